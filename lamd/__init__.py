@@ -1,0 +1,42 @@
+"""Latent Motion Diffusion (arXiv 2304.11603): image-conditional video generation.
+
+The names below are the public API. They are imported on first use, so `import lamd` is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+_API = {
+    "DMG": "lamd.models.dmg",
+    "LamdError": "lamd.errors",
+    "MCDVAE": "lamd.models.mcd_vae",
+    "Report": "lamd.records",
+    "build_dmg": "lamd.models.dmg",
+    "build_vae": "lamd.models.mcd_vae",
+    "evaluate_paths": "lamd.evaluate",
+    "generate": "lamd.generate",
+    "load_dmg": "lamd.training",
+    "load_target": "lamd.config",
+    "load_vae": "lamd.training",
+    "read_report": "lamd.records",
+    "train_dmg": "lamd.training",
+    "train_vae": "lamd.training",
+}
+
+__all__ = sorted(_API)
+
+try:
+    __version__ = version("lamd")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'lamd' has no attribute {name!r}")
+    return getattr(import_module(_API[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

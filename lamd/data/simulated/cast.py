@@ -1,0 +1,100 @@
+"""Rays through `mujoco.mj_multiRay`, and which of them are worth casting."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from lamd.data.simulated.scene import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP
+
+FAR = 20.0
+STATIC = (FLOOR_GROUP, STATIC_GROUP)
+BLOCKING = (STATIC_GROUP,)
+MOVING = (OBJECT_GROUP, ARM_GROUP)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What rays met: `geom` int32 (n,) or -1, `depth` (n,) in metres or `FAR`, `normal` (n, 3)."""
+
+    geom: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model in its current pose: what rays are cast at."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+
+    def cast(self, origin: np.ndarray, rays: np.ndarray, groups: tuple[int, ...]) -> Hits:
+        """Cast unit `rays` (n, 3) from one point at the geoms of `groups`."""
+        n = len(rays)
+        geom, depth, normal = np.full(n, -1, np.int32), np.empty(n), np.zeros((n, 3))
+        if n:
+            wanted = np.zeros(mujoco.mjNGROUP, np.uint8)
+            wanted[list(groups)] = 1
+            mujoco.mj_multiRay(
+                self.model, self.data, origin, rays.ravel(), wanted, True, -1,
+                geom, depth, normal.ravel(), n, FAR,
+            )  # fmt: skip
+        depth[geom < 0] = FAR
+        return Hits(geom, depth, normal)
+
+
+class Bounds:
+    """Spheres around the moving geoms; long ones get several, so that few rays are cast in vain."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        geoms, offsets, radii = [], [], []
+        for g in np.flatnonzero(np.isin(model.geom_group, MOVING)):
+            radius, half = model.geom_size[g, :2]
+            if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE:
+                half += radius
+            elif model.geom_type[g] != mujoco.mjtGeom.mjGEOM_CYLINDER:
+                radius, half = model.geom_rbound[g], 0.0
+            count = max(1, int(np.ceil(1.5 * half / radius)))
+            for k in range(count):
+                geoms.append(g)
+                offsets.append((2 * k + 1 - count) * half / count)
+                radii.append(np.hypot(radius, half / count))
+        self.geoms, self.offsets = np.array(geoms), np.array(offsets)
+        self.radii = np.array(radii) + 1e-3
+
+    def place(self, data: mujoco.MjData) -> np.ndarray:
+        """Return the spheres' centres (k, 3)."""
+        axis = data.geom_xmat[self.geoms].reshape(-1, 3, 3)[:, :, 2]
+        return data.geom_xpos[self.geoms] + axis * self.offsets[:, None]
+
+
+class Fan:
+    """A square picture's rays from one point, in tiles, so that few are cast in vain.
+
+    `rays` is float64 (size * size, 3), unit length, row by row.
+    """
+
+    def __init__(self, origin: np.ndarray, rays: np.ndarray, tile: int) -> None:
+        self.origin, self.rays = origin, rays
+        size = round(len(rays) ** 0.5)
+        tiles = size // tile
+        number = np.arange(len(rays)).reshape(tiles, tile, tiles, tile)
+        self.members = number.transpose(0, 2, 1, 3).reshape(tiles * tiles, tile**2)
+        blocks = rays[self.members]
+        centres = blocks.mean(axis=1)
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        self.cosine = np.einsum("tij,tj->ti", blocks, centres).min()
+        self.centres = np.ascontiguousarray(centres.T, dtype=np.float32)
+        self.sine = np.sqrt(1 - self.cosine**2)
+
+    def near(self, spheres: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """Return the numbers of all rays in tiles whose cone touches a sphere."""
+        to = spheres - self.origin
+        distance = np.sqrt(np.einsum("ij,ij->i", to, to))
+        sine = radii / distance
+        # cos(a + b) of the sphere's and the tile's opening angles
+        bound = np.sqrt(1 - sine**2) * self.cosine - sine * self.sine
+        toward = (to / (distance * bound)[:, None]).astype(np.float32)
+        touched = np.flatnonzero((toward @ self.centres).max(axis=0) > 1)
+        return self.members.take(touched, axis=0).ravel()

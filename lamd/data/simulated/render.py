@@ -1,0 +1,166 @@
+"""Ray-cast pictures of a clip, without OpenGL.
+
+A frame casts one ray a pixel at the moving geoms, three more to the pixels on an outline, and a
+shadow map from the light that serves both cameras; everything else is the backdrop. Colours are
+computed at the end, for all frames at once.
+"""
+
+from dataclasses import dataclass, fields
+
+import mujoco
+import numpy as np
+
+from lamd.data.simulated.backdrop import SIZE, SUBPIXELS, Backdrop, make_backdrop
+from lamd.data.simulated.cast import MOVING, Bounds, Stage
+from lamd.data.simulated.look import Look
+from lamd.data.simulated.scene import Scene
+from lamd.data.simulated.shadow import ShadowMap
+
+SPECULAR = 0.25
+NUM_PIXELS = SIZE**2
+NUM_FURTHER = len(SUBPIXELS) - 1
+
+
+@dataclass(frozen=True)
+class _Fragments:
+    """Rays that met a moving geom, with the `row` of the colour buffer that each one paints.
+
+    `normal` and `ray` are (n, 3) as they are cast, (3, n) when they are shaded.
+    """
+
+    row: np.ndarray
+    geom: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray
+    ray: np.ndarray
+
+
+def render_clip(scene: Scene, look: Look, qpos: np.ndarray) -> dict[str, np.ndarray]:
+    """Draw the poses `qpos` (n, nq) with every camera: uint8 (n, 64, 64, 3) each."""
+    stage = Stage(scene.model, mujoco.MjData(scene.model))
+    mujoco.mj_kinematics(scene.model, stage.data)
+    bounds = Bounds(scene.model)
+    shadow = ShadowMap(look.light, stage, len(qpos))
+    films = {
+        name: _Film(make_backdrop(scene, look, camera, stage, shadow), stage)
+        for name, camera in look.cameras.items()
+    }
+    for frame, pose in enumerate(qpos):
+        stage.data.qpos[:] = pose
+        mujoco.mj_kinematics(scene.model, stage.data)
+        spheres = bounds.place(stage.data)
+        shadow.expose(frame, spheres, bounds.radii)
+        for film in films.values():
+            film.expose(frame, spheres, bounds.radii)
+    return {name: film.develop(scene, look, shadow) for name, film in films.items()}
+
+
+class _Film:
+    """What one camera saw: fragments of pixels' middles and of the further rays on outlines."""
+
+    def __init__(self, backdrop: Backdrop, stage: Stage) -> None:
+        self.backdrop, self.stage = backdrop, stage
+        self.middles: list[_Fragments] = []
+        self.outlines: list[_Fragments] = []
+        self.edges: list[np.ndarray] = []
+        self.num_edges = 0
+
+    def expose(self, frame: int, spheres: np.ndarray, radii: np.ndarray) -> None:
+        """Cast the rays of one frame."""
+        back = self.backdrop
+        near = back.fan.near(spheres, radii)
+        middles = self._fragments(near, back.fan.rays.take(near, axis=0), back.depth.take(near))
+        geom = np.full(NUM_PIXELS, -1, np.int32)
+        geom[middles.row] = middles.geom
+        edge = _edges(geom.reshape(SIZE, SIZE))
+        rows = np.arange(len(edge) * NUM_FURTHER) + self.num_edges * NUM_FURTHER
+        rays, depth = back.sub_rays.take(edge, axis=0), back.sub_depth.take(edge, axis=0)
+        middles.row[:] += frame * NUM_PIXELS
+        self.middles.append(middles)
+        self.outlines.append(self._fragments(rows, rays.reshape(-1, 3), depth.ravel()))
+        self.edges.append(edge + frame * NUM_PIXELS)
+        self.num_edges += len(edge)
+
+    def _fragments(self, rows: np.ndarray, rays: np.ndarray, depth: np.ndarray) -> _Fragments:
+        """Cast `rays` at the moving geoms and keep the hits in front of the backdrop's `depth`."""
+        hits = self.stage.cast(self.backdrop.fan.origin, rays, MOVING)
+        front = np.flatnonzero(hits.depth < depth)
+        return _Fragments(
+            rows.take(front),
+            hits.geom.take(front),
+            hits.depth.take(front),
+            hits.normal.take(front, axis=0),
+            rays.take(front, axis=0),
+        )
+
+    def develop(self, scene: Scene, look: Look, shadow: ShadowMap) -> np.ndarray:
+        """Compute the colours of all frames: uint8 (n, 64, 64, 3)."""
+        back, eye = self.backdrop, self.backdrop.fan.origin
+        num_frames = len(self.edges)
+        visible = np.empty((num_frames, NUM_PIXELS, 1), np.float32)
+        color = np.empty((num_frames, NUM_PIXELS, 3), np.float32)
+        for frame in range(num_frames):
+            visible[frame, :, 0] = back.visibility(shadow, frame)
+            color[frame] = back.base + back.lit * visible[frame]
+        color = color.reshape(-1, 3)
+        seen = _join(self.middles)
+        color[seen.row] = _colors(scene, look, shadow, eye, seen, seen.row // NUM_PIXELS).T
+        edge = np.concatenate(self.edges)
+        pixel = edge % NUM_PIXELS
+        further = back.sub_lit.take(pixel, axis=0) * visible.reshape(-1, 1, 1).take(edge, axis=0)
+        further += back.sub_base.take(pixel, axis=0)
+        seen = _join(self.outlines)
+        frames = edge.take(seen.row // NUM_FURTHER) // NUM_PIXELS
+        further.reshape(-1, 3)[seen.row] = _colors(scene, look, shadow, eye, seen, frames).T
+        total = color.take(edge, axis=0) + np.einsum("nsc->nc", further)
+        color[edge] = total / len(SUBPIXELS)
+        video = np.empty((num_frames, SIZE, SIZE, 3), np.uint8)
+        for picture, values in zip(video, color.reshape(video.shape), strict=True):
+            picture[:] = np.clip(values, 0, 1) * 255 + 0.5
+        return video
+
+
+def _join(parts: list[_Fragments]) -> _Fragments:
+    row, geom, *geometry = (
+        np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(_Fragments)
+    )
+    return _Fragments(row, geom, *(np.ascontiguousarray(a.T, np.float32) for a in geometry))
+
+
+def _colors(
+    scene: Scene,
+    look: Look,
+    shadow: ShadowMap,
+    eye: np.ndarray,
+    seen: _Fragments,
+    frames: np.ndarray,
+) -> np.ndarray:
+    """Shade moving geoms: hemisphere ambient, Lambert and a Blinn highlight; float32 (3, n)."""
+    points = eye.astype(np.float32)[:, None] + seen.ray * seen.depth
+    toward = _unit_columns(points - shadow.light[:, None])
+    facing = np.maximum(-np.einsum("in,in->n", seen.normal, toward), 0)
+    visible = shadow.visibility(shadow.place(points, seen.normal), frames)
+    half = _unit_columns(toward + seen.ray)
+    gleam = np.maximum(-np.einsum("in,in->n", seen.normal, half), 0)
+    gleam_24 = ((gleam * gleam * gleam) ** 2) ** 2
+    gleam_24 *= gleam_24
+    albedo = np.ascontiguousarray(scene.albedo.T).take(seen.geom, axis=1)
+    sky = 0.75 + 0.25 * seen.normal[2]
+    direct = (albedo * facing + SPECULAR * gleam_24) * visible
+    return albedo * look.ambient[:, None] * sky + direct * look.light_color[:, None]
+
+
+def _unit_columns(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.sqrt(np.einsum("in,in->n", vectors, vectors))
+
+
+def _edges(geom: np.ndarray) -> np.ndarray:
+    """Number the pixels whose geom differs from that of one of the four neighbours."""
+    edge = np.zeros(geom.shape, bool)
+    down, right = geom[1:] != geom[:-1], geom[:, 1:] != geom[:, :-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
+    return np.flatnonzero(edge)

@@ -1,0 +1,141 @@
+"""Noise schedule and samplers as free functions; no network and nothing about video in here.
+
+    q(z_t | z) = N(sqrt(abar_t) z, (1 - abar_t) I)                                    (paper)
+    mu = (z_t - beta / sqrt(1 - abar_t) eps_hat) / sqrt(alpha)                        (paper)
+
+On a sub-sequence of K steps, alpha = abar_t / abar_s for the neighbours s < t of the sub-sequence
+and beta = 1 - alpha, which is the full schedule's own formula when s = t - 1.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,)) -> eps_hat
+NoiseSource = Callable[[], Tensor]  # one draw of standard normal noise, shaped like z_t
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """betas and alpha_bar of steps 0..T-1, float64 (T,)."""
+
+    betas: Tensor
+    alpha_bar: Tensor
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+
+def make_schedule(
+    name: str, num_train_steps: int, beta_start: float | None = None, beta_end: float | None = None
+) -> Schedule:
+    """Build a schedule: `linear`, `sqrt_linear` (linear in sqrt(beta), LDM's) or `cosine`.
+
+    Raises:
+        ValueError: on an unknown name.
+    """
+    if name == "linear":
+        betas = torch.linspace(beta_start, beta_end, num_train_steps, dtype=torch.float64)
+    elif name == "sqrt_linear":
+        ends = math.sqrt(beta_start), math.sqrt(beta_end)
+        betas = torch.linspace(*ends, num_train_steps, dtype=torch.float64) ** 2
+    elif name == "cosine":  # Nichol & Dhariwal, arXiv 2102.09672, Eq. 17
+        edges = torch.linspace(0, 1, num_train_steps + 1, dtype=torch.float64)
+        level = torch.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
+    else:
+        raise ValueError(f"unknown schedule {name!r}")
+    return Schedule(betas, torch.cumprod(1 - betas, dim=0))
+
+
+def q_sample(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """Diffuse clean z (B, ...) to step t (B,) with noise eps."""
+    abar = schedule.alpha_bar.to(z.device)[t].to(z.dtype)
+    abar = abar.reshape(-1, *[1] * (z.ndim - 1))
+    return abar.sqrt() * z + (1 - abar).sqrt() * eps
+
+
+def sampling_steps(num_train_steps: int, num_steps: int) -> list[int]:
+    """Return the K steps to visit, descending from T - 1 and evenly spaced (`trailing`; ours).
+
+    The first step is the one whose z_t is noise in training; latent diffusion's own choice starts
+    K-dependently lower (arXiv 2305.08891, Table 2).
+    """
+    stride = num_train_steps / num_steps
+    return [round(num_train_steps - i * stride) - 1 for i in range(num_steps)]
+
+
+def ddim_step(
+    schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, eta: float, noise: NoiseSource
+) -> Tensor:
+    """Move from step t to s < t by DDIM (arXiv 2010.02502, Eq. 12); s = -1 ends in the clean value."""
+    abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
+    z_hat = (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
+    variance = (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)
+    sigma = eta * math.sqrt(max(variance, 0.0))
+    mean = math.sqrt(abar_s) * z_hat + math.sqrt(max(1 - abar_s - sigma**2, 0.0)) * eps_hat
+    return mean + sigma * noise() if sigma > 0 else mean
+
+
+def ddpm_step(
+    schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, noise: NoiseSource
+) -> Tensor:
+    """Draw from p(z_s | z_t), the ancestral step (paper), with the posterior variance (ours).
+
+    s = -1 ends in the mean.
+    """
+    abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
+    alpha = abar_t / abar_s
+    mean = (z_t - (1 - alpha) / math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(alpha)
+    if s < 0:
+        return mean
+    return mean + math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - alpha)) * noise()
+
+
+def trajectory(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    z: Tensor,
+    *,
+    steps: Sequence[int],
+    name: str,
+    eta: float | None,
+    noise: NoiseSource,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (t, z_t) for each visited step, starting with the given noise, and (-1, sample) last.
+
+    Args:
+        denoiser: eps_theta(z_t, t).
+        z: (B, ...) standard normal start.
+        steps: the sub-sequence to visit, descending, as from `sampling_steps`.
+        name: `ddim` or `ddpm`.
+        eta: DDIM's; None for ddpm.
+        noise: source of the noise that stochastic steps add.
+
+    Raises:
+        ValueError: on an unknown name.
+    """
+    if name not in ("ddim", "ddpm"):
+        raise ValueError(f"unknown sampler {name!r}")
+    for t, s in zip(steps, [*steps[1:], -1], strict=True):
+        yield t, z
+        eps_hat = denoiser(z, torch.full((len(z),), t, dtype=torch.int64, device=z.device))
+        if name == "ddim":
+            z = ddim_step(schedule, z, eps_hat, t, s, eta, noise)
+        else:
+            z = ddpm_step(schedule, z, eps_hat, t, s, noise)
+    yield -1, z
+
+
+def sample(denoiser: Denoiser, schedule: Schedule, z: Tensor, **options) -> Tensor:
+    """Return the last value of `trajectory`; `options` are its keyword arguments."""
+    for _, value in trajectory(denoiser, schedule, z, **options):
+        z = value
+    return z
+
+
+def _abar(schedule: Schedule, t: int) -> float:
+    return schedule.alpha_bar[t].item() if t >= 0 else 1.0

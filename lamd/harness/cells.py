@@ -1,0 +1,263 @@
+"""Cells: the steps of a target, each made once, named by a hash of what it depends on.
+
+    runs/cells/<kind>-<key>.partial/   while it is made; training resumes inside it
+    runs/cells/<kind>-<key>/           complete, with cell.json; never changed afterwards
+
+The key hashes the kind, its code version, the part of the config the cell depends on, and its
+parents' identities. An identity is the content hash where a cell states one (data), else its key.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lamd.config import config_hash
+from lamd.errors import LamdError
+from lamd.records import CellInfo, current_origin, write_atomically
+
+PARTIAL = ".partial"
+
+Facts = dict[str, Any]
+Build = Callable[[Path, dict[str, Path]], Facts | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One step: `build(folder, inputs)` fills `folder` from the parents' folders, by name."""
+
+    name: str  # unique within a target
+    kind: str
+    version: int  # raised by hand when the code of this kind changes what it makes
+    config: dict[str, Any]
+    parents: tuple["Cell", ...]
+    build: Build = field(repr=False)
+    states_content: bool = False  # build returns {"content_hash": ...}
+    collective: bool = False  # every process of a multi-process launch takes part
+
+    def ancestors(self) -> list["Cell"]:
+        """Return the parents, theirs and so on, parents first, each once."""
+        found: dict[str, Cell] = {}
+        for parent in self.parents:
+            for cell in (*parent.ancestors(), parent):
+                found[cell.name] = cell
+        return list(found.values())
+
+
+class CellFailed(Exception):
+    """A cell could not be made: `reason` in one line, `user_error` when it was a LamdError."""
+
+    def __init__(self, name: str, reason: str, user_error: bool) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason, self.user_error = name, reason, user_error
+
+
+class Store:
+    """The folder that holds the cells of all targets."""
+
+    def __init__(self, runs: Path) -> None:
+        self.root = runs.expanduser().absolute() / "cells"
+
+    def key(self, cell: Cell) -> str | None:
+        """Return the cell's key; None while a parent that states its content is not made yet."""
+        identities = [self._identity(parent) for parent in cell.parents]
+        if None in identities:
+            return None
+        return config_hash(
+            {
+                "kind": cell.kind,
+                "version": cell.version,
+                "config": cell.config,
+                "parents": identities,
+            }
+        )
+
+    def folder(self, cell: Cell) -> Path | None:
+        """Return where the finished cell lies or will lie; None while the key is unknown."""
+        key = self.key(cell)
+        return None if key is None else self.root / f"{cell.kind}-{key}"
+
+    def is_complete(self, cell: Cell) -> bool:
+        """Say whether the cell is made."""
+        folder = self.folder(cell)
+        return folder is not None and (folder / "cell.json").is_file()
+
+    def state(self, cell: Cell) -> str:
+        """Return `cached`, `begun` or `missing`."""
+        folder = self.folder(cell)
+        if folder is None:
+            return "missing"
+        if self.is_complete(cell):
+            return "cached"
+        return "begun" if _partial(folder).is_dir() else "missing"
+
+    def facts(self, cell: Cell) -> Facts:
+        """Return what the finished cell's build stated."""
+        return self._read(cell)["facts"]
+
+    def info(self, cell: Cell) -> CellInfo:
+        """Return the finished cell's entry for the record."""
+        return CellInfo.model_validate(self._read(cell)["info"] | {"name": cell.name})
+
+    def _identity(self, cell: Cell) -> str | None:
+        if not cell.states_content:
+            return self.key(cell)
+        return self.facts(cell)["content_hash"] if self.is_complete(cell) else None
+
+    def _read(self, cell: Cell) -> dict[str, Any]:
+        path = self.folder(cell) / "cell.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LamdError(
+                f"{path}: not readable ({error}); delete its folder and run the same command again"
+            ) from None
+
+
+class Runner:
+    """Makes cells in this process; a failure is remembered and passed on to the dependants."""
+
+    def __init__(
+        self, store: Store, device: str, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.store, self.device, self.say = store, device, say
+        self.rank = int(os.environ.get("RANK", "0"))  # of an `accelerate launch`
+        self._failures: dict[str, CellFailed] = {}
+
+    def run(self, cell: Cell) -> Path:
+        """Return the cell's folder, making it and its ancestors where missing.
+
+        Raises:
+            CellFailed: when it or an ancestor could not be made.
+        """
+        if cell.name in self._failures:
+            raise self._failures[cell.name]
+        if self.store.is_complete(cell):
+            return self.store.folder(cell)
+        inputs = {}
+        for parent in cell.parents:
+            try:
+                inputs[parent.name] = self.run(parent)
+            except CellFailed as failure:
+                self._failures.setdefault(cell.name, failure)
+                raise
+        try:
+            return self._make(cell, inputs)
+        except Exception as error:
+            raise self._remember(cell, error) from error
+
+    def run_each(self, cells: Iterable[Cell]) -> dict[str, CellFailed]:
+        """Make all of `cells`; return the failures by the name of the cell asked for."""
+        failed = {}
+        for cell in cells:
+            try:
+                self.run(cell)
+            except CellFailed as failure:
+                failed[cell.name] = failure
+        return failed
+
+    def _make(self, cell: Cell, inputs: dict[str, Path]) -> Path:
+        folder = self.store.folder(cell)
+        if self.rank:
+            return self._assist(cell, inputs, folder)
+        self.store.root.mkdir(parents=True, exist_ok=True)
+        with self._locked(cell, folder):
+            if not self.store.is_complete(cell):
+                partial = _partial(folder)
+                resumed = partial.is_dir()
+                partial.mkdir(exist_ok=True)
+                self.say(f"{cell.name}: {'going on in' if resumed else 'making'} {folder.name}")
+                write_atomically(partial / "cell.json", self._execute(cell, partial, inputs))
+                os.replace(partial, folder)
+        return folder
+
+    def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path]) -> str:
+        # The one place that decides where a build runs; another executor goes in here.
+        resumed = any(partial.iterdir())
+        started = time.monotonic()
+        _reset_device_peak()
+        facts = cell.build(partial, inputs) or {}
+        memory, device_memory = _peak_memory_mb()
+        info = CellInfo(
+            name=cell.name,
+            kind=cell.kind,
+            key=self.store.key(cell),
+            seconds=round(time.monotonic() - started, 2),
+            resumed=resumed,
+            peak_memory_mb=memory,
+            peak_device_memory_mb=device_memory,
+            origin=current_origin(self.device),
+        )
+        content = {
+            "info": info.model_dump(mode="json"),
+            "version": cell.version,
+            "config": cell.config,
+            "parents": {parent.name: self.store.key(parent) for parent in cell.parents},
+            "facts": facts,
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+    def _assist(self, cell: Cell, inputs: dict[str, Path], folder: Path) -> Path:
+        """Run as one of the other processes: train along, or wait for the first process."""
+        built = False
+        while not self.store.is_complete(cell):
+            if cell.collective and not built and _partial(folder).is_dir():
+                cell.build(_partial(folder), inputs)
+                built = True
+            time.sleep(0.2)
+        return folder
+
+    @contextlib.contextmanager
+    def _locked(self, cell: Cell, folder: Path):
+        lock = FileLock(self.store.root / f".{folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.say(f"{cell.name}: another run is making {folder.name}, waiting for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _remember(self, cell: Cell, error: Exception) -> CellFailed:
+        user_error = isinstance(error, LamdError)
+        text = " ".join(str(error).split())
+        reason = text if user_error else f"{type(error).__name__}: {text}"
+        if not user_error:
+            log = _partial(self.store.folder(cell)) / "error.log"
+            with contextlib.suppress(OSError):
+                log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+                reason += f" (traceback in {log})"
+        failure = CellFailed(cell.name, reason, user_error)
+        self._failures[cell.name] = failure
+        self.say(f"{cell.name}: FAILED, {reason}")
+        return failure
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{PARTIAL}")
+
+
+def _reset_device_peak() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory_mb() -> tuple[float, float | None]:
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+    memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return memory, None
+    return memory, round(torch.cuda.max_memory_allocated() / 1024**2, 1)

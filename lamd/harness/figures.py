@@ -1,0 +1,80 @@
+"""The figure of a table, from its `Report` alone: measured and published FVD in two panels."""
+
+import io
+import warnings
+
+from lamd.harness.tables import measured_heading
+from lamd.records import Report
+
+_OURS, _PAPER = "#1b6ca8", "#8a8a8a"
+
+
+def render_figure(report: Report, metric: str = "fvd") -> dict[str, bytes]:
+    """Return `figure.png` and `figure.svg`; the same report gives the same SVG bytes.
+
+    The panels have axes of their own, so that a stand-in value is never read off beside a
+    published one.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.hashsalt": f"lamd-{report.target}",
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.alpha": 0.3,
+    }
+    published = sorted(
+        (row for row in report.published if metric in row.metrics), key=lambda r: r.metrics[metric]
+    )
+    with rc_context(style):
+        figure = Figure(figsize=(11, 1.2 + 0.19 * max(len(published), 12)), layout="constrained")
+        ours, papers = figure.subplots(1, 2, width_ratios=(1.2, 1))
+        _draw_measured(ours, report, metric)
+        for y, row in enumerate(published):
+            papers.plot(row.metrics[metric], y, "s", color=_PAPER)
+            papers.annotate(f"{row.metrics[metric]:g}", (row.metrics[metric], y), (6, -3),
+                            textcoords="offset points", color=_PAPER)  # fmt: skip
+        labels = [row.method + ("" if row.verified else " *") for row in published]
+        papers.set_yticks(range(len(published)), labels)
+        papers.set_ylim(len(published) - 0.5, -0.5)
+        papers.set_title(f"Published: real {report.dataset.upper()}, not measured here")
+        papers.set_xlabel(f"{metric.upper()} (lower is better); * second-hand, unverified")
+        papers.margins(x=0.15)
+        return {f"figure.{kind}": _save(figure, kind) for kind in ("png", "svg")}
+
+
+def _draw_measured(axes, report: Report, metric: str) -> None:
+    named = [(row.label, report.find(row.name, metric)) for row in report.rows]
+    for y, (_, record) in enumerate(named):
+        if record is None:
+            axes.annotate("not run", (0.5, y), xycoords=("axes fraction", "data"), ha="center")
+            continue
+        low, high = record.interval or (record.value, record.value)
+        spread = [[max(record.value - low, 0.0)], [max(high - record.value, 0.0)]]
+        axes.errorbar(record.value, y, xerr=spread, fmt="o", color=_OURS, capsize=3)
+        text = f"{record.value:.1f}"
+        if record.extrapolated is not None:
+            axes.plot(record.extrapolated, y, "|", color=_OURS, markersize=12)
+            text += f"  (N→∞ {record.extrapolated:.1f})"
+        axes.annotate(text, (record.value, y), (0, 7), textcoords="offset points", ha="center",
+                      color=_OURS)  # fmt: skip
+    axes.set_yticks(range(len(named)), [label for label, _ in named])
+    axes.set_ylim(len(named) - 0.5, -0.6)
+    axes.set_title(measured_heading(report))
+    records = [record for _, record in named if record]
+    n = f", n = {records[0].n_fake}" if records else ""
+    axes.set_xlabel(f"{metric.upper()} (lower is better), 95 % interval, | extrapolated{n}")
+    axes.margins(x=0.25)
+
+
+def _save(figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date the file changes only when its content does.
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a glyph the default font lacks
+        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+    return buffer.getvalue()

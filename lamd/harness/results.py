@@ -1,0 +1,88 @@
+"""The files of a results folder, written atomically: tables, figure, moving grid, `record.json`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lamd.config import PROFILES
+from lamd.errors import LamdError
+from lamd.harness.cells import Store
+from lamd.harness.clips import read_clips
+from lamd.harness.figures import render_figure
+from lamd.harness.media import comparison_grid, encode_gif, encode_mp4
+from lamd.harness.plan import Plan
+from lamd.harness.tables import render_csv, render_latex, render_markdown
+from lamd.records import Report, read_report, write_atomically
+
+RECORD = "record.json"
+TABLES = {"table.md": render_markdown, "table.csv": render_csv, "table.tex": render_latex}
+_COLUMNS = {
+    "clips test": "real",
+    "clips reconstruction": "reconstruction",
+    "clips lamd": "LaMD",
+    "clips lamd again": "LaMD, 2nd sample",
+}
+
+
+def choose_folder(root: Path, report: Report) -> Path:
+    """Return where a report belongs: `root/<target>`, or a folder inside it.
+
+    A smaller profile, or a table with holes, does not overwrite a larger or a whole one: it goes
+    into `<profile>/`, or `incomplete/`, beside it.
+    """
+    folder = root / report.target
+    if not (folder / RECORD).is_file():
+        return folder
+    try:
+        there = read_report(folder / RECORD)
+    except LamdError:  # of an older format, or damaged: never lost silently either
+        return folder / report.profile
+    if PROFILES.index(report.profile) < PROFILES.index(there.profile):
+        return folder / report.profile
+    if report.holes and not there.holes:
+        return folder / "incomplete"
+    return folder
+
+
+def write_results(folder: Path, report: Report, grid: np.ndarray | None) -> list[Path]:
+    """Write all files of a table; `grid` is uint8 (L, H, W, 3), None when its clips are missing."""
+    contents: dict[str, bytes] = {name: make(report).encode() for name, make in TABLES.items()}
+    contents |= render_figure(report)
+    if grid is not None:
+        contents |= _encoded(grid, folder)
+    contents[RECORD] = report.to_json().encode()  # last: its presence says that all is there
+    for name, content in contents.items():
+        if _read(folder / name) != content:
+            write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def _encoded(grid: np.ndarray, folder: Path) -> dict[str, bytes]:
+    gif, there = encode_gif(grid), _read(folder / "grid.mp4")
+    # The H.264 encoder does not always give the same bytes: an MP4 of the same pictures is kept.
+    keep = there is not None and _read(folder / "grid.gif") == gif
+    return {"grid.gif": gif, "grid.mp4": there if keep else encode_mp4(grid)}
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def make_grid(report: Report, plan: Plan, store: Store) -> np.ndarray | None:
+    """Lay out the first test clips beside what the method makes of them; None if any is missing."""
+    if not all(store.is_complete(cell) for cell in plan.grid):
+        return None
+    columns = dict(_grid_columns(report, plan, store))
+    data = "real" if report.data == "real" else "simulated stand-in for"
+    caption = f"{data} {report.dataset.upper()}, first test clips, not chosen"
+    return comparison_grid(columns, caption)
+
+
+def _grid_columns(
+    report: Report, plan: Plan, store: Store
+) -> Iterator[tuple[str, np.ndarray]]:
+    count = report.config["evaluate"]["grid_clips"]
+    for cell in plan.grid:
+        clips = read_clips(store.folder(cell))
+        yield _COLUMNS[cell.name], np.asarray(clips[:count])

@@ -1,0 +1,109 @@
+"""`lamd generate`: clips from first frames, with the finished checkpoints of a target."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lamd.errors import LamdError
+from lamd.harness.clips import generate_videos
+from lamd.harness.media import encode_gif, encode_mp4, tile_clips
+from lamd.harness.run import open_target
+from lamd.harness.stages import open_split
+from lamd.records import write_atomically
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+OUTPUTS = (".npy", ".mp4", ".gif")
+
+
+def sample_to_file(
+    name: str,
+    profile: str,
+    overrides: Sequence[str],
+    *,
+    runs: Path,
+    device: str,
+    frames: str,
+    count: int,
+    samples: int,
+    out: Path,
+    vae: Path | None = None,
+    dmg: Path | None = None,
+) -> tuple[int, ...]:
+    """Generate clips and write them; return their shape (N, L, H, W, 3).
+
+    Args:
+        frames: an image, a folder of images, or `test` for the first frames of the test split.
+        count: at most this many first frames.
+        samples: clips for each; they lie next to each other in the output.
+        vae, dmg: folders of a trained pair; by default the target's own cells.
+        out: `.npy` keeps the clips lossless; `.mp4` and `.gif` tile them for viewing.
+
+    Raises:
+        LamdError: when the checkpoints are not made yet, or frames or output do not fit.
+    """
+    if out.suffix not in OUTPUTS:
+        raise LamdError(f"{out}: unknown kind; use one of {', '.join(OUTPUTS)}")
+    target, plan, store = open_target(name, profile, overrides, runs, device)
+    inputs = {"vae": vae, "dmg": dmg}
+    for stage in [stage for stage, given in inputs.items() if given is None]:
+        if not store.is_complete(plan.stages[stage]):
+            raise LamdError(
+                f"{name} --profile {profile}: its {stage} is not trained in {runs}; run "
+                f"`lamd train {name} --profile {profile} --stage dmg` with the same options"
+            )
+        inputs[stage] = store.folder(plan.stages[stage])
+    if frames == "test":
+        if not store.is_complete(plan.stages["data"]):
+            raise LamdError(f"--frames test: its data is not made in {runs}; give images instead")
+        videos = open_split(store.folder(plan.stages["data"]), "test")
+        count = min(count, len(videos))
+        first = np.stack([videos.clip(i, 0, 1)[0] for i in range(count)])
+        keys = [f"{key}@0" for key in videos.keys[:count]]
+    else:
+        paths = _image_paths(Path(frames))[:count]
+        first = np.stack([read_image(path, target.data.size) for path in paths])
+        keys = [path.name for path in paths]
+    keys = [f"{key}#{sample}" for key in keys for sample in range(samples)]
+    clips = generate_videos(target, inputs, device, np.repeat(first, samples, axis=0), keys)
+    _write(out, clips)
+    return clips.shape
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """Read an image as uint8 (size, size, 3): centre square, Lanczos.
+
+    Raises:
+        LamdError: when it is not an image.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+            return np.asarray(square)
+    except (UnidentifiedImageError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise LamdError(f"{path}: not a readable image ({reason}); give PNG or JPEG") from None
+
+
+def _image_paths(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
+        if not found:
+            raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
+        return found
+    if not path.is_file():
+        raise LamdError(f"{path}: no such image or folder; give one, or `test`")
+    return [path]
+
+
+def _write(out: Path, clips: np.ndarray) -> None:
+    if out.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, clips, allow_pickle=False)
+        write_atomically(out, buffer.getvalue())
+    else:
+        encode = encode_gif if out.suffix == ".gif" else encode_mp4
+        write_atomically(out, encode(tile_clips(clips)))

@@ -1,0 +1,192 @@
+"""Tables from a `Report` and nothing else: Markdown, CSV, LaTeX and the terminal.
+
+Measured and published values stand in separate blocks. The same report gives the same bytes.
+"""
+
+import csv
+import io
+
+from lamd.records import PublishedRow, Record, Report, RowInfo
+
+LABELS = {
+    "fvd": "FVD ↓",
+    "psnr": "PSNR ↑",
+    "ssim": "SSIM ↑",
+    "lpips": "LPIPS ↓",
+    "lpips-alex": "LPIPS-alex ↓",
+    "lpips-vgg": "LPIPS-vgg ↓",
+    "fid": "FID ↓",
+}
+_DIGITS = {"fvd": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 2}
+_BLANK = "-"
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "→": r"$\to$",
+    "∞": r"$\infty$",
+}
+
+
+def metric_of(protocol: str) -> str:
+    """Return the metric of a protocol: `fvd` of `fvd.bair.v1`."""
+    return protocol.split(".")[0]
+
+
+def render_markdown(report: Report) -> str:
+    """Return `table.md`."""
+    lines = [f"# {report.title}", "", caption(report), "", f"## {measured_heading(report)}", ""]
+    lines += _markdown_table(measured_table(report))
+    lines += ["", *(f"- {note}" for note in notes(report))]
+    lines += [f"- {row.label}: {row.description}" for row in report.rows]
+    lines += ["", f"## {published_heading(report)}", ""]
+    lines += _markdown_table(published_table(report))
+    lines += ["", "## Protocols", ""]
+    lines += [f"- `{name}`: {text}" for name, text in report.protocols.items()]
+    return "\n".join(lines) + "\n"
+
+
+def render_csv(report: Report) -> str:
+    """Return `table.csv`: one line a value, `block` says measured or published."""
+    out = io.StringIO()
+    write = csv.writer(out, lineterminator="\n").writerow
+    write(
+        ["block", "row", "metric", "protocol", "value", "low", "high", "extrapolated", "n_real",
+         "n_fake", "data", "scale", "verdict", "verified", "source"]
+    )  # fmt: skip
+    for r in report.records:
+        low, high = r.interval or (None, None)
+        numbers = [r.value, low, high, r.extrapolated]
+        write(
+            ["measured", r.row, r.metric, r.protocol, *(_exact(v) for v in numbers), r.n_real,
+             r.n_fake, r.data, r.scale, str(r.verdict), "", ""]
+        )  # fmt: skip
+    for hole in report.holes:
+        empty = [""] * 8
+        write(["measured", hole.row, *empty, report.data, report.scale, str(hole.verdict), "", ""])
+    for p in report.published:
+        for metric, value in p.metrics.items():
+            write(
+                ["published", p.method, metric, p.protocol or "", _exact(value), *[""] * 5, "real",
+                 "", "", "yes" if p.verified else "no", p.source]
+            )  # fmt: skip
+    return out.getvalue()
+
+
+def render_latex(report: Report) -> str:
+    """Return `table.tex`: two `tabular`s (booktabs), measured and published."""
+    parts = [f"% made by `lamd reproduce {report.target}`; needs \\usepackage{{booktabs}}"]
+    blocks = (
+        (measured_heading(report), measured_table(report)),
+        (published_heading(report), published_table(report)),
+    )
+    for heading, (header, *rows) in blocks:
+        parts += [
+            f"% {heading}",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}",
+            r"\toprule",
+            " & ".join(map(_tex, header)) + r" \\",
+            r"\midrule",
+            *(" & ".join(map(_tex, row)) + r" \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def caption(report: Report) -> str:
+    """Return one line: profile, data, scale, code."""
+    origins = {cell.origin.commit for cell in report.cells}
+    commits = sorted({commit[:12] for commit in origins if commit})
+    dirty = any(cell.origin.dirty for cell in report.cells)
+    code = ", ".join(commits) if commits else "unknown"
+    return (
+        f"Profile `{report.profile}`, {_data_words(report)}, {report.scale} scale; config "
+        f"`{report.config_hash}`; commit {code}{' with local changes' if dirty else ''}."
+    )
+
+
+def notes(report: Report) -> list[str]:
+    """Return how to read a value, and each remark that a metric made, once."""
+    remarks = {f"{r.metric.upper()}: {r.note}" for r in report.records if r.note}
+    reading = "Value [95 % interval], N→∞ = extrapolated to infinitely many clips; n = clips a set"
+    return [reading, *sorted(remarks)]
+
+
+def measured_heading(report: Report) -> str:
+    """Return the heading of the block of our own values."""
+    return f"Measured here: {_data_words(report)}, {report.scale} scale"
+
+
+def published_heading(report: Report) -> str:
+    """Return the heading of the block of values from papers."""
+    return f"Published: real {report.dataset.upper()}, taken from papers, not measured here"
+
+
+def measured_table(report: Report) -> list[list[str]]:
+    """Return header and rows of our own values."""
+    header = ["row", *(LABELS.get(m, m) for m in report.metrics), "n", "data", "verdict"]
+    return [header, *(_measured_row(report, row) for row in report.rows)]
+
+
+def published_table(report: Report) -> list[list[str]]:
+    """Return header and rows of the values from papers."""
+    metrics = [m for m in LABELS if any(m in row.metrics for row in report.published)]
+    header = ["method", *(LABELS[m] for m in metrics), "protocol", "verified", "source", "note"]
+    return [header, *(_published_row(row, metrics) for row in report.published)]
+
+
+def format_value(record: Record) -> str:
+    """Return e.g. `123.4 [110.0, 140.0], N→∞ 80.1`."""
+    digits = _digits(record.metric)
+    text = f"{record.value:.{digits}f}"
+    if record.interval is not None:
+        low, high = record.interval
+        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    if record.extrapolated is not None:
+        text += f", N→∞ {record.extrapolated:.{digits}f}"
+    return text
+
+
+def _measured_row(report: Report, row: RowInfo) -> list[str]:
+    records = [report.find(row.name, metric) for metric in report.metrics]
+    hole = next((hole for hole in report.holes if hole.row == row.name), None)
+    values = [format_value(r) if r else _BLANK for r in records]
+    if hole is not None:
+        return [row.label, *values, _BLANK, report.data, str(hole.verdict)]
+    first = next(r for r in records if r)
+    return [row.label, *values, str(first.n_fake), report.data, str(first.verdict)]
+
+
+def _published_row(row: PublishedRow, metrics: list[str]) -> list[str]:
+    # As printed in the source: a rounded 36.05 would not be the published value any more.
+    values = [f"{row.metrics[m]:g}" if m in row.metrics else _BLANK for m in metrics]
+    verified = "yes" if row.verified else "no"
+    return [row.method, *values, row.protocol or "not stated", verified, row.source, row.note]
+
+
+def _markdown_table(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
+
+
+def _data_words(report: Report) -> str:
+    name = report.dataset.upper()
+    return f"real {name}" if report.data == "real" else f"simulated stand-in for {name}"
+
+
+def _digits(metric: str) -> int:
+    return _DIGITS.get(metric.split("-")[0], 3)
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)

@@ -1,0 +1,52 @@
+"""From clip sets to values: I3D features once a set, then every protocol of the target."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lamd.harness.clips import read_clips
+from lamd.harness.stages import resolve_device
+from lamd.records import write_atomically
+
+FEATURES, VALUES = "features.npy", "values.json"
+
+
+def i3d_features(
+    folder: Path, inputs: dict[str, Path], source: str, first_frame: int, device: str
+) -> dict:
+    """Write the I3D logits, float32 (N, 400), of the clip set `source` from `first_frame` on."""
+    from lamd.metrics.i3d import features
+
+    rows = features(
+        read_clips(inputs[source])[:, first_frame:],
+        device=resolve_device(device),
+        progress=f"I3D features, {source}",
+    )
+    np.save(folder / FEATURES, rows, allow_pickle=False)
+    return {"clips": len(rows)}
+
+
+def row_values(
+    folder: Path, inputs: dict[str, Path], row: str, protocols: list[str], device: str
+) -> dict:
+    """Write one value for each protocol, of the clip set of `row` against the real test clips."""
+    from lamd.metrics.protocols import PROTOCOLS, measure, measure_features
+
+    values = []
+    for name in protocols:
+        if PROTOCOLS[name].metric == "fvd":
+            real, fake = (np.load(inputs[f"features {s}"] / FEATURES) for s in ("test", row))
+            value = measure_features(name, real, fake)
+        else:
+            real, fake = (read_clips(inputs[f"clips {s}"]) for s in ("test", row))
+            value = measure(name, real, fake, device=resolve_device(device), progress=True)
+        values.append(asdict(value))
+    write_atomically(folder / VALUES, json.dumps(values, indent=1) + "\n")
+    return {}
+
+
+def read_values(folder: Path) -> list[dict]:
+    """Return the values of a finished `values` cell, as dictionaries of MetricValue's fields."""
+    return json.loads((folder / VALUES).read_text(encoding="utf-8"))

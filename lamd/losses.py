@@ -1,0 +1,88 @@
+"""Named loss terms of both stages.
+
+stage I   L1(x, x^) + LPIPS(x, x^) + beta KL(q || N(0, I)) + lambda L_GAN        (paper)
+stage II  || eps_theta(z_t, t, y) - eps ||^2                                     (paper)
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamd.config import LossConfig
+from lamd.diffusion import Schedule, q_sample
+from lamd.models.mcd_vae import VAEOutput
+
+
+def reconstruction_terms(
+    x: Tensor,
+    output: VAEOutput,
+    loss: LossConfig,
+    lpips_net: nn.Module | None,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the weighted terms of L_GEN by name; a term of weight zero is left out.
+
+    Args:
+        x: (B, L, 3, H, W) in [-1, 1].
+        output: the training pass over x.
+        lpips_net: frozen LPIPS of `loss.lpips_backbone`; None only with lpips_weight 0.
+        generator: CPU generator that picks the `loss.lpips_frames` frames of each clip.
+    """
+    terms = {}
+    if loss.l1_weight:
+        terms["l1"] = loss.l1_weight * F.l1_loss(output.x_hat, x)
+    if loss.lpips_weight:
+        real, fake = _pick_frames(x, output.x_hat, loss.lpips_frames, generator)
+        terms["lpips"] = loss.lpips_weight * lpips_net(fake, real).mean()
+    if loss.kl_weight:
+        terms["kl"] = loss.kl_weight * output.posterior.kl(loss.kl_reduction)
+    return terms
+
+
+def generator_adversarial(fake_logits: Tensor, kind: str) -> Tensor:
+    """Return the generator's term; `bce` is the non-saturating form of log(1 - D(x^)) (ours)."""
+    return F.softplus(-fake_logits).mean() if kind == "bce" else -fake_logits.mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str) -> Tensor:
+    """Return the negative of log D(x) + log(1 - D(x^)) for `bce` (paper), or the hinge form."""
+    if kind == "bce":
+        return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+    return F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean()
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+    """Return lambda = |grad rec| / (|grad gan| + 1e-4) at D_V's last layer, in [0, 1e4].
+
+    reported as adaptive; the rule is latent diffusion's (ours).
+    """
+    rec_grad, gan_grad = (
+        torch.autograd.grad(term, last_layer, retain_graph=True)[0]
+        for term in (reconstruction, adversarial)
+    )
+    return (rec_grad.norm() / (gan_grad.norm() + 1e-4)).clamp(0.0, 1e4).detach()
+
+
+def diffusion_loss(
+    dmg: nn.Module, schedule: Schedule, z_m: Tensor, t: Tensor, eps: Tensor, f_x0: Tensor
+) -> Tensor:
+    """Return L_simple as a mean over elements.
+
+    Args:
+        z_m: (B, d, h, w) clean latent at unit scale.
+        t: (B,) int64 steps in 0..T-1.
+        eps: (B, d, h, w) standard normal noise.
+        f_x0: (B, d', h, w) content feature.
+    """
+    z_t = q_sample(schedule, z_m, t, eps)
+    return F.mse_loss(dmg(z_t, t, f_x0), eps)
+
+
+def _pick_frames(
+    x: Tensor, x_hat: Tensor, count: int | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    if count is None:
+        return x.flatten(0, 1), x_hat.flatten(0, 1)
+    picks = torch.rand(x.shape[:2], generator=generator).argsort(dim=1)[:, :count]  # (B, count)
+    rows = torch.arange(len(x))[:, None]
+    return x[rows, picks].flatten(0, 1), x_hat[rows, picks].flatten(0, 1)

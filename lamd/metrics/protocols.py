@@ -1,0 +1,185 @@
+"""Measure under a protocol by name; `rules` says what each name stands for."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lamd.metrics import frechet
+from lamd.metrics.rules import PROTOCOLS, Protocol
+from lamd.metrics.values import MetricValue, mean_interval
+
+__all__ = ["PROTOCOLS", "Protocol", "measure", "measure_diversity", "measure_features"]
+
+
+def measure(
+    name: str,
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> MetricValue:
+    """Measure generated clips against real ones under protocol `name`.
+
+    Args:
+        name: a key of `PROTOCOLS`, diversity left out.
+        real, fake: uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; N = M in all
+            but FVD. Not changed.
+        batch_size: clips (FVD) or frames (LPIPS) at a time; changes no value.
+        seed: names the draws of interval and extrapolation.
+        cache: folder of features, `$LAMD_CACHE/features` by default.
+        progress: show bars on stderr.
+
+    Raises:
+        LamdError: when weights cannot be fetched, or do not have their pinned hash.
+        ValueError: when the clips do not fit the metric.
+    """
+    protocol = PROTOCOLS[name]
+    real, fake = real[:, protocol.first_frame :], fake[:, protocol.first_frame :]
+    if protocol.metric == "fvd":
+        from lamd.metrics.features import cached_features
+
+        if real.shape[1:] != fake.shape[1:]:
+            raise ValueError(f"real {real.shape} and fake {fake.shape} differ in frames or size")
+        rows = [
+            cached_features(clips, folder=cache, device=device, batch_size=batch_size,
+                            progress=f"I3D features, {label}" if progress else None)
+            for label, clips in (("real", real), ("fake", fake))
+        ]  # fmt: skip
+        return measure_features(name, *rows, num_frames=real.shape[1], seed=seed)
+    values = _per_clip(protocol, real, fake, device, batch_size, progress)
+    return _mean_value(protocol, values, len(real), len(fake), real.shape[1], seed)
+
+
+def measure_features(
+    name: str,
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    num_frames: int | None = None,
+    samples_per_condition: int | None = None,
+    seed: int = 0,
+) -> MetricValue:
+    """Measure FVD protocol `name` from I3D features (N, 400) and (M, 400) of the counted frames.
+
+    Args:
+        num_frames: length of the clips behind the features, where known.
+        samples_per_condition: consecutive rows of `fake` with one condition; the protocol's number
+            by default.
+        seed: names the draws of interval and extrapolation.
+
+    Raises:
+        ValueError: under 2 clips, when features are not finite, or when the rows do not fill whole
+            videos and conditions.
+    """
+    protocol = PROTOCOLS[name]
+    samples = samples_per_condition or protocol.samples_per_condition
+    # Clips of one video or condition are alike: the draws take or leave them together.
+    windows = protocol.windows_per_video
+    blocks = {"block_a": windows, "block_b": windows * samples}
+    videos = min(len(real) // blocks["block_a"], len(fake) // blocks["block_b"])
+    interval = frechet.bootstrap_interval(real, fake, seed=seed, **blocks) if videos >= 4 else None
+    enough = videos >= frechet.MIN_EXTRAPOLATE
+    note = ""
+    if min(len(real), len(fake)) <= real.shape[1]:
+        note = f"biased upwards: no more clips than the {real.shape[1]} features"
+    return MetricValue(
+        protocol=name,
+        value=frechet.frechet_distance(real, fake),
+        interval=interval,
+        n_real=len(real),
+        n_fake=len(fake),
+        extrapolated=frechet.extrapolate(real, fake, seed=seed, **blocks) if enough else None,
+        weight_hash=protocol.weight_hash,
+        unit=protocol.unit,
+        higher_is_better=protocol.higher_is_better,
+        deviations=_deviations(protocol, len(real), len(fake), num_frames, samples),
+        note=note,
+    )
+
+
+def measure_diversity(
+    samples: np.ndarray,
+    *,
+    device: str = "cpu",
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = False,
+) -> MetricValue:
+    """Measure `diversity.lpips-alex.v1` of samples, uint8 (N, S, L, H, W, 3), given frame included.
+
+    Raises:
+        LamdError: when weights cannot be fetched, or do not have their pinned hash.
+        ValueError: under 2 samples a condition, or on another dtype or layout.
+    """
+    from lamd.metrics.diversity import diversity
+
+    protocol = PROTOCOLS["diversity.lpips-alex.v1"]
+    values = diversity(
+        samples[:, :, protocol.first_frame :],
+        device=device,
+        batch_size=batch_size,
+        progress="diversity" if progress else None,
+    )
+    n, s, length = samples.shape[:3]
+    return _mean_value(protocol, values, 0, n * s, length - protocol.first_frame, seed)
+
+
+def _per_clip(
+    protocol: Protocol,
+    real: np.ndarray,
+    fake: np.ndarray,
+    device: str,
+    batch_size: int | None,
+    progress: bool,
+) -> np.ndarray:
+    from lamd.metrics import frames
+
+    label = protocol.metric if progress else None
+    if protocol.metric == "psnr":
+        return frames.psnr(real, fake)
+    if protocol.metric == "ssim":
+        return frames.ssim(real, fake, progress=label)
+    backbone = protocol.metric.removeprefix("lpips-")
+    return frames.lpips_distance(
+        real, fake, backbone, device=device, batch_size=batch_size or 32, progress=label
+    )
+
+
+def _mean_value(
+    protocol: Protocol, values: np.ndarray, n_real: int, n_fake: int, num_frames: int, seed: int
+) -> MetricValue:
+    return MetricValue(
+        protocol=protocol.name,
+        value=float(values.mean()),
+        interval=mean_interval(values, seed=seed),
+        n_real=n_real,
+        n_fake=n_fake,
+        extrapolated=None,
+        weight_hash=protocol.weight_hash,
+        unit=protocol.unit,
+        higher_is_better=protocol.higher_is_better,
+        deviations=_deviations(protocol, n_real, n_fake, num_frames, None),
+    )
+
+
+def _deviations(
+    protocol: Protocol,
+    n_real: int,
+    n_fake: int,
+    num_frames: int | None,
+    samples: int | None,
+) -> tuple[str, ...]:
+    found = []
+    for what, asked, used in (
+        ("real clips", protocol.num_real, n_real),
+        ("generated clips", protocol.num_fake, n_fake),
+        ("frames", protocol.num_frames, num_frames),
+        ("samples a condition", protocol.samples_per_condition, samples),
+    ):
+        if asked is not None and used is not None and asked != used:
+            found.append(f"{used} {what}, the protocol asks for {asked}")
+    return tuple(found)

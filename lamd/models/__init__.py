@@ -1,0 +1,1 @@
+"""The networks: MCD-VAE, its video discriminator, and the DMG."""

@@ -1,0 +1,339 @@
+"""MCD-VAE, the motion-content decomposed video autoencoder (arXiv 2304.11603, stage I).
+
+    {f_x0, f^1..f^k} = E_I(x_0)
+    z_m = norm(mu(E_M(x_{0:L})) + eps * sigma(E_M(x_{0:L})))
+    x^_{0:L} = D_V(z_m, f_x0, f^1..f^k)
+
+The structure is the paper's; widths, the order in which space and time shrink and grow, and every
+operator that the paper leaves open are ours and named in `VAEConfig`.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamd.config import DataConfig, VAEConfig
+from lamd.nn import ResBlock2d, ResBlock3d, group_norm
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Diagonal Gaussian q(z | x); `mean` and `logvar` are (B, d, h, w)."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, eps: Tensor) -> Tensor:
+        """Return mean + eps * sigma for standard normal `eps` (B, d, h, w)."""
+        return self.mean + eps * torch.exp(0.5 * self.logvar)
+
+    def kl(self, reduction: str) -> Tensor:
+        """Return KL(q || N(0, I)) in nats, `mean` or `sum` over a latent's elements, batch mean."""
+        element = 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar)
+        return element.mean() if reduction == "mean" else element.sum(dim=(1, 2, 3)).mean()
+
+
+@dataclass(frozen=True)
+class VAEOutput:
+    """What a training pass returns: x_hat (B, L, 3, H, W), the posterior, z_m (B, d, h, w)."""
+
+    x_hat: Tensor
+    posterior: Posterior
+    z_m: Tensor
+
+
+class LatentNorm(nn.Module):
+    """Normalisation of z_m without affine parameters; the axes are ours (`VAEConfig`)."""
+
+    def __init__(self, motion_channels: int, axes: str):
+        super().__init__()
+        self.axes = axes
+        self.batch = nn.BatchNorm2d(motion_channels, affine=False) if axes == "channel" else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (B, d, h, w) to the same shape."""
+        if self.batch is not None:
+            return self.batch(z)
+        if self.axes == "instance":
+            return F.instance_norm(z)
+        return F.layer_norm(z, z.shape[1:]) if self.axes == "layer" else z
+
+
+class Fusion(nn.Module):
+    """Bring content (B, C', H, W) into h (B, C, L, H, W) at equal resolution.
+
+    The content is constant in time, so its convolution runs once a clip and not once a frame.
+    `spade` modulates the normalised h by it (reported: spatially adaptive), `add` adds it, `concat`
+    concatenates and mixes channels.
+    """
+
+    def __init__(self, channels: int, content_channels: int, kind: str):
+        super().__init__()
+        self.kind = kind
+        width = 2 * channels if kind == "spade" else channels
+        self.content = nn.Conv2d(content_channels, width, 3, padding=1)
+        self.norm = group_norm(channels, affine=False) if kind == "spade" else None
+        self.mix = nn.Conv3d(2 * channels, channels, 1) if kind == "concat" else None
+
+    def forward(self, h: Tensor, content: Tensor) -> Tensor:
+        """Map (B, C, L, H, W) to the same shape."""
+        c = self.content(content)[:, :, None]
+        if self.norm is not None:
+            scale, shift = c.chunk(2, dim=1)
+            return torch.addcmul(shift, self.norm(h), 1.0 + scale)
+        if self.mix is not None:
+            return self.mix(torch.cat([h, c.expand(-1, -1, h.shape[2], -1, -1)], dim=1))
+        return h + c
+
+
+class TemporalUpsample(nn.Module):
+    """Double the number of frames: linear interpolation plus a learned sub-frame offset.
+
+    reported: temporal interpolation blocks. ours: the offset, without which the copies of one
+    latent frame differ only through zero padding.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.offset = nn.Conv3d(channels, 2 * channels, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map (B, C, L, H, W) to (B, C, 2 L, H, W)."""
+        early, late = self.offset(h).chunk(2, dim=1)
+        offset = torch.stack([early, late], dim=3).flatten(2, 3)  # frames interleaved
+        previous = torch.cat([h[:, :, :1], h[:, :, :-1]], dim=2)
+        following = torch.cat([h[:, :, 1:], h[:, :, -1:]], dim=2)
+        between = torch.stack([0.75 * h + 0.25 * previous, 0.75 * h + 0.25 * following], dim=3)
+        return between.flatten(2, 3) + offset
+
+
+class ImageEncoder(nn.Module):
+    """E_I: 2-D UNet encoder of the first frame."""
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        num_res_blocks: tuple[int, ...],
+        num_skip_scales: int,
+        frame_skip: bool,
+    ):
+        super().__init__()
+        self.num_skip_scales = num_skip_scales
+        self.frame_skip = frame_skip
+        self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
+        self.scales = nn.ModuleList(
+            nn.Sequential(*(ResBlock2d(width, width) for _ in range(count)))
+            for width, count in zip(channels, num_res_blocks, strict=True)
+        )
+        self.downs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(channels)
+        )
+
+    def forward(self, x0: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Map (B, 3, H, W) to f_x0 (B, d', h, w) and the skips, finest first.
+
+        The skips are the k coarsest scales above f_x0, after x0 itself when there is a frame skip.
+        """
+        h = self.stem(x0)
+        skips = []
+        for scale, down in zip(self.scales, self.downs, strict=False):
+            h = scale(h)
+            skips.append(h)
+            h = down(h)
+        skips = skips[len(skips) - self.num_skip_scales :]
+        return self.scales[-1](h), [x0, *skips] if self.frame_skip else skips
+
+
+class MotionEncoder(nn.Module):
+    """E_M: light 3-D encoder of the whole clip; time shrinks with space first, then alone."""
+
+    def __init__(self, channels: tuple[int, ...], temporal_factor: int, d: int, kind: str):
+        super().__init__()
+        spatial_halvings, temporal_halvings = len(channels), int(math.log2(temporal_factor))
+        layers: list[nn.Module] = []
+        width = 3
+        for i in range(max(spatial_halvings, temporal_halvings)):
+            in_space, in_time = i < spatial_halvings, i < temporal_halvings
+            stride = (2 if in_time else 1, 2 if in_space else 1, 2 if in_space else 1)
+            wider = channels[min(i, spatial_halvings - 1)]
+            if i > 0:
+                layers += [group_norm(width), nn.SiLU()]
+            layers.append(nn.Conv3d(width, wider, 3, stride=stride, padding=1))
+            if i >= spatial_halvings - 1:
+                layers.append(ResBlock3d(wider, kind))
+            width = wider
+        self.layers = nn.Sequential(*layers, group_norm(width), nn.SiLU())
+        self.to_posterior = nn.Conv2d(width, 2 * d, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Posterior:
+        """Map (B, L, 3, H, W) to the posterior over z (B, d, h, w)."""
+        h = self.layers(x.transpose(1, 2))  # (B, C, 1, h, w)
+        mean, logvar = self.to_posterior(h.squeeze(2)).float().chunk(2, dim=1)
+        return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
+
+
+class VideoDecoder(nn.Module):
+    """D_V: fuse z_m with f_x0, grow time at latent resolution, then space, taking the skips."""
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        image_channels: tuple[int, ...],
+        temporal_factor: int,
+        d: int,
+        num_res_blocks: tuple[int, ...],
+        num_skip_scales: int,
+        fusion: str,
+        kind: str,
+    ):
+        super().__init__()
+        width = channels[-1]
+        self.stem = nn.Conv2d(d, width, 3, padding=1)
+        self.content = Fusion(width, image_channels[-1], fusion)
+        self.temporal = nn.ModuleList(
+            nn.Sequential(ResBlock3d(width, kind), TemporalUpsample(width))
+            for _ in range(int(math.log2(temporal_factor)))
+        )
+        self.deepest = _res_blocks(width, num_res_blocks[-1], kind)
+        self.ups, self.fusions, self.scales = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for level in reversed(range(len(channels) - 1)):
+            self.ups.append(
+                nn.ConvTranspose3d(
+                    channels[level + 1],
+                    channels[level],
+                    (1, 4, 4),
+                    stride=(1, 2, 2),
+                    padding=(0, 1, 1),
+                )
+            )
+            has_skip = level >= len(channels) - 1 - num_skip_scales
+            self.fusions.append(
+                Fusion(channels[level], image_channels[level], fusion) if has_skip else None
+            )
+            self.scales.append(_res_blocks(channels[level], num_res_blocks[level], kind))
+        self.to_pixels = nn.Conv3d(channels[0], 3, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
+        """Map z_m (B, d, h, w), f_x0 (B, d', h, w) and skips to x_hat (B, L, 3, H, W)."""
+        h = self.content(self.stem(z_m)[:, :, None], f_x0)  # (B, C, 1, h, w)
+        for grow in self.temporal:
+            h = grow(h)
+        h = self.deepest(h)  # (B, C, L, h, w)
+        remaining = list(skips)
+        for up, fusion, scale in zip(self.ups, self.fusions, self.scales, strict=True):
+            h = up(h)
+            if fusion is not None:
+                h = fusion(h, remaining.pop())
+            h = scale(h)
+        x_hat = self.to_pixels(F.silu(h)).transpose(1, 2)  # (B, L, 3, H, W)
+        return x_hat + remaining.pop()[:, None] if remaining else x_hat
+
+
+class MCDVAE(nn.Module):
+    """MCD-VAE with E_I, E_M, the normalised bottleneck and D_V."""
+
+    def __init__(
+        self,
+        *,
+        num_frames: int,
+        size: int,
+        spatial_factor: int,
+        temporal_factor: int,
+        motion_channels: int,
+        image_channels: tuple[int, ...],
+        motion_encoder_channels: tuple[int, ...],
+        decoder_channels: tuple[int, ...],
+        num_res_blocks: tuple[int, ...],
+        num_skip_scales: int,
+        frame_skip: bool,
+        fusion: str,
+        conv3d: str,
+        normalisation: str,
+    ):
+        super().__init__()
+        self.clip_shape = (num_frames, 3, size, size)
+        self.latent_shape = (motion_channels, size // spatial_factor, size // spatial_factor)
+        self.image_encoder = ImageEncoder(
+            image_channels, num_res_blocks, num_skip_scales, frame_skip
+        )  # E_I
+        self.motion_encoder = MotionEncoder(
+            motion_encoder_channels, temporal_factor, motion_channels, conv3d
+        )  # E_M
+        self.latent_norm = LatentNorm(motion_channels, normalisation)
+        self.video_decoder = VideoDecoder(
+            decoder_channels,
+            image_channels,
+            temporal_factor,
+            motion_channels,
+            num_res_blocks,
+            num_skip_scales,
+            fusion,
+            conv3d,
+        )  # D_V
+        self.register_buffer("latent_mean", torch.zeros(motion_channels))
+        self.register_buffer("latent_std", torch.ones(motion_channels))
+
+    def encode_image(self, x0: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Map x0 (B, 3, H, W) in [-1, 1] to f_x0 (B, d', h, w) and the skips, finest first."""
+        return self.image_encoder(x0)
+
+    def encode_motion(self, x: Tensor) -> Posterior:
+        """Map x (B, L, 3, H, W) in [-1, 1] to the posterior before normalisation.
+
+        Raises:
+            ValueError: on another clip shape than the model was built for.
+        """
+        if tuple(x.shape[1:]) != self.clip_shape:
+            raise ValueError(f"expected clips {self.clip_shape}, got {tuple(x.shape[1:])}")
+        return self.motion_encoder(x)
+
+    def normalise(self, z: Tensor) -> Tensor:
+        """Map a posterior value (B, d, h, w) to z_m, the latent that D_V and the DMG see."""
+        return self.latent_norm(z)
+
+    def decode(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
+        """Map z_m and the content features to x_hat (B, L, 3, H, W), not clamped."""
+        return self.video_decoder(z_m, f_x0, skips)
+
+    def forward(self, x: Tensor, eps: Tensor) -> VAEOutput:
+        """Reconstruct x (B, L, 3, H, W) through one posterior sample.
+
+        Args:
+            x: clips in [-1, 1]; x[:, 0] is the given frame.
+            eps: (B, d, h, w) standard normal; zeros decode the posterior mean.
+        """
+        posterior = self.encode_motion(x)
+        z_m = self.normalise(posterior.sample(eps))
+        f_x0, skips = self.encode_image(x[:, 0])
+        return VAEOutput(self.decode(z_m, f_x0, skips), posterior, z_m)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of D_V's last convolution, where the adaptive GAN weight is measured."""
+        return self.video_decoder.to_pixels.weight
+
+    def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store the per-channel mean and standard deviation (d,) of z_m over the training set."""
+        self.latent_mean.copy_(mean)
+        self.latent_std.copy_(std)
+
+    def to_diffusion(self, z_m: Tensor) -> Tensor:
+        """Scale z_m (B, d, h, w) to zero mean and unit variance a channel."""
+        return (z_m - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+
+    def from_diffusion(self, z: Tensor) -> Tensor:
+        """Invert `to_diffusion`."""
+        return z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+
+
+def build_vae(vae: VAEConfig, data: DataConfig) -> MCDVAE:
+    """Build the MCD-VAE of a config."""
+    return MCDVAE(num_frames=data.num_frames, size=data.size, **vae.model_dump())
+
+
+def _res_blocks(channels: int, count: int, kind: str) -> nn.Sequential:
+    return nn.Sequential(*(ResBlock3d(channels, kind) for _ in range(count)))

@@ -1,0 +1,143 @@
+"""Blocks shared by all networks: convolutions, norms, attention, embeddings.
+
+The 2-D UNet parts follow the latent-diffusion UNet (Rombach et al., arXiv 2112.10752), so that the
+DMG's parameter count is that model's. Layout is channels first: (B, C, h, w) or (B, C, L, H, W).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def group_norm(channels: int, *, affine: bool = True, norm_eps: float = 1e-5) -> nn.GroupNorm:
+    """Return a GroupNorm of 32 groups, or of the largest power of two below that divides."""
+    return nn.GroupNorm(math.gcd(32, channels), channels, eps=norm_eps, affine=affine)
+
+
+def zero_init(module: nn.Module) -> nn.Module:
+    """Set the parameters to zero, so that a residual branch starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def sinusoidal_embedding(position: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
+    """Embed positions or diffusion steps (N,) as (N, channels): cosines, then sines."""
+    half = channels // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=position.device) / half
+    angles = position.float()[:, None] * torch.exp(-math.log(max_period) * exponent)[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def conv3d(in_channels: int, out_channels: int, kind: str) -> nn.Module:
+    """Return a 3x3x3 convolution, `full` or `factorised` into 1x3x3 and 3x1x1."""
+    if kind == "full":
+        return nn.Conv3d(in_channels, out_channels, 3, padding=1)
+    return nn.Sequential(
+        nn.Conv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1)),
+        nn.Conv3d(out_channels, out_channels, (3, 1, 1), padding=(1, 0, 0)),
+    )
+
+
+class ResBlock2d(nn.Module):
+    """Pre-activation residual block; with `embedding_channels` the step embedding is added inside."""
+
+    def __init__(self, in_channels: int, out_channels: int, embedding_channels: int | None = None):
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """Map (B, C, h, w) to (B, C', h, w)."""
+        out = self.conv1(F.silu(self.norm1(h)))
+        if self.embed is not None:
+            out = out + self.embed(F.silu(embedding))[:, :, None, None]
+        out = self.conv2(F.silu(self.norm2(out)))
+        return self.skip(h) + out
+
+
+class ResBlock3d(nn.Module):
+    """Pre-activation residual block on (B, C, L, H, W)."""
+
+    def __init__(self, channels: int, kind: str):
+        super().__init__()
+        self.norm1, self.norm2 = group_norm(channels), group_norm(channels)
+        self.conv1 = conv3d(channels, channels, kind)
+        self.conv2 = zero_init(conv3d(channels, channels, kind))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map (B, C, L, H, W) to the same shape."""
+        out = self.conv1(F.silu(self.norm1(h)))
+        return h + self.conv2(F.silu(self.norm2(out)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of (B, N, C) on itself or on a context (B, M, C')."""
+
+    def __init__(self, channels: int, head_channels: int, context_channels: int | None = None):
+        super().__init__()
+        self.num_heads = max(1, channels // head_channels)
+        source = context_channels or channels
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(source, channels, bias=False)
+        self.to_v = nn.Linear(source, channels, bias=False)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (B, N, C) to the same shape."""
+        source = h if context is None else context
+        q, k, v = (
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x in (self.to_q(h), self.to_k(source), self.to_v(source))
+        )  # (B, heads, N or M, C / heads)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """GEGLU feed-forward of ratio 4."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.project = nn.Linear(channels, 8 * channels)
+        self.out = nn.Linear(4 * channels, channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map (B, N, C) to the same shape."""
+        value, gate = self.project(h).chunk(2, dim=-1)
+        return self.out(value * F.gelu(gate))
+
+
+class SpatialTransformer(nn.Module):
+    """Self-attention, cross-attention (when there is a context) and GEGLU over all positions."""
+
+    def __init__(self, channels: int, head_channels: int, context_channels: int | None):
+        super().__init__()
+        self.norm = group_norm(channels, norm_eps=1e-6)
+        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.norm1 = nn.LayerNorm(channels)
+        self.self_attention = Attention(channels, head_channels)
+        self.cross_attention = None
+        if context_channels is not None:
+            self.norm2 = nn.LayerNorm(channels)
+            self.cross_attention = Attention(channels, head_channels, context_channels)
+        self.norm3 = nn.LayerNorm(channels)
+        self.feed_forward = FeedForward(channels)
+        self.proj_out = zero_init(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Map (B, C, h, w), with context (B, M, C') or None, to the same shape."""
+        size = x.shape[-2:]
+        h = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (B, h * w, C)
+        h = h + self.self_attention(self.norm1(h))
+        if self.cross_attention is not None:
+            h = h + self.cross_attention(self.norm2(h), context)
+        h = h + self.feed_forward(self.norm3(h))
+        return x + self.proj_out(h.transpose(1, 2).unflatten(2, size))

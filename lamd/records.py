@@ -1,0 +1,241 @@
+"""Result records: what was measured, on what, by which code; one `record.json` per table.
+
+`Report` is everything a table shows, so tables are remade from `record.json` alone. Values
+measured here are `Record`s and values taken from papers are `PublishedRow`s: two types, so that
+a stand-in number cannot reach a published column.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from lamd.errors import LamdError
+
+FORMAT = "lamd.report.v1"
+
+_PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
+
+DataKind = Literal["real", "stand-in"]
+VerdictKind = Literal["reproduced", "off", "not comparable", "not run"]
+
+
+class Frozen(BaseModel):
+    """Base of the record models: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(Frozen):
+    """Which code ran where: commit (None outside git), dirty flag, versions, device."""
+
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    device: str
+
+
+class CellInfo(Frozen):
+    """One finished cell of the run: its key, what it cost, and the code that made it."""
+
+    name: str
+    kind: str
+    key: str
+    seconds: float
+    resumed: bool  # seconds count the last attempt only
+    peak_memory_mb: float  # of the process
+    peak_device_memory_mb: float | None
+    origin: Origin
+
+
+class Verdict(Frozen):
+    """How a measured value stands to the published one."""
+
+    kind: VerdictKind
+    reason: str  # empty only for `reproduced`
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.reason})" if self.reason else self.kind
+
+
+class Record(Frozen):
+    """One row x metric: a value under a protocol with all that is needed to make it again."""
+
+    target: str
+    profile: str
+    row: str
+    metric: str
+    protocol: str
+    value: float
+    interval: tuple[float, float] | None
+    extrapolated: float | None
+    n_real: int
+    n_fake: int
+    unit: str
+    higher_is_better: bool
+    deviations: tuple[str, ...]  # where this run departs from the protocol
+    note: str  # how to read the value
+    weight_hash: str | None
+    data: DataKind
+    scale: Literal["full", "reduced"]
+    dataset: str
+    split: str
+    content_hash: str
+    clips_asked: int
+    clips_used: int
+    seeds: dict[str, int]
+    config_hash: str
+    origin: Origin
+    cells: tuple[str, ...]  # keys of all cells behind the value
+    seconds: float  # over those cells
+    peak_memory_mb: float
+    verdict: Verdict
+
+    @model_validator(mode="after")
+    def _stand_ins_reproduce_nothing(self) -> Self:
+        if self.verdict.kind in ("reproduced", "off") and (
+            self.data != "real" or self.scale != "full" or self.deviations
+        ):
+            raise ValueError(
+                f"row {self.row}: verdict {self.verdict.kind!r} needs real data, full scale and "
+                "the protocol unchanged"
+            )
+        return self
+
+
+class Hole(Frozen):
+    """A row that could not be measured, and why."""
+
+    row: str
+    reason: str
+    verdict: Verdict
+
+
+class RowInfo(Frozen):
+    """A row of the table: its name, label and what was compared."""
+
+    name: str
+    label: str
+    description: str
+
+
+class PublishedRow(Frozen):
+    """A row of numbers printed in a paper, never measured here."""
+
+    method: str
+    metrics: dict[str, float]
+    protocol: str | None  # of the FVD; None when the source does not say
+    source: str
+    verified: bool
+    note: str
+
+
+class Report(Frozen):
+    """All of one table for one profile."""
+
+    format: Literal["lamd.report.v1"] = FORMAT
+    target: str
+    title: str
+    profile: str
+    data: DataKind
+    scale: Literal["full", "reduced"]
+    dataset: str
+    config: dict[str, Any]
+    config_hash: str
+    overrides: tuple[str, ...]
+    metrics: tuple[str, ...]  # column order
+    protocols: dict[str, str]  # name -> its rules in words
+    rows: tuple[RowInfo, ...]
+    records: tuple[Record, ...]
+    holes: tuple[Hole, ...]
+    published: tuple[PublishedRow, ...]
+    cells: tuple[CellInfo, ...]
+
+    @model_validator(mode="after")
+    def _every_row_has_a_value_or_a_reason(self) -> Self:
+        told = {record.row for record in self.records} | {hole.row for hole in self.holes}
+        silent = [row.name for row in self.rows if row.name not in told]
+        if silent:
+            raise ValueError(f"rows with neither a value nor a reason: {', '.join(silent)}")
+        return self
+
+    def find(self, row: str, metric: str) -> Record | None:
+        """Return the record of `row` and `metric`, or None."""
+        return next((r for r in self.records if (r.row, r.metric) == (row, metric)), None)
+
+    def to_json(self) -> str:
+        """Return the text of `record.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def read_report(path: Path) -> Report:
+    """Read a `record.json`.
+
+    Raises:
+        LamdError: when the file is not one, naming the first wrong field.
+    """
+    try:
+        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"]) or "file"
+        raise LamdError(
+            f"{path}: not a {FORMAT} record ({at}: {first['msg']}); "
+            "delete it and run `lamd reproduce` again"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LamdError(f"{path}: not readable ({error}); run `lamd reproduce` again") from None
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` beside `path`, sync, and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def current_origin(device: str) -> Origin:
+    """Describe the running code: git commit of the package's checkout, versions, device."""
+    commit, dirty = _git_state(Path(__file__).resolve().parent.parent)
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return Origin(commit=commit, dirty=dirty, versions=versions, device=device)
+
+
+def _git_state(root: Path) -> tuple[str | None, bool | None]:
+    if not (root / ".git").exists():  # an installed wheel, possibly inside someone else's checkout
+        return None, None
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ("git", "-C", str(root), *arguments), capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    # Results are outputs: a table made by this very run does not make its code dirty.
+    changed = git("status", "--porcelain", "--", ".", ":(exclude)results")
+    return commit, None if changed is None else bool(changed)

@@ -1,0 +1,18 @@
+"""What the worker processes of test_packed do: a module without heavy imports, for quick starts."""
+
+from pathlib import Path
+
+from lamd.data import PackedVideos, pack_bair
+
+
+def pack_and_sum(job: tuple[Path, Path]) -> tuple[str, int]:
+    """Pack the test split; return hash and sum of all pixels."""
+    root, cache = job
+    packed = pack_bair(root, cache, split="test")
+    return packed.content_hash, int(packed.videos.sum())
+
+
+def sum_clip(job: tuple[PackedVideos, int]) -> int:
+    """Return the sum of one clip's pixels."""
+    packed, i = job
+    return int(packed.clip(i, 0, 30).sum())

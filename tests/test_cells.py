@@ -1,0 +1,163 @@
+"""The cell engine: keys, completeness, locks, failures, resumption."""
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from lamd.errors import LamdError
+from lamd.harness.cells import Cell, CellFailed, Runner, Store
+
+
+def writer(text="x", calls=None, facts=None, fail=None):
+    """Return a build function that writes one file."""
+
+    def build(folder: Path, inputs: dict[str, Path]):
+        if calls is not None:
+            calls.append(sorted(inputs))
+        if fail is not None:
+            raise fail
+        (folder / "out").write_text(text)
+        return facts
+
+    return build
+
+
+def cell(name, build=None, parents=(), config=None, version=1, **options) -> Cell:
+    return Cell(name, name.split()[0], version, config or {}, parents, build or writer(), **options)
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(Store(tmp_path), "cpu")
+
+
+def test_a_cell_is_made_once_and_described(runner):
+    calls = []
+    one = cell("vae", writer(calls=calls, facts={"a": 1}), config={"width": 2})
+    folder = runner.run(one)
+    assert runner.run(one) == folder
+    assert Runner(runner.store, "cpu").run(one) == folder
+    assert calls == [[]]
+    assert (folder / "out").read_text() == "x"
+    assert folder.name == f"vae-{runner.store.key(one)}"
+    info = runner.store.info(one)
+    assert (info.name, info.kind, info.resumed) == ("vae", "vae", False)
+    assert runner.store.facts(one) == {"a": 1}
+    content = json.loads((folder / "cell.json").read_text())
+    assert content["config"] == {"width": 2}
+
+
+def test_a_key_depends_on_kind_version_config_and_parents(tmp_path):
+    store = Store(tmp_path)
+    base = cell("a", config={"x": 1})
+    others = [
+        cell("b", config={"x": 1}),
+        cell("a", config={"x": 2}),
+        cell("a", config={"x": 1}, version=2),
+        cell("a", config={"x": 1}, parents=(base,)),
+        cell("a", config={"x": 1}, parents=(cell("a", config={"x": 2}),)),
+    ]
+    keys = [store.key(one) for one in (base, *others)]
+    assert len(set(keys)) == len(keys)
+    assert store.key(cell("a again", config={"x": 1})) == keys[0]
+
+
+def test_the_same_content_is_the_same_data(runner):
+    def data(seed, content):
+        build = writer(facts={"content_hash": content})
+        return cell("data", build, config={"seed": seed}, states_content=True)
+
+    one, same, other = data(1, "aa"), data(2, "aa"), data(3, "bb")
+    below = [cell("vae", parents=(parent,)) for parent in (one, same, other)]
+    assert [runner.store.key(c) for c in below] == [None] * 3
+    assert runner.store.state(below[0]) == "missing"
+    folders = [runner.run(c) for c in below]
+    assert folders[0] == folders[1] != folders[2]
+
+
+def test_a_failure_stops_only_what_depends_on_it(runner):
+    bad = cell("vae", writer(fail=ValueError("no\nmemory")))
+    lost = cell("clips", parents=(cell("latents", parents=(bad,)),))
+    fine = cell("floor")
+    failed = runner.run_each([lost, fine, bad])
+    assert set(failed) == {"clips", "vae"}
+    assert failed["clips"] is failed["vae"]
+    assert failed["vae"].reason.startswith("ValueError: no memory (traceback in ")
+    assert not failed["vae"].user_error
+    assert runner.store.is_complete(fine)
+    log = runner.store.folder(bad).with_suffix(".partial") / "error.log"
+    assert "Traceback" in log.read_text()
+
+
+def test_a_user_error_keeps_its_line(runner):
+    line = "file: reason; mend"
+    with pytest.raises(CellFailed) as failure:
+        runner.run(cell("data", writer(fail=LamdError(line))))
+    assert (failure.value.reason, failure.value.user_error) == (line, True)
+
+
+def test_a_stopped_cell_goes_on_in_its_folder(runner):
+    def build(folder, inputs):
+        if not (folder / "half").exists():
+            (folder / "half").write_text("1")
+            raise KeyboardInterrupt
+        (folder / "out").write_text("2")
+
+    one = cell("vae", build)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(one)
+    assert runner.store.state(one) == "begun"
+    assert not runner.store.is_complete(one)
+    folder = runner.run(one)
+    assert (folder / "half").exists()
+    assert runner.store.info(one).resumed
+    assert runner.store.state(one) == "cached"
+
+
+def test_a_failed_cell_is_tried_again_by_the_next_run(runner):
+    with pytest.raises(CellFailed):
+        runner.run(cell("vae", writer(fail=ValueError("x"))))
+    Runner(runner.store, "cpu").run(cell("vae"))
+
+
+def test_a_damaged_description_is_one_line(runner):
+    one = cell("vae")
+    (runner.run(one) / "cell.json").write_text("{")
+    with pytest.raises(LamdError, match=r"cell\.json: not readable"):
+        runner.store.info(one)
+
+
+def _slow_run(root, out):
+    def build(folder, inputs):
+        time.sleep(0.3)
+        with (root / "built").open("a") as file:
+            file.write("once\n")
+
+    out.put(str(Runner(Store(root), "cpu").run(cell("vae", build))))
+
+
+def test_two_runs_side_by_side_share_the_work(tmp_path):
+    context = multiprocessing.get_context("fork")
+    out = context.Queue()
+    runs = [context.Process(target=_slow_run, args=(tmp_path, out)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    folders = {out.get(timeout=30) for _ in runs}
+    for run in runs:
+        run.join()
+    assert len(folders) == 1
+    assert (tmp_path / "built").read_text() == "once\n"
+
+
+def test_another_process_trains_along_or_waits(tmp_path, monkeypatch):
+    store, calls = Store(tmp_path), []
+    one = cell("vae", writer(calls=calls), collective=True)
+    first = Runner(store, "cpu")
+    monkeypatch.setenv("RANK", "1")
+    other = Runner(store, "cpu")
+    first.run(one)
+    assert other.run(one) == store.folder(one)
+    assert len(calls) == 1

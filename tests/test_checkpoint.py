@@ -1,0 +1,239 @@
+"""Checkpoints and final models: complete or absent, and believed only after a check."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamd.errors import LamdError
+from lamd.training import checkpoint as ckpt
+from lamd.training.final import load_dmg, load_vae, write_final
+from lamd.training.integrity import read_json, replace_folder, sha256_of, write_json
+from tiny import tiny_target, train_both
+
+CONFIG = {"vae": {"motion_channels": 3, "fusion": "spade"}, "seed": 0}
+
+
+def save(folder: Path, step: int, value: float = 0.0) -> Path:
+    weights = {"model.w": torch.full((3, 2), value), "ema.w": torch.zeros(3, 2)}
+    state = {"optimizers": [{"state": {0: {"step": torch.tensor(float(step))}}}], "seconds": 1.5}
+    point = ckpt.Checkpoint(step, weights, state, {"l1": value})
+    return ckpt.write_checkpoint(folder, point, config=CONFIG, identity="me")
+
+
+def newest(folder: Path, config: dict = CONFIG, identity: str = "me"):
+    return ckpt.newest_good(folder, config=config, identity=identity)
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * at)] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
+    text = str(error.value)
+    assert "\n" not in text
+    assert all(word in text for word in words), text
+
+
+def test_what_is_written_is_read(tmp_path):
+    save(tmp_path, 10, 0.5)
+    found, said = newest(tmp_path)
+    assert (found.step, found.validation, said) == (10, {"l1": 0.5}, [])
+    assert torch.equal(found.part("model")["w"], torch.full((3, 2), 0.5))
+    assert list(found.part("ema")) == ["w"]
+    assert found.state["optimizers"][0]["state"][0]["step"] == 10
+
+
+def test_none_yet(tmp_path):
+    assert newest(tmp_path) == (None, [])
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "meta.json"])
+@pytest.mark.parametrize("harm", [flip, truncate, os.remove])
+def test_damaged_newest_falls_back_and_is_kept_aside(tmp_path, name, harm):
+    save(tmp_path, 10)
+    harm(save(tmp_path, 20) / name)
+    found, said = newest(tmp_path)
+    assert found.step == 10
+    assert len(said) == 1
+    assert "step_00000020" in said[0]
+    assert name in said[0]
+    assert "going on from step_00000010" in said[0]
+    assert (tmp_path / "checkpoints" / "step_00000020.damaged").is_dir()
+    assert newest(tmp_path)[1] == []
+
+
+def test_none_good_is_an_error_each_time(tmp_path):
+    for step in (10, 20):
+        flip(save(tmp_path, step) / "weights.safetensors")
+    for _ in range(2):
+        with pytest.raises(LamdError) as error:
+            newest(tmp_path)
+        one_line(error, "step_00000020", "none of 2 checkpoints", "delete")
+
+
+def test_other_config_names_the_first_differing_key(tmp_path):
+    save(tmp_path, 10)
+    other = {"vae": {"motion_channels": 4, "fusion": "add"}, "seed": 0}
+    with pytest.raises(LamdError) as error:
+        newest(tmp_path, config=other)
+    one_line(error, "vae.fusion is 'spade' there and 'add' here")
+    with pytest.raises(LamdError) as error:
+        newest(tmp_path, config={**CONFIG, "new": 1})
+    one_line(error, "new is None there and 1 here")
+
+
+def test_other_identity(tmp_path):
+    save(tmp_path, 10)
+    with pytest.raises(LamdError) as error:
+        newest(tmp_path, identity="you")
+    one_line(error, "me there, you here")
+
+
+def test_hostile_pickle_runs_nothing(tmp_path):
+    trap = tmp_path / "trap"
+
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(trap),)
+
+    save(tmp_path, 10)
+    path = save(tmp_path, 20)
+    torch.save({"optimizers": Hostile()}, path / "state.pt")
+    approve(path)
+    found, said = newest(tmp_path)
+    assert found.step == 10
+    assert "state.pt" in said[0]
+    assert not trap.exists()
+    (path := save(tmp_path, 30)).joinpath("state.pt").write_bytes(
+        pickle.dumps(Hostile(), protocol=2)
+    )
+    approve(path)
+    assert "state.pt" in newest(tmp_path)[1][0]
+    assert not trap.exists()
+
+
+def approve(path: Path) -> None:
+    """Make the checksums right again, as one who wants the file to be loaded would."""
+    meta = read_json(path / "meta.json", "")
+    meta["sha256"] = {name: sha256_of(path / name) for name in meta["sha256"]}
+    write_json(path / "meta.json", meta)
+
+
+def test_other_format_version(tmp_path):
+    path = save(tmp_path, 10)
+    write_json(path / "meta.json", read_json(path / "meta.json", "") | {"format": 99})
+    with pytest.raises(LamdError) as error:
+        newest(tmp_path)
+    one_line(error, "format 99")
+
+
+def test_weights_that_are_no_safetensors(tmp_path):
+    save(tmp_path, 10)
+    path = save(tmp_path, 20)
+    (path / "weights.safetensors").write_bytes(b"not weights")
+    approve(path)
+    assert "not a safetensors file" in newest(tmp_path)[1][0]
+
+
+def test_prune_keeps_the_last_and_the_best(tmp_path):
+    for step in range(10, 70, 10):
+        save(tmp_path, step)
+    ckpt.prune(tmp_path, keep_last=2, best_step=20)
+    kept = [path.name for path in ckpt.list_checkpoints(tmp_path)]
+    assert kept == ["step_00000060", "step_00000050", "step_00000020"]
+
+
+def test_interrupted_write_leaves_no_checkpoint_and_is_cleaned(tmp_path):
+    save(tmp_path, 10)
+    target = ckpt.checkpoint_path(tmp_path, 20)
+
+    def stopped(folder: Path) -> None:
+        (folder / "weights.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(target, stopped)
+    assert [p.name for p in ckpt.list_checkpoints(tmp_path)] == ["step_00000010"]
+    ckpt.clean_temporary(tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step_00000010"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    steps = [
+        f"{s}.{k}=2" for s in ("train_vae", "train_dmg") for k in ("num_steps", "validate_every")
+    ]
+    warmup = ["train_vae.warmup_steps=0", "train_dmg.warmup_steps=0", "loss.gan=null"]
+    train_both(tiny_target(*steps, *warmup), folder)
+    return folder
+
+
+@pytest.fixture
+def copy(trained, tmp_path) -> Path:
+    for name in ("model.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((trained / "vae" / name).read_bytes())
+    return tmp_path
+
+
+def test_final_model_loads_frozen_and_in_eval_mode(trained):
+    vae = load_vae(trained / "vae", tiny_target(), identity="v")
+    assert not vae.training
+    assert not any(p.requires_grad for p in vae.parameters())
+    assert vae.latent_std.min() > 0
+    assert load_dmg(trained / "dmg", tiny_target(), identity="d").training is False
+    info = read_json(trained / "vae" / "model.json", "")
+    assert info["step"] == 2
+    assert info["num_parameters"] == sum(p.numel() for p in vae.parameters())
+    assert info["validation"]["psnr"] > 0
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+@pytest.mark.parametrize("harm", [flip, truncate, os.remove])
+def test_damaged_final_model(copy, name, harm):
+    harm(copy / name)
+    with pytest.raises(LamdError) as error:
+        load_vae(copy)
+    one_line(error, name, "train again")
+
+
+def test_final_model_of_another_config(copy):
+    with pytest.raises(LamdError) as error:
+        load_vae(copy, tiny_target("vae.motion_channels=3"))
+    one_line(error, "vae.motion_channels is 2 there and 3 here")
+    with pytest.raises(LamdError) as error:
+        load_vae(copy, tiny_target("data.size=32"))
+    one_line(error, "data.size is 16 there and 32 here")
+
+
+def test_final_model_of_another_identity_or_stage(copy):
+    with pytest.raises(LamdError) as error:
+        load_vae(copy, identity="w")
+    one_line(error, "v there", "w here")
+    with pytest.raises(LamdError) as error:
+        load_dmg(copy)
+    one_line(error, "stage 'vae'")
+
+
+def test_final_model_with_other_tensors_or_no_safetensors(copy):
+    info = read_json(copy / "model.json", "")
+    info.pop("sha256")
+    write_final(copy, {"w": torch.zeros(2)}, info)
+    with pytest.raises(LamdError) as error:
+        load_vae(copy)
+    one_line(error, "other tensors")
+    (copy / "model.safetensors").write_bytes(b"\x00" * 99)
+    info["sha256"] = sha256_of(copy / "model.safetensors")
+    write_json(copy / "model.json", info)
+    with pytest.raises(LamdError) as error:
+        load_vae(copy)
+    one_line(error, "not a safetensors file")

@@ -1,0 +1,212 @@
+"""The door: speed, exit codes, one line for each mistake, and what the small commands print."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lamd import cli
+from lamd.harness import run
+from lamd.harness.cells import CellFailed
+from lamd.harness.doctor import examine
+from lamd.harness.sampling import read_image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def lamd(monkeypatch, tmp_path, capsys):
+    """Return a function that runs a command in an empty folder: code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LAMD_DATA", "LAMD_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as done:
+            cli.main(list(arguments))
+        out, err = capsys.readouterr()
+        return done.value.code, out, err
+
+    return call
+
+
+def one_line(err: str) -> str:
+    assert err.startswith("lamd: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_help_is_quick_and_light():
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "lamd", "--help"], capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - start)
+    assert "reproduce" in done.stdout
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nosuch",),
+        ("reproduce",),
+        ("train", "table_bair"),
+        ("reproduce", "table_bair", "--nosuch"),
+        ("generate", "table_bair", "--out", "x.npy", "--count", "0"),
+        ("data", "simulate"),
+    ],
+)
+def test_wrong_usage_exits_2(lamd, arguments):
+    code, _, err = lamd(*arguments)
+    assert code == 2
+    assert "Usage" in err or "Error" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("reproduce", "table_bari"), "did you mean 'table_bair'?"),
+        (("reproduce", "nowhere.yaml"), "no such experiment file"),
+        (("reproduce", "table_bair", "--profile", "fast"), "no profile 'fast'"),
+        (("reproduce", "table_bair", "--set", "data.num_tset=3"), "did you mean 'num_test'?"),
+        (("reproduce", "table_bair", "--set", "a\nb"), "expected key.subkey=value"),
+        (("reproduce", "table_bair", "--device", "tpu"), "--device tpu: unknown"),
+        (("reproduce", "table_bair", "--device", "cuda:99"), "CUDA devices found"),
+        (("reproduce", "table_bair", "--profile", "paper"), "LAMD_DATA is not set"),
+        (("reproduce", "table_bair", "--set", "published=x"), "no cell 'x'"),
+        (("reproduce", "table_bair", "--set", "rivals=x"), "no group 'x'"),
+        (
+            ("show", "table_bair", "--set", "evaluate.protocols=[fvd.bear.v1]"),
+            "did you mean 'fvd.bair.v1'?",
+        ),
+        (("show", "table_bair", "--set", "evaluate.protocols=[psnr.v1]"), "needs FVD"),
+        (("train", "table_bair", "--stage", "gan"), "--stage gan: unknown"),
+        (("generate", "table_bair", "--out", "x.avi"), "x.avi: unknown kind"),
+        (("generate", "table_bair", "--out", "x.npy"), "its vae is not trained"),
+        (("data", "simulate", "kitti", "out"), "unknown data set"),
+        (("data", "verify", "kitti"), "unknown data set"),
+        (("data", "verify", "bair", "--root", "nowhere"), "nowhere"),
+        (("data", "prepare", "bair"), "LAMD_DATA is not set"),
+        (("weights", "fetch", "resnet"), "resnet: no such weights"),
+        (("evaluate", "--real", "a.npy", "--fake", "b.npy"), "a.npy"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(lamd, arguments, reason):
+    code, out, err = lamd(*arguments)
+    assert reason in one_line(err)
+    assert code == 2
+    assert not out
+
+
+def test_ctrl_c_exits_130_with_one_line(lamd, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", stop)
+    code, _, err = lamd("train", "table_bair", "--stage", "vae")
+    assert code == 130
+    assert err.strip().splitlines() == ["lamd: stopped; run the same command to go on"]
+
+
+@pytest.mark.parametrize(("user_error", "expected"), [(True, 2), (False, 1)])
+def test_a_failed_cell_tells_its_reason(lamd, monkeypatch, user_error, expected):
+    def fail(*_, **__):
+        raise CellFailed("vae", "file: reason; mend", user_error)
+
+    monkeypatch.setattr(run, "reproduce", fail)
+    code, _, err = lamd("reproduce", "table_bair")
+    assert code == expected
+    assert one_line(err) == "lamd: vae: file: reason; mend\n"
+
+
+def test_list_and_show(lamd):
+    code, out, _ = lamd("list")
+    assert code == 0
+    assert "table_bair" in out
+    assert "quick, standard, paper" in out
+    code, out, _ = lamd("show", "table_bair", "--set", "data.num_test=9")
+    assert code == 0
+    assert "num_test: 9" in out
+    assert "missing" in out
+    assert "values lamd" in out
+
+
+def test_show_imports_no_torch():
+    code = (
+        "import sys, lamd.cli\n"
+        "try: lamd.cli.main(['show', 'table_bair'])\n"
+        "finally: assert not {'torch', 'matplotlib', 'mujoco'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_weights_and_doctor(lamd, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
+    code, out, _ = lamd("weights", "list")
+    assert code == 0
+    assert out.count("missing") == 3
+    code, out, _ = lamd("doctor")
+    assert code == 0
+    assert "LAMD_DATA is not set" in out
+    assert not (tmp_path / "cache").exists()
+
+
+def test_doctor_names_a_broken_package(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    broken = [finding for finding in examine(tmp_path) if finding.state == "broken"]
+    assert [finding.what for finding in broken] == ["mujoco (simulated stand-ins)"]
+
+
+def test_first_frames_are_cut_square_and_resized(tmp_path):
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    frame = read_image(tmp_path / "wide.png", 16)
+    assert frame.shape == (16, 16, 3)
+    assert frame.dtype == np.uint8
+    assert (frame[:, 2:-2] == 200).all()
+
+
+def test_a_file_that_is_no_image_is_one_line(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"not an image")
+    with pytest.raises(cli.LamdError, match=r"x\.png: not a readable image") as error:
+        read_image(path, 16)
+    assert "\n" not in str(error.value)
+
+
+INSTALLED = (Path(sys.prefix) / ".lamd-installed-test").is_file()
+
+
+@pytest.mark.skipif(not INSTALLED, reason="this environment was not made by ./reproduce.sh test")
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("list",), 0, "table_bair"),
+        ((), 2, "./reproduce.sh TARGET"),
+        (("--help",), 0, "./reproduce.sh TARGET"),
+        (("nosuch",), 2, "lamd: nosuch: no such target"),
+        (("test", "--co", "-q", "tests/test_layers.py"), 0, "test_layers.py"),
+    ],
+)
+def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, code, text):
+    start = time.perf_counter()
+    done = subprocess.run(
+        [str(ROOT / "reproduce.sh"), *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"VIRTUAL_ENV": sys.prefix},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code
+    assert text in done.stdout + done.stderr
+    if arguments == ("list",):
+        assert time.perf_counter() - start < 2

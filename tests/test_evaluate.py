@@ -1,0 +1,233 @@
+"""`lamd evaluate` on files: what is read, what is refused, and with which one line."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+from golden_clips import golden_clips
+from PIL import Image
+
+from lamd import evaluate
+from lamd.errors import LamdError
+from lamd.evaluate import evaluate_paths, load_videos, to_json
+
+
+@pytest.fixture
+def clips():
+    return golden_clips(0, 3)[:, :10, :32, :32]
+
+
+def save_npy(path, videos):
+    np.save(path, videos)
+    return path
+
+
+def save_videos(folder, videos, names=None):
+    folder.mkdir(exist_ok=True)
+    names = names or [f"clip_{i}.avi" for i in range(len(videos))]
+    for name, video in zip(names, videos, strict=True):
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream("ffv1", rate=8)  # lossless
+            stream.height, stream.width = video.shape[1:3]
+            stream.pix_fmt = "bgr0"
+            for frame in video:
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                container.mux(stream.encode(picture.reformat(format="bgr0")))
+            container.mux(stream.encode())
+    return folder
+
+
+def save_frames(folder, videos, pattern="frame_{}.png"):
+    for i, video in enumerate(videos):
+        (folder / f"clip_{i}").mkdir(parents=True)
+        for step, frame in enumerate(video):
+            Image.fromarray(frame).save(folder / f"clip_{i}" / pattern.format(step))
+    return folder
+
+
+def refusal(call, *args, **kwargs):
+    with pytest.raises(LamdError) as error:
+        call(*args, **kwargs)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_three_forms_hold_the_same_clips(clips, tmp_path):
+    for path in (
+        save_npy(tmp_path / "clips.npy", clips),
+        save_videos(tmp_path / "videos", clips),
+        save_frames(tmp_path / "frames", clips),  # frame_10 would follow frame_1 without numbers
+    ):
+        np.testing.assert_array_equal(load_videos(path), clips)
+
+
+@pytest.mark.parametrize("width", [16, 18, 33, 48, 64, 72])
+def test_video_rows_of_any_width(width, tmp_path):
+    video = np.random.default_rng(0).integers(0, 256, (1, 3, 20, width, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(load_videos(save_videos(tmp_path / "v", video)), video)
+
+
+def test_natural_order_and_hidden_files(clips, tmp_path):
+    folder = save_videos(tmp_path / "v", clips, ["10.avi", "9.avi", "1.avi"])
+    (folder / ".DS_Store").write_bytes(b"x")
+    np.testing.assert_array_equal(load_videos(folder), clips[::-1])
+
+
+def test_grey_frames_become_rgb(tmp_path):
+    grey = np.arange(16 * 16, dtype=np.uint8).reshape(1, 1, 16, 16)
+    video = load_videos(save_frames(tmp_path / "grey", grey))
+    np.testing.assert_array_equal(video, np.repeat(grey[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((2, 4, 8, 8, 3), np.float32), "dtype is float32, not uint8"),
+        (np.zeros((2, 4, 3, 8, 8), np.uint8), "shape is (2, 4, 3, 8, 8)"),
+        (np.zeros((4, 8, 8, 3), np.uint8), "shape is (4, 8, 8, 3)"),
+        (np.zeros((0, 4, 8, 8, 3), np.uint8), "shape is (0, 4, 8, 8, 3)"),
+        (np.array([None, "x"], object), "not a readable .npy"),
+    ],
+)
+def test_arrays_that_are_no_clips(array, reason, tmp_path):
+    path = save_npy(tmp_path / "x.npy", array)
+    text = refusal(load_videos, path)
+    assert text.startswith(f"{path}: {reason}")
+    assert "numpy.save" in text
+
+
+def test_damaged_arrays(clips, tmp_path):
+    whole = save_npy(tmp_path / "a.npy", clips).read_bytes()
+    archive = tmp_path / "archive"
+    np.savez(archive, clips)
+    for data in (b"", b"junk", whole[:60], whole[:-10], archive.with_suffix(".npz").read_bytes()):
+        path = tmp_path / "b.npy"
+        path.write_bytes(data)
+        assert refusal(load_videos, path).startswith(f"{path}: ")
+
+
+def test_folders_that_hold_no_clips(clips, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "an empty folder" in refusal(load_videos, empty)
+    assert "does not exist" in refusal(load_videos, tmp_path / "nowhere")
+    video = save_videos(tmp_path / "v", clips)
+    assert "a single file that is no .npy" in refusal(load_videos, video / "clip_0.avi")
+    (video / "notes.txt").write_text("x")
+    assert "notes.txt: not a video file" in refusal(load_videos, video)
+    mixed = save_frames(tmp_path / "f", clips)
+    (mixed / "readme.md").write_text("x")
+    assert "holds folders and files (readme.md)" in refusal(load_videos, mixed)
+    assert "one folder of frames for each clip" in refusal(load_videos, mixed / "clip_0")
+    (mixed / "readme.md").unlink()
+    (mixed / "clip_1" / "a.txt").write_text("x")
+    assert "a.txt: not a frame file" in refusal(load_videos, mixed)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut"])
+def test_damaged_videos_are_one_line_and_nothing_else(clips, tmp_path, damage, capfd):
+    folder = save_videos(tmp_path / "v", clips)
+    bad = folder / "clip_1.avi"
+    data = bad.read_bytes()
+    bad.write_bytes({"empty": b"", "text": b"hello" * 99, "cut": data[: len(data) // 2]}[damage])
+    assert refusal(load_videos, folder).startswith(f"{bad}: not a readable video")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damaged_frames(clips, tmp_path):
+    folder = save_frames(tmp_path / "f", clips)
+    bad = folder / "clip_1" / "frame_3.png"
+    data = bad.read_bytes()
+    for content in (b"", b"x" * 50, data[: len(data) // 2]):
+        bad.write_bytes(content)
+        assert refusal(load_videos, folder).startswith(f"{bad}: not a readable image")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(bad)
+    assert f"{bad}: is 9 x 9, frame_0.png is 32 x 32" in refusal(load_videos, folder)
+    Image.fromarray(np.zeros((32, 32, 4), np.uint8)).save(bad)
+    assert "pixels are RGBA" in refusal(load_videos, folder)
+
+
+def test_clips_that_differ_among_themselves_are_named(clips, tmp_path):
+    for odd in (0, 2):
+        folder = save_videos(tmp_path / f"v{odd}", clips)
+        save_videos(folder, [clips[odd, :9]], [f"clip_{odd}.avi"])
+        text = refusal(load_videos, folder)
+        assert f"clip_{odd}.avi is 9 frames of 32 x 32, but 2 of 3 clips are 10 frames" in text
+
+
+def test_sets_that_do_not_match(clips, tmp_path):
+    real = save_npy(tmp_path / "real.npy", clips)
+    fewer = save_npy(tmp_path / "fewer.npy", clips[:2])
+    shorter = save_npy(tmp_path / "shorter.npy", clips[:, :9])
+    smaller = save_npy(tmp_path / "smaller.npy", clips[:, :, :16, :16])
+    for metric in ("psnr", "ssim", "lpips-alex", "lpips-vgg"):
+        text = refusal(evaluate_paths, real, fewer, [metric])
+        assert text.startswith(f"{fewer}: 2 clips, but {real} has 3; {metric}")
+    for metric in evaluate.METRICS:
+        text = refusal(evaluate_paths, real, shorter, [metric])
+        assert f"{shorter}: clips of 9 frames of 32 x 32, but {real} has 10 frames" in text
+        assert "make length and size equal" in refusal(evaluate_paths, smaller, real, [metric])
+
+
+def test_clips_too_few_short_or_small(clips, tmp_path):
+    one = save_npy(tmp_path / "one.npy", clips[:1])
+    assert "1 clips, fvd.clips.v1 needs at least 2" in refusal(evaluate_paths, one, one, ["fvd"])
+    short = save_npy(tmp_path / "short.npy", clips[:, :8])
+    assert "8 frames that count, fvd needs at least 9" in refusal(
+        evaluate_paths, short, short, ["fvd"]
+    )
+    tiny = save_npy(tmp_path / "tiny.npy", clips[:, :, :10, :10])
+    for metric, least in (("ssim", 11), ("lpips-vgg", 16), ("lpips-alex", 31)):
+        text = refusal(evaluate_paths, tiny, tiny, [metric])
+        assert f"frames of 10 x 10, {metric} needs at least {least} x {least}" in text
+    assert "a multiple of 15" in refusal(evaluate_paths, one, one, ["fvd.bair.windows.v1"])
+
+
+def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
+    text = refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", ["psnr", "lpips"])
+    assert "unknown metric 'lpips', closest is 'lpips-" in text
+    assert "fvd, lpips-alex, lpips-vgg, psnr, ssim" in text
+    assert "none given" in refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", [])
+    for device in ("gpu", "cuda:99", "mps"):
+        text = refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", ["psnr"], device=device)
+        assert text.startswith(f"--device {device}: ")
+
+
+def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
+    real = save_frames(tmp_path / "real", clips)
+    fake = save_npy(tmp_path / "fake.npy", 255 - clips)
+    values = evaluate_paths(real, fake, [*evaluate.METRICS, "psnr"], device="cpu", cache=tmp_path)
+    assert [v.protocol for v in values] == list(evaluate.METRICS.values())
+    assert capfd.readouterr().out == ""
+    assert all((v.n_real, v.n_fake) == (3, 3) for v in values)
+    assert all(v.deviations == () for v in values)
+    text = json.dumps(to_json(real, fake, values, "cpu"))
+    data = json.loads(text)
+    assert data["format"] == "lamd.evaluation.v1"
+    assert data["values"][0]["weight_hash"].startswith("af5c50f0")
+    assert set(data["protocols"]) == set(evaluate.METRICS.values())
+    assert data["origin"]["versions"]["torch"]
+
+
+def test_fvd_takes_different_numbers_of_clips(clips, tmp_path):
+    real, fake = save_npy(tmp_path / "r.npy", clips), save_npy(tmp_path / "f.npy", clips[:2])
+    (value,) = evaluate_paths(real, fake, ["fvd"], device="cpu", cache=tmp_path)
+    assert (value.n_real, value.n_fake) == (3, 2)
+    assert value.value > 0
+
+
+def test_coded_files_and_differing_names_are_remarked(clips, tmp_path):
+    real = save_videos(tmp_path / "real", clips)
+    fake = save_videos(tmp_path / "fake", clips, ["a.avi", "b.avi", "c.avi"])
+    (value,) = evaluate_paths(real, fake, ["psnr"], device="cpu")
+    assert value.value == 100
+    assert value.deviations == (
+        "real is read from coded files, not lossless",
+        "fake is read from coded files, not lossless",
+    )
+    assert value.note == "names differ: paired in natural order, a with clip_0"
+    assert "psnr.v1 = 100.0000 dB, [100.0000, 100.0000], n = 3 real, 3 fake" in str(value)
+    jpegs = save_frames(tmp_path / "jpeg", clips, "{}.jpg")
+    (value,) = evaluate_paths(jpegs, jpegs, ["psnr"], device="cpu")
+    assert value.deviations == ("jpeg is read from coded files, not lossless",)

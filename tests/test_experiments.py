@@ -1,0 +1,92 @@
+"""Every shipped YAML in every profile loads, builds, plans, and says where its choices are from."""
+
+import re
+
+import pytest
+import torch
+import yaml
+
+from lamd.config import experiments_dir, list_targets, load_target
+from lamd.harness.plan import CODE_VERSIONS, make_plan, row_protocols
+from lamd.harness.reporting import published_rows
+from lamd.models.discriminator import build_discriminator
+from lamd.models.dmg import build_dmg
+from lamd.models.mcd_vae import build_vae
+
+CASES = [
+    (path.stem, profile)
+    for path in list_targets()
+    for profile in yaml.safe_load(path.read_text(encoding="utf-8"))["profiles"]
+]
+TAGS = ("paper", "reported", "ours")
+# A key inside a part, with a value on its line; its comment starts with where the value is from.
+SETTING = re.compile(r" {2,}(?P<key>\w+): +[^#{\s][^#]*(# *(?P<comment>.*))?$")
+HOUSEKEEPING = ("scale", "log_every", "checkpoint_every", "validate_every", "keep_last", "seed",
+                "num_validation_clips", "name")  # fmt: skip
+
+
+@pytest.fixture(params=CASES, ids=["-".join(case) for case in CASES])
+def target(request):
+    return load_target(*request.param)
+
+
+def test_there_are_targets():
+    assert CASES
+
+
+def test_models_build(target):
+    with torch.device("meta"):
+        vae = build_vae(target.vae, target.data)
+        dmg = build_dmg(target)
+        if target.loss.gan is not None:
+            build_discriminator(target.loss.gan)
+    d, h, w = vae.latent_shape
+    assert (d, h) == (target.vae.motion_channels, target.data.size // target.vae.spatial_factor)
+    z = torch.empty(2, d, h, w, device="meta")
+    f_x0 = torch.empty(2, target.vae.image_channels[-1], h, w, device="meta")
+    assert dmg(z, torch.empty(2, dtype=torch.int64, device="meta"), f_x0).shape == z.shape
+
+
+def test_plans_and_published_rows_exist(target):
+    plan = make_plan(target, "cpu")
+    names = [cell.name for cell in plan.cells()]
+    assert len(names) == len(set(names))
+    seen = set()
+    for cell in plan.cells():
+        assert cell.kind in CODE_VERSIONS
+        assert {parent.name for parent in cell.parents} <= seen
+        seen.add(cell.name)
+    assert set(plan.rows) == set(target.rows)
+    assert all(row_protocols(target, row) for row in target.rows)
+    assert "lamd" in published_rows(target)
+
+
+def test_only_what_a_stage_depends_on_is_in_its_key(target):
+    def configs(changed):
+        cells = make_plan(changed, "cpu").cells()
+        return {cell.name: cell.config for cell in cells if cell.name in ("data", "vae", "dmg")}
+
+    sampler = target.sampler.model_copy(update={"seed": 99})
+    assert configs(target.model_copy(update={"sampler": sampler})) == configs(target)
+    train = target.train_dmg.model_copy(update={"seed": 99})
+    changed = configs(target.model_copy(update={"train_dmg": train}))
+    assert changed["vae"] == configs(target)["vae"]
+    assert changed["dmg"] != configs(target)["dmg"]
+
+
+def test_the_paper_profile_is_the_paper():
+    target = load_target("table_bair", "paper")
+    assert (target.scale, target.data.source) == ("full", "real")
+    assert (target.sampler.num_steps, target.dmg.num_train_steps) == (200, 1000)
+    assert (target.vae.spatial_factor, target.vae.temporal_factor) == (4, 16)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build_dmg(target).parameters())
+    assert count == pytest.approx(336e6, rel=0.03)
+
+
+@pytest.mark.parametrize("path", sorted(experiments_dir().glob("*.yaml")), ids=lambda p: p.name)
+def test_every_choice_of_the_method_has_a_source_tag(path):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        setting = SETTING.match(line)
+        if setting and setting["key"] not in HOUSEKEEPING:
+            assert setting["comment"].startswith(TAGS), f"{path.name}:{number}: no source tag"

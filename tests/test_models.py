@@ -1,0 +1,165 @@
+"""MCD-VAE, DMG and discriminator: shapes, what depends on what, and published sizes."""
+
+import math
+
+import pytest
+import torch
+
+from lamd.config import load_target
+from lamd.models.discriminator import VideoDiscriminator
+from lamd.models.mcd_vae import Posterior, TemporalUpsample
+from small import small_dmg, small_vae, wake
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"fusion": "concat"},
+        {"fusion": "add", "conv3d": "factorised"},
+        {"num_frames": 16, "temporal_factor": 16, "motion_channels": 1},
+        {"num_frames": 2, "temporal_factor": 2, "normalisation": "layer"},
+        {"num_skip_scales": 0, "normalisation": "instance"},
+        {"num_skip_scales": 0, "frame_skip": True},
+        {"frame_skip": True},
+        {"num_skip_scales": 1, "normalisation": "none"},
+        {
+            "spatial_factor": 2,
+            "image_channels": (8, 16),
+            "motion_encoder_channels": (8,),
+            "decoder_channels": (8, 16),
+            "num_res_blocks": (1, 1),
+            "num_skip_scales": 1,
+        },
+    ],
+)
+def test_shapes_over_the_options(changes):
+    vae = small_vae(**changes)
+    x = torch.rand(2, *vae.clip_shape) * 2 - 1
+    out = vae(x, torch.randn(2, *vae.latent_shape))
+    assert out.x_hat.shape == x.shape
+    assert out.z_m.shape == out.posterior.mean.shape == (2, *vae.latent_shape)
+
+
+def test_content_sees_the_first_frame_only_and_output_depends_on_both_latents():
+    vae = small_vae().eval()
+    wake(vae)
+    x = torch.rand(2, *vae.clip_shape) * 2 - 1
+    other = x.clone()
+    other[:, 1:] = torch.rand_like(other[:, 1:])
+    f_x0, skips = vae.encode_image(x[:, 0])
+    f_other, skips_other = vae.encode_image(other[:, 0])
+    assert torch.equal(f_x0, f_other)
+    assert all(torch.equal(a, b) for a, b in zip(skips, skips_other, strict=True))
+    assert [s.shape[-1] for s in skips] == [16, 8]
+    assert not torch.allclose(vae.encode_motion(x).mean, vae.encode_motion(other).mean)
+
+    z_m = torch.randn(2, *vae.latent_shape)
+    x_hat = vae.decode(z_m, f_x0, skips)
+    assert not torch.allclose(x_hat, vae.decode(z_m + 1, f_x0, skips), atol=1e-3)
+    swapped = vae.encode_image(x[:, 0].flip(0))
+    assert not torch.allclose(x_hat, vae.decode(z_m, *swapped), atol=1e-3)
+
+
+def test_every_frame_of_the_clip_reaches_the_motion_latent():
+    vae = small_vae()
+    x = (torch.rand(1, *vae.clip_shape) * 2 - 1).requires_grad_()
+    vae.encode_motion(x).mean.square().sum().backward()
+    assert (x.grad.abs().sum(dim=(0, 2, 3, 4)) > 0).all()
+
+
+def test_a_wrong_clip_shape_is_refused():
+    with pytest.raises(ValueError, match="expected clips"):
+        small_vae().encode_motion(torch.zeros(1, 4, 3, 16, 16))
+
+
+def test_kl_equals_a_monte_carlo_estimate_for_both_reductions():
+    torch.manual_seed(0)
+    posterior = Posterior(torch.randn(1, 2, 3, 3), torch.randn(1, 2, 3, 3))
+    q = torch.distributions.Normal(posterior.mean.double(), (0.5 * posterior.logvar.double()).exp())
+    z = q.sample((200_000,))
+    p = torch.distributions.Normal(0.0, 1.0)
+    estimate = (q.log_prob(z) - p.log_prob(z)).mean(0).sum().item()
+    assert posterior.kl("sum").item() == pytest.approx(estimate, rel=0.01)
+    assert posterior.kl("mean").item() == pytest.approx(estimate / 18, rel=0.01)
+
+
+def test_channel_normalisation_uses_batch_statistics_then_running_ones():
+    vae = small_vae()
+    z = 5 + 3 * torch.randn(64, *vae.latent_shape)
+    normalised = vae.normalise(z)
+    assert normalised.mean().abs() < 1e-5
+    assert normalised.std().item() == pytest.approx(1.0, abs=1e-3)
+    for _ in range(200):
+        vae.normalise(z)
+    vae.eval()
+    assert torch.allclose(vae.normalise(z[:1]), normalised[:1], atol=1e-2)
+
+
+def test_diffusion_scaling_inverts():
+    vae = small_vae()
+    vae.set_latent_statistics(torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.1, 3.0]))
+    z_m = torch.randn(4, *vae.latent_shape)
+    assert torch.allclose(vae.from_diffusion(vae.to_diffusion(z_m)), z_m, atol=1e-6)
+
+
+def test_temporal_upsampling_interpolates_as_torch_does_when_the_offset_is_zero():
+    up = TemporalUpsample(4)
+    torch.nn.init.zeros_(up.offset.weight)
+    torch.nn.init.zeros_(up.offset.bias)
+    h = torch.randn(2, 4, 5, 3, 3)
+    expected = torch.nn.functional.interpolate(
+        h, scale_factor=(2, 1, 1), mode="trilinear", align_corners=False
+    )
+    assert torch.allclose(up(h), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("condition", ["cross_attention", "concat", "both", "none"])
+def test_the_denoiser_uses_its_condition_and_step(condition):
+    dmg = small_dmg(condition).eval()
+    wake(dmg)
+    z_t, f_x0, t = torch.randn(2, 3, 8, 8), torch.randn(2, 16, 8, 8), torch.tensor([3, 700])
+    eps_hat = dmg(z_t, t, f_x0)
+    assert eps_hat.shape == z_t.shape
+    changed = not torch.equal(eps_hat, dmg(z_t, t, f_x0.flip(0)))
+    assert changed == (condition != "none")
+    assert not torch.equal(eps_hat, dmg(z_t, t + 100, f_x0))
+
+
+def test_cross_attention_knows_where_a_content_cell_lies():
+    dmg = small_dmg("cross_attention").eval()
+    wake(dmg)
+    z_t, f_x0, t = torch.randn(1, 3, 8, 8), torch.randn(1, 16, 8, 8), torch.tensor([500])
+    assert not torch.allclose(dmg(z_t, t, f_x0), dmg(z_t, t, f_x0.flip(-1)), atol=1e-4)
+
+
+def test_gradient_reaches_every_parameter():
+    dmg, vae = small_dmg(), small_vae()
+    wake(dmg), wake(vae)
+    dmg(
+        torch.randn(2, 3, 8, 8), torch.tensor([3, 700]), torch.randn(2, 16, 8, 8)
+    ).square().sum().backward()
+    out = vae(torch.rand(2, *vae.clip_shape), torch.randn(2, *vae.latent_shape))
+    (out.x_hat.square().sum() + out.posterior.kl("sum")).backward()
+    for module in (dmg, vae):
+        silent = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+        assert silent == []
+
+
+def test_latent_diffusion_widths_give_the_counted_336_million():
+    # Independent count of the public latent-diffusion UNet at these widths: 335.9 M.
+    target = load_target("table_bair", "paper")
+    from lamd.models.dmg import build_dmg
+
+    with torch.device("meta"):
+        dmg = build_dmg(target)
+    unet = sum(p.numel() for p in dmg.parameters()) - sum(
+        p.numel() for p in dmg.tokens.parameters()
+    )
+    assert unet == pytest.approx(335.9e6, rel=2e-4)
+
+
+def test_the_discriminator_scores_patches():
+    logits = VideoDiscriminator(base_channels=8, num_layers=3)(torch.zeros(2, 16, 3, 32, 32))
+    assert logits.shape == (2, 1, 4, 4, 4)
+    assert math.isfinite(logits.sum().item())

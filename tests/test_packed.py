@@ -1,0 +1,173 @@
+import hashlib
+import json
+import multiprocessing
+import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+from bair_files import flip, frame_pixels, write_split
+from packed_jobs import pack_and_sum, sum_clip
+
+from lamd.data import open_dataset, open_packed, pack_bair
+from lamd.data.bair import BairSplit
+from lamd.errors import LamdError
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_split(tmp_path / "root", "test", [2, 1])
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def visible(cache):
+    return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_packs_pixels_keys_and_hash(root, cache):
+    packed = pack_bair(root, cache, split="test")
+    expected = np.stack([frame_pixels(i, "image_aux1") for i in range(3)])
+    np.testing.assert_array_equal(packed.videos, expected)
+    assert packed.videos.dtype == np.uint8
+    assert packed.keys == ["bair/test/0", "bair/test/1", "bair/test/2"]
+    assert packed.content_hash == hashlib.sha256(expected.tobytes()).hexdigest()
+    assert len(packed) == 3
+    assert len(visible(cache)) == 1
+    again = open_packed(packed.path)
+    assert again.index == packed.index
+
+
+def test_clip_copies_the_asked_frames(root, cache):
+    packed = pack_bair(root, cache, split="test", camera="image_main", limit=2)
+    clip = packed.clip(1, 4, 16)
+    np.testing.assert_array_equal(clip, frame_pixels(1, "image_main")[4:20])
+    clip[:] = 0
+    for wrong in ((2, 0, 1), (-1, 0, 1), (0, -1, 3), (0, 20, 11)):
+        with pytest.raises(IndexError):
+            packed.clip(*wrong)
+
+
+def test_reuse_reads_no_record(root, cache, monkeypatch):
+    first = pack_bair(root, cache, split="test")
+    monkeypatch.setattr(BairSplit, "video", lambda *_: pytest.fail("read a record"))
+    assert pack_bair(root, cache, split="test").index == first.index
+    assert open_dataset("bair", root=root, cache=cache, split="test").path == first.path
+
+
+def test_cameras_splits_and_limits_lie_side_by_side(root, cache):
+    write_split(root, "train", [1], seed=50)
+    packs = [
+        pack_bair(root, cache, split="test"),
+        pack_bair(root, cache, split="test", limit=1),
+        pack_bair(root, cache, split="test", camera="image_main"),
+        pack_bair(root, cache, split="train"),
+    ]
+    assert len({packed.path for packed in packs}) == len(visible(cache)) == 4
+    assert [len(packed) for packed in packs] == [3, 1, 3, 1]
+
+
+def test_changed_source_is_packed_anew(root, cache):
+    old = pack_bair(root, cache, split="test")
+    write_split(root, "test", [2, 1], seed=7)
+    for path in (root / "softmotion30_44k" / "test").iterdir():
+        os.utime(path, ns=(1, 1))
+    new = pack_bair(root, cache, split="test")
+    assert new.content_hash != old.content_hash
+    assert visible(cache) == [new.path.name]
+
+
+def test_interrupted_build_leaves_nothing_used(root, cache, monkeypatch):
+    read = BairSplit.video
+
+    def stops(self, i, camera):
+        if i == 1:
+            raise KeyboardInterrupt
+        return read(self, i, camera)
+
+    monkeypatch.setattr(BairSplit, "video", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pack_bair(root, cache, split="test")
+    assert visible(cache) == []
+    monkeypatch.undo()
+    packed = pack_bair(root, cache, split="test")
+    abandoned = cache / f".{packed.path.name}.tmp"
+    packed.path.rename(abandoned)  # as kill -9 leaves it
+    (abandoned / "index.json").unlink()
+    assert len(pack_bair(root, cache, split="test")) == 3
+    assert visible(cache) == [packed.path.name]
+
+
+def test_damaged_cache_is_refused_and_rebuilt(root, cache):
+    packed = pack_bair(root, cache, split="test")
+    videos, index = packed.path / "videos.npy", packed.path / "index.json"
+    sound = index.read_text()
+    spoilt = [
+        (videos, videos.read_bytes()[:-1]),
+        (videos, b""),
+        (index, b"{"),
+        (index, b"[1]"),
+        (index, sound.replace('"count": 3', '"count": 2').encode()),
+        (index, sound.replace('"format": 1', '"format": 9').encode()),
+        (index, json.dumps({**json.loads(sound), "keys": ["a"]}).encode()),
+        (index, json.dumps({**json.loads(sound), "more": 1}).encode()),
+    ]
+    for path, content in spoilt:
+        path.write_bytes(content)
+        with pytest.raises(LamdError) as caught:
+            open_packed(packed.path)
+        assert str(packed.path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert pack_bair(root, cache, split="test").content_hash == packed.content_hash
+    with pytest.raises(LamdError, match="not a packed data set"):
+        open_packed(cache / "nothing")
+
+
+def test_user_errors(root, cache):
+    with pytest.raises(LamdError, match="camera 'image_aux2'"):
+        pack_bair(root, cache, split="test", camera="image_aux2")
+    with pytest.raises(LamdError, match="limit 4: test has 3 trajectories"):
+        pack_bair(root, cache, split="test", limit=4)
+    with pytest.raises(LamdError, match="limit 0"):
+        pack_bair(root, cache, split="test", limit=0)
+    with pytest.raises(LamdError, match="data set 'mnist'"):
+        open_dataset("mnist", root=root, cache=cache, split="test")
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(root, cache):
+    cache.touch()
+    with pytest.raises(LamdError, match="cannot be packed"):
+        pack_bair(root, cache, split="test")
+
+
+def test_broken_source_is_one_line_and_packs_nothing(root, cache):
+    path = max((root / "softmotion30_44k" / "test").iterdir())
+    flip(path, 5000)
+    with pytest.raises(LamdError, match="record at byte 0: data checksum mismatch"):
+        pack_bair(root, cache, split="test")
+    assert visible(cache) == []
+
+
+def test_pickle_carries_the_place_not_the_pixels(root, cache):
+    packed = pack_bair(root, cache, split="test")
+    assert packed.videos.shape[0] == 3
+    data = pickle.dumps(packed)
+    assert len(data) < 10_000
+    np.testing.assert_array_equal(pickle.loads(data).clip(2, 0, 30), packed.videos[2])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_two_processes_side_by_side(root, cache, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+        first, second = pool.map(pack_and_sum, [(root, cache)] * 2)
+        packed = pack_bair(root, cache, split="test")
+        sums = list(pool.map(sum_clip, [(packed, i) for i in range(3)]))
+    assert first == second == (packed.content_hash, int(packed.videos.sum()))
+    assert sums == [int(packed.videos[i].sum()) for i in range(3)]

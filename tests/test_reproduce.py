@@ -1,0 +1,210 @@
+"""All of `table_bair`, made tiny: rows, second run, failures, real layout, sampling."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamd import cli
+from lamd.artifacts import cache_root
+from lamd.data.simulated import simulate_bair
+from lamd.harness import run
+from lamd.records import read_report
+
+pytestmark = pytest.mark.slow
+
+COUNTS = {"num_train": 12, "num_test": 4}
+TRAIN = {"num_steps": 4, "batch_size": 4, "warmup_steps": 1, "validate_every": 4,
+         "checkpoint_every": 2, "num_validation_clips": 2, "log_every": 1}  # fmt: skip
+TINY = [
+    *(f"data.{key}={value}" for key, value in COUNTS.items()),
+    *(f"train_vae.{key}={value}" for key, value in TRAIN.items()),
+    *(f"train_dmg.{key}={value}" for key, value in TRAIN.items()),
+    "vae.image_channels=[8,8,16]",
+    "vae.motion_encoder_channels=[8,8]",
+    "vae.decoder_channels=[8,8,16]",
+    "loss.lpips_frames=1",
+    "dmg.base_channels=32",
+    "dmg.channel_multipliers=[1,1]",
+    "dmg.attention_factors=[2]",
+    "sampler.num_steps=2",
+    "sampler.batch_size=8",
+    "evaluate.grid_clips=2",
+]  # fmt: skip
+OPTIONS = [word for text in TINY for word in ("--set", text)]
+FILES = {"table.md", "table.csv", "table.tex", "figure.png", "figure.svg", "grid.gif", "grid.mp4",
+         "record.json"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Run the tiny target once; return the folder with its `runs` and `results`."""
+    root = tmp_path_factory.mktemp("reproduce")
+    reproduce(root)
+    return root
+
+
+@pytest.fixture
+def copy(place, tmp_path):
+    """Return a copy that a test may spoil."""
+    return Path(shutil.copytree(place, tmp_path / "copy"))
+
+
+def reproduce(root: Path, *more: str) -> run.Outcome:
+    places = {"runs": root / "runs", "results": root / "results"}
+    return run.reproduce("table_bair", "quick", [*TINY, *more], **places, device="cpu")
+
+
+def command(root: Path, name: str, *more: str) -> list[str]:
+    return [name, "table_bair", *OPTIONS, "--runs", str(root / "runs"), "--device", "cpu", *more]
+
+
+def cells(root: Path) -> dict[str, int]:
+    found = (root / "runs" / "cells").glob("*/cell.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_everything_is_made_and_labelled(place):
+    folder = place / "results" / "table_bair"
+    assert set(contents(folder)) == FILES
+    report = read_report(folder / "record.json")
+    assert not report.holes
+    assert [row.name for row in report.rows] == ["floor", "trivial", "reconstruction", "lamd"]
+    assert len(report.records) == 1 + 3 * 5
+    assert {record.data for record in report.records} == {"stand-in"}
+    assert {record.verdict.kind for record in report.records} == {"not comparable"}
+    assert {record.n_fake for record in report.records} == {COUNTS["num_test"]}
+    assert report.find("trivial", "psnr").value > report.find("lamd", "psnr").value
+    assert all(cell.seconds >= 0 and cell.peak_memory_mb > 0 for cell in report.cells)
+
+
+def test_the_second_run_makes_nothing_and_is_quick(place):
+    before, made = contents(place / "results" / "table_bair"), cells(place)
+    start = time.perf_counter()
+    code = (
+        "import sys, lamd.cli\n"
+        "try: lamd.cli.main(sys.argv[1:])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    results = ["--results", str(place / "results")]
+    arguments = [a for a in command(place, "reproduce", *results) if a not in ("--device", "cpu")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 20
+    assert contents(place / "results" / "table_bair") == before
+    assert cells(place) == made
+
+
+def test_another_seed_remakes_only_the_samples(copy):
+    before = cells(copy)
+    report = reproduce(copy, "sampler.seed=1").report
+    new = set(cells(copy)) - set(before)
+    assert sorted(name.split("-")[0] for name in new) == ["clips", "clips", "features", "values"]
+    assert before.items() <= cells(copy).items()
+    old = read_report(copy / "results" / "table_bair" / "record.json")
+    assert old.find("floor", "fvd").value == report.find("floor", "fvd").value
+
+
+def test_a_damaged_checkpoint_leaves_a_hole_and_loses_nothing(copy, capsys):
+    (model,) = (copy / "runs" / "cells").glob("vae-*/model.safetensors")
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    before = contents(copy / "results" / "table_bair")
+    results = ["--results", str(copy / "results")]
+    with pytest.raises(SystemExit) as done:
+        cli.main(command(copy, "reproduce", "--set", "sampler.seed=1", *results))
+    out, err = capsys.readouterr()
+    assert done.value.code == 2
+    last = err.strip().splitlines()[-1]
+    assert str(model) in last
+    assert last.startswith("lamd: clips lamd")
+    assert contents(copy / "results" / "table_bair") == before
+    report = read_report(copy / "results" / "table_bair" / "incomplete" / "record.json")
+    assert [hole.row for hole in report.holes] == ["lamd"]
+    assert report.find("reconstruction", "psnr") is not None
+    assert "not run" in out
+
+
+def test_a_killed_training_goes_on_with_the_same_command(place, tmp_path):
+    steps = ["--set", "train_vae.num_steps=40", "--set", "train_vae.validate_every=40"]
+    arguments = command(tmp_path, "train", "--stage", "vae", *steps)
+    (data,) = (place / "runs" / "cells").glob("data-*")
+    shutil.copytree(data, tmp_path / "runs" / "cells" / data.name)
+    process = subprocess.Popen([sys.executable, "-m", "lamd", *arguments], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs" / "cells").glob("vae-*.partial/checkpoints/step_*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    with pytest.raises(SystemExit) as done:
+        cli.main(arguments)
+    assert not done.value.code
+    (folder,) = (tmp_path / "runs" / "cells").glob("vae-*")
+    assert (folder / "model.safetensors").is_file()
+    assert '"resumed": true' in (folder / "cell.json").read_text()
+
+
+def test_the_real_layout_is_read_and_a_stand_in_stays_one(copy, tmp_path, monkeypatch):
+    root, cache = tmp_path / "data", tmp_path / "cache"
+    cache.mkdir()
+    (cache / "weights").symlink_to(cache_root() / "weights")
+    monkeypatch.setenv("LAMD_CACHE", str(cache))
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    simulate_bair(root, **COUNTS, seed=0, num_workers=1)
+    real = ["data.source=real", "data.simulation_seed=null"]
+    trained = {name for name in cells(copy) if name.startswith(("vae", "dmg"))}
+    assert reproduce(copy, *real).report.data == "stand-in"
+    assert {name for name in cells(copy) if name.startswith(("vae", "dmg"))} == trained
+    (root / "stand_in.json").unlink()
+    os.utime(next(root.rglob("*.tfrecords")))
+    report = reproduce(copy, *real).report
+    assert report.data == "real"
+    reasons = report.find("lamd", "fvd").verdict.reason
+    assert "reduced scale" in reasons
+    assert "stand-in" not in reasons
+
+
+def test_a_broken_record_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAMD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
+    simulate_bair(tmp_path / "data", **COUNTS, seed=0, num_workers=1)
+    path = next((tmp_path / "data").rglob("train/*.tfrecords"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    real = ["--set", "data.source=real", "--set", "data.simulation_seed=null"]
+    with pytest.raises(SystemExit) as done:
+        cli.main(command(tmp_path, "reproduce", *real, "--results", str(tmp_path / "results")))
+    assert done.value.code == 2
+    assert str(path) in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "results").exists()
+
+
+def test_generate_keeps_the_given_frame_and_depends_on_its_key_only(place, tmp_path):
+    def sample(*more: str) -> np.ndarray:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.npy"
+        with pytest.raises(SystemExit) as done:
+            cli.main(command(place, "generate", "--out", str(out), *more))
+        assert not done.value.code
+        return np.load(out)
+
+    two = sample("--count", "2", "--samples", "2")
+    assert two.shape == (4, 16, 64, 64, 3)
+    assert (two[0, 0] == two[1, 0]).all()
+    assert (two[0, 1:] != two[1, 1:]).any()
+    one = sample("--count", "1", "--set", "sampler.batch_size=1")
+    assert np.abs(one[0].astype(int) - two[0]).max() <= 1
+    assert (sample("--count", "1", "--seed", "9") != one).any()

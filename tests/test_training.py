@@ -1,0 +1,335 @@
+"""The engine, its batches, logs, weight average and latents."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lamd.config import TrainConfig
+from lamd.errors import LamdError
+from lamd.rng import torch_generator
+from lamd.training import encode_latents, load_vae, open_latents, stages, train_dmg, train_vae
+from lamd.training.batches import (
+    BatchReader,
+    batch_rows,
+    read_windows,
+    training_windows,
+    validation_windows,
+)
+from lamd.training.checkpoint import list_checkpoints, newest_good
+from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
+from lamd.training.stages import Draws, VAEStage
+from lamd.video import to_model
+from tiny import HERE, TinyVideos, tiny_target, train_both
+
+GOLDEN = HERE / "golden"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """Both stages for 20 steps, GAN from step 4 on, slow enough that rounding stays small."""
+    folder = tmp_path_factory.mktemp("run")
+    values = ("num_steps=20", "learning_rate=2.0e-4")
+    slow = [f"{stage}.{value}" for stage in ("train_vae", "train_dmg") for value in values]
+    train_both(tiny_target(*slow, "loss.gan.learning_rate=2.0e-4"), folder)
+    return folder
+
+
+def records(folder: Path, group: str = "train") -> list[dict]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["group"] == group]
+
+
+# Batches
+
+
+def test_batches_are_a_pure_function_of_seed_and_step():
+    steps = [batch_rows(3, step, 4, 10) for step in (1, 2, 3)]
+    assert np.array_equal(batch_rows(3, 2, 4, 10), steps[1])
+    assert not np.array_equal(batch_rows(4, 2, 4, 10), steps[1])
+
+
+def test_each_epoch_visits_every_window_once_in_a_new_order():
+    rows = np.concatenate([batch_rows(0, step, 4, 10) for step in range(1, 11)])
+    epochs = rows.reshape(4, 10)
+    assert (np.sort(epochs, axis=1) == np.arange(10)).all()
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_held_out_clips_are_never_trained_on():
+    target, videos = tiny_target(), TinyVideos()
+    trained = training_windows(videos, target.train_vae, target.data)
+    held_out = validation_windows(videos, target.train_vae)
+    assert set(trained[:, 0]) == set(range(10))
+    assert [tuple(w) for w in held_out] == [(10, 0), (11, 0)]
+    assert set(trained[:, 1]) == {0, 2, 4}  # 9 frames, windows of 4, stride 2
+
+
+@pytest.mark.parametrize(
+    ("videos", "overrides", "words"),
+    [
+        (TinyVideos(num_frames=3), [], "data.num_frames: 4 frames asked, trajectories have 3"),
+        (TinyVideos(size=24), [], "data.size: 16 asked"),
+        (TinyVideos(count=2), [], "none is left to train on"),
+    ],
+)
+def test_data_that_does_not_fit(tmp_path, videos, overrides, words):
+    with pytest.raises(LamdError, match=words):
+        train_vae(tiny_target(*overrides), videos, tmp_path, identity="v", device="cpu")
+
+
+def test_reading_ahead_changes_nothing():
+    videos, train = TinyVideos(), tiny_target().train_vae
+    windows = training_windows(videos, train, tiny_target().data)
+
+    def read(rows: np.ndarray) -> tuple[torch.Tensor]:
+        return (read_windows(videos, windows[rows], 4),)
+
+    halves = [slice(0, 2), slice(2, 4)]
+    with BatchReader(read, train, len(windows), halves, torch.device("cpu")) as reader:
+        for step, batches in reader.steps(3, 6):
+            direct = read(batch_rows(train.seed, step, train.batch_size, len(windows)))[0]
+            assert torch.equal(torch.cat([batch[0] for batch in batches]), direct)
+
+
+def test_draws_do_not_depend_on_the_slicing():
+    whole = Draws(0, "vae", 5, 6, 0, 6)
+    parts = [Draws(0, "vae", 5, 6, first, 2) for first in (0, 2, 4)]
+    for draw in (lambda d: d.normal("eps", (2, 3)), lambda d: d.integers("t", 100)):
+        assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
+    assert not torch.equal(whole.normal("a", (2,)), whole.normal("b", (2,)))
+
+
+# Optimisation
+
+
+def schedule(**changes) -> TrainConfig:
+    return tiny_target().train_vae.model_copy(update=changes)
+
+
+def test_learning_rate():
+    cosine = schedule(num_steps=110, warmup_steps=10)
+    rates = [learning_rate_factor(cosine, step) for step in range(1, 111)]
+    assert rates[:10] == pytest.approx([step / 11 for step in range(1, 11)])
+    assert max(rates) <= 1.0
+    assert rates[59] == pytest.approx(0.505)  # half way
+    assert rates[-1] == pytest.approx(0.01)
+    assert learning_rate_factor(schedule(lr_schedule="constant", warmup_steps=0), 1) == 1.0
+
+
+def test_ema_is_the_recursion_with_a_warm_up():
+    model = torch.nn.BatchNorm1d(2)
+    ema = make_ema(model, decay=0.5)
+    expected = None
+    for step in range(20):
+        with torch.no_grad():
+            model.weight.copy_(torch.tensor([step, -2.0 * step]))
+            model.running_mean.fill_(3.0 * step)
+            model.num_batches_tracked.fill_(step)
+        ema.update_parameters(model)
+        kept = min(0.5, (1 + step) / (10 + step))
+        now = torch.tensor([step, -2.0 * step, 3.0 * step])
+        expected = now if expected is None else kept * expected + (1 - kept) * now
+    got = torch.stack([*ema.module.weight, ema.module.running_mean[0]])
+    assert torch.allclose(got, expected)
+    assert ema.module.num_batches_tracked == 19
+    assert not ema.module.training
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
+    # Without BatchNorm and the ratio of gradient norms, both of which see parts of the batch.
+    fixed = ["vae.normalisation=layer", "loss.gan.adaptive=false"]
+    losses = []
+    for parts in (1, 2):
+        target = tiny_target(*fixed, f"train_vae.gradient_accumulation={parts}")
+        folder = train_vae(target, TinyVideos(), tmp_path / str(parts), identity="v", device="cpu")
+        losses.append([record["loss"] for record in records(folder)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "changes", "words"),
+    [
+        ("tpu", {}, "device 'tpu'"),
+        ("cpu", {"precision": "fp16"}, "fp16 needs a GPU"),
+        ("cpu", {"precision": "bf16"}, "bf16 needs a GPU"),
+    ],
+)
+def test_devices_and_precisions_that_are_not_to_be_had(device, changes, words):
+    with pytest.raises(LamdError, match=words):
+        make_accelerator(schedule(**changes), device)
+
+
+# The loop
+
+
+@pytest.mark.parametrize("stage", ["vae", "dmg"])
+def test_golden_losses(run, stage):
+    path = GOLDEN / f"loss_{stage}.txt"
+    losses = [record["loss"] for record in records(run / stage)]
+    if os.environ.get("LAMD_REWRITE_GOLDEN"):
+        path.write_text("".join(f"{loss:.7f}\n" for loss in losses))
+    assert len(losses) == 20
+    assert losses == pytest.approx(np.loadtxt(path).tolist(), rel=1e-4)
+
+
+def test_log_names_each_term_from_the_step_it_starts(run):
+    first, fourth = records(run / "vae")[0], records(run / "vae")[3]
+    assert {"loss", "l1", "kl", "lr", "grad_norm", "clips_per_s", "seconds"} <= first.keys()
+    assert not {"gan", "adversary"} & first.keys()
+    assert {"gan", "gan_weight", "adversary", "adversary_grad_norm"} <= fourth.keys()
+    assert first["loss"] == pytest.approx(first["l1"] + first["kl"])
+    assert fourth["loss"] == pytest.approx(fourth["l1"] + fourth["kl"] + fourth["gan"])
+    held_out = records(run / "vae", "validation")
+    assert [record["step"] for record in held_out] == [5, 10, 15, 20]
+    assert {"psnr", "l1", "l1_lpips"} <= held_out[0].keys()
+
+
+def test_tensorboard_reads_the_events(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "dmg"))
+    events.Reload()
+    logged = {event.step: event.value for event in events.Scalars("train/loss")}
+    assert logged == pytest.approx({r["step"]: r["loss"] for r in records(run / "dmg")})
+
+
+def test_checkpoints_kept_are_the_last_ones_and_the_best(run):
+    held_out = records(run / "vae", "validation")
+    best = min(held_out, key=lambda record: record["l1_lpips"])["step"]
+    kept = {int(path.name.removeprefix("step_")) for path in list_checkpoints(run / "vae")}
+    assert kept == {15, 20, best}
+
+
+def test_adversary_waits_for_its_start_and_its_gradients_are_its_own():
+    stage = VAEStage(tiny_target(), TinyVideos())
+    batch = stage.read(np.arange(4))
+    for step, active in ((3, False), (4, True)):
+        terms = stage.terms(stage.model, batch, Draws(0, "vae", step, 4, 0, 4))
+        assert stage.adversary_active(step) is active
+        assert ("gan" in terms.losses) is active
+    sum(terms.losses.values()).backward()
+    assert all(p.grad is None for p in stage.adversary.parameters())
+    assert all(p.grad is not None for p in stage.model.parameters())
+    stage.model.zero_grad()
+    stage.adversary_loss(stage.adversary, terms.made).backward()
+    assert all(p.grad is not None for p in stage.adversary.parameters())
+    assert all(p.grad is None for p in stage.model.parameters())
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path, monkeypatch, poison):
+    honest, target = stages.reconstruction_terms, tiny_target("loss.gan=null")
+
+    def poisoned(*arguments) -> dict[str, torch.Tensor]:
+        terms = honest(*arguments)
+        poisoned.calls += 1
+        return {n: v * (poison if poisoned.calls == 7 else 1.0) for n, v in terms.items()}
+
+    poisoned.calls = 0
+    monkeypatch.setattr(stages, "reconstruction_terms", poisoned)
+    with pytest.raises(LamdError) as error:
+        train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
+    text = str(error.value)
+    assert "\n" not in text
+    for word in ("log.jsonl", "step 7", "last good checkpoint: step 5", "learning_rate"):
+        assert word in text
+    config = VAEStage(target, TinyVideos()).config
+    good, said = newest_good(tmp_path, config=config, identity="v")
+    assert (good.step, said) == (5, [])
+    assert all(tensor.isfinite().all() for tensor in good.weights.values())
+    assert not (tmp_path / "model.json").exists()
+    monkeypatch.undo()
+    train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
+    assert [record["step"] for record in records(tmp_path)] == [*range(1, 11)]
+
+
+def test_folder_of_another_run_is_refused(run, tmp_path):
+    target = tiny_target()
+    train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu", max_steps=5)
+    changed = tiny_target("loss.kl_weight=0.5")
+    with pytest.raises(LamdError, match=r"loss.kl_weight is 0.001 there and 0.5 here"):
+        train_vae(changed, TinyVideos(), tmp_path, identity="v", device="cpu")
+    with pytest.raises(LamdError, match="v there, w here"):
+        train_vae(target, TinyVideos(), tmp_path, identity="w", device="cpu")
+    with pytest.raises(LamdError, match="v there, w here"):
+        train_vae(target, TinyVideos(), run / "vae", identity="w", device="cpu")
+
+
+def test_lpips_is_part_of_loss_and_validation(tmp_path, monkeypatch):
+    class Distance(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            assert a.shape[1:] == (3, 16, 16)
+            return (a - b).square().mean(dim=(1, 2, 3), keepdim=True)
+
+    monkeypatch.setattr("lamd.metrics.frames.load_lpips", lambda backbone: Distance())
+    target = tiny_target("loss.lpips_weight=1.0", "loss.lpips_frames=2", "train_vae.num_steps=5")
+    train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
+    assert all(record["lpips"] > 0 for record in records(tmp_path))
+    value = records(tmp_path, "validation")[0]
+    assert value["l1_lpips"] == pytest.approx(value["l1"] + value["lpips"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_gpu_follows_the_cpu_and_resumes(run, tmp_path, precision):
+    target = tiny_target(
+        "train_vae.num_steps=20",
+        "train_vae.learning_rate=2.0e-4",
+        "loss.gan.learning_rate=2.0e-4",
+        f"train_vae.precision={precision}",
+    )
+    for steps in (8, None):
+        train_vae(target, TinyVideos(), tmp_path, identity="v", device="cuda", max_steps=steps)
+    losses = [record["loss"] for record in records(tmp_path)]
+    expected = [record["loss"] for record in records(run / "vae")]
+    assert losses == pytest.approx(expected, rel=1e-3 if precision == "fp32" else 5e-2)
+
+
+# Latents
+
+
+def test_latents_are_the_posteriors_of_the_training_windows(run):
+    target, videos = tiny_target(), TinyVideos()
+    vae, latents = load_vae(run / "vae"), open_latents(run / "latents", identity="l")
+    assert np.array_equal(latents.windows, training_windows(videos, target.train_dmg, target.data))
+    for row in (0, 17, len(latents) - 1):
+        x = to_model(read_windows(videos, latents.windows[row : row + 1], 4))
+        posterior = vae.encode_motion(x)
+        stored = torch.tensor(latents.posterior[row])
+        assert torch.allclose(stored[0], posterior.mean[0], atol=1e-5)
+        assert torch.allclose(stored[1], posterior.logvar[0], atol=1e-5)
+
+
+def test_latent_statistics_make_z_m_standard(run):
+    vae, latents = load_vae(run / "vae"), open_latents(run / "latents")
+    mean, logvar = torch.from_numpy(np.array(latents.posterior)).unbind(1)
+    eps = torch.randn(mean.shape, generator=torch_generator("test"))
+    z = vae.to_diffusion(vae.normalise(mean + eps * torch.exp(0.5 * logvar)))
+    assert torch.allclose(z.mean((0, 2, 3)), torch.zeros(2), atol=0.1)
+    assert torch.allclose(z.std((0, 2, 3)), torch.ones(2), atol=0.1)
+
+
+def test_latents_of_others_are_refused(run, tmp_path):
+    target, videos = tiny_target(), TinyVideos()
+    with pytest.raises(LamdError, match="l there, m here"):
+        encode_latents(target, videos, run / "vae", run / "latents", identity="m", device="cpu")
+    other = train_vae(
+        tiny_target("train_vae.seed=1"), videos, tmp_path / "vae", identity="v", device="cpu"
+    )
+    with pytest.raises(LamdError, match="another MCD-VAE"):
+        train_dmg(target, videos, other, run / "latents", tmp_path / "dmg", identity="d")
+    strided = tiny_target("train_dmg.window_stride=1")
+    with pytest.raises(LamdError, match="window_stride"):
+        train_dmg(strided, videos, run / "vae", run / "latents", tmp_path / "dmg", identity="d")
+    damaged = encode_latents(
+        target, videos, run / "vae", tmp_path / "latents", identity="l", device="cpu"
+    )
+    posterior = damaged / "posterior.npy"
+    posterior.write_bytes(posterior.read_bytes()[:-1])
+    with pytest.raises(LamdError, match=r"posterior\.npy"):
+        open_latents(damaged)

@@ -1,0 +1,66 @@
+"""A target and clips that train in milliseconds a step; also run as a script, to be killed."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lamd.config import Target, load_target
+from lamd.training import encode_latents, train_dmg, train_vae
+
+HERE = Path(__file__).resolve().parent
+
+
+def tiny_target(*overrides: str) -> Target:
+    return load_target(str(HERE / "tiny.yaml"), "quick", overrides)
+
+
+class TinyVideos:
+    """Bright squares that move over coloured ground, with the interface of `PackedVideos`."""
+
+    def __init__(self, count: int = 12, num_frames: int = 9, size: int = 16, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        ground = rng.integers(0, 120, (count, 1, 1, 1, 3), dtype=np.uint8)
+        self.videos = np.broadcast_to(ground, (count, num_frames, size, size, 3)).copy()
+        for video in self.videos:
+            (y, x), (v, u) = rng.integers(0, size - 5, 2), rng.integers(-1, 2, 2)
+            for step, frame in enumerate(video):
+                top, left = (y + v * step) % (size - 4), (x + u * step) % (size - 4)
+                frame[top : top + 4, left : left + 4] = rng.integers(200, 256, 3)
+        self.keys = [f"bair/train/{i}" for i in range(count)]
+        self.content_hash = "tiny"
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
+        return self.videos[i, start : start + num_frames].copy()
+
+
+def train_both(
+    target: Target, folder: Path, *, vae_steps: int | None = None, dmg_steps: int | None = None
+) -> None:
+    """Run both stages in `folder`; a number of steps stops a stage, and what follows it, early."""
+    videos = TinyVideos()
+    train_vae(target, videos, folder / "vae", identity="v", device="cpu", max_steps=vae_steps)
+    if vae_steps is not None:
+        return
+    encode_latents(target, videos, folder / "vae", folder / "latents", identity="l", device="cpu")
+    train_dmg(
+        target,
+        videos,
+        folder / "vae",
+        folder / "latents",
+        folder / "dmg",
+        identity="d",
+        device="cpu",
+        max_steps=dmg_steps,
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train_both(tiny_target(*sys.argv[2:]), Path(sys.argv[1]))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

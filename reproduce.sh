@@ -4,7 +4,7 @@
 # ./reproduce.sh test [options]     run the tests (options of pytest)
 #
 # Uses the active virtual environment, or makes .venv here. Installs once; a change of
-# pyproject.toml installs again.
+# pyproject.toml installs again. Relative paths in options start at this folder.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

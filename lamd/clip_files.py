@@ -2,12 +2,14 @@
 
 import os
 import re
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -131,9 +133,26 @@ def size_text(shape: tuple[int, ...] | list[int]) -> str:
     return f"{shape[0]} frames of {shape[1]} x {shape[2]}"
 
 
-def _read_video(path: Path) -> np.ndarray:
-    import decord
+def import_decord() -> ModuleType:
+    """Import decord without the CUDA libraries it would load for all of the process.
 
+    decord2 opens all that lies in the `nvidia` packages, gigabytes, with global symbols; libnvblas
+    is among them and takes over the `sgemm` of a torch imported later, which then crashes. The CPU
+    build needs none of it.
+    """
+    if "decord" not in sys.modules:
+        hidden = {"nvidia": sys.modules["nvidia"]} if "nvidia" in sys.modules else {}
+        sys.modules["nvidia"] = None  # so that it is not found
+        try:
+            import decord  # noqa: F401
+        finally:
+            del sys.modules["nvidia"]
+            sys.modules.update(hidden)
+    return sys.modules["decord"]
+
+
+def _read_video(path: Path) -> np.ndarray:
+    decord = import_decord()
     decord.logging.set_level(decord.logging.QUIET)
     try:
         with _native_stderr_hidden():

@@ -18,6 +18,7 @@ def small_vae(**changes) -> MCDVAE:
         "motion_encoder_channels": (8, 16),
         "decoder_channels": (8, 8, 16),
         "num_res_blocks": (0, 1, 1),
+        "num_latent_blocks": 1,
         "num_skip_scales": 2,
         "frame_skip": False,
         "fusion": "spade",

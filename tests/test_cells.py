@@ -152,6 +152,15 @@ def test_two_runs_side_by_side_share_the_work(tmp_path):
     assert (tmp_path / "built").read_text() == "once\n"
 
 
+def test_with_several_processes_a_failure_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    bad, fine = cell("vae", writer(fail=ValueError("x"))), cell("floor")
+    runner = Runner(Store(tmp_path), "cpu")
+    with pytest.raises(CellFailed):
+        runner.run_each([bad, fine])
+    assert not runner.store.is_complete(fine)
+
+
 def test_another_process_trains_along_or_waits(tmp_path, monkeypatch):
     store, calls = Store(tmp_path), []
     one = cell("vae", writer(calls=calls), collective=True)

@@ -1,9 +1,9 @@
 """The door: speed, exit codes, one line for each mistake, and what the small commands print."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +41,19 @@ def one_line(err: str) -> str:
     return err
 
 
+def cpu_seconds_of_children() -> float:
+    """Return processor time, which other work on the machine stretches far less than a clock."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_help_is_quick_and_light():
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "lamd", "--help"], capture_output=True, text=True, check=True
-        )
-        seconds.append(time.perf_counter() - start)
+    start = cpu_seconds_of_children()
+    done = subprocess.run(
+        [sys.executable, "-m", "lamd", "--help"], capture_output=True, text=True, check=True
+    )
     assert "reproduce" in done.stdout
-    assert min(seconds) < 0.5
+    assert cpu_seconds_of_children() - start < 0.5
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,7 @@ INSTALLED = (Path(sys.prefix) / ".lamd-installed-test").is_file()
     ],
 )
 def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, code, text):
-    start = time.perf_counter()
+    start = cpu_seconds_of_children()
     done = subprocess.run(
         [str(ROOT / "reproduce.sh"), *arguments],
         cwd=tmp_path,
@@ -209,4 +212,4 @@ def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, c
     assert done.returncode == code
     assert text in done.stdout + done.stderr
     if arguments == ("list",):
-        assert time.perf_counter() - start < 2
+        assert cpu_seconds_of_children() - start < 2

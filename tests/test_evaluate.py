@@ -1,6 +1,8 @@
 """`lamd evaluate` on files: what is read, what is refused, and with which one line."""
 
 import json
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -66,6 +68,17 @@ def test_three_forms_hold_the_same_clips(clips, tmp_path):
 def test_video_rows_of_any_width(width, tmp_path):
     video = np.random.default_rng(0).integers(0, 256, (1, 3, 20, width, 3), dtype=np.uint8)
     np.testing.assert_array_equal(load_videos(save_videos(tmp_path / "v", video)), video)
+
+
+def test_reading_videos_first_leaves_torch_in_order(clips, tmp_path):
+    folder = save_videos(tmp_path / "v", clips)
+    script = (
+        "import sys; from lamd.evaluate import load_videos; load_videos(sys.argv[1]); import torch;"
+        "x = torch.arange(40000.).view(200, 200) / 1e4; torch.set_num_threads(1);"
+        "assert torch.allclose((x @ x).double(), x.double() @ x.double())"
+    )
+    done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_natural_order_and_hidden_files(clips, tmp_path):

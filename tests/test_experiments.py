@@ -47,6 +47,12 @@ def test_models_build(target):
     assert dmg(z, torch.empty(2, dtype=torch.int64, device="meta"), f_x0).shape == z.shape
 
 
+def test_another_generator_makes_other_data_cells():
+    from lamd.data.simulated.write import GENERATOR
+
+    assert f"bair_sim.v{CODE_VERSIONS['data']}" == GENERATOR
+
+
 def test_plans_and_published_rows_exist(target):
     plan = make_plan(target, "cpu")
     names = [cell.name for cell in plan.cells()]

@@ -43,6 +43,20 @@ def test_packs_pixels_keys_and_hash(root, cache):
     assert again.index == packed.index
 
 
+def test_a_smaller_size_averages_blocks(root, cache):
+    from skimage.transform import downscale_local_mean
+
+    full = pack_bair(root, cache, split="test")
+    half = pack_bair(root, cache, split="test", size=32)
+    assert half.videos.shape == (3, 30, 32, 32, 3)
+    means = downscale_local_mean(full.videos, (1, 1, 2, 2, 1))
+    assert np.abs(half.videos - means).max() <= 0.5
+    assert half.path != full.path
+    assert open_packed(half.path).content_hash == half.content_hash
+    with pytest.raises(LamdError, match="size 48: must divide 64"):
+        pack_bair(root, cache, split="test", size=48)
+
+
 def test_clip_copies_the_asked_frames(root, cache):
     packed = pack_bair(root, cache, split="test", camera="image_main", limit=2)
     clip = packed.clip(1, 4, 16)
@@ -113,7 +127,7 @@ def test_damaged_cache_is_refused_and_rebuilt(root, cache):
         (index, b"{"),
         (index, b"[1]"),
         (index, sound.replace('"count": 3', '"count": 2').encode()),
-        (index, sound.replace('"format": 1', '"format": 9').encode()),
+        (index, sound.replace('"format": 2', '"format": 9').encode()),
         (index, json.dumps({**json.loads(sound), "keys": ["a"]}).encode()),
         (index, json.dumps({**json.loads(sound), "more": 1}).encode()),
     ]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import HERE, tiny_target, train_both
 
 from lamd.training.checkpoint import checkpoint_path, list_checkpoints, read_state
-from tiny import HERE, tiny_target, train_both
 
 
 def same_bits(a: Path, b: Path) -> None:
@@ -125,7 +125,7 @@ def child(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen
 
 
 def finish(process: subprocess.Popen) -> str:
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
     return errors
 

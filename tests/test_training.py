@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import HERE, TinyVideos, tiny_target, train_both
 
 from lamd.config import TrainConfig
 from lamd.errors import LamdError
@@ -23,7 +24,6 @@ from lamd.training.checkpoint import list_checkpoints, newest_good
 from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
 from lamd.training.stages import Draws, VAEStage
 from lamd.video import to_model
-from tiny import HERE, TinyVideos, tiny_target, train_both
 
 GOLDEN = HERE / "golden"
 

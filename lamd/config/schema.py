@@ -53,6 +53,7 @@ class VAEConfig(Strict):
     motion_encoder_channels: tuple[Count, ...]  # E_M, one width a spatial halving, finest first
     decoder_channels: tuple[Count, ...]  # D_V, finest scale first
     num_res_blocks: tuple[Annotated[int, Field(ge=0)], ...]  # E_I and D_V, finest scale first
+    num_latent_blocks: Annotated[int, Field(ge=0)]  # 2-D, where time is gone, in E_M and D_V each
     num_skip_scales: Annotated[int, Field(ge=0)]  # k
     frame_skip: bool  # D_V predicts the difference to the given frame
     fusion: Literal["spade", "concat", "add"]

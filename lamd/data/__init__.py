@@ -29,6 +29,7 @@ def open_dataset(
     split: str,
     camera: str = "image_aux1",
     limit: int | None = None,
+    size: int = 64,
 ) -> PackedVideos:
     """Open a split of the data set `name` below `root`, packed into `cache` on the first call.
 
@@ -39,4 +40,4 @@ def open_dataset(
     """
     if name not in _PACKERS:
         raise LamdError(f"data set {name!r}: unknown; choose one of {', '.join(_PACKERS)}")
-    return _PACKERS[name](root, cache, split=split, camera=camera, limit=limit)
+    return _PACKERS[name](root, cache, split=split, camera=camera, limit=limit, size=size)

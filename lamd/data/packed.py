@@ -1,4 +1,4 @@
-"""Packed clips: one uint8 `.npy` (N, 30, 64, 64, 3) with an index, memory-mapped when read."""
+"""Packed clips: one uint8 `.npy` (N, 30, H, W, 3) with an index, memory-mapped when read."""
 
 import hashlib
 import json
@@ -19,8 +19,8 @@ from lamd.errors import LamdError
 
 VIDEOS_FILE = "videos.npy"
 INDEX_FILE = "index.json"
-VIDEO_SHAPE = (NUM_FRAMES, *FRAME_SHAPE)
-_FORMAT = 1
+FULL_SIZE = FRAME_SHAPE[0]
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class PackedIndex:
     dataset: str
     split: str
     camera: str
+    size: int
     count: int
     keys: tuple[str, ...]
     content_hash: str
@@ -83,22 +84,33 @@ class PackedVideos:
 
 
 def pack_bair(
-    root: Path, cache: Path, *, split: str, camera: str = "image_aux1", limit: int | None = None
+    root: Path,
+    cache: Path,
+    *,
+    split: str,
+    camera: str = "image_aux1",
+    limit: int | None = None,
+    size: int = FULL_SIZE,
 ) -> PackedVideos:
     """Decode a split of BAIR under `root` once into `cache`, or reuse what lies there.
+
+    A `size` below 64 averages square blocks of pixels (a box filter) and rounds half up.
 
     Reuse looks at names, sizes and modification times of the source files. Processes side by side
     wait for each other; an interrupted build leaves nothing that would be used.
 
     Raises:
-        LamdError: on missing or broken source files, an unknown camera or a limit beyond the split.
+        LamdError: on missing or broken source files, an unknown camera, a limit beyond the split or
+            a size that does not divide 64.
     """
     if camera not in CAMERAS:
         raise LamdError(f"camera {camera!r}: unknown; BAIR has {' and '.join(CAMERAS)}")
     if limit is not None and limit < 1:
         raise LamdError(f"limit {limit}: must be at least 1")
+    if size < 1 or FULL_SIZE % size:
+        raise LamdError(f"size {size}: must divide {FULL_SIZE}; take 64, 32 or 16")
     source = open_bair(root, split)
-    what = _digest(str(root.resolve()), split, camera, str(limit))[:10]
+    what = _digest(str(root.resolve()), split, camera, str(limit), str(size))[:10]
     fingerprint = _fingerprint(source)
     stem = f"bair-{split}-{camera}-{what}"
     target = cache / f"{stem}-{fingerprint[:10]}"
@@ -115,7 +127,7 @@ def pack_bair(
             building = cache / f".{target.name}.tmp"
             building.mkdir()
             try:
-                _build(building, source, camera, limit, fingerprint)
+                _build(building, source, camera, limit, size, fingerprint)
                 os.replace(building, target)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
@@ -127,7 +139,12 @@ def pack_bair(
 
 
 def _build(
-    folder: Path, source: BairSplit, camera: str, limit: int | None, fingerprint: str
+    folder: Path,
+    source: BairSplit,
+    camera: str,
+    limit: int | None,
+    size: int,
+    fingerprint: str,
 ) -> None:
     count = len(source) if limit is None else limit
     if count > len(source):
@@ -135,17 +152,18 @@ def _build(
             f"limit {count}: {source.split} has {len(source)} trajectories; lower the limit"
         )
     digest = hashlib.sha256()
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *VIDEO_SHAPE)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *_video_shape(size))}
     with (folder / VIDEOS_FILE).open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for video in _videos(source, camera, count):
-            stream.write(video)
-            digest.update(video)
+            reduced = _reduce(video, size)
+            stream.write(reduced)
+            digest.update(reduced)
         stream.flush()
         os.fsync(stream.fileno())
     keys = tuple(entry.key for entry in source.entries[:count])
     index = PackedIndex(
-        _FORMAT, "bair", source.split, camera, count, keys, digest.hexdigest(), fingerprint
+        _FORMAT, "bair", source.split, camera, size, count, keys, digest.hexdigest(), fingerprint
     )
     with (folder / INDEX_FILE).open("w") as stream:
         json.dump(asdict(index), stream)
@@ -183,10 +201,23 @@ def open_packed(path: Path) -> PackedVideos:
         raise LamdError(f"{path}: damaged packed data set ({error}); {mend}") from None
     if index.format != _FORMAT:
         raise LamdError(f"{path}: packed format {index.format}, expected {_FORMAT}; {mend}")
-    expected = (index.count, *VIDEO_SHAPE)
+    expected = (index.count, *_video_shape(index.size))
     if shape != expected or dtype != np.uint8 or len(index.keys) != index.count:
         raise LamdError(f"{path}: holds {dtype} {shape}, index says {expected}; {mend}")
     return videos
+
+
+def _video_shape(size: int) -> tuple[int, ...]:
+    return (NUM_FRAMES, size, size, FRAME_SHAPE[2])
+
+
+def _reduce(video: np.ndarray, size: int) -> np.ndarray:
+    factor = FULL_SIZE // size
+    if factor == 1:
+        return video
+    blocks = video.reshape(NUM_FRAMES, size, factor, size, factor, FRAME_SHAPE[2])
+    total = blocks.sum(axis=(2, 4), dtype=np.uint32)
+    return ((total + factor**2 // 2) // factor**2).astype(np.uint8)
 
 
 def _fingerprint(source: BairSplit) -> str:

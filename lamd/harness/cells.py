@@ -10,6 +10,7 @@ parents' identities. An identity is the content hash where a cell states one (da
 import contextlib
 import json
 import os
+import platform
 import resource
 import sys
 import time
@@ -26,6 +27,7 @@ from lamd.errors import LamdError
 from lamd.records import CellInfo, current_origin, write_atomically
 
 PARTIAL = ".partial"
+_PROCESSES = {"RANK": "0", "WORLD_SIZE": "1"}
 
 Facts = dict[str, Any]
 Build = Callable[[Path, dict[str, Path]], Facts | None]
@@ -130,7 +132,8 @@ class Runner:
         self, store: Store, device: str, say: Callable[[str], None] = lambda line: None
     ) -> None:
         self.store, self.device, self.say = store, device, say
-        self.rank = int(os.environ.get("RANK", "0"))  # of an `accelerate launch`
+        # of an `accelerate launch`
+        self.rank, self.world = (int(os.environ.get(k, d)) for k, d in _PROCESSES.items())
         self._failures: dict[str, CellFailed] = {}
 
     def run(self, cell: Cell) -> Path:
@@ -162,6 +165,8 @@ class Runner:
             try:
                 self.run(cell)
             except CellFailed as failure:
+                if self.world > 1:  # the others wait for this cell: end, and they are ended too
+                    raise
                 failed[cell.name] = failure
         return failed
 
@@ -195,7 +200,7 @@ class Runner:
             resumed=resumed,
             peak_memory_mb=memory,
             peak_device_memory_mb=device_memory,
-            origin=current_origin(self.device),
+            origin=current_origin(_device_name(self.device)),
         )
         content = {
             "info": info.model_dump(mode="json"),
@@ -246,6 +251,13 @@ class Runner:
 
 def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{PARTIAL}")
+
+
+def _device_name(device: str) -> str:
+    torch = sys.modules.get("torch")
+    if device != "cpu" and torch is not None and torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name(int(device.partition(':')[2] or 0))}"
+    return f"cpu: {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _reset_device_peak() -> None:

@@ -96,7 +96,7 @@ def _first_frame(target: Target) -> int:
 
 def _stages(target: Target, device: str) -> dict[str, Cell]:
     dump = target.model_dump(mode="json")
-    shape = {key: dump["data"].pop(key) for key in ("num_frames", "size")}
+    shape = {"num_frames": dump["data"].pop("num_frames"), "size": target.data.size}
     if target.data.source == "real":
         dump["data"]["files"] = real_files()
     stage = partial(partial, _build, "stages", target=target)

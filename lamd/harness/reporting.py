@@ -11,7 +11,7 @@ from lamd.harness.tables import metric_of
 from lamd.harness.values import read_values
 from lamd.records import Hole, PublishedRow, Record, Report, RowInfo, Verdict
 
-BAIR_CAMERA = "image_aux1"  # of every published BAIR value listed
+BAIR_CAMERA, BAIR_SIZE = "image_aux1", 64  # of every published BAIR value listed
 _ROWS = {
     "floor": ("Real train clips (floor)", "as many real train clips against the real test clips"),
     "trivial": ("Repeat the first frame (trivial)", "the given frame shown at every time"),
@@ -103,7 +103,7 @@ def _records(
     behind = [*cell.ancestors(), cell]
     infos = [store.info(one) for one in behind]
     data = store.facts(plan.stages["data"])
-    own = () if target.data.camera == BAIR_CAMERA else (f"camera {target.data.camera}",)
+    own = _deviations(target)
     records = []
     for value in read_values(store.folder(cell)):
         metric = metric_of(value["protocol"])
@@ -142,6 +142,13 @@ def _records(
             )
         )
     return records
+
+
+def _deviations(target: Target) -> tuple[str, ...]:
+    """Return where the data departs from what every published BAIR value is measured on."""
+    data = target.data
+    camera = () if data.camera == BAIR_CAMERA else (f"camera {data.camera}",)
+    return camera + (() if data.size == BAIR_SIZE else (f"{data.size}x{data.size} pixels",))
 
 
 def _hole(row: str, cell: Cell, failure: CellFailed) -> Hole:

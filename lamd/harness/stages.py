@@ -84,6 +84,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
             split=split,
             camera=data.camera,
             limit=limits[split],
+            size=data.size,
         )
         for split in SPLITS
     }

@@ -151,11 +151,18 @@ class ImageEncoder(nn.Module):
 class MotionEncoder(nn.Module):
     """E_M: light 3-D encoder of the whole clip; time shrinks with space first, then alone."""
 
-    def __init__(self, channels: tuple[int, ...], temporal_factor: int, d: int, kind: str):
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        temporal_factor: int,
+        d: int,
+        num_latent_blocks: int,
+        kind: str,
+    ):
         super().__init__()
         spatial_halvings, temporal_halvings = len(channels), int(math.log2(temporal_factor))
         layers: list[nn.Module] = []
-        width = 3
+        width = 6
         for i in range(max(spatial_halvings, temporal_halvings)):
             in_space, in_time = i < spatial_halvings, i < temporal_halvings
             stride = (2 if in_time else 1, 2 if in_space else 1, 2 if in_space else 1)
@@ -166,13 +173,24 @@ class MotionEncoder(nn.Module):
             if i >= spatial_halvings - 1:
                 layers.append(ResBlock3d(wider, kind))
             width = wider
-        self.layers = nn.Sequential(*layers, group_norm(width), nn.SiLU())
+        self.layers = nn.Sequential(*layers)
+        self.latent = nn.Sequential(
+            *(ResBlock2d(width, width) for _ in range(num_latent_blocks)),
+            group_norm(width),
+            nn.SiLU(),
+        )
         self.to_posterior = nn.Conv2d(width, 2 * d, 3, padding=1)
+        # ours: with sigma near 1 from the start, the normalised latent is noise and D_V learns
+        # to ignore it before E_M has anything to say
+        nn.init.constant_(self.to_posterior.bias[d:], -4.0)
 
     def forward(self, x: Tensor) -> Posterior:
         """Map (B, L, 3, H, W) to the posterior over z (B, d, h, w)."""
+        x = torch.cat(
+            [x, x - x[:, :1]], dim=2
+        )  # ours: the change, which z_m is to carry, is at hand
         h = self.layers(x.transpose(1, 2))  # (B, C, 1, h, w)
-        mean, logvar = self.to_posterior(h.squeeze(2)).float().chunk(2, dim=1)
+        mean, logvar = self.to_posterior(self.latent(h.squeeze(2))).float().chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
 
 
@@ -186,6 +204,7 @@ class VideoDecoder(nn.Module):
         temporal_factor: int,
         d: int,
         num_res_blocks: tuple[int, ...],
+        num_latent_blocks: int,
         num_skip_scales: int,
         fusion: str,
         kind: str,
@@ -194,6 +213,7 @@ class VideoDecoder(nn.Module):
         width = channels[-1]
         self.stem = nn.Conv2d(d, width, 3, padding=1)
         self.content = Fusion(width, image_channels[-1], fusion)
+        self.latent = nn.Sequential(*(ResBlock2d(width, width) for _ in range(num_latent_blocks)))
         self.temporal = nn.ModuleList(
             nn.Sequential(ResBlock3d(width, kind), TemporalUpsample(width))
             for _ in range(int(math.log2(temporal_factor)))
@@ -219,7 +239,8 @@ class VideoDecoder(nn.Module):
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
         """Map z_m (B, d, h, w), f_x0 (B, d', h, w) and skips to x_hat (B, L, 3, H, W)."""
-        h = self.content(self.stem(z_m)[:, :, None], f_x0)  # (B, C, 1, h, w)
+        h = self.content(self.stem(z_m)[:, :, None], f_x0)
+        h = self.latent(h.squeeze(2))[:, :, None]  # (B, C, 1, h, w)
         for grow in self.temporal:
             h = grow(h)
         h = self.deepest(h)  # (B, C, L, h, w)
@@ -248,6 +269,7 @@ class MCDVAE(nn.Module):
         motion_encoder_channels: tuple[int, ...],
         decoder_channels: tuple[int, ...],
         num_res_blocks: tuple[int, ...],
+        num_latent_blocks: int,
         num_skip_scales: int,
         frame_skip: bool,
         fusion: str,
@@ -261,7 +283,11 @@ class MCDVAE(nn.Module):
             image_channels, num_res_blocks, num_skip_scales, frame_skip
         )  # E_I
         self.motion_encoder = MotionEncoder(
-            motion_encoder_channels, temporal_factor, motion_channels, conv3d
+            motion_encoder_channels,
+            temporal_factor,
+            motion_channels,
+            num_latent_blocks,
+            conv3d,
         )  # E_M
         self.latent_norm = LatentNorm(motion_channels, normalisation)
         self.video_decoder = VideoDecoder(
@@ -270,6 +296,7 @@ class MCDVAE(nn.Module):
             temporal_factor,
             motion_channels,
             num_res_blocks,
+            num_latent_blocks,
             num_skip_scales,
             fusion,
             conv3d,

@@ -1,5 +1,6 @@
 """The `lamd` command: arguments in, one call, lines out. Nothing heavy is imported at the top."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,9 +27,7 @@ Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
 ]
-Runs = Annotated[
-    Path, typer.Option(envvar="LAMD_RUNS", help="Where cells are kept and shared.")
-]
+Runs = Annotated[Path, typer.Option(envvar="LAMD_RUNS", help="Where cells are kept and shared.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")]
 INTERRUPTED = 130
 RUNS, RESULTS = Path("runs"), Path("results")
@@ -180,11 +179,8 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure fake clips against real ones; needs no training and no config."""
-    from lamd.harness.describe import value_rows, values_json
-    from lamd.harness.stages import resolve_device
-
-    device = resolve_device(device)
-    from lamd.evaluate import evaluate_paths
+    from lamd.evaluate import evaluate_paths, to_json
+    from lamd.harness.describe import value_rows
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     values = evaluate_paths(real, fake, names, device=device)
@@ -192,7 +188,8 @@ def evaluate(
     if json_ is not None:
         from lamd.records import write_atomically
 
-        write_atomically(json_, values_json(values))
+        report = to_json(real, fake, values, device)
+        write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 @app.command()
@@ -292,7 +289,7 @@ def _weights_table(rows: list) -> None:
 
 def _check_device(device: str) -> None:
     if device != "auto":
-        from lamd.harness.stages import resolve_device
+        from lamd.evaluate import resolve_device
 
         resolve_device(device)
 

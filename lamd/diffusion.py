@@ -71,7 +71,7 @@ def sampling_steps(num_train_steps: int, num_steps: int) -> list[int]:
 def ddim_step(
     schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, eta: float, noise: NoiseSource
 ) -> Tensor:
-    """Move from step t to s < t by DDIM (arXiv 2010.02502, Eq. 12); s = -1 ends in the clean value."""
+    """Move from step t to s < t by DDIM (arXiv 2010.02502, Eq. 12); s = -1 is the clean end."""
     abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
     z_hat = (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
     variance = (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)

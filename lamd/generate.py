@@ -1,4 +1,4 @@
-"""The inference path (paper): x_0 -> f_x0, skips; z_T -> K denoising steps -> z_m -> D_V -> clip."""
+"""The inference path (paper): x_0 -> f_x0, skips; z_T -> K steps -> z_m -> D_V -> clip."""
 
 from collections.abc import Sequence
 

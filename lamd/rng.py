@@ -1,7 +1,7 @@
 """Seeds: every random number comes from a generator named by what it is for.
 
-A generator is derived from words and integers such as `(seed, "noise", "bair/test/7@0")`, so a value
-depends neither on batch size, device count and worker count nor on what was drawn before it.
+A generator is derived from words and integers such as `(seed, "noise", "bair/test/7@0")`, so a
+value depends neither on batch size, device count and worker count nor on what was drawn before it.
 """
 
 import hashlib

@@ -82,7 +82,7 @@ def test_wrong_usage_exits_2(lamd, arguments):
         (("reproduce", "table_bair", "--set", "data.num_tset=3"), "did you mean 'num_test'?"),
         (("reproduce", "table_bair", "--set", "a\nb"), "expected key.subkey=value"),
         (("reproduce", "table_bair", "--device", "tpu"), "--device tpu: unknown"),
-        (("reproduce", "table_bair", "--device", "cuda:99"), "CUDA devices found"),
+        (("reproduce", "table_bair", "--device", "cuda:99"), "not on this machine"),
         (("reproduce", "table_bair", "--profile", "paper"), "LAMD_DATA is not set"),
         (("reproduce", "table_bair", "--set", "published=x"), "no cell 'x'"),
         (("reproduce", "table_bair", "--set", "rivals=x"), "no group 'x'"),

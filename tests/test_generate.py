@@ -1,11 +1,11 @@
 """The inference path: a sample depends on its key, its first frame and the seed alone."""
 
 import torch
+from small import small_dmg, small_vae, wake
 
 from lamd.config import SamplerConfig
 from lamd.diffusion import make_schedule
 from lamd.generate import generate
-from small import small_dmg, small_vae, wake
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 

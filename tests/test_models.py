@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from small import small_dmg, small_vae, wake
 
 from lamd.config import load_target
 from lamd.models.discriminator import VideoDiscriminator
-from lamd.models.mcd_vae import Posterior, TemporalUpsample
-from small import small_dmg, small_vae, wake
+from lamd.models.mcd_vae import Posterior
+from lamd.nn import TemporalUpsample
 
 
 @pytest.mark.parametrize(

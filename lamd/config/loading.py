@@ -25,7 +25,7 @@ Where = dict[tuple[str, ...], str]  # key path -> "file:line"
 
 
 def experiments_dir() -> Path:
-    """Return the folder of the shipped YAMLs: `experiments/` of a checkout, else the wheel's copy."""
+    """Return the folder of the YAMLs: `experiments/` of a checkout, else the wheel's copy."""
     package = Path(__file__).resolve().parent.parent
     checkout = package.parent / "experiments"
     return checkout if checkout.is_dir() else package / "_experiments"

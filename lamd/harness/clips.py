@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from lamd.config import Target
-from lamd.harness.stages import load_models, open_split, resolve_device
+from lamd.evaluate import resolve_device
+from lamd.harness.stages import load_models, open_split
 from lamd.records import write_atomically
 
 CLIPS, KEYS = "clips.npy", "keys.json"
@@ -45,9 +46,7 @@ def repeated_clips(folder: Path, inputs: dict[str, Path]) -> dict:
     return _write(folder, np.repeat(real[:, :1], real.shape[1], axis=1), keys)
 
 
-def reconstructed_clips(
-    folder: Path, inputs: dict[str, Path], target: Target, device: str
-) -> dict:
+def reconstructed_clips(folder: Path, inputs: dict[str, Path], target: Target, device: str) -> dict:
     """Write D_V(mean of q(z_m | x), f_x0, skips) of each real clip x, but frame 0 the real one."""
     import torch
 

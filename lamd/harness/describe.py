@@ -1,8 +1,6 @@
 """What the smaller commands print: targets, cells, data sets, metric values."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,14 +53,6 @@ def value_rows(values: Sequence["MetricValue"]) -> list[list[str]]:
         counts = [str(value.n_real), str(value.n_fake)]
         rows.append([value.protocol, number, interval, limit, *counts])
     return rows
-
-
-def values_json(values: Sequence["MetricValue"]) -> str:
-    """Return the values with the rules of their protocols, as JSON."""
-    from lamd.metrics.rules import PROTOCOLS
-
-    content = [asdict(v) | {"rules": PROTOCOLS[v.protocol].as_dict()} for v in values]
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def prepare(dataset: str, camera: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
 
+from lamd.clip_files import import_decord
 from lamd.errors import LamdError
 
 # Imported as their users import them: a wheel that does not fit the system fails here, not after
@@ -55,7 +56,7 @@ def examine(runs: Path) -> list[Finding]:
 
 def _module(name: str, use: str) -> Finding:
     try:
-        import_module(name)
+        import_decord() if name == "decord" else import_module(name)
     except Exception as error:  # a broken binary wheel can raise anything
         reason = " ".join(str(error).split())[:120]
         return Finding("broken", f"{name} ({use})", f"{type(error).__name__}: {reason}")

@@ -79,9 +79,7 @@ def make_grid(report: Report, plan: Plan, store: Store) -> np.ndarray | None:
     return comparison_grid(columns, caption)
 
 
-def _grid_columns(
-    report: Report, plan: Plan, store: Store
-) -> Iterator[tuple[str, np.ndarray]]:
+def _grid_columns(report: Report, plan: Plan, store: Store) -> Iterator[tuple[str, np.ndarray]]:
     count = report.config["evaluate"]["grid_clips"]
     for cell in plan.grid:
         clips = read_clips(store.folder(cell))

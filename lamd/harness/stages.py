@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lamd.config import Target
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.errors import LamdError
+from lamd.evaluate import resolve_device
 from lamd.harness.cells import PARTIAL
 from lamd.records import write_atomically
 
@@ -150,26 +151,6 @@ def load_models(
     place = resolve_device(device)
     vae = load_vae(inputs["vae"], target, device=place)
     return vae, load_dmg(inputs["dmg"], target, device=place) if with_dmg else None
-
-
-def resolve_device(device: str) -> str:
-    """Return `cpu` or `cuda[:n]` for `auto`, `cpu` or `cuda[:n]`.
-
-    Raises:
-        LamdError: when CUDA is asked for and there is none.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise LamdError(f"--device {device}: unknown; use auto, cpu, cuda or cuda:0")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise LamdError(
-            f"--device {device}: {torch.cuda.device_count()} CUDA devices found; use --device cpu"
-        )
-    return device
 
 
 def _training_device(device: str) -> str | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lamd.evaluate import resolve_device
 from lamd.harness.clips import read_clips
-from lamd.harness.stages import resolve_device
 from lamd.records import write_atomically
 
 FEATURES, VALUES = "features.npy", "values.json"

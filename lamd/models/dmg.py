@@ -15,7 +15,7 @@ from lamd.nn import ResBlock2d, SpatialTransformer, group_norm, sinusoidal_embed
 
 
 class ContentTokens(nn.Module):
-    """f_x0 as cross-attention tokens, one per latent cell, with a 2-D sinusoidal position (ours)."""
+    """f_x0 as cross-attention tokens, one a latent cell, with a 2-D sinusoidal position (ours)."""
 
     def __init__(self, content_channels: int, context_channels: int):
         super().__init__()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamd.config import DataConfig, VAEConfig
-from lamd.nn import ResBlock2d, ResBlock3d, group_norm
+from lamd.nn import Fusion, ResBlock2d, ResBlock3d, TemporalUpsample, group_norm
 
 
 @dataclass(frozen=True)
@@ -61,54 +61,6 @@ class LatentNorm(nn.Module):
         if self.axes == "instance":
             return F.instance_norm(z)
         return F.layer_norm(z, z.shape[1:]) if self.axes == "layer" else z
-
-
-class Fusion(nn.Module):
-    """Bring content (B, C', H, W) into h (B, C, L, H, W) at equal resolution.
-
-    The content is constant in time, so its convolution runs once a clip and not once a frame.
-    `spade` modulates the normalised h by it (reported: spatially adaptive), `add` adds it, `concat`
-    concatenates and mixes channels.
-    """
-
-    def __init__(self, channels: int, content_channels: int, kind: str):
-        super().__init__()
-        self.kind = kind
-        width = 2 * channels if kind == "spade" else channels
-        self.content = nn.Conv2d(content_channels, width, 3, padding=1)
-        self.norm = group_norm(channels, affine=False) if kind == "spade" else None
-        self.mix = nn.Conv3d(2 * channels, channels, 1) if kind == "concat" else None
-
-    def forward(self, h: Tensor, content: Tensor) -> Tensor:
-        """Map (B, C, L, H, W) to the same shape."""
-        c = self.content(content)[:, :, None]
-        if self.norm is not None:
-            scale, shift = c.chunk(2, dim=1)
-            return torch.addcmul(shift, self.norm(h), 1.0 + scale)
-        if self.mix is not None:
-            return self.mix(torch.cat([h, c.expand(-1, -1, h.shape[2], -1, -1)], dim=1))
-        return h + c
-
-
-class TemporalUpsample(nn.Module):
-    """Double the number of frames: linear interpolation plus a learned sub-frame offset.
-
-    reported: temporal interpolation blocks. ours: the offset, without which the copies of one
-    latent frame differ only through zero padding.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.offset = nn.Conv3d(channels, 2 * channels, 1)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Map (B, C, L, H, W) to (B, C, 2 L, H, W)."""
-        early, late = self.offset(h).chunk(2, dim=1)
-        offset = torch.stack([early, late], dim=3).flatten(2, 3)  # frames interleaved
-        previous = torch.cat([h[:, :, :1], h[:, :, :-1]], dim=2)
-        following = torch.cat([h[:, :, 1:], h[:, :, -1:]], dim=2)
-        between = torch.stack([0.75 * h + 0.25 * previous, 0.75 * h + 0.25 * following], dim=3)
-        return between.flatten(2, 3) + offset
 
 
 class ImageEncoder(nn.Module):

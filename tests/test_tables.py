@@ -134,7 +134,7 @@ def test_the_grid_shows_the_clips_it_is_given():
     assert grid.shape[0] == 4
     assert grid.shape[1] % 2 == grid.shape[2] % 2 == 0
     assert (grid[0, 30, 10] == (255, 0, 0)).all()
-    assert (grid[0, 30, 46] == (0, 255, 255)).all()
+    assert (grid[0, 30, 142] == (0, 255, 255)).all()
     with pytest.raises(ValueError, match="differ in shape"):
         comparison_grid({"a": clips(1), "b": clips(2)}, "")
 

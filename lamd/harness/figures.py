@@ -42,7 +42,7 @@ def render_figure(report: Report, metric: str = "fvd") -> dict[str, bytes]:
         papers.set_ylim(len(published) - 0.5, -0.5)
         papers.set_title(f"Published: real {report.dataset.upper()}, not measured here")
         papers.set_xlabel(f"{metric.upper()} (lower is better); * second-hand, unverified")
-        papers.margins(x=0.15)
+        papers.margins(x=0.2)
         return {f"figure.{kind}": _save(figure, kind) for kind in ("png", "svg")}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from lamd.errors import LamdError
 
-SCALE = 2  # pixels of the picture a pixel of the clip
+TILE = 128  # pixels of a clip in the grid, about
 FRAMES_PER_SECOND = 8
 _PAD, _BAR = 4, 16
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
@@ -29,7 +29,8 @@ def comparison_grid(columns: dict[str, np.ndarray], caption: str) -> np.ndarray:
     if len(shapes) != 1:
         raise ValueError(f"columns differ in shape: {sorted(shapes)}")
     count, length, height, width, _ = shapes.pop()
-    cell_h, cell_w = height * SCALE + _PAD, width * SCALE + _PAD
+    scale = max(1, TILE // width)
+    cell_h, cell_w = height * scale + _PAD, width * scale + _PAD
     font = ImageFont.load_default(size=11)
     size = (len(columns) * cell_w + _PAD, count * cell_h + 3 * _BAR + _PAD)
     frames = []
@@ -41,7 +42,7 @@ def comparison_grid(columns: dict[str, np.ndarray], caption: str) -> np.ndarray:
             draw.text((left, 2), label, _INK, font)
             for i in range(count):
                 tile = Image.fromarray(np.asarray(clips[i, frame]))
-                tile = tile.resize((width * SCALE, height * SCALE), Image.Resampling.LANCZOS)
+                tile = tile.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
                 picture.paste(tile, (left, _BAR + _PAD + i * cell_h))
         bottom = _BAR + _PAD + count * cell_h
         given = " (given)" if frame == 0 else ""

@@ -267,8 +267,8 @@ class DMGStage:
         return False
 
     def adversary_loss(self, adversary: nn.Module, made: tuple[Tensor, ...]) -> Tensor:
-        """Never called."""
-        raise NotImplementedError
+        """Never reached, since `adversary_active` is False."""
+        raise AssertionError("stage II has no adversary")
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:

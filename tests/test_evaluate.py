@@ -210,17 +210,44 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
 def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
     real = save_frames(tmp_path / "real", clips)
     fake = save_npy(tmp_path / "fake.npy", 255 - clips)
-    values = evaluate_paths(real, fake, [*evaluate.METRICS, "psnr"], device="cpu", cache=tmp_path)
-    assert [v.protocol for v in values] == list(evaluate.METRICS.values())
+    protocols = {name: p for name, p in evaluate.METRICS.items() if name != "fid"}
+    values = evaluate_paths(real, fake, [*protocols, "psnr"], device="cpu", cache=tmp_path)
+    assert [v.protocol for v in values] == list(protocols.values())
     assert capfd.readouterr().out == ""
+    smoothness = values.pop()
+    assert (smoothness.n_real, smoothness.n_fake) == (0, 3)
+    assert "AMT-S" in smoothness.deviations[0]
     assert all((v.n_real, v.n_fake) == (3, 3) for v in values)
     assert all(v.deviations == () for v in values)
+    values.append(smoothness)
     text = json.dumps(to_json(real, fake, values, "cpu"))
     data = json.loads(text)
     assert data["format"] == "lamd.evaluation.v1"
     assert data["values"][0]["weight_hash"].startswith("af5c50f0")
-    assert set(data["protocols"]) == set(evaluate.METRICS.values())
+    assert set(data["protocols"]) == set(protocols.values())
     assert data["origin"]["versions"]["torch"]
+
+
+def test_fid_without_its_weights_is_told_before_anything_is_measured(clips, tmp_path, monkeypatch):
+    from lamd.metrics import protocols
+
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LAMD_WEIGHTS", raising=False)
+    monkeypatch.setattr(protocols, "measure", None)
+    path = save_npy(tmp_path / "a.npy", clips)
+    text = refusal(evaluate_paths, path, path, ["psnr", "fid"], device="cpu")
+    assert "weights missing" in text
+    assert "--source FILE" in text
+
+
+def test_smoothness_looks_at_the_fake_clips_alone(clips, tmp_path):
+    real, fake = save_npy(tmp_path / "r.npy", clips), save_npy(tmp_path / "f.npy", clips[:2])
+    (value,) = evaluate_paths(real, fake, ["smoothness"], device="cpu")
+    assert (value.n_real, value.n_fake, value.unit) == (0, 2, "%")
+    short = save_npy(tmp_path / "s.npy", clips[:, :2])
+    assert "2 frames that count, smoothness needs at least 3" in refusal(
+        evaluate_paths, short, short, ["smoothness"]
+    )
 
 
 def test_fvd_takes_different_numbers_of_clips(clips, tmp_path):

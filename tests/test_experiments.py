@@ -6,18 +6,18 @@ import pytest
 import torch
 import yaml
 
-from lamd.config import experiments_dir, list_targets, load_target
+from lamd.config import PROFILES, experiments_dir, list_targets, load_target
+from lamd.data.stand_in import GENERATORS
 from lamd.harness.plan import CODE_VERSIONS, make_plan, row_protocols
 from lamd.harness.reporting import published_rows
+from lamd.harness.run import planned_cells
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
 
-CASES = [
-    (path.stem, profile)
-    for path in list_targets()
-    for profile in yaml.safe_load(path.read_text(encoding="utf-8"))["profiles"]
-]
+TREES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in list_targets()}
+CASES = [(name, profile) for name, tree in TREES.items() for profile in tree.get("profiles", ())]
+DERIVED = [(name, profile) for name, tree in TREES.items() if "of" in tree for profile in PROFILES]
 TAGS = ("paper", "reported", "ours")
 # A key inside a part, with a value on its line; its comment starts with where the value is from.
 SETTING = re.compile(r" {2,}(?P<key>\w+): +[^#{\s][^#]*(# *(?P<comment>.*))?$")
@@ -31,7 +31,19 @@ def target(request):
 
 
 def test_there_are_targets():
-    assert CASES
+    assert {name for name, _ in CASES} >= {"table_bair", "table_landscape"}
+    assert len({name for name, _ in DERIVED}) >= 9
+
+
+@pytest.mark.parametrize(("name", "profile"), DERIVED, ids=["-".join(case) for case in DERIVED])
+def test_what_shows_other_targets_adds_no_training(name, profile):
+    derived = load_target(name, profile)
+    for source, cells in planned_cells(derived, "cpu").items():
+        table = make_plan(load_target(source, profile), "cpu")
+        known = {(cell.name, str(cell.config)) for cell in table.cells()}
+        trained = [cell for cell in cells if cell.kind in ("data", "vae", "latents", "dmg")]
+        assert {(cell.name, str(cell.config)) for cell in trained} <= known
+        assert cells[-1].kind in ("figure", "values")
 
 
 def test_models_build(target):
@@ -47,10 +59,13 @@ def test_models_build(target):
     assert dmg(z, torch.empty(2, dtype=torch.int64, device="meta"), f_x0).shape == z.shape
 
 
-def test_another_generator_makes_other_data_cells():
-    from lamd.data.simulated.write import GENERATOR
+def test_another_generator_makes_other_data_cells(target, monkeypatch):
+    def config():
+        return make_plan(target, "cpu").stages["data"].config
 
-    assert f"bair_sim.v{CODE_VERSIONS['data']}" == GENERATOR
+    before = config()
+    monkeypatch.setitem(GENERATORS, target.data.name, "another")
+    assert (config() != before) == (target.data.source == "simulated")
 
 
 def test_plans_and_published_rows_exist(target):

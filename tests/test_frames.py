@@ -139,7 +139,8 @@ def test_every_protocol_is_one_line_and_plain_data():
         assert json.loads(json.dumps(protocol.as_dict()))["name"] == name
         assert (protocol.backbone is None) == (protocol.weight_hash is None)
     assert {"fvd.bair.v1", "fvd.bair.x100.v1", "fvd.bair.windows.v1", "fvd.landscape.v1",
-            "fvd.cater.v1", "fvd.clips.v1"} <= set(PROTOCOLS)  # fmt: skip
+            "fvd.cater.v1", "fvd.clips.v1", "fvd.bair.reconstruction.v1",
+            "fvd.landscape.reconstruction.v1", "fid.frames.v1"} <= set(PROTOCOLS)  # fmt: skip
 
 
 def test_fvd_from_features_says_what_it_departs_from():
@@ -161,3 +162,37 @@ def test_fvd_from_features_says_what_it_departs_from():
     assert few.extrapolated is None
     several = measure_features("fvd.bair.v1", real[:32], fake, samples_per_condition=2)
     assert "2 samples a condition, the protocol asks for 1" in several.deviations
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "clips"),
+    [
+        ("fvd.bair.reconstruction.v1", 16, 256),
+        ("fvd.landscape.reconstruction.v1", 32, 2815),
+        ("fvd.landscape.counted.v1", 32, 2815),
+        ("fvd.landscape.v1", 32, 2815),
+    ],
+)
+def test_a_small_stand_in_departs_from_the_number_of_clips(name, num_frames, clips):
+    real, fake = np.random.default_rng(0).normal(size=(2, 6, 400))
+    assert measure_features(name, real, fake, num_frames=num_frames).deviations == (
+        f"6 real clips, the protocol asks for {clips}",
+        f"6 generated clips, the protocol asks for {clips}",
+    )
+
+
+def test_a_chunk_of_a_longer_clip_is_measured_as_a_clip(tmp_path, monkeypatch):
+    from lamd.metrics import i3d
+
+    seen = []
+    monkeypatch.setattr(
+        i3d, "features", lambda v, **_: seen.append(v) or np.ones((len(v), 400), np.float32)
+    )
+    long = np.concatenate([golden_clips(seed, 2) for seed in (0, 1, 2)], axis=1)
+    value = measure("fvd.clips.v1", long[:, 16:32], long[:, 30:46], cache=tmp_path)
+    assert value.deviations == ()
+    assert [v.shape[1] for v in seen] == [16, 16]
+    np.testing.assert_array_equal(seen[1][:, :2], long[:, 30:32])
+    chunks = long[:, 16:32], long[:, 30:46]
+    expected = measure("psnr.v1", *(chunk.copy() for chunk in chunks)).value
+    assert measure("psnr.v1", *chunks).value == expected

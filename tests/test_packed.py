@@ -12,6 +12,7 @@ from packed_jobs import pack_and_sum, sum_clip
 
 from lamd.data import open_dataset, open_packed, pack_bair
 from lamd.data.bair import BairSplit
+from lamd.data.packed import Source, pack, windows
 from lamd.errors import LamdError
 
 
@@ -33,8 +34,8 @@ def visible(cache):
 def test_packs_pixels_keys_and_hash(root, cache):
     packed = pack_bair(root, cache, split="test")
     expected = np.stack([frame_pixels(i, "image_aux1") for i in range(3)])
-    np.testing.assert_array_equal(packed.videos, expected)
-    assert packed.videos.dtype == np.uint8
+    np.testing.assert_array_equal(packed.frames.reshape(expected.shape), expected)
+    assert packed.frames.dtype == np.uint8
     assert packed.keys == ["bair/test/0", "bair/test/1", "bair/test/2"]
     assert packed.content_hash == hashlib.sha256(expected.tobytes()).hexdigest()
     assert len(packed) == 3
@@ -43,14 +44,70 @@ def test_packs_pixels_keys_and_hash(root, cache):
     assert again.index == packed.index
 
 
+def test_content_hash_of_bair_is_what_it_always_was(root, cache):
+    """Trained cells are keyed by it; computed with the first packed format."""
+    pinned = {64: "949d9744cefc593b", 32: "f16ac7105073545b"}
+    for size, start in pinned.items():
+        assert pack_bair(root, cache, split="test", size=size).content_hash.startswith(start)
+
+
+def test_an_older_format_is_packed_anew(root, cache):
+    packed = pack_bair(root, cache, split="test")
+    index = {"format": 2, "dataset": "bair", "camera": "image_aux1", "count": 3}
+    (packed.path / "index.json").write_text(json.dumps(index))
+    (packed.path / "frames.npy").rename(packed.path / "videos.npy")
+    with pytest.raises(LamdError, match="packed format 2, not 3"):
+        open_packed(packed.path)
+    assert pack_bair(root, cache, split="test").index == packed.index
+    assert not (packed.path / "videos.npy").exists()
+
+
+@pytest.mark.parametrize(("num_frames", "stride"), [(1, 1), (4, 4), (4, 3), (9, 1), (10, 10)])
+def test_window_rule(num_frames, stride):
+    lengths = [9, 3, 4, 8, 12]
+    expected = [
+        (i, start)
+        for i, length in enumerate(lengths)
+        for start in range(length)
+        if start % stride == 0 and start + num_frames <= length
+    ]
+    found = windows(lengths, num_frames, stride)
+    assert found.dtype == np.int64
+    assert [tuple(pair) for pair in found] == expected
+    assert windows([], num_frames, stride).shape == (0, 2)
+
+
+def test_windows_of_equal_videos_keep_the_order_training_has_always_had():
+    grid = np.meshgrid(np.arange(5), np.arange(0, 30 - 16 + 1, 3), indexing="ij")
+    expected = np.stack([axis.ravel() for axis in grid], axis=1)
+    np.testing.assert_array_equal(windows([30] * 5, 16, 3), expected)
+
+
+def test_videos_of_different_lengths(cache):
+    rng = np.random.default_rng(0)
+    videos = {f"k/{n}": rng.integers(0, 256, (n, 4, 4, 3), np.uint8) for n in (5, 2, 7)}
+    items = [("k/0", "empty"), *videos.items()]
+    packed = pack(Source("d", "test", None, 4, ("x",), "f" * 64, lambda: iter(items)), cache)
+    assert packed.lengths.tolist() == [5, 2, 7]
+    assert packed.left_out == [("k/0", "empty")]
+    assert packed.keys == list(videos)
+    for i, video in enumerate(videos.values()):
+        np.testing.assert_array_equal(packed.clip(i, 1, len(video) - 1), video[1:])
+        with pytest.raises(IndexError):
+            packed.clip(i, 1, len(video))
+    assert packed.windows(2, 2).tolist() == [[0, 0], [0, 2], [1, 0], [2, 0], [2, 2], [2, 4]]
+    raw = b"".join(video.tobytes() for video in videos.values())
+    assert packed.content_hash == hashlib.sha256(raw).hexdigest()
+
+
 def test_a_smaller_size_averages_blocks(root, cache):
     from skimage.transform import downscale_local_mean
 
     full = pack_bair(root, cache, split="test")
     half = pack_bair(root, cache, split="test", size=32)
-    assert half.videos.shape == (3, 30, 32, 32, 3)
-    means = downscale_local_mean(full.videos, (1, 1, 2, 2, 1))
-    assert np.abs(half.videos - means).max() <= 0.5
+    assert half.frames.shape == (90, 32, 32, 3)
+    means = downscale_local_mean(full.frames, (1, 2, 2, 1))
+    assert np.abs(half.frames - means).max() <= 0.5
     assert half.path != full.path
     assert open_packed(half.path).content_hash == half.content_hash
     with pytest.raises(LamdError, match="size 48: must divide 64"):
@@ -119,15 +176,15 @@ def test_interrupted_build_leaves_nothing_used(root, cache, monkeypatch):
 
 def test_damaged_cache_is_refused_and_rebuilt(root, cache):
     packed = pack_bair(root, cache, split="test")
-    videos, index = packed.path / "videos.npy", packed.path / "index.json"
+    frames, index = packed.path / "frames.npy", packed.path / "index.json"
     sound = index.read_text()
     spoilt = [
-        (videos, videos.read_bytes()[:-1]),
-        (videos, b""),
+        (frames, frames.read_bytes()[:-1]),
+        (frames, b""),
         (index, b"{"),
         (index, b"[1]"),
-        (index, sound.replace('"count": 3', '"count": 2').encode()),
-        (index, sound.replace('"format": 2', '"format": 9').encode()),
+        (index, sound.replace("[30, 30, 30]", "[30, 30, 29]").encode()),
+        (index, sound.replace('"format": 3', '"format": 2').encode()),
         (index, json.dumps({**json.loads(sound), "keys": ["a"]}).encode()),
         (index, json.dumps({**json.loads(sound), "more": 1}).encode()),
     ]
@@ -169,10 +226,10 @@ def test_broken_source_is_one_line_and_packs_nothing(root, cache):
 
 def test_pickle_carries_the_place_not_the_pixels(root, cache):
     packed = pack_bair(root, cache, split="test")
-    assert packed.videos.shape[0] == 3
+    assert packed.frames.shape[0] == 90
     data = pickle.dumps(packed)
     assert len(data) < 10_000
-    np.testing.assert_array_equal(pickle.loads(data).clip(2, 0, 30), packed.videos[2])
+    np.testing.assert_array_equal(pickle.loads(data).clip(2, 0, 30), packed.frames[60:])
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -183,5 +240,5 @@ def test_two_processes_side_by_side(root, cache, method):
         first, second = pool.map(pack_and_sum, [(root, cache)] * 2)
         packed = pack_bair(root, cache, split="test")
         sums = list(pool.map(sum_clip, [(packed, i) for i in range(3)]))
-    assert first == second == (packed.content_hash, int(packed.videos.sum()))
-    assert sums == [int(packed.videos[i].sum()) for i in range(3)]
+    assert first == second == (packed.content_hash, int(packed.frames.sum()))
+    assert sums == [int(packed.frames[30 * i : 30 * i + 30].sum()) for i in range(3)]

@@ -39,10 +39,11 @@ def test_record_json_fits_its_json_schema():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "not a lamd.report.v1 record"),
-        ("{}", "Field required"),
-        ("[1]", "not a lamd.report.v1 record"),
-        ('{"format": "lamd.report.v0"}', "not a lamd.report.v1 record"),
+        ("", "not a record of lamd.report.v1"),
+        ("{}", "Unable to extract tag"),
+        ("[1]", "not a record of lamd.report.v1"),
+        ('{"format": "lamd.report.v0"}', "not a record of lamd.report.v1"),
+        ('{"format": "lamd.figure.v1"}', "target: Field required"),
         (b"\xff\xfe", "record.json"),
     ],
 )

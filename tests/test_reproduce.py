@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from lamd import cli
-from lamd.artifacts import cache_root
+from lamd.artifacts import cache_root, weights_path
+from lamd.config import experiments_dir
 from lamd.data.simulated import simulate_bair
 from lamd.harness import run
 from lamd.records import read_report
@@ -193,6 +194,62 @@ def test_a_broken_record_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     assert done.value.code == 2
     assert str(path) in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "results").exists()
+
+
+def figures(root: Path) -> Path:
+    """Return a folder with the figures that BAIR alone can fill, and their source."""
+    folder = root / "experiments"
+    folder.mkdir()
+    for path in experiments_dir().glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        (folder / path.name).write_text(
+            text.replace("[table_bair, table_landscape]", "[table_bair]")
+        )
+    return folder
+
+
+def test_figures_and_reconstruction_table_retrain_nothing(copy, tmp_path):
+    folder, before = figures(tmp_path), cells(copy)
+    tiny = [f"sources.table_bair.{option}" for option in TINY]
+    small = ["figure.clips=2", "figure.frames=3"]
+    asked = {"samples_bair": ["figure.samples=2"], "rollout_bair": ["figure.chunks=2"]}
+    for name in ("reconstruction", "motion_transfer", "samples_bair", "timesteps", "interpolation",
+                 "scaling", "rollout_bair"):  # fmt: skip
+        outcome = run.reproduce(
+            str(folder / f"fig_{name}.yaml"), "quick", [*tiny, *small, *asked.get(name, [])],
+            runs=copy / "runs", results=copy / "results", device="cpu",
+        )  # fmt: skip
+        made = {"bair.png", "bair.svg", "bair.gif", "bair.mp4", "record.json"}
+        assert made <= set(contents(copy / "results" / f"fig_{name}"))
+        (picture,) = read_report(outcome.folder / "record.json").pictures
+        assert picture.data == "stand-in"
+        for word in ("Simulated stand-in for BAIR", "MCD-VAE", "seeds: ", "profile quick"):
+            assert word in picture.caption
+    table = (folder / "table_reconstruction.yaml").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in table if not line.startswith("  table_landscape"))
+    (folder / "table_reconstruction.yaml").write_text(text, encoding="utf-8")
+    outcome = run.reproduce(
+        str(folder / "table_reconstruction.yaml"), "quick", tiny,
+        runs=copy / "runs", results=copy / "results", device="cpu",
+    )  # fmt: skip
+    report = read_report(outcome.folder / "record.json")
+    assert {record.metric for record in report.records} >= {"fvd", "psnr", "ssim", "lpips-alex"}
+    if not weights_path("inception").exists():
+        (hole,) = report.holes
+        assert (hole.metric, hole.verdict.kind) == ("fid", "not run")
+        assert "weights missing" in (outcome.folder / "table.md").read_text(encoding="utf-8")
+    new = {name.split("-")[0] for name in cells(copy).keys() - before.keys()}
+    assert new <= {"figure", "clips", "features", "values"}
+    assert {name: time for name, time in cells(copy).items() if name in before} == before
+
+
+def test_generate_rolls_out(place, tmp_path, capsys):
+    out = tmp_path / "long.npy"
+    with pytest.raises(SystemExit) as done:
+        cli.main(command(place, "generate", "--out", str(out), "--count", "2", "--rollout", "3"))
+    assert not done.value.code
+    assert np.load(out).shape[:2] == (2, 16 + 2 * 15)
+    assert "at the seams" in capsys.readouterr().out
 
 
 def test_generate_keeps_the_given_frame_and_depends_on_its_key_only(place, tmp_path):

@@ -71,7 +71,7 @@ def test_held_out_clips_are_never_trained_on():
 @pytest.mark.parametrize(
     ("videos", "overrides", "words"),
     [
-        (TinyVideos(num_frames=3), [], "data.num_frames: 4 frames asked, trajectories have 3"),
+        (TinyVideos(num_frames=3), [], "data.num_frames: 4 frames asked, a video has 3"),
         (TinyVideos(size=24), [], "data.size: 16 asked"),
         (TinyVideos(count=2), [], "none is left to train on"),
     ],
@@ -173,7 +173,8 @@ def test_golden_losses(run, stage):
     if os.environ.get("LAMD_REWRITE_GOLDEN"):
         path.write_text("".join(f"{loss:.7f}\n" for loss in losses))
     assert len(losses) == 20
-    assert losses == pytest.approx(np.loadtxt(path).tolist(), rel=1e-4)
+    # Another number of threads moves them by 1e-3: the adaptive GAN weight amplifies rounding.
+    assert losses == pytest.approx(np.loadtxt(path).tolist(), rel=3e-3)
 
 
 def test_log_names_each_term_from_the_step_it_starts(run):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lamd.config import Target, load_target
+from lamd.data.packed import windows
 from lamd.training import encode_latents, train_dmg, train_vae
 
 HERE = Path(__file__).resolve().parent
@@ -30,12 +31,16 @@ class TinyVideos:
                 frame[top : top + 4, left : left + 4] = rng.integers(200, 256, 3)
         self.keys = [f"bair/train/{i}" for i in range(count)]
         self.content_hash = "tiny"
+        self.size, self.lengths = size, np.full(count, num_frames)
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
         return self.videos[i, start : start + num_frames].copy()
+
+    def windows(self, num_frames: int, stride: int) -> np.ndarray:
+        return windows(self.lengths, num_frames, stride)
 
 
 def train_both(

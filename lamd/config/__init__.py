@@ -1,10 +1,13 @@
 """Strict, declarative configuration: one YAML is one target (see `schema` and `loading`)."""
 
+from lamd.config.derived import Figure, ReconstructionTable
 from lamd.config.loading import (
     PROFILES,
+    AnyTarget,
     config_hash,
     experiments_dir,
     list_targets,
+    load_experiment,
     load_target,
     target_path,
 )
@@ -22,11 +25,14 @@ from lamd.config.schema import (
 
 __all__ = [
     "PROFILES",
+    "AnyTarget",
     "DMGConfig",
     "DataConfig",
     "EvaluateConfig",
+    "Figure",
     "GANConfig",
     "LossConfig",
+    "ReconstructionTable",
     "SamplerConfig",
     "Target",
     "TrainConfig",
@@ -34,6 +40,7 @@ __all__ = [
     "config_hash",
     "experiments_dir",
     "list_targets",
+    "load_experiment",
     "load_target",
     "target_path",
 ]

@@ -14,12 +14,16 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lamd.config.derived import Figure, ReconstructionTable
 from lamd.config.schema import Target
 from lamd.errors import LamdError
 
 PROFILES = ("quick", "standard", "paper")
 _MAP_TAG = "tag:yaml.org,2002:map"
 _META_KEYS = ("base", "profiles")
+_KINDS = {"table": Target, "figure": Figure, "reconstruction_table": ReconstructionTable}
+
+AnyTarget = Target | Figure | ReconstructionTable
 
 Where = dict[tuple[str, ...], str]  # key path -> "file:line"
 
@@ -53,34 +57,51 @@ def target_path(name: str) -> Path:
     return known[name]
 
 
-def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> Target:
-    """Resolve one target for one profile.
+def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTarget:
+    """Resolve one target, with the sources that it names under `of:`, for one profile.
 
     Args:
         name: a target's name or a path to a YAML.
-        profile: a key of `profiles:`.
-        overrides: `a.b=value` strings, value in YAML; applied last.
+        profile: a key of `profiles:`; a target with sources takes theirs.
+        overrides: `a.b=value` strings, value in YAML; applied last. `sources.NAME.a.b=value`
+            reaches into a source.
 
     Raises:
         LamdError: file, line, key and reason, with the closest known key for a mistyped one.
     """
     path = target_path(name)
     tree, where, profiles = _read_with_base(path)
-    if profile not in profiles:
-        have = ", ".join(profiles) or "none"
+    kind = _kind(tree, where, path)
+    sources = [] if kind is Target else _source_names(tree, where, path)
+    if profile not in (PROFILES if sources else profiles):
+        have = ", ".join(profiles) or ("none" if kind is Target else ", ".join(PROFILES))
         raise LamdError(f"{path}: no profile {profile!r}; it has: {have}")
-    overlay, overlay_where = profiles[profile]
-    _merge(tree, overlay)
-    where.update(overlay_where)
-    for text in overrides:
-        overlay, overlay_where = _parse_override(text)
+    theirs, own = _split_overrides(overrides, sources)
+    for overlay, overlay_where in (profiles.get(profile, ({}, {})), *map(_parse_override, own)):
         _merge(tree, overlay)
         where.update(overlay_where)
     tree.setdefault("target", path.stem)
+    if sources:
+        tree["sources"] = {
+            source: _load_source(source, profile, theirs[source], where, path) for source in sources
+        }
     try:
-        return Target.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise LamdError(_explain(error, where, path)) from None
+        raise LamdError(_explain(error, kind, where, path)) from None
+
+
+def load_experiment(name: str, profile: str, overrides: Sequence[str] = ()) -> Target:
+    """Resolve a target that has models of its own.
+
+    Raises:
+        LamdError: as `load_target`, and for a target that only shows what others trained.
+    """
+    target = load_target(name, profile, overrides)
+    if not isinstance(target, Target):
+        others = ", ".join(target.sources)
+        raise LamdError(f"{name}: trains nothing itself; name what it shows: {others}")
+    return target
 
 
 def config_hash(value: BaseModel | dict[str, Any]) -> str:
@@ -88,6 +109,55 @@ def config_hash(value: BaseModel | dict[str, Any]) -> str:
     data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _kind(tree: dict, where: Where, path: Path) -> type[BaseModel]:
+    kind = tree.get("kind")
+    if kind not in _KINDS:
+        at = where.get(("kind",), str(path))
+        raise LamdError(
+            f"{at}: kind {kind!r}{_closest(str(kind), _KINDS)}; use {', '.join(_KINDS)}"
+        )
+    return _KINDS[kind]
+
+
+def _source_names(tree: dict, where: Where, path: Path) -> list[str]:
+    names = tree.pop("of", None)
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        at = where.get(("of",), str(path))
+        raise LamdError(f"{at}: of: needs a list of the targets that are shown; add it")
+    return names
+
+
+def _split_overrides(
+    overrides: Sequence[str], sources: Sequence[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    theirs: dict[str, list[str]] = {source: [] for source in sources}
+    own = []
+    for text in overrides:
+        place, _, rest = text.partition(".")
+        source, _, inner = rest.partition(".")
+        if place == "sources" and sources:
+            if source not in theirs or not inner:
+                raise LamdError(
+                    f"--set {text}: no such source{_closest(source, sources)}; "
+                    f"write sources.{sources[0]}.key.subkey=value"
+                )
+            theirs[source].append(inner)
+        else:
+            own.append(text)
+    return theirs, own
+
+
+def _load_source(
+    source: str, profile: str, overrides: Sequence[str], where: Where, path: Path
+) -> Target:
+    beside = path.with_name(f"{source}.yaml")
+    if not beside.is_file():
+        at = where.get(("of",), str(path))
+        known = [p.stem for p in path.parent.glob("*.yaml") if not p.name.startswith("_")]
+        raise LamdError(f"{at}: of: no {beside.name} beside it{_closest(source, known)}; mend it")
+    return load_experiment(str(beside), profile, overrides)
 
 
 def _read_with_base(path: Path) -> tuple[dict, Where, dict[str, tuple[dict, Where]]]:
@@ -174,16 +244,16 @@ def _parse_override(text: str) -> tuple[dict, Where]:
     return tree, {parts[: i + 1]: f"--set {text}" for i in range(len(parts))}
 
 
-def _explain(error: ValidationError, where: Where, path: Path) -> str:
+def _explain(error: ValidationError, kind: type[BaseModel], where: Where, path: Path) -> str:
     # A mistyped key is unknown under its name and missing under the right one: tell the first.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    loc = tuple(str(part) for part in first["loc"])
+    model, loc = _locate(kind, first["loc"])
     at = next((where[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in where), str(path))
     key = ".".join(loc)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = _known_keys(loc[:-1])
-        return f"{at}: unknown key {key!r}{_closest(loc[-1], known)}; rename or delete it{more}"
+        hint = _closest(loc[-1], model.model_fields)
+        return f"{at}: unknown key {key!r}{hint}; rename or delete it{more}"
     if first["type"] == "missing":
         return f"{at}: missing key {key!r}; add it{more}"
     reason = first["msg"].removeprefix("Value error, ")
@@ -191,13 +261,26 @@ def _explain(error: ValidationError, where: Where, path: Path) -> str:
     return f"{at}: {key + ': ' if key else ''}{reason}{shown}; mend the value{more}"
 
 
-def _known_keys(loc: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Target
-    for part in loc:
-        annotation = model.model_fields[part].annotation
-        options = (annotation, *get_args(annotation))
-        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return list(model.model_fields)
+def _locate(
+    kind: type[BaseModel], loc: Sequence[str | int]
+) -> tuple[type[BaseModel], tuple[str, ...]]:
+    """Return the model that an error's place lies in, and the place as the YAML has it."""
+    model, options, found = kind, [], []
+    for part in map(str, loc):
+        if len(options) > 1:  # of a tagged union, whose tag stands in no YAML path
+            model = next(m for m in options if part in get_args(m.model_fields["name"].annotation))
+            options = []
+            continue
+        found.append(part)
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = [o for o in (annotation, *get_args(annotation)) if _is_model(o)]
+        if len(options) == 1:
+            model = options[0]
+    return model, tuple(found)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _closest(word: str, known: Sequence[str] | dict) -> str:

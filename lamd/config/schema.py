@@ -22,14 +22,15 @@ class Strict(BaseModel):
 
 
 class DataConfig(Strict):
-    """Which clips are used."""
+    """Which videos are used."""
 
-    name: Literal["bair"]
+    name: Literal["bair", "landscape"]
     source: Literal["real", "simulated"]
-    camera: Literal["image_main", "image_aux1"]
+    camera: Literal["image_main", "image_aux1"] | None = None  # bair
+    broken: Literal["skip", "stop"] | None = None  # landscape: what unreadable files do
     num_frames: Count  # L
     size: Count  # H = W, pixels
-    num_train: Count | None  # trajectories; None = the whole split
+    num_train: Count | None  # videos; None = the whole split
     num_test: Count | None
     simulation_seed: int | None = None
 
@@ -40,6 +41,10 @@ class DataConfig(Strict):
             raise ValueError("simulation_seed is needed with source: simulated, and only there")
         if simulated and (self.num_train is None or self.num_test is None):
             raise ValueError("source: simulated needs num_train and num_test")
+        if (self.name == "bair") != (self.camera is not None):
+            raise ValueError("camera is needed with name: bair, and only there")
+        if (self.name == "landscape") != (self.broken is not None):
+            raise ValueError("broken (skip or stop) is needed with name: landscape, and only there")
         return self
 
 

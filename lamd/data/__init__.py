@@ -1,43 +1,84 @@
 """Data sets: readers, simulated stand-ins and the packed cache."""
 
 from pathlib import Path
+from typing import Any
 
-from lamd.data.packed import PackedVideos, open_packed, pack_bair
+from lamd.data.bair import pack_bair
+from lamd.data.landscape_frames import pack_landscape
+from lamd.data.packed import PackedVideos, open_packed
 from lamd.data.stand_in import StandIn, read_stand_in
-from lamd.data.verify import VerifyReport, verify_bair
+from lamd.data.verify import VerifyReport, verify_bair, verify_landscape
 from lamd.errors import LamdError
 
 __all__ = [
+    "DATASETS",
     "PackedVideos",
     "StandIn",
     "VerifyReport",
+    "check_dataset",
     "open_dataset",
     "open_packed",
     "pack_bair",
+    "pack_landscape",
     "read_stand_in",
+    "simulate_dataset",
     "verify_bair",
+    "verify_dataset",
+    "verify_landscape",
 ]
 
-_PACKERS = {"bair": pack_bair}
+_PACKERS = {"bair": pack_bair, "landscape": pack_landscape}
+_VERIFIERS = {"bair": verify_bair, "landscape": verify_landscape}
+DATASETS = tuple(_PACKERS)
 
 
-def open_dataset(
+def check_dataset(name: str) -> None:
+    """Raise LamdError on an unknown data set."""
+    if name not in DATASETS:
+        raise LamdError(f"data set {name!r}: unknown; choose one of {', '.join(DATASETS)}")
+
+
+def simulate_dataset(
     name: str,
-    *,
     root: Path,
-    cache: Path,
-    split: str,
-    camera: str = "image_aux1",
-    limit: int | None = None,
-    size: int = 64,
-) -> PackedVideos:
+    *,
+    num_train: int,
+    num_test: int,
+    seed: int,
+    **options: Any,
+) -> None:
+    """Write the stand-in of the data set `name` below `root`, in the real layout.
+
+    Counts are of videos; `options` are further ones of `simulate_bair` or `simulate_landscape`.
+
+    Raises:
+        LamdError: on an unknown name, or when `root` holds something else.
+    """
+    check_dataset(name)
+    from lamd.data import simulated  # MuJoCo is needed for nothing else
+
+    simulate = {"bair": simulated.simulate_bair, "landscape": simulated.simulate_landscape}[name]
+    simulate(root, num_train=num_train, num_test=num_test, seed=seed, **options)
+
+
+def open_dataset(name: str, *, root: Path, cache: Path, split: str, **options: Any) -> PackedVideos:
     """Open a split of the data set `name` below `root`, packed into `cache` on the first call.
 
     Real data and stand-in have the same layout; `read_stand_in(root)` tells which one it is.
+    `options` are those of `pack_bair` or `pack_landscape`.
 
     Raises:
         LamdError: on an unknown name and on whatever is wrong with the files.
     """
-    if name not in _PACKERS:
-        raise LamdError(f"data set {name!r}: unknown; choose one of {', '.join(_PACKERS)}")
-    return _PACKERS[name](root, cache, split=split, camera=camera, limit=limit, size=size)
+    check_dataset(name)
+    return _PACKERS[name](root, cache, split=split, **options)
+
+
+def verify_dataset(name: str, root: Path) -> VerifyReport:
+    """Read the whole data set `name` below `root` and name all that is broken or missing.
+
+    Raises:
+        LamdError: on an unknown name, or when a split is missing.
+    """
+    check_dataset(name)
+    return _VERIFIERS[name](root)

@@ -6,13 +6,16 @@ floats).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
+from lamd.data.packed import PackedVideos, Source, digest, pack
 from lamd.data.tfrecord import (
     RecordError,
     RecordSpan,
@@ -29,6 +32,7 @@ CAMERAS = ("image_main", "image_aux1")
 NUM_FRAMES = 30
 FRAME_SHAPE = (64, 64, 3)
 FRAME_BYTES = 64 * 64 * 3
+FULL_SIZE = FRAME_SHAPE[0]
 RECORDS_PER_FILE = 256
 _FILE_NAME = re.compile(r"traj_(\d+)_to_(\d+)\.tfrecords")
 _FLOATS = {"action": 4, "endeffector_pos": 3}
@@ -129,6 +133,72 @@ def open_bair(root: Path, split: str) -> BairSplit:
         if not path.is_file():
             raise LamdError(f"{path}: not a file; remove it or put the file there")
     return BairSplit(split, files)
+
+
+def pack_bair(
+    root: Path,
+    cache: Path,
+    *,
+    split: str,
+    camera: str = "image_aux1",
+    limit: int | None = None,
+    size: int = FULL_SIZE,
+) -> PackedVideos:
+    """Decode a split of BAIR under `root` once into `cache`, or reuse what lies there.
+
+    A `size` below 64 averages square blocks of pixels (a box filter) and rounds half up. Reuse
+    looks at names, sizes and modification times of the source files.
+
+    Raises:
+        LamdError: on missing or broken source files, an unknown camera, a limit beyond the split or
+            a size that does not divide 64.
+    """
+    if camera not in CAMERAS:
+        raise LamdError(f"camera {camera!r}: unknown; BAIR has {' and '.join(CAMERAS)}")
+    if limit is not None and limit < 1:
+        raise LamdError(f"limit {limit}: must be at least 1")
+    if size < 1 or FULL_SIZE % size:
+        raise LamdError(f"size {size}: must divide {FULL_SIZE}; take 64, 32 or 16")
+    split_files = open_bair(root, split)
+    stats = [(path.name, path.stat()) for path in split_files.files]
+    source = Source(
+        dataset="bair",
+        split=split,
+        variant=camera,
+        size=size,
+        identity=(str(root.resolve()), split, camera, str(limit), str(size)),
+        fingerprint=digest(*(f"{name}:{s.st_size}:{s.st_mtime_ns}" for name, s in stats)),
+        videos=partial(_videos, split_files, camera, limit, size),
+    )
+    return pack(source, cache)
+
+
+def _videos(
+    source: BairSplit, camera: str, limit: int | None, size: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    count = len(source) if limit is None else limit
+    if count > len(source):
+        raise LamdError(
+            f"limit {count}: {source.split} has {len(source)} trajectories; lower the limit"
+        )
+    console = Console(stderr=True)
+    for i in track(
+        range(count),
+        f"packing bair/{source.split}",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ):
+        yield source.entries[i].key, _reduce(source.video(i, camera), size)
+
+
+def _reduce(video: np.ndarray, size: int) -> np.ndarray:
+    factor = FULL_SIZE // size
+    if factor == 1:
+        return video
+    blocks = video.reshape(NUM_FRAMES, size, factor, size, factor, FRAME_SHAPE[2])
+    total = blocks.sum(axis=(2, 4), dtype=np.uint32)
+    return ((total + factor**2 // 2) // factor**2).astype(np.uint8)
 
 
 def file_range(path: Path) -> tuple[int, int]:

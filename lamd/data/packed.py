@@ -1,62 +1,97 @@
-"""Packed clips: one uint8 `.npy` (N, 30, H, W, 3) with an index, memory-mapped when read."""
+"""Packed videos: all frames of a split in one uint8 `.npy` with an index, memory-mapped when read.
+
+Videos may differ in length; they lie one behind the other.
+"""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import track
 
-from lamd.data.bair import CAMERAS, FRAME_SHAPE, NUM_FRAMES, BairSplit, open_bair
 from lamd.errors import LamdError
 
-VIDEOS_FILE = "videos.npy"
+FRAMES_FILE = "frames.npy"
 INDEX_FILE = "index.json"
-FULL_SIZE = FRAME_SHAPE[0]
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
 class PackedIndex:
-    """What `index.json` says: whose clips these are and what they hash to."""
+    """What `index.json` says: whose videos these are, how long, and what they hash to."""
 
     format: int
     dataset: str
     split: str
-    camera: str
+    variant: str | None  # the camera, where a data set has several
     size: int
-    count: int
     keys: tuple[str, ...]
+    lengths: tuple[int, ...]  # frames of each video
+    left_out: tuple[tuple[str, str], ...]  # key of what was not packed, and why
     content_hash: str
     source_fingerprint: str
 
 
-class PackedVideos:
-    """Clips behind a memory map; a copy sent to another process opens the file anew.
+@dataclass(frozen=True)
+class Source:
+    """What is to be packed.
 
-    `videos` is uint8 (N, 30, H, W, 3), `keys` such as `bair/train/7`, `content_hash` the SHA-256 of
-    the raw pixel bytes.
+    `identity` names all that decides which pixels come out of given files, `fingerprint` changes
+    with the files. `videos()` yields, in order, a key with uint8 (T, size, size, 3), or with the
+    reason why it is left out.
+    """
+
+    dataset: str
+    split: str
+    variant: str | None
+    size: int
+    identity: tuple[str, ...]
+    fingerprint: str
+    videos: Callable[[], Iterator[tuple[str, np.ndarray | str]]]
+
+
+class PackedVideos:
+    """Videos behind a memory map; a copy sent to another process opens the file anew.
+
+    `len()` counts videos, `keys` are such as `bair/train/7`, `content_hash` is the SHA-256 of the
+    raw pixel bytes.
     """
 
     def __init__(self, path: Path, index: PackedIndex) -> None:
         self.path, self.index = path, index
 
     @cached_property
-    def videos(self) -> np.memmap:
-        """All clips, read-only."""
-        return np.load(self.path / VIDEOS_FILE, mmap_mode="r", allow_pickle=False)
+    def frames(self) -> np.memmap:
+        """All frames of all videos, uint8 (F, H, W, 3), read-only."""
+        return np.load(self.path / FRAMES_FILE, mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Frames of each video, int64 (N,)."""
+        return np.array(self.index.lengths, np.int64)
 
     @property
     def keys(self) -> list[str]:
-        """Trajectory keys in order."""
+        """Names of the videos in order."""
         return list(self.index.keys)
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels."""
+        return self.index.size
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """What was not packed: key and reason."""
+        return list(self.index.left_out)
 
     @property
     def content_hash(self) -> str:
@@ -64,7 +99,7 @@ class PackedVideos:
         return self.index.content_hash
 
     def __len__(self) -> int:
-        return self.index.count
+        return len(self.index.keys)
 
     def __getstate__(self) -> tuple[Path, PackedIndex]:
         return self.path, self.index
@@ -73,47 +108,47 @@ class PackedVideos:
         self.path, self.index = state
 
     def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
-        """Copy frames `start` to `start + num_frames` of clip `i`: uint8 (L, H, W, 3).
+        """Copy frames `start` to `start + num_frames` of video `i`: uint8 (L, H, W, 3).
 
         Raises:
-            IndexError: when clip or frames do not exist.
+            IndexError: when video or frames do not exist.
         """
-        if not (0 <= i < len(self) and start >= 0 and start + num_frames <= NUM_FRAMES):
-            raise IndexError(f"clip {i}, frames {start}..{start + num_frames} of {len(self)} clips")
-        return np.array(self.videos[i, start : start + num_frames])
+        if not (0 <= i < len(self) and 0 <= start <= start + num_frames <= self.lengths[i]):
+            raise IndexError(f"video {i}, frames {start}..{start + num_frames} of {len(self)}")
+        first = self._first[i] + start
+        return np.array(self.frames[first : first + num_frames])
+
+    def windows(self, num_frames: int, stride: int) -> np.ndarray:
+        """List windows as (video, first frame), by the rule of `windows`."""
+        return windows(self.lengths, num_frames, stride)
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        return np.cumsum(self.lengths) - self.lengths
 
 
-def pack_bair(
-    root: Path,
-    cache: Path,
-    *,
-    split: str,
-    camera: str = "image_aux1",
-    limit: int | None = None,
-    size: int = FULL_SIZE,
-) -> PackedVideos:
-    """Decode a split of BAIR under `root` once into `cache`, or reuse what lies there.
+def windows(lengths: Sequence[int] | np.ndarray, num_frames: int, stride: int) -> np.ndarray:
+    """List windows (W, 2) int64, (video, first frame): starts 0, s, 2s, ... that fit, by video.
 
-    A `size` below 64 averages square blocks of pixels (a box filter) and rounds half up.
+    With `stride` = `num_frames` they are disjoint (ours).
+    """
+    starts = [np.arange(0, length - num_frames + 1, stride) for length in lengths]
+    pairs = [np.stack([np.full_like(s, i), s], axis=1) for i, s in enumerate(starts)]
+    return np.concatenate([np.empty((0, 2), np.int64), *pairs])
 
-    Reuse looks at names, sizes and modification times of the source files. Processes side by side
-    wait for each other; an interrupted build leaves nothing that would be used.
+
+def pack(source: Source, cache: Path) -> PackedVideos:
+    """Decode a source once into `cache`, or reuse what lies there for the same files.
+
+    Processes side by side wait for each other; an interrupted build leaves nothing that would be
+    used, a damaged folder or one of an older format is made again.
 
     Raises:
-        LamdError: on missing or broken source files, an unknown camera, a limit beyond the split or
-            a size that does not divide 64.
+        LamdError: when the source cannot be read or the cache cannot be written.
     """
-    if camera not in CAMERAS:
-        raise LamdError(f"camera {camera!r}: unknown; BAIR has {' and '.join(CAMERAS)}")
-    if limit is not None and limit < 1:
-        raise LamdError(f"limit {limit}: must be at least 1")
-    if size < 1 or FULL_SIZE % size:
-        raise LamdError(f"size {size}: must divide {FULL_SIZE}; take 64, 32 or 16")
-    source = open_bair(root, split)
-    what = _digest(str(root.resolve()), split, camera, str(limit), str(size))[:10]
-    fingerprint = _fingerprint(source)
-    stem = f"bair-{split}-{camera}-{what}"
-    target = cache / f"{stem}-{fingerprint[:10]}"
+    parts = (source.dataset, source.split, source.variant, digest(*source.identity)[:10])
+    stem = "-".join(part for part in parts if part is not None)
+    target = cache / f"{stem}-{source.fingerprint[:10]}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{stem}.lock"):
@@ -127,7 +162,7 @@ def pack_bair(
             building = cache / f".{target.name}.tmp"
             building.mkdir()
             try:
-                _build(building, source, camera, limit, size, fingerprint)
+                _build(building, source)
                 os.replace(building, target)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
@@ -138,92 +173,72 @@ def pack_bair(
     return open_packed(target)
 
 
-def _build(
-    folder: Path,
-    source: BairSplit,
-    camera: str,
-    limit: int | None,
-    size: int,
-    fingerprint: str,
-) -> None:
-    count = len(source) if limit is None else limit
-    if count > len(source):
-        raise LamdError(
-            f"limit {count}: {source.split} has {len(source)} trajectories; lower the limit"
-        )
-    digest = hashlib.sha256()
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *_video_shape(size))}
-    with (folder / VIDEOS_FILE).open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for video in _videos(source, camera, count):
-            reduced = _reduce(video, size)
-            stream.write(reduced)
-            digest.update(reduced)
+def _build(folder: Path, source: Source) -> None:
+    content = hashlib.sha256()
+    lengths: dict[str, int] = {}
+    left_out: list[tuple[str, str]] = []
+    with (folder / FRAMES_FILE).open("wb") as stream:
+        data_start = _write_header(stream, 0, source.size)
+        for key, video in source.videos():
+            if isinstance(video, str):
+                left_out.append((key, video))
+                continue
+            stream.write(video)
+            content.update(video)
+            lengths[key] = len(video)
+        stream.seek(0)
+        if _write_header(stream, sum(lengths.values()), source.size) != data_start:
+            raise RuntimeError("the header of frames.npy has grown over the pixels")
         stream.flush()
         os.fsync(stream.fileno())
-    keys = tuple(entry.key for entry in source.entries[:count])
     index = PackedIndex(
-        _FORMAT, "bair", source.split, camera, size, count, keys, digest.hexdigest(), fingerprint
-    )
+        _FORMAT, source.dataset, source.split, source.variant, source.size, tuple(lengths),
+        tuple(lengths.values()), tuple(left_out), content.hexdigest(), source.fingerprint,
+    )  # fmt: skip
+    for key, reason in left_out:
+        print(f"lamd: {key}: left out, {reason}", file=sys.stderr)
+    if left_out:
+        print(f"lamd: {len(lengths)} videos packed, {len(left_out)} left out", file=sys.stderr)
     with (folder / INDEX_FILE).open("w") as stream:
         json.dump(asdict(index), stream)
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def _videos(source: BairSplit, camera: str, count: int) -> Iterator[np.ndarray]:
-    console = Console(stderr=True)
-    for i in track(
-        range(count),
-        f"packing bair/{source.split}",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
-        yield source.video(i, camera)
+def _write_header(stream: BinaryIO, num_frames: int, size: int) -> int:
+    # numpy leaves room for the first axis to grow, so the number of frames can be filled in later.
+    shape = (num_frames, size, size, 3)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.tell()
 
 
 def open_packed(path: Path) -> PackedVideos:
     """Open a packed folder; cheap: reads the index and looks at the file's header and size.
 
     Raises:
-        LamdError: when index, shape and size do not agree.
+        LamdError: when index, shape and size do not agree, or the format is an older one.
     """
     mend = "delete the folder and run `lamd data prepare` again"
     try:
         fields = json.loads((path / INDEX_FILE).read_text())
-        index = PackedIndex(**{**fields, "keys": tuple(fields["keys"])})
+        if fields["format"] != _FORMAT:
+            raise LamdError(f"{path}: packed format {fields['format']}, not {_FORMAT}; {mend}")
+        left_out = tuple((key, reason) for key, reason in fields["left_out"])
+        lists = {"keys": tuple(fields["keys"]), "lengths": tuple(fields["lengths"])}
+        index = PackedIndex(**{**fields, **lists, "left_out": left_out})
         videos = PackedVideos(path, index)
-        shape, dtype = videos.videos.shape, videos.videos.dtype
+        shape, dtype = videos.frames.shape, videos.frames.dtype
+        expected = (sum(index.lengths), index.size, index.size, 3)
     except OSError as error:
         raise LamdError(f"{path}: not a packed data set ({error}); {mend}") from None
     except (ValueError, TypeError, KeyError, EOFError) as error:
         raise LamdError(f"{path}: damaged packed data set ({error}); {mend}") from None
-    if index.format != _FORMAT:
-        raise LamdError(f"{path}: packed format {index.format}, expected {_FORMAT}; {mend}")
-    expected = (index.count, *_video_shape(index.size))
-    if shape != expected or dtype != np.uint8 or len(index.keys) != index.count:
+    if shape != expected or dtype != np.uint8 or len(index.keys) != len(index.lengths):
         raise LamdError(f"{path}: holds {dtype} {shape}, index says {expected}; {mend}")
     return videos
 
 
-def _video_shape(size: int) -> tuple[int, ...]:
-    return (NUM_FRAMES, size, size, FRAME_SHAPE[2])
-
-
-def _reduce(video: np.ndarray, size: int) -> np.ndarray:
-    factor = FULL_SIZE // size
-    if factor == 1:
-        return video
-    blocks = video.reshape(NUM_FRAMES, size, factor, size, factor, FRAME_SHAPE[2])
-    total = blocks.sum(axis=(2, 4), dtype=np.uint32)
-    return ((total + factor**2 // 2) // factor**2).astype(np.uint8)
-
-
-def _fingerprint(source: BairSplit) -> str:
-    stats = [(path.name, path.stat()) for path in source.files]
-    return _digest(*(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats))
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def digest(*parts: str) -> str:
+    """Return the SHA-256 of some lines of text, hexadecimal."""
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -9,11 +9,13 @@ from pathlib import Path
 from lamd.errors import LamdError
 
 MANIFEST = "stand_in.json"
+# A new number is new data: it names every random stream, and stands in the key of the data.
+GENERATORS = {"bair": "bair_sim.v1", "landscape": "landscape_sim.v1"}
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """Which stand-in a folder holds: `counts` maps split to number of trajectories."""
+    """Which stand-in a folder holds: `counts` maps split to number of videos."""
 
     dataset: str
     generator: str
@@ -25,11 +27,12 @@ class StandIn:
         return f"{self.generator}, seed {self.seed}, {sizes}"
 
 
-def read_stand_in(root: Path) -> StandIn | None:
+def read_stand_in(root: Path, dataset: str | None = None) -> StandIn | None:
     """Read the manifest of the data set below `root`; None means real data.
 
     Raises:
-        LamdError: when there is a manifest that cannot be understood.
+        LamdError: when there is a manifest that cannot be understood, or is of another data set
+            than `dataset`.
     """
     path = root / MANIFEST
     if not path.exists():
@@ -38,11 +41,14 @@ def read_stand_in(root: Path) -> StandIn | None:
         fields = json.loads(path.read_text())
         found = StandIn(**fields)
         counts = {str(split): int(count) for split, count in found.counts.items()}
-        return StandIn(str(found.dataset), str(found.generator), int(found.seed), counts)
+        found = StandIn(str(found.dataset), str(found.generator), int(found.seed), counts)
     except (OSError, ValueError, TypeError, AttributeError):
         raise LamdError(
             f"{path}: not a stand-in's manifest; delete the folder and simulate it again"
         ) from None
+    if dataset not in (None, found.dataset):
+        raise LamdError(f"{path}: of {found.dataset}, not {dataset}; give each a root of its own")
+    return found
 
 
 def write_stand_in(root: Path, stand_in: StandIn) -> None:

@@ -8,10 +8,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lamd.data.bair import SPLITS, file_range, open_bair, read_trajectory
-from lamd.data.stand_in import read_stand_in
+from lamd.data.landscape import Flaw, open_landscape
+from lamd.data.landscape_frames import check_frames
+from lamd.data.packed import windows
+from lamd.data.stand_in import StandIn, read_stand_in
 from lamd.data.tfrecord import RecordError, RecordSpan, resume_after, scan_records
 
 REAL_COUNTS = {"train": 43_264, "test": 256}
+# long videos, short videos, clips; the readme does not say how the clips were counted
+LANDSCAPE_README = {"train": (997, 2_392, 35_383), "test": (111, 225, 2_815)}
+LANDSCAPE_CLIP = 32  # frames
 
 
 @dataclass(frozen=True)
@@ -28,25 +34,28 @@ class BrokenRecord:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split: trajectories expected, sound ones found, broken records."""
+    """One split: videos expected, sound ones found, what is broken, further counts."""
 
     split: str
     expected: int
     sound: int
-    broken: tuple[BrokenRecord, ...]
+    broken: tuple[BrokenRecord | Flaw, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """True when every expected trajectory is there and sound."""
+        """True when every expected video is there and sound."""
         return self.sound == self.expected and not self.broken
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify_bair` found; `lines()` or `str()` is the text for a terminal."""
+    """What was found; `lines()` or `str()` is the text for a terminal."""
 
+    dataset: str
     root: Path
     kind: str
+    unit: str
     splits: tuple[SplitReport, ...]
 
     @property
@@ -55,15 +64,15 @@ class VerifyReport:
         return all(split.ok for split in self.splits)
 
     def lines(self) -> list[str]:
-        """Return one line a split and one for each broken record."""
-        lines = [f"bair in {self.root} ({self.kind})"]
+        """Return one line a split, its notes, and one for each broken record or file."""
+        lines = [f"{self.dataset} in {self.root} ({self.kind})"]
         for s in self.splits:
             verdict = "ok" if s.ok else "NOT OK"
             lines.append(
-                f"  {s.split:5s} {verdict}: {s.sound} of {s.expected} trajectories sound,"
+                f"  {s.split:5s} {verdict}: {s.sound} of {s.expected} {self.unit} sound,"
                 f" {len(s.broken)} broken"
             )
-            lines.extend(f"    {record}" for record in s.broken)
+            lines.extend(f"    {line}" for line in (*s.notes, *s.broken))
         return lines
 
     def __str__(self) -> str:
@@ -79,7 +88,7 @@ def verify_bair(root: Path, *, splits: tuple[str, ...] = SPLITS) -> VerifyReport
     Raises:
         LamdError: when a split has no files at all; broken records are reported instead.
     """
-    stand_in = read_stand_in(root)
+    stand_in = read_stand_in(root, "bair")
     counts = REAL_COUNTS if stand_in is None else stand_in.counts
     kind = "real data" if stand_in is None else f"stand-in {stand_in}"
     files = {split: open_bair(root, split).files for split in splits}
@@ -98,7 +107,7 @@ def verify_bair(root: Path, *, splits: tuple[str, ...] = SPLITS) -> VerifyReport
                         sound += 1
                         progress.advance(task, found.end - found.offset)
             reports.append(SplitReport(split, counts.get(split, 0), sound, tuple(broken)))
-    return VerifyReport(root, kind, tuple(reports))
+    return VerifyReport("bair", root, kind, "trajectories", tuple(reports))
 
 
 def _check_file(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | BrokenRecord]:
@@ -135,3 +144,43 @@ def _scan_on(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | Brok
             lost = path.stat().st_size - error.offset
             rest = f"; {lost} bytes to the end of the file are lost" if start is None else ""
             yield BrokenRecord(path, error.offset, error.reason + rest)
+
+
+def verify_landscape(root: Path, *, splits: tuple[str, ...] = SPLITS) -> VerifyReport:
+    """Decode every frame of Landscape below `root`; hold the counts against the expected ones.
+
+    Short videos are expected as in a stand-in's manifest, or as in the readme of the real set.
+    Counts of 32-frame windows are only printed. Short videos are listed, they are not broken.
+
+    Raises:
+        LamdError: when a split has no folder; broken files are reported instead.
+    """
+    stand_in = read_stand_in(root, "landscape")
+    kind = "real data" if stand_in is None else f"stand-in {stand_in}"
+    reports = tuple(_landscape_split(root, split, stand_in) for split in splits)
+    return VerifyReport("landscape", root, kind, "short videos", reports)
+
+
+def _landscape_split(root: Path, split: str, stand_in: StandIn | None) -> SplitReport:
+    found = open_landscape(root, split)
+    bad_frames = check_frames(found)
+    bad = {flaw.path.parent for flaw in bad_frames}
+    sound = [v for v in found.videos if not v.flaws and v.folder not in bad]
+    lengths = [len(video.frames) for video in sound]
+    num_clips = len(windows(lengths, LANDSCAPE_CLIP, LANDSCAPE_CLIP))
+    num_long = len({video.folder.parent for video in found.videos})
+    if stand_in is None:
+        long_videos, expected, clips = LANDSCAPE_README[split]
+        in_readme = f" (readme: {long_videos:,})", f" (readme: {clips:,})"
+    else:
+        expected, in_readme = stand_in.counts.get(split, 0), ("", "")
+    notes = (
+        f"long videos: {num_long:,}{in_readme[0]}; clips of {LANDSCAPE_CLIP} frames from starts 0,"
+        f" {LANDSCAPE_CLIP}, ...: {num_clips:,}{in_readme[1]}",
+        *(
+            f"short: {video.key}, {length} frames"
+            for video, length in zip(sound, lengths, strict=True)
+            if length < LANDSCAPE_CLIP
+        ),
+    )
+    return SplitReport(split, expected, len(sound), (*found.flaws(), *bad_frames), notes)

@@ -1,21 +1,24 @@
 """What the smaller commands print: targets, cells, data sets, metric values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from lamd.config import Target, config_hash
+from lamd.config import PROFILES, AnyTarget, config_hash
 from lamd.errors import LamdError
-from lamd.harness.cells import Store
-from lamd.harness.plan import Plan
+from lamd.harness.cells import Cell, Store
 from lamd.harness.stages import SPLITS, real_root
 
 if TYPE_CHECKING:
     from lamd.metrics import MetricValue
 
-DATASETS = ("bair",)
+# what the paper profiles pack
+_PREPARE: dict[str, dict[str, str | int]] = {
+    "bair": {"camera": "image_aux1", "size": 64},
+    "landscape": {"size": 128, "min_frames": 32, "broken": "stop"},
+}
 
 
 def target_rows(paths: Sequence[Path]) -> list[list[str]]:
@@ -23,23 +26,26 @@ def target_rows(paths: Sequence[Path]) -> list[list[str]]:
     rows = []
     for path in paths:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        rows.append([path.stem, ", ".join(tree.get("profiles", {})), str(tree.get("title", ""))])
+        profiles = tree.get("profiles") or (PROFILES if "of" in tree else {})
+        rows.append([path.stem, ", ".join(profiles), str(tree.get("title", ""))])
     return rows
 
 
-def config_text(target: Target) -> str:
+def config_text(target: AnyTarget) -> str:
     """Return the resolved config as YAML, its hash on top."""
     text = yaml.safe_dump(target.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return f"# config {config_hash(target)}\n{text}"
 
 
-def cell_rows(plan: Plan, store: Store) -> list[list[str]]:
-    """Return name, state and folder of each cell."""
+def cell_rows(cells: Mapping[str, Sequence[Cell]], store: Store) -> list[list[str]]:
+    """Return name, state and folder of each cell of each source; a source's name stands before."""
     rows = []
-    for cell in plan.cells():
-        folder = store.folder(cell)
-        place = folder.name if folder else f"{cell.kind}-(key known once the data is made)"
-        rows.append([cell.name, store.state(cell), place])
+    for source, ones in cells.items():
+        for cell in ones:
+            folder = store.folder(cell)
+            place = folder.name if folder else f"{cell.kind}-(key known once the data is made)"
+            name = f"{source}: {cell.name}" if source else cell.name
+            rows.append([name, store.state(cell), place])
     return rows
 
 
@@ -55,32 +61,34 @@ def value_rows(values: Sequence["MetricValue"]) -> list[list[str]]:
     return rows
 
 
-def prepare(dataset: str, camera: str) -> Iterator[str]:
-    """Pack the real data set and yield one line a split.
+def prepare(dataset: str, **asked: str | int | None) -> Iterator[str]:
+    """Pack the real data set and yield one line a split; an option that is None has its default.
 
     Raises:
-        LamdError: on an unknown data set, or when it is not under LAMD_DATA.
+        LamdError: on an unknown data set, an option it does not have, or when it is not under
+            LAMD_DATA.
     """
     from lamd.artifacts import cache_root
-    from lamd.data import open_dataset
+    from lamd.data import check_dataset, open_dataset
 
-    root = real_root()
+    check_dataset(dataset)
+    given = {name: value for name, value in asked.items() if value is not None}
+    options = _PREPARE[dataset] | given
+    for name in given.keys() - _PREPARE[dataset].keys():
+        raise LamdError(f"--{name.replace('_', '-')}: has no effect on {dataset}; leave it out")
+    root = real_root(dataset)
     for split in SPLITS:
         packed = cache_root() / "packed"
-        videos = open_dataset(dataset, root=root, cache=packed, split=split, camera=camera)
-        yield f"{dataset}/{split}: {len(videos)} clips, {videos.content_hash[:12]}, {videos.path}"
+        videos = open_dataset(dataset, root=root, cache=packed, split=split, **options)
+        left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
+        counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
+        yield f"{dataset}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}"
 
 
 def verify(dataset: str, root: Path | None) -> tuple[str, bool]:
     """Check the real data set; return the text to print and whether all is as expected."""
-    from lamd.data import verify_bair
+    from lamd.data import check_dataset, verify_dataset
 
     check_dataset(dataset)
-    report = verify_bair(root or real_root())
+    report = verify_dataset(dataset, root or real_root(dataset))
     return str(report), report.ok
-
-
-def check_dataset(dataset: str) -> None:
-    """Raise LamdError on an unknown data set."""
-    if dataset not in DATASETS:
-        raise LamdError(f"{dataset}: unknown data set; known are {', '.join(DATASETS)}")

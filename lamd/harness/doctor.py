@@ -24,10 +24,15 @@ _MODULES = {
     "decord": "reading video files",
     "av": "writing MP4",
     "skimage": "SSIM",
+    "torch_fidelity": "FID",
     "matplotlib": "figures",
     "tensorboard": "training logs",
 }
-_DISTRIBUTIONS = {"decord": "decord2", "skimage": "scikit-image"}
+_DISTRIBUTIONS = {
+    "decord": "decord2",
+    "skimage": "scikit-image",
+    "torch_fidelity": "torch-fidelity",
+}
 _FREE_GB = 5.0  # ours: cells of a standard run with its caches
 
 
@@ -85,12 +90,14 @@ def _devices() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
+    from lamd.data import DATASETS
     from lamd.harness.stages import real_root
 
-    try:
-        yield Finding("ok", "BAIR", str(real_root() / "softmotion30_44k"))
-    except LamdError as error:
-        yield Finding("missing", "BAIR (paper profile)", str(error))
+    for name in DATASETS:
+        try:
+            yield Finding("ok", name, str(real_root(name)))
+        except LamdError as error:
+            yield Finding("missing", f"{name} (paper profile)", str(error))
 
 
 def _weights() -> Iterator[Finding]:
@@ -99,7 +106,7 @@ def _weights() -> Iterator[Finding]:
     for row in artifacts.status():
         what = f"weights {row.name}"
         if row.state == "missing":
-            yield Finding("missing", what, f"fetched with pip when needed, {row.size / 1e6:.0f} MB")
+            yield Finding("missing", what, f"{row.how} ({row.size / 1e6:.0f} MB)")
         else:
             yield Finding("ok", what, str(row.path))
 

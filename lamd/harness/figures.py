@@ -43,7 +43,7 @@ def render_figure(report: Report, metric: str = "fvd") -> dict[str, bytes]:
         papers.set_title(f"Published: real {report.dataset.upper()}, not measured here")
         papers.set_xlabel(f"{metric.upper()} (lower is better); * second-hand, unverified")
         papers.margins(x=0.2)
-        return {f"figure.{kind}": _save(figure, kind) for kind in ("png", "svg")}
+        return {f"figure.{kind}": save_figure(figure, kind) for kind in ("png", "svg")}
 
 
 def _draw_measured(axes, report: Report, metric: str) -> None:
@@ -70,7 +70,8 @@ def _draw_measured(axes, report: Report, metric: str) -> None:
     axes.margins(x=0.25)
 
 
-def _save(figure, kind: str) -> bytes:
+def save_figure(figure, kind: str) -> bytes:
+    """Return a matplotlib figure as `png` or `svg`; the same figure gives the same SVG bytes."""
     buffer = io.BytesIO()
     # Without a date the file changes only when its content does.
     metadata = {"Date": None} if kind == "svg" else {"Software": None}

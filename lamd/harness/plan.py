@@ -5,35 +5,43 @@ older code are then left alone and new ones are made beside them.
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from lamd.config import Target
+from lamd.data.stand_in import GENERATORS
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell
 from lamd.harness.stages import real_files
 from lamd.metrics.rules import PROTOCOLS
 
 CODE_VERSIONS = {
-    "data": 1,
+    "data": 2,
     "vae": 1,
     "latents": 1,
     "dmg": 1,
     "clips": 1,
     "features": 1,
     "values": 1,
+    "figure": 1,
 }
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of one target: stages by name, one `values` cell a row, clip sets for the grid."""
+    """The cells of one target: stages and clip sets by name, one `values` cell a row.
+
+    `not_run` tells why a protocol is left out, by its name.
+    """
 
     stages: dict[str, Cell]
+    clips: dict[str, Cell]
     rows: dict[str, Cell]
     grid: tuple[Cell, ...]
+    not_run: dict[str, str]
 
     def cells(self) -> list[Cell]:
         """Return all cells, parents first, each once."""
@@ -46,62 +54,104 @@ class Plan:
 
 def make_plan(target: Target, device: str) -> Plan:
     """Expand a target into cells; builds run on `device`."""
+    check_protocols(target.evaluate.protocols, "evaluate.protocols")
     stages = _stages(target, device)
     clips = _clip_sets(target, device, stages)
-    first_frame = _first_frame(target)
-    extract = partial(
-        partial, _build, "values", "i3d_features", first_frame=first_frame, device=device
-    )
-    features = {
-        name: _cell(
-            f"features {name}",
-            {"weights": "i3d-kinetics-400", "first_frame": first_frame},
-            (cell,),
-            extract(source=cell.name),
+    not_run = missing_weights(target.evaluate.protocols)
+    rows = {
+        row: values_cell(
+            row,
+            [name for name in row_protocols(target, row) if name not in not_run],
+            clips,
+            device,
         )
-        for name, cell in clips.items()
-        if name == "test" or name in target.rows
+        for row in target.rows
     }
-    rows = {row: _row(target, row, clips, features, device) for row in target.rows}
     grid = tuple(clips[name] for name in _grid_sets(target))
-    return Plan(stages=stages, rows=rows, grid=grid)
+    return Plan(stages=stages, clips=clips, rows=rows, grid=grid, not_run=not_run)
+
+
+def check_protocols(names: Sequence[str], place: str) -> None:
+    """Raise LamdError on an unknown protocol; `place` is the config key that names it."""
+    for name in names:
+        if name not in PROTOCOLS:
+            close = difflib.get_close_matches(name, PROTOCOLS, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise LamdError(f"{place}: unknown {name!r}{hint}; mend the value")
 
 
 def row_protocols(target: Target, row: str) -> list[str]:
     """Return the protocols that apply to a row, in the target's order.
 
     Raises:
-        LamdError: on an unknown protocol.
+        LamdError: when none does.
     """
-    for name in target.evaluate.protocols:
-        if name not in PROTOCOLS:
-            close = difflib.get_close_matches(name, PROTOCOLS, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
-            raise LamdError(f"evaluate.protocols: unknown {name!r}{hint}; mend the value")
-    return [
+    names = [
         name
         for name in target.evaluate.protocols
-        if row not in UNPAIRED_ROWS or PROTOCOLS[name].metric == "fvd"
+        if row not in UNPAIRED_ROWS or not PROTOCOLS[name].paired
     ]
+    if not names:
+        raise LamdError(f"evaluate.protocols: row {row!r} needs FVD; add one or take the row out")
+    return names
 
 
-def _first_frame(target: Target) -> int:
-    """Return the first frame that FVD counts; all FVD protocols of a target share it."""
-    rules = [PROTOCOLS[name] for name in row_protocols(target, UNPAIRED_ROWS[0])]
-    first = {rule.first_frame for rule in rules}
-    if len(first) != 1:
-        raise LamdError("evaluate.protocols: needs FVD protocols that count the same frames")
-    return first.pop()
+def missing_weights(names: Sequence[str]) -> dict[str, str]:
+    """Return why protocols cannot run, by name: those whose weights a user has to bring."""
+    from lamd import artifacts
+
+    reasons = {}
+    for name in names:
+        if PROTOCOLS[name].metric == "fid" and not artifacts.weights_path("inception").exists():
+            reasons[name] = "weights missing, see `lamd weights fetch inception`"
+    return reasons
+
+
+def values_cell(name: str, protocols: Sequence[str], clips: dict[str, Cell], device: str) -> Cell:
+    """Plan the values of the clip set `name` against the real test clips, and what they need."""
+    parents: dict[str, Cell] = {}
+    for protocol in (PROTOCOLS[one] for one in protocols):
+        for one in ("test", name):
+            needed = clips[one]
+            if protocol.metric == "fvd":
+                needed = features_cell(one, clips[one], protocol.first_frame, device)
+            parents.setdefault(needed.name, needed)
+    build = partial(
+        build_by_name, "values", "row_values", row=name, protocols=list(protocols), device=device
+    )
+    config = {"protocols": list(protocols)}
+    return make_cell(f"values {name}", config, tuple(parents.values()), build)
+
+
+def features_cell(name: str, clips: Cell, first_frame: int, device: str) -> Cell:
+    """Plan the I3D features of the clip set `name` from a frame on."""
+    config = {"weights": "i3d-kinetics-400", "first_frame": first_frame}
+    build = partial(
+        build_by_name,
+        "values",
+        "i3d_features",
+        source=clips.name,
+        first_frame=first_frame,
+        device=device,
+    )
+    return make_cell(feature_name(name, first_frame), config, (clips,), build)
+
+
+def feature_name(name: str, first_frame: int) -> str:
+    """Return the name of the cell with the I3D features of a clip set from a frame on."""
+    return f"features {name}" + (f" from frame {first_frame}" if first_frame else "")
 
 
 def _stages(target: Target, device: str) -> dict[str, Cell]:
     dump = target.model_dump(mode="json")
-    shape = {"num_frames": dump["data"].pop("num_frames"), "size": target.data.size}
-    if target.data.source == "real":
-        dump["data"]["files"] = real_files()
-    stage = partial(partial, _build, "stages", target=target)
-    data = _cell("data", dump["data"], (), stage("build_data"), states_content=True)
-    vae = _cell(
+    shape = {"num_frames": target.data.num_frames, "size": target.data.size}
+    if target.data.source == "simulated":
+        dump["data"]["generator"] = GENERATORS[target.data.name]
+    else:
+        dump["data"]["files"] = real_files(target.data.name)
+    stage = partial(partial, build_by_name, "stages", target=target)
+    data = make_cell("data", dump["data"], (), stage("build_data"), states_content=True)
+    vae = make_cell(
         "vae",
         {"data": shape, "vae": dump["vae"], "loss": dump["loss"], "train": dump["train_vae"]},
         (data,),
@@ -109,13 +159,13 @@ def _stages(target: Target, device: str) -> dict[str, Cell]:
         collective=True,
     )
     windows = ("window_stride", "num_validation_clips")
-    latents = _cell(
+    latents = make_cell(
         "latents",
         {key: dump["train_dmg"][key] for key in windows},
         (data, vae),
         stage("build_latents", device=device),
     )
-    dmg = _cell(
+    dmg = make_cell(
         "dmg",
         {"dmg": dump["dmg"], "train": dump["train_dmg"]},
         (data, vae, latents),
@@ -127,15 +177,19 @@ def _stages(target: Target, device: str) -> dict[str, Cell]:
 
 def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str, Cell]:
     data, vae, dmg = stages["data"], stages["vae"], stages["dmg"]
-    clips = partial(partial, _build, "clips")
+    clips = partial(partial, build_by_name, "clips")
     sampler = target.sampler.model_dump(mode="json", exclude={"batch_size"})
 
     def real(name: str, split: str) -> Cell:
         config = {"real": split, "num_frames": target.data.num_frames}
-        return _cell(name, config, (data,), clips("real_clips", target=target, split=split))
+        return make_cell(name, config, (data,), clips("real_clips", target=target, split=split))
+
+    def reconstructed(name: str, config: dict[str, Any], given_kept: bool) -> Cell:
+        build = clips("reconstructed_clips", target=target, device=device, given_kept=given_kept)
+        return make_cell(name, config, (test, vae), build)
 
     def generated(name: str, sample: int, limit: int | None) -> Cell:
-        return _cell(
+        return make_cell(
             name,
             {"generated": sampler, "sample": sample, "limit": limit},
             (test, vae, dmg),
@@ -146,28 +200,13 @@ def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str
     cells = [
         test,
         real("clips floor", "train"),
-        _cell("clips trivial", {"repeat": 0}, (test,), clips("repeated_clips")),
-        _cell(
-            "clips reconstruction",
-            {"reconstruction": "posterior mean"},
-            (test, vae),
-            clips("reconstructed_clips", target=target, device=device),
-        ),
+        make_cell("clips trivial", {"repeat": 0}, (test,), clips("repeated_clips")),
+        reconstructed("clips reconstruction", {"reconstruction": "posterior mean"}, True),
+        reconstructed("clips decoded", {"reconstruction": "posterior mean, every frame"}, False),
         generated("clips lamd", 0, None),
         generated("clips lamd again", 1, target.evaluate.grid_clips),
     ]
     return {cell.name.removeprefix("clips "): cell for cell in cells}
-
-
-def _row(
-    target: Target, row: str, clips: dict[str, Cell], features: dict[str, Cell], device: str
-) -> Cell:
-    protocols = row_protocols(target, row)
-    parents = [features["test"], features[row]]
-    if row not in UNPAIRED_ROWS:
-        parents += [clips["test"], clips[row]]
-    build = partial(_build, "values", "row_values", row=row, protocols=protocols, device=device)
-    return _cell(f"values {row}", {"protocols": protocols}, tuple(parents), build)
 
 
 def _grid_sets(target: Target) -> list[str]:
@@ -179,14 +218,16 @@ def _grid_sets(target: Target) -> list[str]:
     return names
 
 
-def _cell(
+def make_cell(
     name: str, config: dict[str, Any], parents: tuple[Cell, ...], build: Any, **options: bool
 ) -> Cell:
+    """Plan one cell; the first word of its name is its kind."""
     kind = name.split()[0]
     return Cell(name, kind, CODE_VERSIONS[kind], config, parents, build, **options)
 
 
-def _build(module: str, function: str, folder: Any, inputs: Any, **options: Any) -> Any:
+def build_by_name(module: str, function: str, folder: Any, inputs: Any, **options: Any) -> Any:
+    """Call a function of this package; partially applied, it is a cell's build."""
     # By name, so that planning, `lamd show` and a run with all cells cached import no torch.
     from importlib import import_module
 

@@ -1,17 +1,19 @@
 """From finished cells to a `Report`: records with their verdicts, holes, published rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lamd.config import Target, config_hash
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Facts, Store
-from lamd.harness.plan import Plan
+from lamd.harness.plan import Plan, row_protocols
 from lamd.harness.published import load_published, verdict
 from lamd.harness.tables import metric_of
 from lamd.harness.values import read_values
+from lamd.metrics.rules import PROTOCOLS
 from lamd.records import Hole, PublishedRow, Record, Report, RowInfo, Verdict
 
-BAIR_CAMERA, BAIR_SIZE = "image_aux1", 64  # of every published BAIR value listed
+BAIR_CAMERA = "image_aux1"  # of every published BAIR value listed
+PUBLISHED_SIZES = {"bair": 64, "landscape": 128}
 _ROWS = {
     "floor": ("Real train clips (floor)", "as many real train clips against the real test clips"),
     "trivial": ("Repeat the first frame (trivial)", "the given frame shown at every time"),
@@ -36,38 +38,64 @@ def assemble(
     Args:
         failed: what `Runner.run_each` returned for the plan's rows.
     """
-    from lamd.metrics.rules import PROTOCOLS
-
     published = published_rows(target)
-    names = target.evaluate.protocols
-    records = [
-        record
-        for row, cell in plan.rows.items()
-        if cell.name not in failed
-        for record in _records(target, profile, row, plan, store, published)
-    ]
+    done = {row: cell for row, cell in plan.rows.items() if cell.name not in failed}
     return Report(
         target=target.target,
         title=target.title,
         profile=profile,
-        data=_data_kind(store.facts(plan.stages["data"])),
+        data=data_kind(store.facts(plan.stages["data"])),
         scale=target.scale,
         dataset=target.data.name,
         config=target.model_dump(mode="json"),
         config_hash=config_hash(target),
         overrides=tuple(overrides),
-        metrics=tuple(dict.fromkeys(metric_of(name) for name in names)),
-        protocols={name: PROTOCOLS[name].describe().removeprefix(f"{name}: ") for name in names},
+        metrics=columns(target.evaluate.protocols),
+        protocols=described(target.evaluate.protocols),
         rows=tuple(_row_info(target, row) for row in plan.rows),
-        records=tuple(records),
-        holes=tuple(
-            _hole(row, cell, failed[cell.name])
-            for row, cell in plan.rows.items()
-            if cell.name in failed
+        records=tuple(
+            record
+            for row, cell in done.items()
+            for record in row_records(
+                target, target.target, profile, row, cell, plan, store, published.get(row)
+            )
+        ),
+        holes=(
+            *(failed_row(row, cell, failed[cell.name]) for row, cell in plan.rows.items()
+              if row not in done),
+            *(hole for row in done
+              for hole in not_run(row, row_protocols(target, row), plan.not_run)),
         ),
         published=tuple(published.values()),
+        notes=tuple(data_notes(store.facts(plan.stages["data"]), target)),
         cells=tuple(store.info(cell) for cell in plan.cells() if store.is_complete(cell)),
+    )  # fmt: skip
+
+
+def columns(protocols: Iterable[str]) -> tuple[str, ...]:
+    """Return the metric columns of protocols, in their order."""
+    return tuple(dict.fromkeys(metric_of(name) for name in protocols))
+
+
+def described(protocols: Iterable[str]) -> dict[str, str]:
+    """Return the rules of each protocol in words."""
+    return {name: PROTOCOLS[name].describe().removeprefix(f"{name}: ") for name in protocols}
+
+
+def data_notes(facts: Facts, target: Target) -> Iterator[str]:
+    """Tell how many clips there are and which videos were left out, and why."""
+    name = target.data.name.upper()
+    counts = ", ".join(
+        f"{split}: {facts['clips'][split]:,} clips of {target.data.num_frames} frames from "
+        f"{facts['videos'][split]:,} videos"
+        for split in facts["videos"]
     )
+    yield f"{name} data: {counts}"
+    for split, left_out in facts["left_out"].items():
+        if left_out:
+            first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
+            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+            yield f"{name} {split}, left out: {first}{more}"
 
 
 def published_rows(target: Target) -> dict[str, PublishedRow]:
@@ -91,15 +119,22 @@ def published_rows(target: Target) -> dict[str, PublishedRow]:
     return rows
 
 
-def _records(
+def row_records(
     target: Target,
+    table: str,
     profile: str,
     row: str,
+    cell: Cell,
     plan: Plan,
     store: Store,
-    published: dict[str, PublishedRow],
+    published: PublishedRow | None,
 ) -> list[Record]:
-    cell = plan.rows[row]
+    """Return the records of one finished `values` cell.
+
+    Args:
+        target: whose data and models they are; `table` is the target that shows them.
+        published: the paper's row to judge them by.
+    """
     behind = [*cell.ancestors(), cell]
     infos = [store.info(one) for one in behind]
     data = store.facts(plan.stages["data"])
@@ -112,26 +147,26 @@ def _records(
             metric=metric.split("-")[0],
             value=value["value"],
             protocol=value["protocol"],
-            data=_data_kind(data),
+            data=data_kind(data),
             scale=target.scale,
             deviations=deviations,
-            published=published.get(row),
+            published=published,
         )
         records.append(
             Record(
-                target=target.target,
+                target=table,
                 profile=profile,
                 row=row,
                 metric=metric,
                 deviations=deviations,
-                data=_data_kind(data),
+                data=data_kind(data),
                 scale=target.scale,
                 dataset=target.data.name,
                 split="test",
                 content_hash=data["content"]["test"],
-                clips_asked=target.data.num_test or data["clips"]["test"],
+                clips_asked=data["clips"]["test"],
                 clips_used=value["n_fake"],
-                seeds=_seeds(target),
+                seeds=seeds_of(target),
                 config_hash=config_hash(target),
                 origin=infos[-1].origin,
                 cells=tuple(info.key for info in infos),
@@ -145,17 +180,29 @@ def _records(
 
 
 def _deviations(target: Target) -> tuple[str, ...]:
-    """Return where the data departs from what every published BAIR value is measured on."""
-    data = target.data
-    camera = () if data.camera == BAIR_CAMERA else (f"camera {data.camera}",)
-    return camera + (() if data.size == BAIR_SIZE else (f"{data.size}x{data.size} pixels",))
+    """Return where the data departs from what the published values are measured on."""
+    data, found = target.data, []
+    if data.name == "bair" and data.camera != BAIR_CAMERA:
+        found.append(f"camera {data.camera}")
+    if data.size != PUBLISHED_SIZES[data.name]:
+        found.append(f"{data.size}x{data.size} pixels")
+    return tuple(found)
 
 
-def _hole(row: str, cell: Cell, failure: CellFailed) -> Hole:
+def failed_row(row: str, cell: Cell, failure: CellFailed) -> Hole:
+    """Return the hole that a failed cell leaves."""
     reason = failure.reason
     if failure.name != cell.name:
         reason = f"needs {failure.name}, which failed: {reason}"
     return Hole(row=row, reason=reason, verdict=Verdict(kind="not run", reason=reason))
+
+
+def not_run(row: str, protocols: Iterable[str], reasons: dict[str, str]) -> Iterator[Hole]:
+    """Yield the holes of single metrics of a row."""
+    for name in protocols:
+        if name in reasons:
+            verdict = Verdict(kind="not run", reason=reasons[name])
+            yield Hole(row=row, metric=metric_of(name), reason=reasons[name], verdict=verdict)
 
 
 def _row_info(target: Target, row: str) -> RowInfo:
@@ -171,7 +218,8 @@ def _row_info(target: Target, row: str) -> RowInfo:
     )
 
 
-def _seeds(target: Target) -> dict[str, int]:
+def seeds_of(target: Target) -> dict[str, int]:
+    """Return the seeds that a target's results depend on."""
     seeds = {
         "train_vae": target.train_vae.seed,
         "train_dmg": target.train_dmg.seed,
@@ -182,5 +230,6 @@ def _seeds(target: Target) -> dict[str, int]:
     return seeds
 
 
-def _data_kind(facts: Facts) -> str:
+def data_kind(facts: Facts) -> str:
+    """Return whether a data cell holds real data, by its facts."""
     return "real" if facts["stand_in"] is None else "stand-in"

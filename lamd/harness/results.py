@@ -13,7 +13,7 @@ from lamd.harness.figures import render_figure
 from lamd.harness.media import comparison_grid, encode_gif, encode_mp4
 from lamd.harness.plan import Plan
 from lamd.harness.tables import render_csv, render_latex, render_markdown
-from lamd.records import Report, read_report, write_atomically
+from lamd.records import FigureReport, Report, read_report, write_atomically
 
 RECORD = "record.json"
 TABLES = {"table.md": render_markdown, "table.csv": render_csv, "table.tex": render_latex}
@@ -25,11 +25,11 @@ _COLUMNS = {
 }
 
 
-def choose_folder(root: Path, report: Report) -> Path:
+def choose_folder(root: Path, report: Report | FigureReport) -> Path:
     """Return where a report belongs: `root/<target>`, or a folder inside it.
 
-    A smaller profile, or a table with holes, does not overwrite a larger or a whole one: it goes
-    into `<profile>/`, or `incomplete/`, beside it.
+    A smaller profile, or results with holes, do not overwrite larger or whole ones: they go into
+    `<profile>/`, or `incomplete/`, beside them.
     """
     folder = root / report.target
     if not (folder / RECORD).is_file():
@@ -40,7 +40,7 @@ def choose_folder(root: Path, report: Report) -> Path:
         return folder / report.profile
     if PROFILES.index(report.profile) < PROFILES.index(there.profile):
         return folder / report.profile
-    if report.holes and not there.holes:
+    if len(report.holes) > len(there.holes):
         return folder / "incomplete"
     return folder
 
@@ -50,19 +50,27 @@ def write_results(folder: Path, report: Report, grid: np.ndarray | None) -> list
     contents: dict[str, bytes] = {name: make(report).encode() for name, make in TABLES.items()}
     contents |= render_figure(report)
     if grid is not None:
-        contents |= _encoded(grid, folder)
-    contents[RECORD] = report.to_json().encode()  # last: its presence says that all is there
+        contents |= encode_moving(grid, folder, "grid")
+    return write_files(folder, report, contents)
+
+
+def write_files(
+    folder: Path, report: Report | FigureReport, contents: dict[str, bytes]
+) -> list[Path]:
+    """Write files that changed, each whole, and the record last: its presence says all is there."""
+    contents = contents | {RECORD: report.to_json().encode()}
     for name, content in contents.items():
         if _read(folder / name) != content:
             write_atomically(folder / name, content)
     return [folder / name for name in contents]
 
 
-def _encoded(grid: np.ndarray, folder: Path) -> dict[str, bytes]:
-    gif, there = encode_gif(grid), _read(folder / "grid.mp4")
+def encode_moving(frames: np.ndarray, folder: Path, name: str) -> dict[str, bytes]:
+    """Return `<name>.gif` and `<name>.mp4` of uint8 (L, H, W, 3)."""
+    gif, there = encode_gif(frames), _read(folder / f"{name}.mp4")
     # The H.264 encoder does not always give the same bytes: an MP4 of the same pictures is kept.
-    keep = there is not None and _read(folder / "grid.gif") == gif
-    return {"grid.gif": gif, "grid.mp4": there if keep else encode_mp4(grid)}
+    keep = there is not None and _read(folder / f"{name}.gif") == gif
+    return {f"{name}.gif": gif, f"{name}.mp4": there if keep else encode_mp4(frames)}
 
 
 def _read(path: Path) -> bytes | None:

@@ -4,21 +4,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamd.config import Target, load_target
+from lamd.config import (
+    AnyTarget,
+    Figure,
+    ReconstructionTable,
+    Target,
+    load_experiment,
+    load_target,
+)
 from lamd.errors import LamdError
-from lamd.harness.cells import CellFailed, Runner, Store
+from lamd.harness.cells import Cell, CellFailed, Runner, Store
 from lamd.harness.plan import Plan, make_plan
 from lamd.harness.stages import real_root
-from lamd.records import Report
+from lamd.records import FigureReport, Report
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a table left: the report, its folder and files, the failures by cell."""
+    """What a run of a target left: its report, folder and files, and the failures."""
 
-    report: Report
+    report: Report | FigureReport
     folder: Path
     files: tuple[Path, ...]
     failed: tuple[CellFailed, ...]
@@ -27,9 +34,21 @@ class Outcome:
 def open_target(
     name: str, profile: str, overrides: Sequence[str], runs: Path, device: str
 ) -> tuple[Target, Plan, Store]:
-    """Load a target, expand it into cells and open the store that holds them."""
-    target = load_target(name, profile, overrides)
+    """Load a target with models of its own, expand it into cells and open their store."""
+    target = load_experiment(name, profile, overrides)
     return target, make_plan(target, device), Store(runs)
+
+
+def planned_cells(target: AnyTarget, device: str) -> dict[str, list[Cell]]:
+    """Return the cells of any target, parents first, by source; by "" when it has none."""
+    if isinstance(target, Target):
+        return {"": make_plan(target, device).cells()}
+    if isinstance(target, Figure):
+        from lamd.harness.pictures import plan_figure as plan
+    else:
+        from lamd.harness.joint import plan_joint as plan
+    cells = plan(target, device).cells
+    return {source: [*cell.ancestors(), cell] for source, cell in cells.items()}
 
 
 def reproduce(
@@ -42,19 +61,47 @@ def reproduce(
     device: str = "auto",
     say: Say = print,
 ) -> Outcome | None:
-    """Make what is missing of a target's cells and write its table, figure, grid and record.
+    """Make what is missing of a target's cells and write its results.
 
     Returns:
         None in the other processes of a multi-process launch.
 
     Raises:
-        LamdError: when the config or the data are wrong, or no row at all could be measured.
+        LamdError: when the config or the data are wrong.
+        CellFailed: when nothing at all could be made.
     """
-    target, plan, store = open_target(name, profile, overrides, runs, device)
-    if target.data.source == "real":
-        real_root()
+    target = load_target(name, profile, overrides)
+    for source in [target] if isinstance(target, Target) else target.sources.values():
+        if source.data.source == "real":
+            real_root(source.data.name)
+    if isinstance(target, Figure):
+        from lamd.harness.pictures import reproduce_figure as make
+    elif isinstance(target, ReconstructionTable):
+        from lamd.harness.joint import reproduce_joint as make
+    else:
+        make = _reproduce_table
+    made = make(
+        target, profile, overrides, store=Store(runs), results=results, device=device, say=say
+    )
+    if made is None:
+        return None
+    report, folder, files, failed = made
+    return Outcome(report, folder, tuple(files), tuple(failed))
+
+
+def _reproduce_table(
+    target: Target,
+    profile: str,
+    overrides: Sequence[str],
+    *,
+    store: Store,
+    results: Path,
+    device: str,
+    say: Say,
+) -> tuple[Report, Path, list[Path], list[CellFailed]] | None:
     from lamd.harness.reporting import assemble, published_rows
 
+    plan = make_plan(target, device)
     published_rows(target)  # a wrong name is told before hours of training, not after
     runner = Runner(store, device, say)
     failed = runner.run_each((*plan.rows.values(), *plan.grid))
@@ -68,8 +115,12 @@ def reproduce(
 
     folder = choose_folder(results, report)
     files = write_results(folder, report, make_grid(report, plan, store))
-    unique = {failure.name: failure for failure in failed.values()}
-    return Outcome(report, folder, tuple(files), tuple(unique.values()))
+    return (
+        report,
+        folder,
+        files,
+        list({failure.name: failure for failure in failed.values()}.values()),
+    )
 
 
 def train(
@@ -92,5 +143,5 @@ def train(
     if stage not in ("vae", "dmg"):
         raise LamdError(f"--stage {stage}: unknown; use vae or dmg")
     if target.data.source == "real":
-        real_root()
+        real_root(target.data.name)
     return Runner(store, device, say).run(plan.stages[stage])

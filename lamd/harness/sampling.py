@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from lamd.errors import LamdError
-from lamd.harness.clips import generate_videos
+from lamd.generate import roll_out
 from lamd.harness.media import encode_gif, encode_mp4, tile_clips
+from lamd.harness.rollouts import seam_ratio
 from lamd.harness.run import open_target
 from lamd.harness.stages import open_split
+from lamd.harness.trained import Trained
 from lamd.records import write_atomically
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -28,15 +30,18 @@ def sample_to_file(
     count: int,
     samples: int,
     out: Path,
+    rollout: int = 1,
     vae: Path | None = None,
     dmg: Path | None = None,
-) -> tuple[int, ...]:
-    """Generate clips and write them; return their shape (N, L, H, W, 3).
+) -> tuple[tuple[int, ...], float | None]:
+    """Generate clips and write them; return their shape (N, L, H, W, 3) and the seam ratio.
 
     Args:
         frames: an image, a folder of images, or `test` for the first frames of the test split.
         count: at most this many first frames.
         samples: clips for each; they lie next to each other in the output.
+        rollout: chunks a clip; each goes on from the last frame of the one before. The ratio of
+            `rollouts.seam_ratio` is None for one.
         vae, dmg: folders of a trained pair; by default the target's own cells.
         out: `.npy` keeps the clips lossless; `.mp4` and `.gif` tile them for viewing.
 
@@ -66,9 +71,10 @@ def sample_to_file(
         first = np.stack([read_image(path, target.data.size) for path in paths])
         keys = [path.name for path in paths]
     keys = [f"{key}#{sample}" for key in keys for sample in range(samples)]
-    clips = generate_videos(target, inputs, device, np.repeat(first, samples, axis=0), keys)
+    trained = Trained(target, inputs, device)
+    clips = roll_out(trained.generate, np.repeat(first, samples, axis=0), keys, rollout)
     _write(out, clips)
-    return clips.shape
+    return clips.shape, seam_ratio(clips, target.data.num_frames) if rollout > 1 else None
 
 
 def read_image(path: Path, size: int) -> np.ndarray:

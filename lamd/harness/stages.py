@@ -4,51 +4,62 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from lamd.config import Target
+from lamd.config import DataConfig, Target
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.errors import LamdError
 from lamd.evaluate import resolve_device
 from lamd.harness.cells import PARTIAL
 from lamd.records import write_atomically
 
-if TYPE_CHECKING:
-    from lamd.models.dmg import DMG
-    from lamd.models.mcd_vae import MCDVAE
-
 SPLITS = ("train", "test")
 DATA = "data.json"
 LATENTS = "posteriors"
+_DOWNLOADS = {
+    "bair": "download BAIR robot pushing (softmotion30_44k, about 30 GB) and put it at "
+    "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords",
+    "landscape": "download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
+    "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
+}
 
 
-def real_root() -> Path:
-    """Return the root of the real data set.
+def real_root(name: str) -> Path:
+    """Return the root of the real data set `name`.
 
     Raises:
-        LamdError: when LAMD_DATA is not set or holds no BAIR.
+        LamdError: when LAMD_DATA is not set or holds no such data set.
     """
-    what = (
-        "download BAIR robot pushing (softmotion30_44k, about 30 GB) and put it at "
-        "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords"
-    )
-    root = os.environ.get("LAMD_DATA")
-    if not root:
+    from lamd.data import check_dataset
+    from lamd.data.landscape import split_folder
+
+    check_dataset(name)
+    what = _DOWNLOADS[name]
+    place = os.environ.get("LAMD_DATA")
+    if not place:
         raise LamdError(f"data.source real: LAMD_DATA is not set; {what}")
-    folder = Path(root).expanduser() / "softmotion30_44k"
+    root = Path(place).expanduser()
     for split in SPLITS:
-        if not any((folder / split).glob("*.tfrecords")):
-            raise LamdError(f"{folder / split}: no TFRecord files there; {what}")
-    return folder.parent
+        if name == "landscape":
+            split_folder(root, split)
+        elif not any((folder := root / "softmotion30_44k" / split).glob("*.tfrecords")):
+            raise LamdError(f"{folder}: no TFRecord files there; {what}")
+    return root
 
 
-def real_files() -> list[list[str | int]] | None:
-    """Return name, size and time of each real TFRecord file; None when there is no real data.
+def real_files(name: str) -> list[list[str | int]] | None:
+    """Return name, size and time of each real file, for Landscape one hash of them a split.
 
-    Part of the data cell's key, so that other files are other data.
+    Part of the data cell's key, so that other files are other data. None when there is no real
+    data.
     """
+    from lamd.data.landscape import open_landscape
+
     try:
-        root = real_root()
+        root = real_root(name)
+        if name == "landscape":
+            found = [open_landscape(root, split) for split in SPLITS]
+            return [[one.split, one.num_frames, one.fingerprint] for one in found]
     except LamdError:
         return None
     paths = sorted((root / "softmotion30_44k").glob("*/*.tfrecords"))
@@ -56,53 +67,67 @@ def real_files() -> list[list[str | int]] | None:
 
 
 def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
-    """Simulate or find the trajectories and pack them; the content hash covers both splits."""
+    """Simulate or find the videos and pack them; the content hash covers both splits.
+
+    The facts count videos and disjoint clips of L frames, and list what was left out and why.
+    """
     from lamd.artifacts import cache_root
-    from lamd.data import open_dataset, read_stand_in
+    from lamd.data import open_dataset, read_stand_in, simulate_dataset
     from lamd.rng import derive_seed
 
     data = target.data
-    limits = {"train": data.num_train, "test": data.num_test}
-    if data.source == "real":
-        raw, packed = real_root(), cache_root() / "packed"
-    else:
-        from lamd.data.simulated import simulate_bair
-
-        raw, packed = folder / "raw", folder / "packed"
-        simulate_bair(
+    simulated = data.source == "simulated"
+    raw = folder / "raw" if simulated else real_root(data.name)
+    packed = folder / "packed" if simulated else cache_root() / "packed"
+    if simulated:
+        simulate_dataset(
+            data.name,
             raw,
             num_train=data.num_train,
             num_test=data.num_test,
             seed=data.simulation_seed,
+            **_simulation_options(data),
         )
     # Not the config but the files decide: a stand-in under LAMD_DATA stays a stand-in.
-    stand_in = read_stand_in(raw)
+    stand_in = read_stand_in(raw, data.name)
     splits = {
         split: open_dataset(
-            data.name,
-            root=raw,
-            cache=packed,
-            split=split,
-            camera=data.camera,
-            limit=limits[split],
-            size=data.size,
+            data.name, root=raw, cache=packed, split=split, **_pack_options(data, split)
         )
         for split in SPLITS
     }
-    if data.source == "simulated":
+    if simulated:
         shutil.rmtree(raw)  # made again from its seed at any time
     places = {
-        split: str(videos.path.relative_to(folder) if data.source == "simulated" else videos.path)
+        split: str(videos.path.relative_to(folder) if simulated else videos.path)
         for split, videos in splits.items()
     }
     write_atomically(folder / DATA, json.dumps(places, indent=1) + "\n")
     hashes = {split: videos.content_hash for split, videos in splits.items()}
+    length = data.num_frames
     return {
         "content_hash": f"{derive_seed(*hashes.values()):016x}",
         "content": hashes,
-        "clips": {split: len(videos) for split, videos in splits.items()},
+        "videos": {split: len(videos) for split, videos in splits.items()},
+        "clips": {split: len(videos.windows(length, length)) for split, videos in splits.items()},
+        "left_out": {split: videos.left_out for split, videos in splits.items()},
         "stand_in": None if stand_in is None else str(stand_in),
     }
+
+
+def _simulation_options(data: DataConfig) -> dict[str, Any]:
+    # Small clips need no 640x360 frames: four times the pixels kept are enough (ours).
+    small = data.name == "landscape" and data.size <= 64
+    return {"frame_size": (256, 144)} if small else {}
+
+
+def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
+    # All that was simulated for this cell is used, short videos apart.
+    limit = {"train": data.num_train, "test": data.num_test}[split]
+    common = {"size": data.size, "limit": limit if data.source == "real" else None}
+    if data.name == "bair":
+        return {**common, "camera": data.camera}
+    return {**common, "min_frames": data.num_frames, "broken": data.broken}
 
 
 def open_split(folder: Path, split: str) -> PackedVideos:
@@ -140,17 +165,6 @@ def build_dmg(folder: Path, inputs: dict[str, Path], target: Target, device: str
         folder, identity=_identity(folder), device=_training_device(device),
     )  # fmt: skip
     return {}
-
-
-def load_models(
-    target: Target, inputs: dict[str, Path], device: str, *, with_dmg: bool
-) -> "tuple[MCDVAE, DMG | None]":
-    """Load the trained MCD-VAE and, if asked, the DMG, frozen and in eval mode."""
-    from lamd.training import load_dmg, load_vae
-
-    place = resolve_device(device)
-    vae = load_vae(inputs["vae"], target, device=place)
-    return vae, load_dmg(inputs["dmg"], target, device=place) if with_dmg else None
 
 
 def _training_device(device: str) -> str | None:

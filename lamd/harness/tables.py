@@ -10,14 +10,17 @@ from lamd.records import PublishedRow, Record, Report, RowInfo
 
 LABELS = {
     "fvd": "FVD ↓",
+    "fvd-counted": "FVD, given frame counted ↓",
     "psnr": "PSNR ↑",
     "ssim": "SSIM ↑",
     "lpips": "LPIPS ↓",
     "lpips-alex": "LPIPS-alex ↓",
     "lpips-vgg": "LPIPS-vgg ↓",
     "fid": "FID ↓",
+    "smoothness": "smoothness, linear (%) ↑",
+    "motion_smoothness_percent": "motion smoothness (%) ↑",
 }
-_DIGITS = {"fvd": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 2}
+_DIGITS = {"fvd": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 2, "smoothness": 2}
 _BLANK = "-"
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -34,8 +37,12 @@ _TEX = {
 
 
 def metric_of(protocol: str) -> str:
-    """Return the metric of a protocol: `fvd` of `fvd.bair.v1`."""
-    return protocol.split(".")[0]
+    """Return the column of a protocol: `fvd` of `fvd.bair.v1`.
+
+    FVD with the given frame counted has one of its own, since the two do not compare.
+    """
+    metric, *rules = protocol.split(".")
+    return f"{metric}-counted" if "counted" in rules else metric
 
 
 def render_markdown(report: Report) -> str:
@@ -67,8 +74,20 @@ def render_csv(report: Report) -> str:
              r.n_fake, r.data, r.scale, str(r.verdict), "", ""]
         )  # fmt: skip
     for hole in report.holes:
-        empty = [""] * 8
-        write(["measured", hole.row, *empty, report.data, report.scale, str(hole.verdict), "", ""])
+        empty = [""] * 7
+        write(
+            [
+                "measured",
+                hole.row,
+                hole.metric or "",
+                *empty,
+                report.data,
+                report.scale,
+                str(hole.verdict),
+                "",
+                "",
+            ]
+        )
     for p in report.published:
         for metric, value in p.metrics.items():
             write(
@@ -105,8 +124,9 @@ def caption(report: Report) -> str:
     commits = sorted({commit[:12] for commit in origins if commit})
     dirty = any(cell.origin.dirty for cell in report.cells)
     code = ", ".join(commits) if commits else "unknown"
+    data = data_words(report.data, report.dataset)
     return (
-        f"Profile `{report.profile}`, {_data_words(report)}, {report.scale} scale; config "
+        f"Profile `{report.profile}`, {data}, {report.scale} scale; config "
         f"`{report.config_hash}`; commit {code}{' with local changes' if dirty else ''}."
     )
 
@@ -115,12 +135,12 @@ def notes(report: Report) -> list[str]:
     """Return how to read a value, and each remark that a metric made, once."""
     remarks = {f"{r.metric.upper()}: {r.note}" for r in report.records if r.note}
     reading = "Value [95 % interval], N→∞ = extrapolated to infinitely many clips; n = clips a set"
-    return [reading, *sorted(remarks)]
+    return [reading, *sorted(remarks), *report.notes]
 
 
 def measured_heading(report: Report) -> str:
     """Return the heading of the block of our own values."""
-    return f"Measured here: {_data_words(report)}, {report.scale} scale"
+    return f"Measured here: {data_words(report.data, report.dataset)}, {report.scale} scale"
 
 
 def published_heading(report: Report) -> str:
@@ -155,10 +175,13 @@ def format_value(record: Record) -> str:
 
 def _measured_row(report: Report, row: RowInfo) -> list[str]:
     records = [report.find(row.name, metric) for metric in report.metrics]
-    hole = next((hole for hole in report.holes if hole.row == row.name), None)
-    values = [format_value(r) if r else _BLANK for r in records]
-    if hole is not None:
-        return [row.label, *values, _BLANK, report.data, str(hole.verdict)]
+    holes = {hole.metric: str(hole.verdict) for hole in report.holes if hole.row == row.name}
+    values = [
+        format_value(r) if r else holes.get(metric, _BLANK)
+        for metric, r in zip(report.metrics, records, strict=True)
+    ]
+    if None in holes:
+        return [row.label, *values, _BLANK, report.data, holes[None]]
     first = next(r for r in records if r)
     return [row.label, *values, str(first.n_fake), report.data, str(first.verdict)]
 
@@ -175,9 +198,10 @@ def _markdown_table(rows: list[list[str]]) -> list[str]:
     return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
 
 
-def _data_words(report: Report) -> str:
-    name = report.dataset.upper()
-    return f"real {name}" if report.data == "real" else f"simulated stand-in for {name}"
+def data_words(kind: str, dataset: str) -> str:
+    """Return e.g. `simulated stand-in for BAIR`."""
+    name = dataset.upper()
+    return f"real {name}" if kind == "real" else f"simulated stand-in for {name}"
 
 
 def _digits(metric: str) -> int:

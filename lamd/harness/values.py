@@ -8,6 +8,7 @@ import numpy as np
 
 from lamd.evaluate import resolve_device
 from lamd.harness.clips import read_clips
+from lamd.harness.plan import feature_name
 from lamd.records import write_atomically
 
 FEATURES, VALUES = "features.npy", "values.json"
@@ -37,7 +38,9 @@ def row_values(
     values = []
     for name in protocols:
         if PROTOCOLS[name].metric == "fvd":
-            real, fake = (np.load(inputs[f"features {s}"] / FEATURES) for s in ("test", row))
+            first = PROTOCOLS[name].first_frame
+            folders = [inputs[feature_name(s, first)] for s in ("test", row)]
+            real, fake = (np.load(folder / FEATURES) for folder in folders)
             value = measure_features(name, real, fake)
         else:
             real, fake = (read_clips(inputs[f"clips {s}"]) for s in ("test", row))

@@ -1,15 +1,18 @@
-"""I3D features on disk: extracted once for a set of clips, whatever protocols read them later."""
+"""Features on disk: extracted once for a set of clips, whatever protocols read them later."""
 
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from lamd import artifacts
-from lamd.metrics import i3d
+from lamd.metrics import i3d, inception
 
 _HASHED_AT_ONCE = 64  # clips
+# The network of a Fréchet metric, and how many axes of the clips its features keep.
+_NETWORKS = {"fvd": (i3d, 1), "fid": (inception, 2)}
 
 
 def hash_videos(videos: np.ndarray) -> str:
@@ -23,29 +26,39 @@ def hash_videos(videos: np.ndarray) -> str:
 def cached_features(
     videos: np.ndarray,
     *,
+    metric: Literal["fvd", "fid"] = "fvd",
     folder: Path | None = None,
     device: str = "cpu",
     batch_size: int | None = None,
     progress: str | None = None,
 ) -> np.ndarray:
-    """Return `i3d.features` of the clips, float32 (N, 400), from `folder` when they lie there.
+    """Return the features of the clips for `metric`, from `folder` when they lie there.
 
     The key is the hash of the clips, of the network's weights, and the resize rule.
 
     Args:
         videos: uint8 (N, L, H, W, 3).
+        metric: "fvd" for `i3d.features`, float32 (N, 400); "fid" for `inception.features`,
+            float32 (N, L, 2048).
         folder: `$LAMD_CACHE/features` by default.
+        batch_size: as the network's `features` takes it: clips (I3D) or frames (Inception).
+
+    Raises:
+        LamdError: when the weights are missing or wrong.
+        ValueError: on another dtype or shape.
     """
+    network, kept_axes = _NETWORKS[metric]
     folder = folder or artifacts.cache_root() / "features"
-    weights = artifacts.ARTIFACTS[i3d.WEIGHTS].member_sha256
-    path = folder / f"{hash_videos(videos)}-{weights[:16]}-{i3d.RESIZE_RULE}.npy"
+    weights = artifacts.ARTIFACTS[network.WEIGHTS].member_sha256
+    path = folder / f"{hash_videos(videos)}-{weights[:16]}-{network.RESIZE_RULE}.npy"
+    shape = (*videos.shape[:kept_axes], network.NUM_FEATURES)
     try:
         rows = np.load(path, allow_pickle=False)
-        if rows.shape == (len(videos), i3d.NUM_FEATURES) and rows.dtype == np.float32:
+        if rows.shape == shape and rows.dtype == np.float32:
             return rows
     except (OSError, ValueError, EOFError):  # not there, or damaged: made anew
         pass
-    rows = i3d.features(videos, device=device, batch_size=batch_size, progress=progress)
+    rows = network.features(videos, device=device, batch_size=batch_size, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
         np.save(Path(part) / "rows.npy", rows, allow_pickle=False)

@@ -10,6 +10,10 @@ from lamd.metrics.values import MetricValue, mean_interval
 
 __all__ = ["PROTOCOLS", "Protocol", "measure", "measure_diversity", "measure_features"]
 
+_NETWORK_NAMES = {"fvd": "I3D", "fid": "Inception"}
+# Draws of an interval: one of FID takes seconds, with thousands of frames of 2,048 features (ours).
+_RESAMPLES = {"fvd": frechet.NUM_RESAMPLES, "fid": 40}
+
 
 def measure(
     name: str,
@@ -26,30 +30,37 @@ def measure(
 
     Args:
         name: a key of `PROTOCOLS`, diversity left out.
-        real, fake: uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; N = M in all
-            but FVD. Not changed.
-        batch_size: clips (FVD) or frames (LPIPS) at a time; changes no value.
+        real, fake: uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; N = M where
+            the protocol is `paired`. Smoothness looks at `fake` alone. Not changed.
+        batch_size: clips (FVD) or frames (FID, LPIPS) at a time; changes no value.
         seed: names the draws of interval and extrapolation.
         cache: folder of features, `$LAMD_CACHE/features` by default.
         progress: show bars on stderr.
 
     Raises:
-        LamdError: when weights cannot be fetched, or do not have their pinned hash.
+        LamdError: when weights cannot be fetched, or do not have their pinned hash; in its form
+            `WeightsMissing` when FID's are not there.
         ValueError: when the clips do not fit the metric.
     """
     protocol = PROTOCOLS[name]
     real, fake = real[:, protocol.first_frame :], fake[:, protocol.first_frame :]
-    if protocol.metric == "fvd":
+    if protocol.metric in _NETWORK_NAMES:
         from lamd.metrics.features import cached_features
 
         if real.shape[1:] != fake.shape[1:]:
             raise ValueError(f"real {real.shape} and fake {fake.shape} differ in frames or size")
+        network = _NETWORK_NAMES[protocol.metric]
         rows = [
-            cached_features(clips, folder=cache, device=device, batch_size=batch_size,
-                            progress=f"I3D features, {label}" if progress else None)
+            cached_features(clips, metric=protocol.metric, folder=cache, device=device,
+                            batch_size=batch_size,
+                            progress=f"{network} features, {label}" if progress else None)
             for label, clips in (("real", real), ("fake", fake))
         ]  # fmt: skip
         return measure_features(name, *rows, num_frames=real.shape[1], seed=seed)
+    if protocol.metric == "smoothness":
+        from lamd.metrics.smoothness import smoothness
+
+        return _mean_value(protocol, smoothness(fake), 0, len(fake), fake.shape[1], seed)
     values = _per_clip(protocol, real, fake, device, batch_size, progress)
     return _mean_value(protocol, values, len(real), len(fake), real.shape[1], seed)
 
@@ -63,40 +74,54 @@ def measure_features(
     samples_per_condition: int | None = None,
     seed: int = 0,
 ) -> MetricValue:
-    """Measure FVD protocol `name` from I3D features (N, 400) and (M, 400) of the counted frames.
+    """Measure an FVD or FID protocol from the features of the counted frames.
 
     Args:
-        num_frames: length of the clips behind the features, where known.
+        name: a key of `PROTOCOLS`.
+        real, fake: of FVD the I3D features of clips, (N, 400) and (M, 400); of FID the Inception
+            features of their frames, (N, L, 2048) and (M, L, 2048).
+        num_frames: length of the clips behind I3D features, where known.
         samples_per_condition: consecutive rows of `fake` with one condition; the protocol's number
             by default.
         seed: names the draws of interval and extrapolation.
 
     Raises:
-        ValueError: under 2 clips, when features are not finite, or when the rows do not fill whole
-            videos and conditions.
+        ValueError: under 2 clips, when features are not finite or not of that shape, or when the
+            rows do not fill whole videos and conditions.
     """
     protocol = PROTOCOLS[name]
+    n_real, n_fake = len(real), len(fake)
+    rows_per_clip = 1
+    if protocol.metric == "fid":
+        if not real.ndim == fake.ndim == 3 or real.shape[1:] != fake.shape[1:]:
+            raise ValueError(f"expected (N, L, D) and (M, L, D), got {real.shape}, {fake.shape}")
+        num_frames = rows_per_clip = real.shape[1]
+        real, fake = (rows.reshape(-1, rows.shape[-1]) for rows in (real, fake))
     samples = samples_per_condition or protocol.samples_per_condition
-    # Clips of one video or condition are alike: the draws take or leave them together.
-    windows = protocol.windows_per_video
+    # Rows of one video or condition are alike: the draws take or leave them together.
+    windows = protocol.windows_per_video * rows_per_clip
     blocks = {"block_a": windows, "block_b": windows * samples}
     videos = min(len(real) // blocks["block_a"], len(fake) // blocks["block_b"])
-    interval = frechet.bootstrap_interval(real, fake, seed=seed, **blocks) if videos >= 4 else None
+    interval = None
+    if videos >= 4:
+        draws = _RESAMPLES[protocol.metric]
+        interval = frechet.bootstrap_interval(real, fake, seed=seed, num_resamples=draws, **blocks)
     enough = videos >= frechet.MIN_EXTRAPOLATE
     note = ""
     if min(len(real), len(fake)) <= real.shape[1]:
-        note = f"biased upwards: no more clips than the {real.shape[1]} features"
+        what = "frames" if protocol.metric == "fid" else "clips"
+        note = f"biased upwards: no more {what} than the {real.shape[1]} features"
     return MetricValue(
         protocol=name,
         value=frechet.frechet_distance(real, fake),
         interval=interval,
-        n_real=len(real),
-        n_fake=len(fake),
+        n_real=n_real,
+        n_fake=n_fake,
         extrapolated=frechet.extrapolate(real, fake, seed=seed, **blocks) if enough else None,
         weight_hash=protocol.weight_hash,
         unit=protocol.unit,
         higher_is_better=protocol.higher_is_better,
-        deviations=_deviations(protocol, len(real), len(fake), num_frames, samples),
+        deviations=_deviations(protocol, n_real, n_fake, num_frames, samples),
         note=note,
     )
 
@@ -173,7 +198,7 @@ def _deviations(
     num_frames: int | None,
     samples: int | None,
 ) -> tuple[str, ...]:
-    found = []
+    found = [] if protocol.departure is None else [protocol.departure]
     for what, asked, used in (
         ("real clips", protocol.num_real, n_real),
         ("generated clips", protocol.num_fake, n_fake),

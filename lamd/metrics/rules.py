@@ -14,7 +14,7 @@ class Protocol:
     """The rules of one metric; None means that the protocol leaves it to the clips given."""
 
     name: str
-    metric: str  # fvd, lpips-alex, lpips-vgg, psnr, ssim, diversity
+    metric: str  # fvd, fid, lpips-alex, lpips-vgg, psnr, ssim, smoothness, diversity
     clip_rule: str  # which frames of a video make a clip, what is compared with what
     split: str | None = None
     num_frames: int | None = None  # of a clip as it is compared
@@ -29,8 +29,14 @@ class Protocol:
     resize: str = "frames as they are"
     storage: str = "uint8, lossless"
     solver: str
+    departure: str | None = None  # from the published metric of the same name
     unit: str = ""
     higher_is_better: bool = False
+
+    @property
+    def paired(self) -> bool:
+        """Whether each generated clip is compared with its own real one."""
+        return self.metric not in ("fvd", "fid", "smoothness", "diversity")
 
     @property
     def first_frame(self) -> int:
@@ -54,7 +60,7 @@ class Protocol:
         if self.backbone:
             parts.append(f"{self.backbone} (weights {self.weight_hash[:8]})")
         better = "higher is better" if self.higher_is_better else "lower is better"
-        parts += [self.resize, self.storage, self.solver, better]
+        parts += [self.resize, self.storage, self.solver, better, self.departure]
         return f"{self.name}: " + "; ".join(part for part in parts if part)
 
     def as_dict(self) -> dict:
@@ -72,6 +78,16 @@ _FVD = {
 }
 _BAIR = _FVD | {"split": "test", "num_frames": 16, "given_frames": 1}
 _LANDSCAPE = _FVD | {"split": "test", "clip_rule": "given frame and the generated ones after it"}
+# The test clips that the readme of Sky Time-lapse counts, and the paper (reported).
+_LANDSCAPE_CLIPS = {"num_frames": 32, "num_real": 2815, "num_fake": 2815}
+_FID = {
+    "metric": "fid",
+    "clip_rule": "the frames of all clips as one set",
+    "backbone": "Inception v3 of 2015-12-05, pool3",
+    "weight_hash": artifacts.ARTIFACTS["inception"].member_sha256,
+    "resize": "to 299 x 299, bilinear as in TensorFlow 1, no antialiasing",
+    "solver": _FVD["solver"],
+}
 _ALEX = {
     "backbone": "AlexNet, LPIPS heads 0.1",
     "weight_hash": artifacts.ARTIFACTS["lpips-alexnet"].member_sha256,
@@ -126,10 +142,10 @@ PROTOCOLS: dict[str, Protocol] = {
         # cINN's rule, at its two lengths
         Protocol(
             name="fvd.landscape.v1",
-            num_frames=32,
             given_frames=1,
             given_counted=False,
             **_LANDSCAPE,
+            **_LANDSCAPE_CLIPS,
         ),
         Protocol(
             name="fvd.landscape.16.v1",
@@ -138,12 +154,37 @@ PROTOCOLS: dict[str, Protocol] = {
             given_counted=False,
             **_LANDSCAPE,
         ),
-        Protocol(name="fvd.landscape.counted.v1", num_frames=32, given_frames=1, **_LANDSCAPE),
+        Protocol(name="fvd.landscape.counted.v1", given_frames=1, **_LANDSCAPE, **_LANDSCAPE_CLIPS),
+        # Reconstruction: the decoder makes every frame, the first one too
+        Protocol(
+            name="fvd.bair.reconstruction.v1",
+            clip_rule="frames 0-15, every one decoded",
+            num_real=256,
+            num_fake=256,
+            **_BAIR | {"given_frames": 0},
+        ),
+        Protocol(
+            name="fvd.landscape.reconstruction.v1",
+            **_LANDSCAPE | {"clip_rule": "every frame decoded"},
+            **_LANDSCAPE_CLIPS,
+        ),
         Protocol(name="fvd.cater.v1", split="test", clip_rule="all frames", given_frames=1, **_FVD),
+        Protocol(name="fid.frames.v1", **_FID),
+        Protocol(name="fid.frames.given1.v1", given_frames=1, given_counted=False, **_FID),
         *_paired("lpips-alex", **_ALEX),
         *_paired("lpips-vgg", **_VGG),
         *_paired("psnr", **_PSNR),
         *_paired("ssim", **_SSIM),
+        Protocol(
+            name="smoothness.linear.v1",
+            metric="smoothness",
+            clip_rule="generated clips alone, odd frames against the mean of their two neighbours",
+            solver="100 (255 - mean absolute difference) / 255, data range 255, mean over clips",
+            departure="the mean of two neighbours in place of VBench's AMT-S network (arXiv "
+            "2311.17982): beside no published motion smoothness",
+            unit="%",
+            higher_is_better=True,
+        ),
         Protocol(
             name="diversity.lpips-alex.v1",
             metric="diversity",

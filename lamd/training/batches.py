@@ -1,6 +1,6 @@
 """Which windows a step sees: a pure function of (seed, step), so a resumed run sees the same ones.
 
-A window is (trajectory, first frame). Each epoch visits every training window once in a fresh
+A window is (video, first frame). Each epoch visits every training window once in a fresh
 order; a batch may span two epochs.
 """
 
@@ -19,31 +19,30 @@ from lamd.rng import numpy_generator
 
 
 def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig) -> np.ndarray:
-    """List the training windows (W, 2) int64: starts 0, s, 2s, ... of all but the held-out clips.
+    """List the training windows (W, 2) int64: starts 0, s, 2s, ... of all but the held-out videos.
 
     Raises:
-        LamdError: when the trajectories are too short, too few or of another size.
+        LamdError: when the videos are too short, too few or of another size.
     """
-    length, *size, _ = videos.videos.shape[1:]
     num_frames, kept = data.num_frames, len(videos) - train.num_validation_clips
-    if size != [data.size, data.size]:
-        raise LamdError(f"data.size: {data.size} asked, the frames are {size}; change it")
-    if length < num_frames:
+    if videos.size != data.size:
+        raise LamdError(f"data.size: {data.size} asked, the frames have {videos.size}; change it")
+    shortest = min(videos.lengths)
+    if shortest < num_frames:
         raise LamdError(
-            f"data.num_frames: {num_frames} frames asked, trajectories have {length}; lower it"
+            f"data.num_frames: {num_frames} frames asked, a video has {shortest}; lower it"
         )
     if kept < 1:
         raise LamdError(
-            f"num_validation_clips: {train.num_validation_clips} of {len(videos)} trajectories are "
+            f"num_validation_clips: {train.num_validation_clips} of {len(videos)} videos are "
             "held out and none is left to train on; lower it or raise data.num_train"
         )
-    starts = np.arange(0, length - num_frames + 1, train.window_stride)
-    grid = np.meshgrid(np.arange(kept), starts, indexing="ij")
-    return np.stack([axis.ravel() for axis in grid], axis=1)
+    windows = videos.windows(num_frames, train.window_stride)
+    return windows[windows[:, 0] < kept]
 
 
 def validation_windows(videos: PackedVideos, train: TrainConfig) -> np.ndarray:
-    """List the held-out windows (V, 2): the first frames of the last trajectories."""
+    """List the held-out windows (V, 2): the first frames of the last videos."""
     last = np.arange(len(videos) - train.num_validation_clips, len(videos))
     return np.stack([last, np.zeros_like(last)], axis=1)
 

@@ -40,7 +40,7 @@ class Latents:
     Attributes:
         folder: where they lie.
         posterior: (N, 2, d, h, w) float32, mean and logvar; a read-only memory map.
-        windows: (N, 2) int64, trajectory and first frame.
+        windows: (N, 2) int64, video and first frame.
         vae_sha256: hash of the weights that made them.
     """
 

@@ -1,12 +1,6 @@
 """Simulated BAIR on disk: worker processes fill TFRecord files of BAIR's own layout."""
 
-import multiprocessing
-import os
-import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -19,14 +13,14 @@ from lamd.data.bair import FOLDER, RECORDS_PER_FILE, Trajectory, encode_trajecto
 from lamd.data.simulated.look import draw_look
 from lamd.data.simulated.physics import roll_out
 from lamd.data.simulated.render import render_clip
-from lamd.data.stand_in import MANIFEST, StandIn, read_stand_in, write_stand_in
+from lamd.data.simulated.workers import claim, count_workers, in_order
+from lamd.data.stand_in import GENERATORS, StandIn
 from lamd.data.tfrecord import write_records
 from lamd.errors import LamdError
 from lamd.rng import numpy_generator
 
 # goes up with every change that alters a byte
-GENERATOR = "bair_sim.v1"
-AHEAD_PER_WORKER = 8
+GENERATOR = GENERATORS["bair"]
 
 Job = tuple[int, str, int]
 
@@ -55,10 +49,8 @@ def simulate_bair(
     for split, count in counts.items():
         if count < 1:
             raise LamdError(f"num_{split}: {count} trajectories asked for; ask for at least 1")
-    workers = _num_cores() if num_workers is None else num_workers
-    if workers < 1:
-        raise LamdError(f"num_workers: {workers} asked for; ask for at least 1")
-    _claim(root, StandIn("bair", GENERATOR, seed, counts))
+    workers = count_workers(num_workers)
+    claim(root, StandIn("bair", GENERATOR, seed, counts), [FOLDER])
     with FileLock(root / ".simulate.lock"):
         missing = [
             (path, split, numbers)
@@ -68,25 +60,7 @@ def simulate_bair(
         ]
         jobs = [(seed, split, i) for _, split, numbers in missing for i in numbers]
         if jobs:
-            _write_files(missing, _records(jobs, min(workers, len(jobs))), len(jobs))
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _claim(root: Path, wanted: StandIn) -> None:
-    """Write the manifest into a fresh `root`, or check that the one there asks for the same."""
-    found = read_stand_in(root)
-    if found is None:
-        if (root / FOLDER).exists():
-            raise LamdError(f"{root / FOLDER}: exists and is no stand-in; choose another folder")
-        write_stand_in(root, wanted)
-    elif found != wanted:
-        raise LamdError(
-            f"{root / MANIFEST}: holds {found}, asked for {wanted};"
-            " choose another folder or delete this one"
-        )
+            _write_files(missing, in_order(_record, jobs, min(workers, len(jobs))), len(jobs))
 
 
 def _files(root: Path, split: str, count: int) -> Iterator[tuple[Path, range]]:
@@ -111,41 +85,5 @@ def _write_files(
             write_records(path, islice(shown, len(numbers)))
 
 
-def _records(jobs: list[Job], workers: int) -> Iterator[bytes]:
-    """Yield the records of `jobs` in order, computed here or by `workers` processes."""
-    if workers == 1:
-        yield from map(_record, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
-    todo = iter(jobs)
-    try:
-        waiting = deque(pool.submit(_record, j) for j in islice(todo, workers * AHEAD_PER_WORKER))
-        while waiting:
-            record = waiting.popleft().result()
-            waiting.extend(pool.submit(_record, job) for job in islice(todo, 1))
-            yield record
-    except BrokenProcessPool:
-        raise LamdError(
-            "simulation: a worker process was killed, perhaps for want of memory;"
-            " run the same command again with fewer workers"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _record(job: Job) -> bytes:
     return encode_trajectory(simulate_trajectory(*job))
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent is killed; the pool's queue would keep it waiting."""
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "only for worker processes"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

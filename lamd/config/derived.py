@@ -1,0 +1,117 @@
+"""Targets that show what other targets trained: figures, and tables over several data sets.
+
+They name their sources under `of:` and train nothing themselves, so that a figure never retrains
+what a table trained. Resolved, each source stands whole under `sources`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lamd.config.schema import Count, NonNegative, Strict, Target
+
+Weight = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Shown(Strict):
+    clips: Count  # test clips shown, the first ones, not chosen
+    frames: Count  # frames of a clip in the still picture, at even distances
+
+
+class ReconstructionFigure(_Shown):
+    """Real clips beside what the MCD-VAE makes of them."""
+
+    name: Literal["reconstruction"]
+
+
+class MotionTransferFigure(_Shown):
+    """First frame of clip A, clip B, and z_m of B decoded with the content of A."""
+
+    name: Literal["motion_transfer"]
+
+
+class SamplesFigure(_Shown):
+    """Several samples of one first frame, and where they differ."""
+
+    name: Literal["samples"]
+    samples: Annotated[int, Field(ge=2)]
+
+
+class TimestepsFigure(_Shown):
+    """Clips decoded from z_m^t along one sampling run; of the steps visited the nearest to each."""
+
+    name: Literal["timesteps"]
+    steps: tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class InterpolationFigure(_Shown):
+    """Clips between two motion latents of one first frame; weight 0 is the first of the two."""
+
+    name: Literal["interpolation"]
+    weights: tuple[Weight, ...]
+
+
+class ScalingFigure(_Shown):
+    """Clips whose motion latent is scaled; factor 0 is stillness, 1 the clip's own motion."""
+
+    name: Literal["scaling"]
+    factors: tuple[NonNegative, ...]
+
+
+class RolloutFigure(_Shown):
+    """Clips continued from their last frame `chunks` - 1 times, measured chunk by chunk."""
+
+    name: Literal["rollout"]
+    chunks: Annotated[int, Field(ge=2)]
+
+
+FigureConfig = Annotated[
+    ReconstructionFigure
+    | MotionTransferFigure
+    | SamplesFigure
+    | TimestepsFigure
+    | InterpolationFigure
+    | ScalingFigure
+    | RolloutFigure,
+    Field(discriminator="name"),
+]
+
+
+class _Derived(Strict):
+    target: str
+    title: str
+    sources: dict[str, Target]
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        names = [source.data.name for source in self.sources.values()]
+        if len(set(names)) != len(names):
+            raise ValueError("of: two sources of one data set; name one of them")
+        return self
+
+
+class Figure(_Derived):
+    """A figure: one picture and one animation for each source."""
+
+    kind: Literal["figure"]
+    figure: FigureConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, source in self.sources.items():
+            if self.figure.frames > source.data.num_frames:
+                raise ValueError(f"figure.frames: {name} has {source.data.num_frames} frames")
+        return self
+
+
+class ReconstructionTable(_Derived):
+    """How well the MCD-VAEs of several targets reconstruct: one row a source."""
+
+    kind: Literal["reconstruction_table"]
+    protocols: dict[str, tuple[str, ...]]  # by source
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if set(self.protocols) != set(self.sources):
+            raise ValueError(f"protocols: needs one list for each of {', '.join(self.sources)}")
+        return self

@@ -1,0 +1,1 @@
+"""Time-lapse skies: evolving noise, cloud layers, light, land and water, drawn frame by frame."""

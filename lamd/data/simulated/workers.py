@@ -1,0 +1,118 @@
+"""Worker processes that fill a stand-in, and the claim on the folder that they fill."""
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from lamd.data.stand_in import MANIFEST, StandIn, read_stand_in, write_stand_in
+from lamd.errors import LamdError
+
+AHEAD_PER_WORKER = 8
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def claim(root: Path, wanted: StandIn, folders: Iterable[str]) -> None:
+    """Write the manifest into a fresh `root`, or check that the one there asks for the same.
+
+    Raises:
+        LamdError: when `root` is no folder, holds one of the data set's `folders` without a
+            manifest, or holds another stand-in.
+    """
+    found = _read(root)
+    if found is None:
+        for folder in folders:
+            if os.path.lexists(root / folder):
+                raise LamdError(
+                    f"{root / folder}: exists and is no stand-in; choose another folder"
+                )
+        try:
+            write_stand_in(root, wanted)
+        except OSError as error:
+            raise LamdError(f"{root}: {error.strerror}; choose a folder to write in") from None
+    elif found != wanted:
+        raise LamdError(
+            f"{root / MANIFEST}: holds {found}, asked for {wanted};"
+            " choose another folder or delete this one"
+        )
+
+
+def _read(root: Path) -> StandIn | None:
+    if root.exists() and not root.is_dir():
+        raise LamdError(f"{root}: not a folder; choose another place")
+    return read_stand_in(root)
+
+
+def count_workers(num_workers: int | None) -> int:
+    """Return `num_workers`, by default one a core.
+
+    Raises:
+        LamdError: when it is less than 1.
+    """
+    if num_workers is None:
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        return len(cores) if cores else os.cpu_count() or 1
+    if num_workers < 1:
+        raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
+    return num_workers
+
+
+def in_order(work: Callable[[Job], Result], jobs: list[Job], workers: int) -> Iterator[Result]:
+    """Yield `work(job)` for each job in order, computed here or by `workers` processes."""
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=leave_with_parent)
+    todo = iter(jobs)
+    try:
+        with _one_thread_each():  # the first submission starts all processes
+            waiting = deque(pool.submit(work, j) for j in islice(todo, workers * AHEAD_PER_WORKER))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, job) for job in islice(todo, 1))
+            yield result
+    except BrokenProcessPool:
+        raise LamdError(
+            "simulation: a worker process was killed, perhaps for want of memory;"
+            " run the same command again with fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started here use one thread for linear algebra, which is read at import."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def leave_with_parent() -> None:
+    """End this worker when its parent is killed; the pool's queue would keep it waiting."""
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only for worker processes"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

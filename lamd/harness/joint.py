@@ -1,0 +1,157 @@
+"""`reproduce` of a reconstruction table: the MCD-VAEs of several targets, one row each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamd.config import ReconstructionTable, config_hash
+from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.harness.plan import Plan, check_protocols, make_plan, missing_weights, values_cell
+from lamd.harness.published import load_published
+from lamd.harness.reporting import (
+    columns,
+    data_kind,
+    data_notes,
+    described,
+    failed_row,
+    not_run,
+    row_records,
+)
+from lamd.harness.results import choose_folder, write_results
+from lamd.records import PublishedRow, Report, RowInfo
+
+
+@dataclass(frozen=True)
+class JointPlan:
+    """The values cell of each source, the plan its models come from, and what is left out."""
+
+    cells: dict[str, Cell]
+    plans: dict[str, Plan]
+    left_out: dict[str, str]
+
+
+def plan_joint(table: ReconstructionTable, device: str) -> JointPlan:
+    """Plan a table over the very cells that its sources' tables use.
+
+    Raises:
+        LamdError: on an unknown protocol.
+    """
+    for source, names in table.protocols.items():
+        check_protocols(names, f"protocols.{source}")
+    left_out = missing_weights([name for names in table.protocols.values() for name in names])
+    plans = {source: make_plan(target, device) for source, target in table.sources.items()}
+    cells = {
+        source: values_cell(
+            "decoded",
+            [name for name in table.protocols[source] if name not in left_out],
+            plan.clips,
+            device,
+        )
+        for source, plan in plans.items()
+    }
+    return JointPlan(cells, plans, left_out)
+
+
+def reproduce_joint(
+    table: ReconstructionTable,
+    profile: str,
+    overrides: Sequence[str],
+    *,
+    store: Store,
+    results: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> tuple[Report, Path, list[Path], list[CellFailed]] | None:
+    """Make what is missing of a table and write it.
+
+    Returns:
+        The report, its folder and files, and what failed; None in the other processes of a
+        multi-process launch.
+
+    Raises:
+        CellFailed: when no row could be measured.
+    """
+    plan, failed = plan_joint(table, device), {}
+    for source, cell in plan.cells.items():
+        runner = Runner(store, device, say)
+        for failure in runner.run_each([cell]).values():
+            failed[source] = failure
+    if runner.rank:
+        return None
+    if len(failed) == len(plan.cells):
+        raise next(iter(failed.values()))
+    report = _report(table, profile, overrides, plan, store, failed)
+    folder = choose_folder(results, report)
+    return report, folder, write_results(folder, report, None), list(failed.values())
+
+
+def _report(
+    table: ReconstructionTable,
+    profile: str,
+    overrides: Sequence[str],
+    plan: JointPlan,
+    store: Store,
+    failed: dict[str, CellFailed],
+) -> Report:
+    made = {source: cell for source, cell in plan.cells.items() if source not in failed}
+    facts = {source: store.facts(plan.plans[source].stages["data"]) for source in made}
+    published = {source: _published(target.published) for source, target in table.sources.items()}
+    protocols = list(dict.fromkeys(name for names in table.protocols.values() for name in names))
+    cells = {cell.key: cell for one in made.values() for cell in _infos(one, store)}
+    return Report(
+        target=table.target,
+        title=table.title,
+        profile=profile,
+        data="real" if all(data_kind(one) == "real" for one in facts.values()) else "stand-in",
+        scale="full" if all(s.scale == "full" for s in table.sources.values()) else "reduced",
+        dataset=" + ".join(source.data.name for source in table.sources.values()),
+        config=table.model_dump(mode="json"),
+        config_hash=config_hash(table),
+        overrides=tuple(overrides),
+        metrics=columns(protocols),
+        protocols=described(protocols),
+        rows=tuple(_row_info(table, source) for source in plan.cells),
+        records=tuple(
+            record
+            for source, cell in made.items()
+            for record in row_records(
+                table.sources[source], table.target, profile, source, cell, plan.plans[source],
+                store, published[source],
+            )
+        ),
+        holes=(
+            *(failed_row(source, plan.cells[source], f) for source, f in failed.items()),
+            *(hole for source in made
+              for hole in not_run(source, table.protocols[source], plan.left_out)),
+        ),
+        published=tuple(row for row in published.values() if row is not None),
+        notes=tuple(
+            note for source, one in facts.items() for note in data_notes(one, table.sources[source])
+        ),
+        cells=tuple(cells.values()),
+    )  # fmt: skip
+
+
+def _infos(cell: Cell, store: Store):
+    return [store.info(one) for one in (*cell.ancestors(), cell)]
+
+
+def _published(key: str) -> PublishedRow | None:
+    row = load_published()["reconstruction"].get(key)
+    if row is None:
+        return None
+    name = key.split("_")[0].upper()
+    return row.model_copy(update={"method": f"{row.method}, {name}"})
+
+
+def _row_info(table: ReconstructionTable, source: str) -> RowInfo:
+    target = table.sources[source]
+    vae, data = target.vae, target.data
+    fvd = next((name for name in table.protocols[source] if name.startswith("fvd")), None)
+    return RowInfo(
+        name=source,
+        label=f"{data.name.upper()}, MCD-VAE (d = {vae.motion_channels})",
+        description=f"{data.num_frames} frames of {data.size}x{data.size}, every one decoded from "
+        f"the posterior mean; kl_weight {target.loss.kl_weight:g} ({target.loss.kl_reduction})"
+        + (f"; FVD is `{fvd}`" if fvd else ""),
+    )

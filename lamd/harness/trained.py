@@ -1,0 +1,84 @@
+"""A target's trained models on data as it is stored: uint8 clips and frames in, uint8 clips out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamd.config import Target
+from lamd.evaluate import resolve_device
+from lamd.generate import generate, motion_trajectory, schedule_of
+from lamd.training import load_dmg, load_vae
+from lamd.video import to_model, to_uint8
+
+
+class Trained:
+    """The MCD-VAE of a target, and its DMG when asked for, frozen and in eval mode.
+
+    Clips are uint8 (N, L, H, W, 3), frames uint8 (N, H, W, 3), motion latents float32
+    (N, d, h, w) on the CPU, scaled as D_V takes them. All methods work in batches of
+    `sampler.batch_size`, which changes no value.
+    """
+
+    def __init__(
+        self, target: Target, inputs: dict[str, Path], device: str, *, with_dmg: bool = True
+    ):
+        """Load from the folders of the finished cells `vae` and `dmg` in `inputs`."""
+        self.device = resolve_device(device)
+        self.sampler = target.sampler
+        self.vae = load_vae(inputs["vae"], target, device=self.device)
+        self.dmg = load_dmg(inputs["dmg"], target, device=self.device) if with_dmg else None
+        self.schedule = schedule_of(target.dmg)
+
+    @torch.inference_mode()
+    def encode(self, clips: np.ndarray) -> Tensor:
+        """Return z_m of each clip, from the posterior mean."""
+        found = []
+        for at in self._batches(len(clips), "encoding"):
+            x = to_model(torch.from_numpy(np.array(clips[at])).to(self.device))
+            found.append(self.vae.normalise(self.vae.encode_motion(x).mean).cpu())
+        return torch.cat(found)
+
+    @torch.inference_mode()
+    def decode(self, z_m: Tensor, frames: np.ndarray) -> np.ndarray:
+        """Return D_V(z_m, content of each frame); frame 0 is as decoded."""
+        found = []
+        for at in self._batches(len(frames), "decoding"):
+            content = self.vae.encode_image(self._x0(frames[at]))
+            found.append(to_uint8(self.vae.decode(z_m[at].to(self.device), *content)).cpu().numpy())
+        return np.concatenate(found)
+
+    def generate(self, frames: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+        """Return one generated clip a frame; frame 0 is the given one, `keys` fix the noise."""
+        found = []
+        for at in self._batches(len(frames), "sampling"):
+            x = generate(
+                self.vae, self.dmg, self.schedule, self.sampler, self._x0(frames[at]), keys[at]
+            )
+            found.append(to_uint8(x).cpu().numpy())
+        clips = np.concatenate(found)
+        clips[:, 0] = frames
+        return clips
+
+    @torch.inference_mode()
+    def trajectory(self, frames: np.ndarray, keys: Sequence[str]) -> Iterator[tuple[int, Tensor]]:
+        """Yield (t, z_m^t) along one sampling run, all frames in one batch; t = -1 comes last."""
+        f_x0, _ = self.vae.encode_image(self._x0(frames))
+        run = motion_trajectory(self.vae, self.dmg, self.schedule, self.sampler, f_x0, keys)
+        for t, z_m in run:
+            yield t, z_m.cpu()
+
+    def _x0(self, frames: np.ndarray) -> Tensor:
+        video = torch.from_numpy(np.array(frames)[:, None])
+        return to_model(video.to(self.device))[:, 0]
+
+    def _batches(self, count: int, label: str) -> Iterator[slice]:
+        from rich.console import Console
+        from rich.progress import track
+
+        size, console = self.sampler.batch_size, Console(stderr=True)
+        starts = range(0, count, size)
+        for start in track(starts, label, console=console, disable=not console.is_terminal):
+            yield slice(start, min(start + size, count))

@@ -1,0 +1,165 @@
+"""What figures show: the data behind each, and that they draw it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from small import small_dmg, small_vae, wake
+
+from lamd.config import SamplerConfig
+from lamd.diffusion import make_schedule
+from lamd.generate import roll_out
+from lamd.harness import panels
+from lamd.harness.panels import Panels, heat, slerp
+from lamd.harness.rollouts import draw_distance, seam_ratio
+from lamd.harness.strips import draw_moving, draw_strips
+from lamd.harness.trained import Trained
+
+KEYS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    """Return untrained models whose output depends on every input."""
+    models = Trained.__new__(Trained)
+    models.vae, models.dmg = small_vae().eval(), small_dmg().eval()
+    wake(models.vae)
+    wake(models.dmg)
+    models.device = "cpu"
+    models.schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
+    models.sampler = SamplerConfig(name="ddim", num_steps=10, eta=0.0, batch_size=2, seed=0)
+    return models
+
+
+@pytest.fixture(scope="module")
+def real() -> np.ndarray:
+    rows = np.random.default_rng(0).integers(0, 256, (3, 1, 4, 4, 3), dtype=np.uint8)
+    still = np.kron(rows, np.ones((1, 1, 4, 4, 1), np.uint8))
+    return np.concatenate([np.roll(still, shift, axis=3) for shift in range(8)], axis=1)
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> int:
+    return np.abs(a.astype(int) - b.astype(int)).max()
+
+
+def test_reconstruction_tells_the_psnr_of_what_it_shows(trained, real):
+    shown = panels.reconstruction(trained, real, KEYS, None)
+    assert shown.labels == ("real", "MCD-VAE")
+    assert (shown.clips[0] == real).all()
+    for n in range(3):
+        frames = zip(real[n, 1:], shown.clips[1, n, 1:], strict=True)
+        expected = np.mean([peak_signal_noise_ratio(a, b) for a, b in frames])
+        assert shown.numbers["psnr"][n] == pytest.approx(expected, abs=1e-6)
+
+
+def test_motion_transfer_decodes_the_motion_of_b_with_the_content_of_a(trained, real):
+    appearance, motion, decoded = panels.motion_transfer(trained, real, KEYS, None).clips
+    assert (appearance == real[:, :1]).all()
+    assert (motion == real[[1, 2, 0]]).all()
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        z_m = trained.encode(real[b : b + 1])
+        assert apart(decoded[a], trained.decode(z_m, real[a : a + 1, 0])[0]) <= 1
+    assert apart(decoded, trained.decode(trained.encode(real), real[:, 0])) > 5
+
+
+def test_samples_differ_where_the_map_says(trained, real):
+    shown = panels.samples(trained, real, KEYS, SimpleNamespace(samples=3))
+    assert shown.labels == ("real", "sample 1", "sample 2", "sample 3", "std of the samples")
+    fakes = shown.clips[1:-1]
+    assert (fakes[:, :, 0] == real[:, 0]).all()
+    deviation = fakes.astype(np.float64).std(axis=0).mean(axis=-1)
+    assert shown.numbers["std"] == pytest.approx(deviation.mean(axis=(1, 2, 3)), rel=1e-5)
+    assert (shown.clips[-1] == heat(deviation)).mean() > 0.99
+    assert (shown.clips[-1][:, 0] == heat(np.zeros(1))[0]).all()  # the given frame never differs
+    brightness = heat(np.linspace(0, 64, 9)).sum(axis=-1)
+    assert (np.diff(brightness.astype(int)) > 0).all()
+
+
+def test_timesteps_go_from_noise_to_the_sample(trained, real):
+    steps = SimpleNamespace(steps=(999, 800, 810, 0))
+    shown = panels.timesteps(trained, real, KEYS, steps)
+    assert shown.numbers["steps"] == [999, 799, 99, -1]  # 10 steps visit 999, 899, ... 99
+    assert shown.labels == ("t = 999", "t = 799", "t = 99", "sample")
+    sample = trained.generate(real[:, 0], [f"{key}#0" for key in KEYS])
+    assert apart(shown.clips[-1][:, 1:], sample[:, 1:]) <= 1
+    assert apart(shown.clips[0], shown.clips[-1]) > 5
+
+
+def test_interpolation_ends_in_the_two_samples(trained, real):
+    shown = panels.interpolation(trained, real, KEYS, SimpleNamespace(weights=(0.0, 0.5, 1.0)))
+    for row, sample in ((0, 0), (2, 1)):
+        expected = trained.generate(real[:, 0], [f"{key}#{sample}" for key in KEYS])
+        assert apart(shown.clips[row][:, 1:], expected[:, 1:]) <= 1
+    assert apart(shown.clips[1], shown.clips[0]) > 1
+    assert apart(shown.clips[1], shown.clips[2]) > 1
+
+
+def test_slerp_keeps_the_norm_and_reaches_its_ends():
+    a, b = torch.zeros(2, 1, 1, 2), torch.zeros(2, 1, 1, 2)
+    a[..., 0], b[..., 1] = 2.0, 2.0
+    half = slerp(a, b, 0.5)
+    assert torch.allclose(half, torch.full_like(half, 2**0.5))
+    assert torch.allclose(slerp(a, b, 0.0), a, atol=1e-6)
+    assert torch.allclose(slerp(a, b, 1.0), b, atol=1e-6)
+    assert torch.allclose(slerp(a, a, 0.3), a, atol=1e-3)
+
+
+def test_scaling_starts_from_stillness_and_passes_the_reconstruction(trained, real):
+    shown = panels.scaling(trained, real, KEYS, SimpleNamespace(factors=(0.0, 1.0, 2.0)))
+    assert shown.labels == ("real", "0 x motion", "1 x motion", "2 x motion")
+    still = np.repeat(real[:, :1], 8, axis=1)
+    assert apart(shown.clips[1], trained.decode(trained.encode(still), real[:, 0])) <= 1
+    assert apart(shown.clips[2], trained.decode(trained.encode(real), real[:, 0])) <= 1
+    assert apart(shown.clips[3], shown.clips[2]) > 1
+    assert len(shown.numbers["change"]) == 3
+
+
+def test_a_rollout_goes_on_from_the_last_frame():
+    def extend(frames, keys):
+        asked.append(list(keys))
+        steps = np.arange(4, dtype=np.uint8)[None, :, None, None, None]
+        return frames[:, None] + steps
+
+    asked = []
+    clips = roll_out(extend, np.zeros((2, 2, 2, 3), np.uint8), ["a", "b"], 3)
+    assert (clips[0, :, 0, 0, 0] == np.arange(10)).all()
+    assert asked == [["a", "b"], ["a+1", "b+1"], ["a+2", "b+2"]]
+    assert seam_ratio(clips, 4) == 1.0
+
+
+def test_the_seam_ratio_finds_a_jump():
+    steps = np.array([1, 1, 1, 5, 1, 1, 5, 1, 1])  # L = 4: chunks share frames 3 and 6
+    frames = np.concatenate([[0], np.cumsum(steps)]).astype(np.uint8)
+    clips = np.broadcast_to(frames[None, :, None, None, None], (2, 10, 4, 4, 3))
+    assert seam_ratio(clips, 4) == 5.0
+
+
+def test_a_rolled_out_clip_depends_on_its_key_only(trained, real):
+    together = roll_out(trained.generate, real[:, 0], KEYS, 2)
+    assert together.shape == (3, 15, 16, 16, 3)
+    assert (together[:, 0] == real[:, 0]).all()
+    alone = roll_out(trained.generate, real[1:2, 0], ["b"], 2)
+    assert apart(alone[0], together[1]) <= 1
+
+
+def test_strips_show_each_frame_asked_for_and_a_still_row_once(real):
+    shown = Panels(("moves", "stands"), np.stack([real, np.repeat(real[:, :1], 8, axis=1)]))
+    files = draw_strips(shown, title="T", caption="words " * 60, frames=4, name="bair")
+    svg = files["bair.svg"].decode()
+    assert svg.count("<image") == 3 * (4 + 1)
+    assert files["bair.png"].startswith(b"\x89PNG")
+    again = draw_strips(shown, title="T", caption="words " * 60, frames=4, name="bair")
+    assert again["bair.svg"] == files["bair.svg"]
+    moving = draw_moving(shown, "caption")
+    assert moving.shape[0] == 8
+    assert moving.dtype == np.uint8
+
+
+def test_the_distance_chart_draws_every_chunk():
+    numbers = {"fvd": [100.0, 200.0], "fvd_low": [90.0, 180.0], "fvd_high": [110.0, 230.0],
+               "change_by_frame": [1.0] * 14, "real_change": [2.0], "seam": [1.5]}  # fmt: skip
+    files = draw_distance(numbers, 8, "bair", "title")
+    assert set(files) == {"bair_distance.png", "bair_distance.svg"}
+    assert b"<!-- title -->" in files["bair_distance.svg"]

@@ -1,0 +1,446 @@
+"""The Landscape reader against files in the real layout: order, gaps, broken input, counts."""
+
+import os
+import shutil
+import socket
+
+import numpy as np
+import pytest
+from landscape_files import frame_pixels, write_video
+from PIL import Image
+from tiny import tiny_target
+
+from lamd import cli
+from lamd.config import DataConfig
+from lamd.data import landscape_frames, open_dataset, pack_landscape, verify_landscape
+from lamd.data.landscape import natural_key, open_landscape
+from lamd.data.stand_in import StandIn, write_stand_in
+from lamd.errors import LamdError
+from lamd.harness import stages
+from lamd.harness.clips import read_clips, read_keys, real_clips
+from lamd.training import train_vae
+from lamd.training.batches import training_windows, validation_windows
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Videos of 9, 12 and 4 frames for training, of 9 and 5 for the test."""
+    root = tmp_path / "root"
+    write_video(root, "train", "a_10", list(range(9)))
+    write_video(root, "train", "a_2", [*range(1, 12), 40])  # a gap
+    write_video(root, "train", "b_1", [3, 4, 5, 6])
+    write_video(root, "test", "c_1", list(range(9)))
+    write_video(root, "test", "c_2", list(range(5)))
+    return root
+
+
+def pack(root, split="train", *, broken="stop", size=16, min_frames=4, limit=None):
+    return pack_landscape(
+        root, root.parent / "cache", split=split, size=size, min_frames=min_frames,
+        limit=limit, broken=broken,
+    )  # fmt: skip
+
+
+def first_frames(packed):
+    return [int(packed.clip(i, 0, 1)[0, 0, 0, 0]) for i in range(len(packed))]
+
+
+def test_natural_order_and_gaps(root):
+    packed = pack(root)
+    assert packed.keys == [f"landscape/train/{name}" for name in ("a/a_2", "a/a_10", "b/b_1")]
+    assert packed.lengths.tolist() == [12, 9, 4]
+    levels = packed.clip(0, 0, 12).mean(axis=(1, 2, 3))
+    wanted = [frame_pixels(number).mean() for number in (*range(1, 12), 40)]  # 2 before 10
+    np.testing.assert_allclose(levels, wanted, atol=1.5)
+    assert packed.left_out == []
+    names = ["f10", "f2", "-9", "f2b", "2", "f02", "f", "²"]
+    assert sorted(names, key=natural_key) == ["2", "-9", "f", "f02", "f2", "f2b", "f10", "²"]
+
+
+def test_the_whole_frame_becomes_a_square(root):
+    packed = pack(root, size=8)
+    exact = Image.fromarray(frame_pixels(3)).resize((8, 8), Image.Resampling.LANCZOS)
+    assert np.abs(packed.clip(2, 0, 1)[0].astype(int) - np.asarray(exact)).max() <= 3
+    assert pack(root, size=100).frames.shape == (25, 100, 100, 3)
+
+
+def test_the_archive_folder_may_stay(root):
+    direct = pack(root)
+    (root / "sky_timelapse").mkdir()
+    for split in ("train", "test"):
+        (root / f"sky_{split}").rename(root / "sky_timelapse" / f"sky_{split}")
+    assert pack(root).content_hash == direct.content_hash
+
+
+def test_short_videos_are_listed_not_fatal(root):
+    packed = pack(root, min_frames=9)
+    assert packed.keys == ["landscape/train/a/a_2", "landscape/train/a/a_10"]
+    assert packed.left_out == [("landscape/train/b/b_1", "4 frames, fewer than 9")]
+    with pytest.raises(LamdError, match="0 usable videos of at least 13 frames, 1 needed"):
+        pack(root, min_frames=13)
+
+
+def test_limit_counts_usable_videos(root):
+    assert pack(root, limit=2).keys == pack(root).keys[:2]
+    with pytest.raises(LamdError, match=r"3 usable videos .* 4 needed; lower data.num_train"):
+        pack(root, limit=4)
+    for wrong in ({"limit": 0}, {"size": 0}, {"min_frames": 0}, {"broken": "mend"}):
+        with pytest.raises(LamdError, match=next(iter(wrong))):
+            pack(root, **wrong)
+
+
+def truncate(folder):
+    path = folder / "a_2_frames_7.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def truncate_early(folder):
+    path = folder / "a_2_frames_7.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def no_jpeg(folder):
+    (folder / "a_2_frames_7.jpg").write_text("not a picture")
+
+
+def png_inside(folder):
+    Image.fromarray(frame_pixels(7)).save(folder / "a_2_frames_7.jpg", format="PNG")
+
+
+def mixed_sizes(folder):
+    Image.fromarray(frame_pixels(7, (32, 36))).save(folder / "a_2_frames_7.jpg")
+
+
+def single_frame(folder):
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+
+
+def empty(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def link_out(folder):
+    outside = folder.parents[3] / "outside.jpg"
+    Image.fromarray(frame_pixels(7)).save(outside)
+    (folder / "a_2_frames_7.jpg").unlink()
+    (folder / "a_2_frames_7.jpg").symlink_to(outside)
+
+
+def folder_link_out(folder):
+    shutil.move(folder, folder.parents[3] / "a_2")
+    folder.symlink_to(folder.parents[3] / "a_2")
+
+
+def dangling_link(folder):
+    (folder / "a_2_frames_7.jpg").unlink()
+    (folder / "a_2_frames_7.jpg").symlink_to("nowhere.jpg")
+
+
+def looping_link(folder):
+    (folder / "a_2_frames_7.jpg").unlink()
+    (folder / "a_2_frames_7.jpg").symlink_to("a_2_frames_7.jpg")
+
+
+def folder_named_as_a_frame(folder):
+    (folder / "a_2_frames_7.jpg").unlink()
+    (folder / "a_2_frames_7.jpg").mkdir()
+
+
+def pipe_named_as_a_frame(folder):
+    (folder / "a_2_frames_7.jpg").unlink()
+    os.mkfifo(folder / "a_2_frames_7.jpg")
+
+
+def unprintable_frame(folder):
+    (folder / "a_2_frames_7.jpg").rename(folder / "a_2_frames_7\n.jpg")
+
+
+BROKEN = {
+    truncate: "a_2_frames_7.jpg: broken JPEG (image file is truncated",
+    truncate_early: "a_2_frames_7.jpg: broken JPEG (",
+    no_jpeg: "a_2_frames_7.jpg: not a JPEG",
+    png_inside: "a_2_frames_7.jpg: not a JPEG",
+    mixed_sizes: "a_2_frames_7.jpg: 32x36 pixels, the first frame has 64x36",
+    single_frame: "a single frame",
+    empty: "no frames",
+    link_out: "a_2_frames_7.jpg: link leads out of the data root",
+    folder_link_out: "link leads out of the data root",
+    dangling_link: "a_2_frames_7.jpg: not a file",
+    looping_link: "a_2_frames_7.jpg: ",
+    folder_named_as_a_frame: "a_2_frames_7.jpg: not a file",
+    pipe_named_as_a_frame: "a_2_frames_7.jpg: not a file",
+    unprintable_frame: "a_2_frames_7\\n.jpg: name with unprintable characters",
+}
+
+
+@pytest.mark.parametrize("spoil", BROKEN, ids=lambda spoil: spoil.__name__)
+def test_a_broken_video_is_left_out_or_stops(root, spoil, capsys):
+    spoil(root / "sky_train" / "a" / "a_2")
+    packed = pack(root, broken="skip")
+    assert packed.keys == ["landscape/train/a/a_10", "landscape/train/b/b_1"]
+    ((key, reason),) = packed.left_out
+    assert key == "landscape/train/a/a_2"
+    assert reason.startswith(BROKEN[spoil])
+    err = capsys.readouterr().err.splitlines()
+    assert err == [f"lamd: {key}: left out, {reason}", "lamd: 2 videos packed, 1 left out"]
+    with pytest.raises(LamdError) as stopped:
+        pack(root, broken="stop")
+    message = str(stopped.value)
+    assert "a_2" in message
+    assert reason.rpartition(": ")[2] in message
+    assert "set data.broken: skip" in message
+    assert "\n" not in message
+    report = verify_landscape(root)
+    assert not report.ok
+    assert report.splits[0].sound == 2
+    (flaw,) = report.splits[0].broken
+    assert f"    {flaw}" in report.lines()
+    assert str(flaw) in message
+
+
+def text_file(root):
+    (root / "sky_train" / "a" / "a_2" / "notes.txt").write_text("x")
+    return "a/a_2/notes.txt", "not a .jpg frame"
+
+
+def apple_double(root):
+    (root / "sky_train" / "a" / "a_2" / "._a_2_frames_7.jpg").write_text("x")
+    return "a/a_2/._a_2_frames_7.jpg", "not a .jpg frame"
+
+
+def sub_folder(root):
+    (root / "sky_train" / "a" / "a_2" / "more").mkdir()
+    return "a/a_2/more", "not a .jpg frame"
+
+
+def file_beside_videos(root):
+    (root / "sky_train" / "a" / "list.csv").write_text("x")
+    return "a/list.csv", "not a folder of frames"
+
+
+def file_beside_long_videos(root):
+    (root / "sky_train" / "readme").write_text("x")
+    return "readme", "not a folder"
+
+
+def empty_long_video(root):
+    (root / "sky_train" / "z").mkdir()
+    return "z", "empty folder"
+
+
+def socket_beside_long_videos(root):
+    here = os.getcwd()
+    os.chdir(root / "sky_train")  # the name of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("s")
+    os.chdir(here)
+    return "s", "not a folder"
+
+
+STRAYS = (text_file, apple_double, sub_folder, file_beside_videos, file_beside_long_videos,
+          empty_long_video, socket_beside_long_videos)  # fmt: skip
+
+
+@pytest.mark.parametrize("add", STRAYS, ids=lambda add: add.__name__)
+def test_a_stray_file_is_ignored_or_stops(root, add):
+    clean = pack(root)
+    place, reason = add(root)
+    packed = pack(root, broken="skip")
+    assert packed.left_out == [(f"landscape/train/{place}", reason)]
+    assert packed.content_hash == clean.content_hash
+    with pytest.raises(LamdError, match=reason):
+        pack(root)
+    report = verify_landscape(root)
+    assert report.splits[0].sound == 3
+    assert [str(flaw) for flaw in report.splits[0].broken] == [
+        f"{root / 'sky_train' / place}: {reason}"
+    ]
+
+
+def test_links_inside_the_root_are_followed(root):
+    expected = pack(root).content_hash
+    folder = root / "sky_train" / "a" / "a_2"
+    shutil.move(folder, root / "elsewhere")
+    folder.symlink_to(root / "elsewhere")
+    assert pack(root).content_hash == expected
+
+
+def test_a_split_that_is_missing_or_leads_out(root, tmp_path):
+    with pytest.raises(LamdError, match="split 'val': unknown"):
+        open_landscape(root, "val")
+    with pytest.raises(LamdError, match="lamd data simulate landscape ROOT"):
+        open_landscape(tmp_path, "train")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sky_train").symlink_to(root / "sky_train")
+    with pytest.raises(LamdError, match="link leads out of"):
+        open_landscape(tmp_path / "other", "train")
+
+
+def test_reuse_decodes_nothing_and_a_mended_frame_is_seen(root, monkeypatch):
+    path = root / "sky_train" / "a" / "a_2" / "a_2_frames_7.jpg"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:300])
+    assert len(pack(root, broken="skip")) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(landscape_frames, "read_frame", lambda *_: pytest.fail("decoded"))
+        assert len(pack(root, broken="skip")) == 2
+    path.write_bytes(sound)
+    assert len(pack(root, broken="skip")) == 3
+
+
+def test_training_goes_on_without_left_out_videos(root, tmp_path):
+    target = tiny_target("data.size=16")
+    for i in range(3):
+        write_video(root, "train", f"d_{i}", list(range(6)))
+    truncate(root / "sky_train" / "a" / "a_2")
+    videos = pack(root, broken="skip")
+    windows = training_windows(videos, target.train_vae, target.data)
+    kept = len(videos) - target.train_vae.num_validation_clips
+    assert [tuple(w) for w in windows] == [
+        (i, start)
+        for i, length in enumerate(videos.lengths[:kept])
+        for start in range(0, length - 3, target.train_vae.window_stride)
+    ]
+    assert set(validation_windows(videos, target.train_vae)[:, 0]) == {kept, kept + 1}
+    train_vae(target, videos, tmp_path / "vae", identity="v", device="cpu", max_steps=2)
+
+
+def landscape_target(*overrides):
+    bair = tiny_target()
+    fields = bair.data.model_dump() | {"name": "landscape", "camera": None, "broken": "skip"}
+    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
+    return bair.model_copy(update={"data": DataConfig(**(fields | real | dict(overrides)))})
+
+
+@pytest.fixture
+def data(root, tmp_path, monkeypatch):
+    """Build the data cell of the real layout; return its folder and facts."""
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+    truncate(root / "sky_train" / "a" / "a_2")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder, stages.build_data(folder, {}, landscape_target())
+
+
+def test_facts_count_what_is_used_and_left_out(data):
+    folder, facts = data
+    assert facts["videos"] == {"train": 2, "test": 2}
+    assert facts["clips"] == {"train": 2 + 1, "test": 2 + 1}
+    ((key, _),) = facts["left_out"]["train"]
+    assert key == "landscape/train/a/a_2"
+    assert facts["left_out"]["test"] == []
+    assert facts["stand_in"] is None
+    assert stages.open_split(folder, "train").content_hash == facts["content"]["train"]
+
+
+def test_test_clips_are_disjoint_windows(data, tmp_path):
+    folder, _ = data
+    for split in ("test", "train"):
+        (tmp_path / split).mkdir()
+        real_clips(tmp_path / split, {"data": folder}, landscape_target(), split)
+    keys = [f"landscape/test/c/{name}" for name in ("c_1@0", "c_1@4", "c_2@0")]
+    assert read_keys(tmp_path / "test") == keys
+    clips = read_clips(tmp_path / "test")
+    assert clips.shape == (3, 4, 16, 16, 3)
+    test = stages.open_split(folder, "test")
+    np.testing.assert_array_equal(clips[1], test.clip(0, 4, 4))
+    assert len(read_keys(tmp_path / "train")) == 3
+
+
+def test_the_data_key_follows_the_files(root, monkeypatch):
+    monkeypatch.delenv("LAMD_DATA", raising=False)
+    assert stages.real_files("landscape") is None
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    before = stages.real_files("landscape")
+    assert [row[:2] for row in before] == [["train", 25], ["test", 14]]
+    path = root / "sky_test" / "c" / "c_1" / "c_1_frames_2.jpg"
+    os.utime(path, ns=(1, 1))
+    after = stages.real_files("landscape")
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+def test_config_says_what_has_no_effect():
+    assert landscape_target().data.broken == "skip"
+    for change in ({"camera": "image_aux1"}, {"broken": None}, {"name": "bair"}):
+        with pytest.raises(ValueError, match="and only there"):
+            landscape_target(*change.items())
+    with pytest.raises(LamdError, match="broken"):
+        tiny_target("data.broken=skip")
+
+
+def test_verify_prints_counts_beside_the_readme(root):
+    report = verify_landscape(root)
+    assert not report.ok
+    clips = "clips of 32 frames from starts 0, 32, ..."
+    assert report.lines()[1:] == [
+        "  train NOT OK: 3 of 2392 short videos sound, 0 broken",
+        f"    long videos: 2 (readme: 997); {clips}: 0 (readme: 35,383)",
+        "    short: landscape/train/a/a_2, 12 frames",
+        "    short: landscape/train/a/a_10, 9 frames",
+        "    short: landscape/train/b/b_1, 4 frames",
+        "  test  NOT OK: 2 of 225 short videos sound, 0 broken",
+        f"    long videos: 1 (readme: 111); {clips}: 0 (readme: 2,815)",
+        "    short: landscape/test/c/c_1, 9 frames",
+        "    short: landscape/test/c/c_2, 5 frames",
+    ]
+
+
+def test_verify_holds_a_stand_in_against_its_manifest(root):
+    write_video(root, "train", "e_1", list(range(70)), (16, 9))
+    write_stand_in(root, StandIn("landscape", "test.v1", 0, {"train": 4, "test": 2}))
+    report = verify_landscape(root)
+    assert report.ok
+    assert "stand-in test.v1, seed 0, 4 train + 2 test" in report.lines()[0]
+    assert "    long videos: 3; clips of 32 frames from starts 0, 32, ...: 2" in report.lines()
+    write_stand_in(root, StandIn("bair", "test.v1", 0, {"train": 4, "test": 2}))
+    with pytest.raises(LamdError, match="of bair, not landscape; give each a root of its own"):
+        verify_landscape(root)
+
+
+@pytest.fixture
+def lamd(monkeypatch, tmp_path, root, capsys):
+    """Return a function that runs a command with LAMD_DATA at `root`: code, stdout, stderr."""
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as done:
+            cli.main(list(arguments))
+        return done.value.code, *capsys.readouterr()
+
+    return call
+
+
+def test_commands(lamd, root):
+    options = ("--size", "16", "--min-frames", "4")
+    code, out, err = lamd("data", "prepare", "landscape", *options)
+    assert (code, err) == (0, "")
+    assert out.startswith("landscape/train: 3 videos, 25 frames, ")
+    write_stand_in(root, StandIn("landscape", "test.v1", 0, {"train": 3, "test": 2}))
+    assert lamd("data", "verify", "landscape")[0] == 0
+    truncate(root / "sky_train" / "a" / "a_2")
+    code, out, err = lamd("data", "verify", "landscape")
+    assert code == 2
+    assert "a_2_frames_7.jpg: broken JPEG" in out
+    assert err.count("\n") == 1
+    code, out, err = lamd("data", "prepare", "landscape", *options)
+    assert code == 2
+    assert "set data.broken: skip" in err
+    assert err.count("\n") == 1
+    code, out, _ = lamd("data", "prepare", "landscape", *options, "--broken", "skip")
+    assert code == 0
+    assert out.startswith("landscape/train: 2 videos, 13 frames, 1 left out, ")
+    code, _, err = lamd("data", "prepare", "landscape", "--camera", "image_main")
+    assert code == 2
+    assert "--camera: has no effect on landscape" in err
+
+
+def test_open_dataset_takes_the_packers_own_options(root, tmp_path):
+    places = {"root": root, "cache": tmp_path / "cache", "split": "test"}
+    assert len(open_dataset("landscape", **places, size=8, min_frames=4)) == 2
+    with pytest.raises(TypeError, match="camera"):
+        open_dataset("landscape", **places, size=8, min_frames=4, camera="image_aux1")

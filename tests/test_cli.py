@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lamd import cli
+from lamd.config import load_target
 from lamd.harness import run
 from lamd.harness.cells import CellFailed
 from lamd.harness.doctor import examine
@@ -168,21 +169,29 @@ def test_doctor_names_a_broken_package(monkeypatch, tmp_path):
     assert [finding.what for finding in broken] == ["mujoco (simulated stand-ins)"]
 
 
-def test_first_frames_are_cut_square_and_resized(tmp_path):
+def test_first_frames_are_made_as_the_training_frames_were(tmp_path):
+    bair, landscape = (
+        load_target(f"table_{name}", "quick", ["data.size=16"]).data
+        for name in ("bair", "landscape")
+    )
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    frame = read_image(tmp_path / "wide.png", 16)
-    assert frame.shape == (16, 16, 3)
-    assert frame.dtype == np.uint8
-    assert (frame[:, 2:-2] == 200).all()
+    cut = read_image(tmp_path / "wide.png", bair)
+    assert cut.shape == (16, 16, 3)
+    assert cut.dtype == np.uint8
+    assert (cut[:, 2:-2] == 200).all()
+    squeezed = read_image(tmp_path / "wide.png", landscape)
+    assert squeezed.shape == (16, 16, 3)
+    assert squeezed[:, 0].max() < 20
+    assert squeezed[:, 8].min() > 180
 
 
 def test_a_file_that_is_no_image_is_one_line(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(b"not an image")
     with pytest.raises(cli.LamdError, match=r"x\.png: not a readable image") as error:
-        read_image(path, 16)
+        read_image(path, load_target("table_bair", "quick").data)
     assert "\n" not in str(error.value)
 
 

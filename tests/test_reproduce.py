@@ -15,7 +15,7 @@ import pytest
 from lamd import cli
 from lamd.artifacts import cache_root, weights_path
 from lamd.config import experiments_dir
-from lamd.data.simulated import simulate_bair
+from lamd.data.simulated import simulate_bair, simulate_landscape
 from lamd.harness import run
 from lamd.records import read_report
 
@@ -194,6 +194,38 @@ def test_a_broken_record_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     assert done.value.code == 2
     assert str(path) in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "results").exists()
+
+
+def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAMD_DATA", str(tmp_path / "data"))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "weights").symlink_to(cache_root() / "weights")
+    monkeypatch.setenv("LAMD_CACHE", str(cache))
+    simulate_landscape(tmp_path / "data", num_train=13, num_test=4, seed=0, frame_size=(64, 36))
+    broken = sorted((tmp_path / "data" / "sky_train").rglob("*.jpg"))[0]
+    broken.write_bytes(broken.read_bytes()[:300])
+    (broken.parent / "notes.txt").write_text("no frame")
+    real = ["data.source=real", "data.simulation_seed=null", "data.size=16", *TINY]
+    options = [word for text in real for word in ("--set", text)]
+    places = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+
+    def reproduce_landscape(*more: str) -> int:
+        with pytest.raises(SystemExit) as done:
+            cli.main(["reproduce", "table_landscape", *options, *places, "--device", "cpu", *more])
+        return done.value.code or 0
+
+    assert reproduce_landscape("--set", "data.broken=stop") == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "notes.txt" in last and "data.broken: skip" in last
+    assert not (tmp_path / "results").exists()
+    assert reproduce_landscape() == 0
+    report = read_report(tmp_path / "results" / "table_landscape" / "record.json")
+    notes = " ".join(report.notes)
+    assert broken.name in notes and "broken JPEG" in notes and "notes.txt" in notes
+    assert {"fvd", "fvd-counted", "smoothness", "psnr"} <= {r.metric for r in report.records}
+    assert report.find("floor", "smoothness") is not None
+    assert report.find("lamd", "fvd").value != report.find("lamd", "fvd-counted").value
 
 
 def figures(root: Path) -> Path:

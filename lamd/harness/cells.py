@@ -249,6 +249,30 @@ class Runner:
         return failure
 
 
+def run_sources(
+    cells: dict[str, Cell], store: Store, device: str, say: Callable[[str], None]
+) -> dict[str, CellFailed] | None:
+    """Make one cell for each source of a target; return the failures by source.
+
+    Each source has a runner of its own, since two sources have cells of one name.
+
+    Returns:
+        None in the other processes of a multi-process launch.
+
+    Raises:
+        CellFailed: when no cell could be made.
+    """
+    failed = {}
+    for source, cell in cells.items():
+        runner = Runner(store, device, say)
+        failures = runner.run_each([cell])
+        if failures:
+            failed[source] = failures[cell.name]
+    if len(failed) == len(cells):
+        raise next(iter(failed.values()))
+    return None if runner.rank else failed
+
+
 def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{PARTIAL}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamd.config import ReconstructionTable, config_hash
-from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.harness.cells import Cell, CellFailed, Store, run_sources
 from lamd.harness.plan import Plan, check_protocols, make_plan, missing_weights, values_cell
 from lamd.harness.published import load_published
 from lamd.harness.reporting import (
@@ -18,7 +18,7 @@ from lamd.harness.reporting import (
     row_records,
 )
 from lamd.harness.results import choose_folder, write_results
-from lamd.records import PublishedRow, Report, RowInfo
+from lamd.records import CellInfo, PublishedRow, Report, RowInfo
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,10 @@ def reproduce_joint(
     Raises:
         CellFailed: when no row could be measured.
     """
-    plan, failed = plan_joint(table, device), {}
-    for source, cell in plan.cells.items():
-        runner = Runner(store, device, say)
-        for failure in runner.run_each([cell]).values():
-            failed[source] = failure
-    if runner.rank:
+    plan = plan_joint(table, device)
+    failed = run_sources(plan.cells, store, device, say)
+    if failed is None:
         return None
-    if len(failed) == len(plan.cells):
-        raise next(iter(failed.values()))
     report = _report(table, profile, overrides, plan, store, failed)
     folder = choose_folder(results, report)
     return report, folder, write_results(folder, report, None), list(failed.values())
@@ -132,7 +127,7 @@ def _report(
     )  # fmt: skip
 
 
-def _infos(cell: Cell, store: Store):
+def _infos(cell: Cell, store: Store) -> list[CellInfo]:
     return [store.info(one) for one in (*cell.ancestors(), cell)]
 
 

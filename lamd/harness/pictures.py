@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from lamd.config import Figure, config_hash
-from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.harness.cells import Cell, CellFailed, Store, run_sources
 from lamd.harness.plan import Plan, build_by_name, features_cell, make_cell, make_plan
 from lamd.harness.reporting import data_kind, seeds_of
 from lamd.harness.results import choose_folder, encode_moving, write_files
@@ -66,15 +66,10 @@ def reproduce_figure(
     Raises:
         CellFailed: when no source could be shown.
     """
-    plan, failed = plan_figure(figure, device), {}
-    for source, cell in plan.cells.items():
-        runner = Runner(store, device, say)
-        for failure in runner.run_each([cell]).values():
-            failed[source] = failure
-    if runner.rank:
+    plan = plan_figure(figure, device)
+    failed = run_sources(plan.cells, store, device, say)
+    if failed is None:
         return None
-    if len(failed) == len(plan.cells):
-        raise next(iter(failed.values()))
     report = _report(figure, profile, overrides, plan, store, failed)
     folder = choose_folder(results, report)
     files = write_files(folder, report, _contents(figure, report, plan, store, folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lamd.config import DataConfig
 from lamd.errors import LamdError
 from lamd.generate import roll_out
 from lamd.harness.media import encode_gif, encode_mp4, tile_clips
@@ -68,7 +69,7 @@ def sample_to_file(
         keys = [f"{key}@0" for key in videos.keys[:count]]
     else:
         paths = _image_paths(Path(frames))[:count]
-        first = np.stack([read_image(path, target.data.size) for path in paths])
+        first = np.stack([read_image(path, target.data) for path in paths])
         keys = [path.name for path in paths]
     keys = [f"{key}#{sample}" for key in keys for sample in range(samples)]
     trained = Trained(target, inputs, device)
@@ -77,8 +78,10 @@ def sample_to_file(
     return clips.shape, seam_ratio(clips, target.data.num_frames) if rollout > 1 else None
 
 
-def read_image(path: Path, size: int) -> np.ndarray:
-    """Read an image as uint8 (size, size, 3): centre square, Lanczos.
+def read_image(path: Path, data: DataConfig) -> np.ndarray:
+    """Read an image as uint8 (size, size, 3), Lanczos: as the training frames were made.
+
+    That is the whole picture, squeezed, for Landscape, and the centre square for BAIR (ours).
 
     Raises:
         LamdError: when it is not an image.
@@ -87,8 +90,10 @@ def read_image(path: Path, size: int) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-            return np.asarray(square)
+            size = (data.size, data.size)
+            if data.name == "landscape":
+                return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+            return np.asarray(ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS))
     except (UnidentifiedImageError, OSError) as error:
         reason = " ".join(str(error).split())
         raise LamdError(f"{path}: not a readable image ({reason}); give PNG or JPEG") from None

@@ -118,6 +118,19 @@ def test_another_seed_remakes_only_the_samples(copy):
     assert old.find("floor", "fvd").value == report.find("floor", "fvd").value
 
 
+def test_several_samples_a_clip_are_measured_together(copy):
+    protocols = "fvd.bair.v1,psnr.given1.v1,diversity.lpips-alex.v1"
+    options = ["evaluate.samples_per_clip=2", f"evaluate.protocols=[{protocols}]"]
+    before, report = cells(copy), reproduce(copy, *options).report
+    sample, one = report.find("lamd", "fvd"), report.find("reconstruction", "fvd")
+    assert (sample.n_real, sample.n_fake, one.n_fake) == (4, 8, 4)
+    assert any("samples" in deviation for deviation in sample.deviations)
+    assert report.find("lamd", "diversity").value > 0
+    assert report.find("reconstruction", "diversity") is None
+    assert {name.split("-")[0] for name in cells(copy).keys() - before.keys()} == {
+        "clips", "features", "values"}  # fmt: skip
+
+
 def test_a_damaged_checkpoint_leaves_a_hole_and_loses_nothing(copy, capsys):
     (model,) = (copy / "runs" / "cells").glob("vae-*/model.safetensors")
     data = bytearray(model.read_bytes())

@@ -5,6 +5,7 @@ A set is a folder with `clips.npy`, uint8 (N, L, H, W, 3), and `keys.json`, N na
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +74,10 @@ def generated_clips(
     target: Target,
     device: str,
     *,
-    sample: int,
+    samples: Sequence[int],
     limit: int | None,
 ) -> dict:
-    """Write LaMD's clip for the first frame of each real clip; frame 0 stays the real one.
+    """Write LaMD's clips for the first frame of each real clip; frame 0 stays the real one.
 
     Sample `s` of a clip has the noise of the key `bair/test/7@0#s`, so it depends on neither the
     other samples nor the number of clips.
@@ -84,8 +85,9 @@ def generated_clips(
     from lamd.harness.trained import Trained
 
     real, keys = read_clips(inputs["clips test"])[:limit], read_keys(inputs["clips test"])[:limit]
-    keys = [f"{key}#{sample}" for key in keys]
-    return _write(folder, Trained(target, inputs, device).generate(real[:, 0], keys), keys)
+    keys = [f"{key}#{sample}" for key in keys for sample in samples]
+    frames = np.repeat(real[:, 0], len(samples), axis=0)
+    return _write(folder, Trained(target, inputs, device).generate(frames, keys), keys)
 
 
 def read_keys(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from lamd.data.stand_in import GENERATORS
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell
 from lamd.harness.stages import real_files
-from lamd.metrics.rules import PROTOCOLS
+from lamd.metrics.rules import PROTOCOLS, Protocol
 
 CODE_VERSIONS = {
     "data": 2,
@@ -28,6 +28,7 @@ CODE_VERSIONS = {
     "figure": 1,
 }
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
+SAMPLED_ROW = "lamd"  # evaluate.samples_per_clip clips for each real one
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Plan:
 def make_plan(target: Target, device: str) -> Plan:
     """Expand a target into cells; builds run on `device`."""
     check_protocols(target.evaluate.protocols, "evaluate.protocols")
+    metrics = {PROTOCOLS[name].metric for name in target.evaluate.protocols}
+    if "diversity" in metrics and target.evaluate.samples_per_clip < 2:
+        raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
     stages = _stages(target, device)
     clips = _clip_sets(target, device, stages)
     not_run = missing_weights(target.evaluate.protocols)
@@ -64,6 +68,7 @@ def make_plan(target: Target, device: str) -> Plan:
             [name for name in row_protocols(target, row) if name not in not_run],
             clips,
             device,
+            samples=target.evaluate.samples_per_clip if row == SAMPLED_ROW else 1,
         )
         for row in target.rows
     }
@@ -86,11 +91,13 @@ def row_protocols(target: Target, row: str) -> list[str]:
     Raises:
         LamdError: when none does.
     """
-    names = [
-        name
-        for name in target.evaluate.protocols
-        if row not in UNPAIRED_ROWS or not PROTOCOLS[name].paired
-    ]
+
+    def applies(protocol: Protocol) -> bool:
+        if protocol.metric == "diversity":
+            return row == SAMPLED_ROW
+        return row not in UNPAIRED_ROWS or not protocol.paired
+
+    names = [name for name in target.evaluate.protocols if applies(PROTOCOLS[name])]
     if not names:
         raise LamdError(f"evaluate.protocols: row {row!r} needs FVD; add one or take the row out")
     return names
@@ -107,8 +114,18 @@ def missing_weights(names: Sequence[str]) -> dict[str, str]:
     return reasons
 
 
-def values_cell(name: str, protocols: Sequence[str], clips: dict[str, Cell], device: str) -> Cell:
-    """Plan the values of the clip set `name` against the real test clips, and what they need."""
+def values_cell(
+    name: str,
+    protocols: Sequence[str],
+    clips: dict[str, Cell],
+    device: str,
+    *,
+    samples: int = 1,
+) -> Cell:
+    """Plan the values of the clip set `name` against the real test clips, and what they need.
+
+    The set has `samples` clips in a row for each real one.
+    """
     parents: dict[str, Cell] = {}
     for protocol in (PROTOCOLS[one] for one in protocols):
         for one in ("test", name):
@@ -117,9 +134,15 @@ def values_cell(name: str, protocols: Sequence[str], clips: dict[str, Cell], dev
                 needed = features_cell(one, clips[one], protocol.first_frame, device)
             parents.setdefault(needed.name, needed)
     build = partial(
-        build_by_name, "values", "row_values", row=name, protocols=list(protocols), device=device
+        build_by_name,
+        "values",
+        "row_values",
+        row=name,
+        protocols=list(protocols),
+        samples=samples,
+        device=device,
     )
-    config = {"protocols": list(protocols)}
+    config = {"protocols": list(protocols)}  # the parents' keys tell the number of samples
     return make_cell(f"values {name}", config, tuple(parents.values()), build)
 
 
@@ -188,13 +211,13 @@ def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str
         build = clips("reconstructed_clips", target=target, device=device, given_kept=given_kept)
         return make_cell(name, config, (test, vae), build)
 
-    def generated(name: str, sample: int, limit: int | None) -> Cell:
-        return make_cell(
-            name,
-            {"generated": sampler, "sample": sample, "limit": limit},
-            (test, vae, dmg),
-            clips("generated_clips", target=target, device=device, sample=sample, limit=limit),
-        )
+    def generated(name: str, first: int, limit: int | None, samples: int = 1) -> Cell:
+        config = {"generated": sampler, "sample": first, "limit": limit}
+        if samples > 1:
+            config["samples"] = samples
+        wanted = range(first, first + samples)
+        build = clips("generated_clips", target=target, device=device, samples=wanted, limit=limit)
+        return make_cell(name, config, (test, vae, dmg), build)
 
     test = real("clips test", "test")
     cells = [
@@ -203,7 +226,7 @@ def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str
         make_cell("clips trivial", {"repeat": 0}, (test,), clips("repeated_clips")),
         reconstructed("clips reconstruction", {"reconstruction": "posterior mean"}, True),
         reconstructed("clips decoded", {"reconstruction": "posterior mean, every frame"}, False),
-        generated("clips lamd", 0, None),
+        generated("clips lamd", 0, None, target.evaluate.samples_per_clip),
         generated("clips lamd again", 1, target.evaluate.grid_clips),
     ]
     return {cell.name.removeprefix("clips "): cell for cell in cells}

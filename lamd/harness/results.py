@@ -11,7 +11,7 @@ from lamd.harness.cells import Store
 from lamd.harness.clips import read_clips
 from lamd.harness.figures import render_figure
 from lamd.harness.media import comparison_grid, encode_gif, encode_mp4
-from lamd.harness.plan import Plan
+from lamd.harness.plan import SAMPLED_ROW, Plan
 from lamd.harness.tables import render_csv, render_latex, render_markdown
 from lamd.records import FigureReport, Report, read_report, write_atomically
 
@@ -91,4 +91,6 @@ def _grid_columns(report: Report, plan: Plan, store: Store) -> Iterator[tuple[st
     count = report.config["evaluate"]["grid_clips"]
     for cell in plan.grid:
         clips = read_clips(store.folder(cell))
+        if cell.name == f"clips {SAMPLED_ROW}":
+            clips = clips[:: report.config["evaluate"]["samples_per_clip"]]
         yield _COLUMNS[cell.name], np.asarray(clips[:count])

@@ -17,6 +17,7 @@ LABELS = {
     "lpips-alex": "LPIPS-alex ↓",
     "lpips-vgg": "LPIPS-vgg ↓",
     "fid": "FID ↓",
+    "diversity": "diversity, LPIPS-alex ↑",
     "smoothness": "smoothness, linear (%) ↑",
     "motion_smoothness_percent": "motion smoothness (%) ↑",
 }

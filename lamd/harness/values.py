@@ -30,10 +30,18 @@ def i3d_features(
 
 
 def row_values(
-    folder: Path, inputs: dict[str, Path], row: str, protocols: list[str], device: str
+    folder: Path,
+    inputs: dict[str, Path],
+    row: str,
+    protocols: list[str],
+    samples: int,
+    device: str,
 ) -> dict:
-    """Write one value for each protocol, of the clip set of `row` against the real test clips."""
-    from lamd.metrics.protocols import PROTOCOLS, measure, measure_features
+    """Write one value for each protocol, of the clip set of `row` against the real test clips.
+
+    The set has `samples` clips in a row for each real one; paired metrics compare each of them.
+    """
+    from lamd.metrics.protocols import PROTOCOLS, measure, measure_diversity, measure_features
 
     values = []
     for name in protocols:
@@ -41,9 +49,15 @@ def row_values(
             first = PROTOCOLS[name].first_frame
             folders = [inputs[feature_name(s, first)] for s in ("test", row)]
             real, fake = (np.load(folder / FEATURES) for folder in folders)
-            value = measure_features(name, real, fake)
+            value = measure_features(name, real, fake, samples_per_condition=samples)
+        elif PROTOCOLS[name].metric == "diversity":
+            fake = read_clips(inputs[f"clips {row}"])
+            grouped = fake.reshape(-1, samples, *fake.shape[1:])
+            value = measure_diversity(grouped, device=resolve_device(device), progress=True)
         else:
             real, fake = (read_clips(inputs[f"clips {s}"]) for s in ("test", row))
+            if samples > 1:
+                real = np.repeat(real, samples, axis=0)
             value = measure(name, real, fake, device=resolve_device(device), progress=True)
         values.append(asdict(value))
     write_atomically(folder / VALUES, json.dumps(values, indent=1) + "\n")

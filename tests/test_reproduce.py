@@ -219,7 +219,7 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
     broken = sorted((tmp_path / "data" / "sky_train").rglob("*.jpg"))[0]
     broken.write_bytes(broken.read_bytes()[:300])
     (broken.parent / "notes.txt").write_text("no frame")
-    real = ["data.source=real", "data.simulation_seed=null", "data.size=16", *TINY]
+    real = ["data.source=real", "data.simulation_seed=null", *TINY]
     options = [word for text in real for word in ("--set", text)]
     places = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
 

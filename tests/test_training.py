@@ -267,7 +267,10 @@ def test_lpips_is_part_of_loss_and_validation(tmp_path, monkeypatch):
             return (a - b).square().mean(dim=(1, 2, 3), keepdim=True)
 
     monkeypatch.setattr("lamd.metrics.frames.load_lpips", lambda backbone: Distance())
-    target = tiny_target("loss.lpips_weight=1.0", "loss.lpips_frames=2", "train_vae.num_steps=5")
+    options = ("loss.lpips_weight=1.0", "loss.lpips_frames=2", "train_vae.num_steps=5")
+    with pytest.raises(LamdError, match="LPIPS needs 31x31 pixels, got 16; raise"):
+        train_vae(tiny_target(*options), TinyVideos(), tmp_path, identity="v", device="cpu")
+    target = tiny_target(*options, "loss.lpips_backbone=vgg")
     train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
     assert all(record["lpips"] > 0 for record in records(tmp_path))
     value = records(tmp_path, "validation")[0]

@@ -132,8 +132,14 @@ class VAEStage:
         self.num_windows = len(self.windows)
         self.lpips_net = None
         if self.loss.lpips_weight:
-            from lamd.metrics.frames import load_lpips
+            from lamd.metrics.frames import MIN_LPIPS_SIZE, load_lpips
 
+            least = MIN_LPIPS_SIZE[self.loss.lpips_backbone]
+            if target.data.size < least:
+                raise LamdError(
+                    f"data.size: LPIPS needs {least}x{least} pixels, got {target.data.size}; "
+                    "raise it or set loss.lpips_weight to 0"
+                )
             self.lpips_net = load_lpips(self.loss.lpips_backbone)
 
     def to(self, device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """Configs: strictness, errors that name file, line and key, overrides, hashes."""
 
 import contextlib
+import re
 import shutil
 
 import pytest
@@ -132,3 +133,28 @@ def test_unknown_names_are_told_the_nearest():
 def test_no_override_text_crashes(text):
     with contextlib.suppress(LamdError):
         load_target("table_bair", "quick", [text])
+
+
+def test_overrides_reach_the_sources_of_a_figure():
+    changes = ["of=[table_bair]", "sources.table_bair.data.num_test=8", "figure.clips=2"]
+    figure = load_target("fig_reconstruction", "quick", changes)
+    assert list(figure.sources) == ["table_bair"]
+    assert (figure.sources["table_bair"].data.num_test, figure.figure.clips) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("figure.clip=2", "unknown key 'figure.clip', did you mean 'clips'"),
+        ("sources.table_bar.seed=1", "no such source, did you mean 'table_bair'"),
+        ("sources.table_bair.data.num_tst=3", "unknown key 'data.num_tst'"),
+        ("figure.frames=99", "table_bair has 16 frames"),
+        ("of=[table_bai]", "no table_bai.yaml beside it, did you mean 'table_bair'"),
+        ("of=[]", "needs a list of the targets"),
+        ("of=[fig_scaling]", "trains nothing itself"),
+    ],
+)
+def test_a_mistake_in_a_figure_is_told(override, reason):
+    with pytest.raises(LamdError, match=re.escape(reason)) as error:
+        load_target("fig_reconstruction", "quick", [override])
+    assert "\n" not in str(error.value)

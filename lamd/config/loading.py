@@ -64,7 +64,7 @@ def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTa
         name: a target's name or a path to a YAML.
         profile: a key of `profiles:`; a target with sources takes theirs.
         overrides: `a.b=value` strings, value in YAML; applied last. `sources.NAME.a.b=value`
-            reaches into a source.
+            reaches into a source, `of=[NAME]` shows that source alone.
 
     Raises:
         LamdError: file, line, key and reason, with the closest known key for a mistyped one.
@@ -72,14 +72,15 @@ def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTa
     path = target_path(name)
     tree, where, profiles = _read_with_base(path)
     kind = _kind(tree, where, path)
-    sources = [] if kind is Target else _source_names(tree, where, path)
-    if profile not in (PROFILES if sources else profiles):
-        have = ", ".join(profiles) or ("none" if kind is Target else ", ".join(PROFILES))
-        raise LamdError(f"{path}: no profile {profile!r}; it has: {have}")
-    theirs, own = _split_overrides(overrides, sources)
+    own = [text for text in overrides if kind is Target or not text.startswith("sources.")]
+    known = profiles if kind is Target else PROFILES
+    if profile not in known:
+        raise LamdError(f"{path}: no profile {profile!r}; it has: {', '.join(known) or 'none'}")
     for overlay, overlay_where in (profiles.get(profile, ({}, {})), *map(_parse_override, own)):
         _merge(tree, overlay)
         where.update(overlay_where)
+    sources = [] if kind is Target else _source_names(tree, where, path)
+    theirs = _source_overrides(overrides, sources)
     tree.setdefault("target", path.stem)
     if sources:
         tree["sources"] = {
@@ -129,11 +130,8 @@ def _source_names(tree: dict, where: Where, path: Path) -> list[str]:
     return names
 
 
-def _split_overrides(
-    overrides: Sequence[str], sources: Sequence[str]
-) -> tuple[dict[str, list[str]], list[str]]:
+def _source_overrides(overrides: Sequence[str], sources: Sequence[str]) -> dict[str, list[str]]:
     theirs: dict[str, list[str]] = {source: [] for source in sources}
-    own = []
     for text in overrides:
         place, _, rest = text.partition(".")
         source, _, inner = rest.partition(".")
@@ -144,9 +142,7 @@ def _split_overrides(
                     f"write sources.{sources[0]}.key.subkey=value"
                 )
             theirs[source].append(inner)
-        else:
-            own.append(text)
-    return theirs, own
+    return theirs
 
 
 def _load_source(

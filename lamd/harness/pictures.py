@@ -154,13 +154,14 @@ def _explain(figure: Figure, panels) -> str:
     told = {
         "psnr": ("PSNR over frames 1 on, dB a clip", "{:.1f}"),
         "std": ("mean standard deviation, grey levels a clip", "{:.1f}"),
-        "change": ("mean change from frame to frame, grey levels, real clip first", "{:.2f}"),
+        "change": ("mean change from frame to frame, grey levels, a factor", "{:.2f}"),
         "fvd": ("FVD of each chunk against the real test clips", "{:.0f}"),
         "seam": ("change at the seams over change inside chunks", "{:.2f}"),
     }
     for name, (what, form) in told.items():
         if name in numbers:
-            words += f" {what}: {', '.join(form.format(v) for v in numbers[name])}."
+            listed = ", ".join(form.format(value) for value in numbers[name])
+            words += f" {what[0].upper()}{what[1:]}: {listed}."
     return words
 
 

@@ -63,4 +63,4 @@ def draw_moving(panels: Panels, caption: str) -> np.ndarray:
 def _wrapped(text: str, width: float) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, int(width / 0.052)))
+    return "\n".join(textwrap.wrap(text, int(width / 0.056)))

@@ -5,7 +5,7 @@ A finished `figure` cell holds `panels.npy`, uint8 (rows, N, L, H, W, 3) for N f
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from lamd.config import Figure
 from lamd.generate import last
 from lamd.harness.clips import read_clips, read_keys
+from lamd.metrics.frames import psnr
 from lamd.records import write_atomically
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def build_panels(
 def write_panels(folder: Path, panels: Panels) -> None:
     """Write a figure's data into its cell."""
     np.save(folder / PICTURES, panels.clips, allow_pickle=False)
-    words = {key: value for key, value in asdict(panels).items() if key != "clips"}
+    words = {"labels": panels.labels, "numbers": panels.numbers}
     write_atomically(folder / WORDS, json.dumps(words, indent=1) + "\n")
 
 
@@ -65,9 +66,8 @@ def read_panels(folder: Path) -> Panels:
 def reconstruction(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
     """Show x and x^ of the posterior mean; `psnr` in dB a clip, over frames 1 to L - 1."""
     decoded = trained.decode(trained.encode(real), real[:, 0])
-    error = np.square(decoded[:, 1:].astype(np.float64) - real[:, 1:]).mean(axis=(2, 3, 4))
-    psnr = (10 * np.log10(255**2 / np.maximum(error, 1e-6))).mean(axis=1)
-    return Panels(("real", "MCD-VAE"), np.stack([real, decoded]), {"psnr": psnr.tolist()})
+    values = psnr(real[:, 1:], decoded[:, 1:])
+    return Panels(("real", "MCD-VAE"), np.stack([real, decoded]), {"psnr": values.tolist()})
 
 
 def motion_transfer(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:

@@ -100,6 +100,23 @@ def test_videos_of_different_lengths(cache):
     assert packed.content_hash == hashlib.sha256(raw).hexdigest()
 
 
+def test_conditions_are_kept_and_hashed(cache):
+    pixels = {f"toy/train/{i}": np.full((2, 4, 4, 3), i, np.uint8) for i in range(3)}
+
+    def source(conditions):
+        videos = lambda: iter([*pixels.items(), ("toy/train/bad", "unreadable")])  # noqa: E731
+        return Source("toy", "train", None, 4, (str(conditions),), "f", videos, conditions)
+
+    words = {"toy/train/0": "a cone", "toy/train/1": "a ball", "toy/train/2": "Würfel"}
+    packed = pack(source({**words, "toy/train/bad": "left out"}), cache / "words")
+    assert packed.conditions == ("a cone", "a ball", "Würfel")
+    assert open_packed(packed.path).index == packed.index
+    other = pack(source({**words, "toy/train/1": "a cube"}), cache / "other")
+    bare = pack(source(None), cache / "bare")
+    assert bare.conditions is None
+    assert len({packed.content_hash, other.content_hash, bare.content_hash}) == 3
+
+
 def test_a_smaller_size_averages_blocks(root, cache):
     from skimage.transform import downscale_local_mean
 

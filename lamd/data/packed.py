@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ class PackedIndex:
     left_out: tuple[tuple[str, str], ...]  # key of what was not packed, and why
     content_hash: str
     source_fingerprint: str
+    conditions: tuple[str, ...] | None = None  # y of each video, where the data set has one
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Source:
 
     `identity` names all that decides which pixels come out of given files, `fingerprint` changes
     with the files. `videos()` yields, in order, a key with uint8 (T, size, size, 3), or with the
-    reason why it is left out.
+    reason why it is left out. `conditions` maps each key to its caption or class.
     """
 
     dataset: str
@@ -56,13 +57,13 @@ class Source:
     identity: tuple[str, ...]
     fingerprint: str
     videos: Callable[[], Iterator[tuple[str, np.ndarray | str]]]
+    conditions: Mapping[str, str] | None = None
 
 
 class PackedVideos:
     """Videos behind a memory map; a copy sent to another process opens the file anew.
 
-    `len()` counts videos, `keys` are such as `bair/train/7`, `content_hash` is the SHA-256 of the
-    raw pixel bytes.
+    `len()` counts videos, `keys` are such as `bair/train/7`.
     """
 
     def __init__(self, path: Path, index: PackedIndex) -> None:
@@ -94,8 +95,13 @@ class PackedVideos:
         return list(self.index.left_out)
 
     @property
+    def conditions(self) -> tuple[str, ...] | None:
+        """The caption or class y of each video; None where the data set has none."""
+        return self.index.conditions
+
+    @property
     def content_hash(self) -> str:
-        """SHA-256 over the raw pixel bytes, hexadecimal."""
+        """SHA-256 over the raw pixel bytes, each video's condition after it; hexadecimal."""
         return self.index.content_hash
 
     def __len__(self) -> int:
@@ -185,15 +191,19 @@ def _build(folder: Path, source: Source) -> None:
                 continue
             stream.write(video)
             content.update(video)
+            if source.conditions is not None:
+                content.update(source.conditions[key].encode())
             lengths[key] = len(video)
         stream.seek(0)
         if _write_header(stream, sum(lengths.values()), source.size) != data_start:
             raise RuntimeError("the header of frames.npy has grown over the pixels")
         stream.flush()
         os.fsync(stream.fileno())
+    conditions = source.conditions and tuple(source.conditions[key] for key in lengths)
     index = PackedIndex(
         _FORMAT, source.dataset, source.split, source.variant, source.size, tuple(lengths),
         tuple(lengths.values()), tuple(left_out), content.hexdigest(), source.fingerprint,
+        conditions,
     )  # fmt: skip
     for key, reason in left_out:
         print(f"lamd: {key}: left out, {reason}", file=sys.stderr)
@@ -226,6 +236,8 @@ def open_packed(path: Path) -> PackedVideos:
             raise LamdError(f"{path}: packed format {fields['format']}, not {_FORMAT}; {mend}")
         left_out = tuple((key, reason) for key, reason in fields["left_out"])
         lists = {"keys": tuple(fields["keys"]), "lengths": tuple(fields["lengths"])}
+        if fields.get("conditions") is not None:
+            lists["conditions"] = tuple(fields["conditions"])
         index = PackedIndex(**{**fields, **lists, "left_out": left_out})
         videos = PackedVideos(path, index)
         shape, dtype = videos.frames.shape, videos.frames.dtype

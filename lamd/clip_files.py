@@ -151,21 +151,32 @@ def import_decord() -> ModuleType:
     return sys.modules["decord"]
 
 
-def _read_video(path: Path) -> np.ndarray:
+def decode_video(path: Path, max_frames: int | None = None) -> np.ndarray:
+    """Decode the first `max_frames` frames of a video, by default all: uint8 (T, H, W, 3).
+
+    Raises:
+        ValueError: when it cannot be decoded; says why.
+    """
     decord = import_decord()
     decord.logging.set_level(decord.logging.QUIET)
     try:
         with _native_stderr_hidden():
             reader = decord.VideoReader(str(path), num_threads=1)
-            frames = [_unpadded(reader.next().asnumpy()) for _ in range(len(reader))]
+            count = len(reader) if max_frames is None else min(len(reader), max_frames)
+            frames = [_unpadded(reader.next().asnumpy()) for _ in range(count)]
     except (decord.DECORDError, RuntimeError, StopIteration) as error:
         reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
-        raise LamdError(
-            f"{path}: not a readable video ({reason}); write it anew or take it out"
-        ) from None
+        raise ValueError(f"not a readable video ({reason})") from None
     if not frames:
-        raise LamdError(f"{path}: a video without frames; write it anew or take it out")
+        raise ValueError("a video without frames")
     return np.stack(frames)
+
+
+def _read_video(path: Path) -> np.ndarray:
+    try:
+        return decode_video(path)
+    except ValueError as error:
+        raise LamdError(f"{path}: {error}; write it anew or take it out") from None
 
 
 def _unpadded(frame: np.ndarray) -> np.ndarray:

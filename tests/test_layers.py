@@ -20,7 +20,7 @@ LAYERS = (
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 # Neighbours of one layer that may see each other, in this direction only.
-NEIGHBOURS = {("losses", "models"), ("__main__", "cli")} | {
+NEIGHBOURS = {("losses", "models"), ("__main__", "cli"), ("data", "clip_files")} | {
     (user, ground)
     for user in ("artifacts", "records", "config", "numpy_pickle")
     for ground in ("errors", "rng", "numpy_pickle")

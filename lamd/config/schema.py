@@ -5,14 +5,22 @@ Required fields have no default, so a YAML states each choice and tags its sourc
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+_CATER_ONLY = ("captions", "frame_interval")
 
 
 class Strict(BaseModel):
@@ -24,10 +32,12 @@ class Strict(BaseModel):
 class DataConfig(Strict):
     """Which videos are used."""
 
-    name: Literal["bair", "landscape"]
+    name: Literal["bair", "landscape", "cater_v1", "cater_v2"]
     source: Literal["real", "simulated"]
     camera: Literal["image_main", "image_aux1"] | None = None  # bair
-    broken: Literal["skip", "stop"] | None = None  # landscape: what unreadable files do
+    broken: Literal["skip", "stop"] | None = None  # but for bair: what unreadable files do
+    captions: Literal["ambiguous", "explicit"] | None = None  # cater: which are the conditions
+    frame_interval: Count | None = None  # cater: from one frame of a clip to the next
     num_frames: Count  # L
     size: Count  # H = W, pixels
     num_train: Count | None  # videos; None = the whole split
@@ -43,9 +53,23 @@ class DataConfig(Strict):
             raise ValueError("source: simulated needs num_train and num_test")
         if (self.name == "bair") != (self.camera is not None):
             raise ValueError("camera is needed with name: bair, and only there")
-        if (self.name == "landscape") != (self.broken is not None):
-            raise ValueError("broken (skip or stop) is needed with name: landscape, and only there")
+        if (self.name != "bair") != (self.broken is not None):
+            raise ValueError("broken (skip or stop) is needed but with name: bair, and only there")
+        for field in _CATER_ONLY:
+            if self.name.startswith("cater_") != (getattr(self, field) is not None):
+                raise ValueError(
+                    f"{field} is needed with name: cater_v1 or cater_v2, and only there"
+                )
         return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A data set without them has the hashes that it had before there were such fields.
+        return {
+            field: value
+            for field, value in dump(self).items()
+            if field not in _CATER_ONLY or value is not None
+        }
 
 
 class VAEConfig(Strict):

@@ -140,6 +140,19 @@ def _parse_named(text: str) -> Named:
     return Named(shape, tuple(attributes))
 
 
+def tells(said: Move, true: Move) -> bool:
+    """Tell whether `said` is `true`, some of an object's attributes perhaps left out."""
+    pairs = [(said.subject, true.subject)]
+    if isinstance(said.target, Named) and isinstance(true.target, Named):
+        pairs.append((said.target, true.target))
+    elif said.target != true.target:
+        return False
+    return said.action == true.action and all(
+        one.shape == other.shape and set(one.attributes) <= set(other.attributes)
+        for one, other in pairs
+    )
+
+
 def quadrant_of(x: float, y: float) -> Quadrant:
     """Return the quadrant of a point of the ground."""
     if y >= 0:

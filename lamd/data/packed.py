@@ -31,7 +31,7 @@ class PackedIndex:
     format: int
     dataset: str
     split: str
-    variant: str | None  # the camera, where a data set has several
+    variant: str | None  # the camera or kind of captions, where a data set has several
     size: int
     keys: tuple[str, ...]
     lengths: tuple[int, ...]  # frames of each video

@@ -14,10 +14,20 @@ from lamd.harness.stages import SPLITS, real_root
 if TYPE_CHECKING:
     from lamd.metrics import MetricValue
 
+# ours: MAGE draws an interval of 3 to 6
+_CATER: dict[str, str | int] = {
+    "captions": "explicit",
+    "size": 128,
+    "num_frames": 16,
+    "frame_interval": 4,
+    "broken": "stop",
+}
 # what the paper profiles pack
 _PREPARE: dict[str, dict[str, str | int]] = {
     "bair": {"camera": "image_aux1", "size": 64},
     "landscape": {"size": 128, "min_frames": 32, "broken": "stop"},
+    "cater_v1": _CATER,
+    "cater_v2": _CATER,
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ from lamd.records import write_atomically
 SPLITS = ("train", "test")
 DATA = "data.json"
 LATENTS = "posteriors"
+_CATER = {"cater_v1": "v1", "cater_v2": "v2"}
 _DOWNLOADS = {
     "bair": "download BAIR robot pushing (softmotion30_44k, about 30 GB) and put it at "
     "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords",
     "landscape": "download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
     "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
+    **{
+        name: f"download CATER-GEN-{version} (linked in Youncy-Hu/MAGE's readme) and put it at "
+        f"$LAMD_DATA/cater_gen_{version}/{{videos/*.avi,{{train,test}}_{{ambiguous,explicit}}.json}}"
+        for name, version in _CATER.items()
+    },
 }
 
 
@@ -31,6 +38,8 @@ def real_root(name: str) -> Path:
         LamdError: when LAMD_DATA is not set or holds no such data set.
     """
     from lamd.data import check_dataset
+    from lamd.data.captions import MODES
+    from lamd.data.cater import captions_file, data_folder
     from lamd.data.landscape import split_folder
 
     check_dataset(name)
@@ -42,17 +51,23 @@ def real_root(name: str) -> Path:
     for split in SPLITS:
         if name == "landscape":
             split_folder(root, split)
+        elif name in _CATER:
+            folder = data_folder(root, _CATER[name])
+            if not any(captions_file(folder, split, mode).is_file() for mode in MODES):
+                raise LamdError(f"{folder}: no captions of the {split} split there; {what}")
         elif not any((folder := root / "softmotion30_44k" / split).glob("*.tfrecords")):
             raise LamdError(f"{folder}: no TFRecord files there; {what}")
     return root
 
 
 def real_files(name: str) -> list[list[str | int]] | None:
-    """Return name, size and time of each real file, for Landscape one hash of them a split.
+    """Return name, size and time of each real file; but for BAIR, one hash of them a split.
 
     Part of the data cell's key, so that other files are other data. None when there is no real
     data.
     """
+    from lamd.data.captions import MODES
+    from lamd.data.cater import captions_file, data_folder, open_cater
     from lamd.data.landscape import open_landscape
 
     try:
@@ -60,6 +75,13 @@ def real_files(name: str) -> list[list[str | int]] | None:
         if name == "landscape":
             found = [open_landscape(root, split) for split in SPLITS]
             return [[one.split, one.num_frames, one.fingerprint] for one in found]
+        if name in _CATER:
+            listed = [
+                open_cater(root, _CATER[name], split, mode)
+                for split, mode in product(SPLITS, MODES)
+                if captions_file(data_folder(root, _CATER[name]), split, mode).is_file()
+            ]
+            return [[one.captions.name, len(one.videos), one.fingerprint] for one in listed]
     except LamdError:
         return None
     paths = sorted((root / "softmotion30_44k").glob("*/*.tfrecords"))
@@ -116,9 +138,9 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
 
 
 def _simulation_options(data: DataConfig) -> dict[str, Any]:
-    # Small clips need no 640x360 frames: four times the pixels kept are enough (ours).
-    small = data.name == "landscape" and data.size <= 64
-    return {"frame_size": (256, 144)} if small else {}
+    # Small clips need no large frames (ours): 640x360 for skies, 320x240 for CATER.
+    small = {"landscape": (256, 144), "cater_v1": (96, 72), "cater_v2": (96, 72)}
+    return {"frame_size": small[data.name]} if data.size <= 64 and data.name in small else {}
 
 
 def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
@@ -127,7 +149,11 @@ def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
     common = {"size": data.size, "limit": limit if data.source == "real" else None}
     if data.name == "bair":
         return {**common, "camera": data.camera}
-    return {**common, "min_frames": data.num_frames, "broken": data.broken}
+    common["broken"] = data.broken
+    if data.name == "landscape":
+        return {**common, "min_frames": data.num_frames}
+    clip = {"num_frames": data.num_frames, "frame_interval": data.frame_interval}
+    return {**common, **clip, "captions": data.captions}
 
 
 def open_split(folder: Path, split: str) -> PackedVideos:

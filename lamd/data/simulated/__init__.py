@@ -1,6 +1,7 @@
-"""Simulated stand-ins, written in the real data sets' own layouts: BAIR by MuJoCo, skies drawn."""
+"""Simulated stand-ins in the real data sets' own layouts: MuJoCo scenes ray-cast, skies drawn."""
 
+from lamd.data.simulated.cater.write import simulate_cater
 from lamd.data.simulated.sky.write import simulate_landscape
 from lamd.data.simulated.write import simulate_bair
 
-__all__ = ["simulate_bair", "simulate_landscape"]
+__all__ = ["simulate_bair", "simulate_cater", "simulate_landscape"]

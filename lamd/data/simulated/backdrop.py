@@ -1,15 +1,13 @@
-"""What never moves in a clip, cast once for each camera: ground, tray and the arm's pedestal."""
+"""What never moves in a clip, cast once for each camera: the ground and what is fixed on it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from lamd.data.simulated.cast import BLOCKING, STATIC, Fan, Stage
-from lamd.data.simulated.look import TEXTURE_METRES, TEXTURE_SIZE, Camera, Look
-from lamd.data.simulated.scene import TRAY_HALF, Scene
 from lamd.data.simulated.shadow import SLACK, Place, ShadowMap, unit
+from lamd.data.simulated.view import Camera, Painted, View
 
-SIZE = 64
 # one ray through the middle and three around it, no two in one row or column
 SUBPIXELS = ((0.0, 0.0), (-0.375, -0.125), (0.25, -0.25), (0.125, 0.375))
 TILE = 2
@@ -19,8 +17,8 @@ TILE = 2
 class Backdrop:
     """The static picture of one camera; a colour is `base + visibility * lit`, float32.
 
-    `fan`, `depth` (4096,) and `place` (in the shadow map) belong to the pixels' middles, `base` and
-    `lit` (4096, 3) to whole pixels, the `sub_` arrays (4096, 3, ...) to the three rays around each
+    `fan`, `depth` (P,) and `place` (in the shadow map) belong to the pixels' middles, `base` and
+    `lit` (P, 3) to whole pixels, the `sub_` arrays (P, 3, ...) to the three rays around each
     middle. `raised` numbers the pixels that show no ground.
     """
 
@@ -37,19 +35,24 @@ class Backdrop:
     sub_lit: np.ndarray
 
     def visibility(self, shadow: ShadowMap, frame: int) -> np.ndarray:
-        """Return the share of the light that moving geoms leave to each pixel, float32 (4096,)."""
+        """Return the share of the light that moving geoms leave to each pixel, float32 (P,)."""
         visible = shadow.ground_visibility(self.place, frame)
         visible[self.raised] = shadow.visibility(self.raised_place, frame)
         return visible
 
 
 def make_backdrop(
-    scene: Scene, look: Look, camera: Camera, stage: Stage, shadow: ShadowMap
+    scene: Painted,
+    view: View,
+    camera: Camera,
+    frame_size: tuple[int, int],
+    stage: Stage,
+    shadow: ShadowMap,
 ) -> Backdrop:
     """Cast and shade the static geoms as `camera` sees them."""
     eye = camera.position
-    rays = camera.directions(SIZE, SUBPIXELS)
-    fan = Fan(eye, np.ascontiguousarray(rays[:, 0]), TILE)
+    rays = camera.directions(frame_size, SUBPIXELS)
+    fan = Fan(eye, np.ascontiguousarray(rays[:, 0]), frame_size, TILE)
     middle = stage.cast(eye, fan.rays, STATIC)
     points = eye + fan.rays * middle.depth[:, None]
     on_floor = middle.geom == scene.model.geom("floor").id
@@ -57,11 +60,12 @@ def make_backdrop(
     place = shadow.place(points.T.astype(np.float32), lift.T.astype(np.float32))
     sun = shadow.ground_visibility(place, shadow.static_frame)
     raised = np.flatnonzero(~on_floor)
-    sun[raised] = _sunlit(stage, look.light, points[raised])
-    geom, depth, facing = _subpixels(stage, eye, rays, on_floor, unit(look.light - points))
-    albedo = _albedo(scene, look, geom, eye[:2] + rays[..., :2] * depth[..., None])
-    base = albedo * look.ambient
-    lit = albedo * (np.maximum(facing, 0) * sun[:, None])[..., None] * look.light_color
+    sun[raised] = _sunlit(stage, view.light, points[raised])
+    uneven = _around(~on_floor, frame_size)
+    geom, depth, facing = _subpixels(stage, eye, rays, uneven, unit(view.light - points))
+    albedo = view.static_albedo(scene, geom, eye[:2] + rays[..., :2] * depth[..., None])
+    base = albedo * view.ambient
+    lit = albedo * (np.maximum(facing, 0) * sun[:, None])[..., None] * view.light_color
     base_mean, lit_mean = (np.einsum("psc->pc", a) / len(SUBPIXELS) for a in (base, lit))
     # rows are taken from these often, which is quick only where they are contiguous
     around = (np.ascontiguousarray(a[:, 1:]) for a in (rays, depth, base, lit))
@@ -71,17 +75,16 @@ def make_backdrop(
 
 
 def _subpixels(
-    stage: Stage, eye: np.ndarray, rays: np.ndarray, on_floor: np.ndarray, to_light: np.ndarray
+    stage: Stage, eye: np.ndarray, rays: np.ndarray, uneven: np.ndarray, to_light: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return geom, depth and cosine towards the light of `rays` (pixels, subpixels, 3).
 
-    Only around walls and pedestal are they cast; elsewhere they meet the ground. The light's
+    Only the pixels `uneven` are cast; elsewhere rays meet the ground. The light's
     direction hardly changes within a pixel.
     """
     geom = np.full(rays.shape[:2], stage.model.geom("floor").id)
     depth = -eye[2] / rays[..., 2]
     facing = np.repeat(to_light[:, 2:].astype(np.float32), rays.shape[1], axis=1)
-    uneven = _around(~on_floor)
     hits = stage.cast(eye, rays[uneven].reshape(-1, 3), STATIC)
     geom[uneven] = hits.geom.reshape(-1, rays.shape[1])
     depth[uneven] = hits.depth.reshape(-1, rays.shape[1])
@@ -96,23 +99,8 @@ def _sunlit(stage: Stage, light: np.ndarray, points: np.ndarray) -> np.ndarray:
     return stage.cast(light, unit(points - light), BLOCKING).depth > reach - SLACK
 
 
-def _around(mask: np.ndarray) -> np.ndarray:
+def _around(mask: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     """Number the pixels within one pixel of `mask`."""
-    wide = np.pad(mask.reshape(SIZE, SIZE), 1)
+    wide = np.pad(mask.reshape(frame_size[::-1]), 1)
     tall = wide[:-2] | wide[1:-1] | wide[2:]
     return np.flatnonzero(tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:])
-
-
-def _albedo(scene: Scene, look: Look, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the colours of static geoms at ground positions `points` (..., 2)."""
-    color = scene.albedo.copy()
-    for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
-        color[scene.model.geom(wall).id] = look.wall_color
-    floor = scene.model.geom("floor").id
-    color[floor] = look.ground_color
-    albedo = color[geom]
-    x, y = points[..., 0], points[..., 1]
-    inside = (geom == floor) & (np.abs(x) < TRAY_HALF[0]) & (np.abs(y) < TRAY_HALF[1])
-    texel = np.floor(points[inside] * (TEXTURE_SIZE / TEXTURE_METRES)).astype(int) % TEXTURE_SIZE
-    albedo[inside] = look.floor[texel[:, 1], texel[:, 0]]
-    return albedo

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from lamd.data.simulated.scene import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP
-
 FAR = 20.0
+FLOOR_GROUP, STATIC_GROUP, OBJECT_GROUP, ARM_GROUP = range(4)
 STATIC = (FLOOR_GROUP, STATIC_GROUP)
 BLOCKING = (STATIC_GROUP,)
 MOVING = (OBJECT_GROUP, ARM_GROUP)
@@ -70,17 +69,18 @@ class Bounds:
 
 
 class Fan:
-    """A square picture's rays from one point, in tiles, so that few are cast in vain.
+    """A picture's rays from one point, in tiles, so that few are cast in vain.
 
-    `rays` is float64 (size * size, 3), unit length, row by row.
+    `rays` is float64 (height * width, 3), unit length, row by row; `tile` divides both sides.
     """
 
-    def __init__(self, origin: np.ndarray, rays: np.ndarray, tile: int) -> None:
+    def __init__(
+        self, origin: np.ndarray, rays: np.ndarray, frame_size: tuple[int, int], tile: int
+    ) -> None:
         self.origin, self.rays = origin, rays
-        size = round(len(rays) ** 0.5)
-        tiles = size // tile
-        number = np.arange(len(rays)).reshape(tiles, tile, tiles, tile)
-        self.members = number.transpose(0, 2, 1, 3).reshape(tiles * tiles, tile**2)
+        columns, rows = (side // tile for side in frame_size)
+        number = np.arange(len(rays)).reshape(rows, tile, columns, tile)
+        self.members = number.transpose(0, 2, 1, 3).reshape(rows * columns, tile**2)
         blocks = rays[self.members]
         centres = blocks.mean(axis=1)
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)

@@ -1,50 +1,41 @@
 """What a simulated clip looks like: cameras, light and the static surfaces' procedural textures."""
 
 import colorsys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lamd.data.simulated.scene import TRAY_HALF
+from lamd.data.simulated.view import Camera, Painted, View
+
+SHADOW_CORNER = (-0.64, -0.42)
 TEXTURE_SIZE = 128
 TEXTURE_METRES = 1.28
 FLOOR_PATTERNS = ("wood", "checker", "speckle", "stripes", "cloth")
 
 
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera: position, `axes` (rows right, up, forward), half the side at 1 m."""
+@dataclass(frozen=True, kw_only=True)
+class Look(View):
+    """The tray's colours beside cameras and light; fixed within a clip."""
 
-    position: np.ndarray
-    axes: np.ndarray
-    half_side: float
-
-    def directions(self, size: int, shifts: Sequence[tuple[float, float]]) -> np.ndarray:
-        """Return unit rays (size * size, len(shifts), 3), row by row from the top left.
-
-        Each shift moves a pixel's ray by (x, y) pixels from its middle.
-        """
-        pixel = 2 / size * self.half_side
-        row, column = np.divmod(np.arange(size**2)[:, None], size)
-        right, down = np.array(shifts).T
-        x = (column + 0.5 - size / 2 + right) * pixel
-        y = (row + 0.5 - size / 2 + down) * pixel
-        rays = x[..., None] * self.axes[0] - y[..., None] * self.axes[1] + self.axes[2]
-        rays /= np.sqrt(1 + x * x + y * y)[..., None]
-        return rays
-
-
-@dataclass(frozen=True)
-class Look:
-    """Everything visible that physics does not care about; fixed within a clip."""
-
-    cameras: dict[str, Camera]
-    light: np.ndarray
-    light_color: np.ndarray
-    ambient: np.ndarray
     floor: np.ndarray
     wall_color: np.ndarray
     ground_color: np.ndarray
+
+    def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return the colours of static geoms at ground positions `points` (..., 2)."""
+        color = scene.albedo.copy()
+        for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
+            color[scene.model.geom(wall).id] = self.wall_color
+        floor = scene.model.geom("floor").id
+        color[floor] = self.ground_color
+        albedo = color[geom]
+        x, y = points[..., 0], points[..., 1]
+        inside = (geom == floor) & (np.abs(x) < TRAY_HALF[0]) & (np.abs(y) < TRAY_HALF[1])
+        texel = np.floor(points[inside] * (TEXTURE_SIZE / TEXTURE_METRES)).astype(int)
+        texel %= TEXTURE_SIZE
+        albedo[inside] = self.floor[texel[:, 1], texel[:, 0]]
+        return albedo
 
 
 def draw_look(rng: np.random.Generator) -> Look:
@@ -60,6 +51,7 @@ def draw_look(rng: np.random.Generator) -> Look:
             "image_main": _camera(rng, (0.0, -0.74, 0.66), (0.0, 0.09, 0.02), 0.385),
             "image_aux1": _camera(rng, (-0.70, -0.34, 0.60), (0.0, 0.02, 0.03), 0.37),
         },
+        shadow_corner=SHADOW_CORNER,
         light=light,
         light_color=(tint * rng.uniform(0.62, 0.85)).astype(np.float32),
         ambient=(np.float32(ambient) / tint).astype(np.float32),
@@ -76,12 +68,8 @@ def _camera(
     half_side: float,
 ) -> Camera:
     eye = np.array(position) + rng.uniform(-0.015, 0.015, 3)
-    forward = np.array(target) + rng.uniform(-0.01, 0.01, 3) - eye
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, (0.0, 0.0, 1.0))
-    right /= np.linalg.norm(right)
-    axes = np.stack([right, np.cross(right, forward), forward])
-    return Camera(eye, axes, half_side * rng.uniform(0.98, 1.02))
+    target_now = np.array(target) + rng.uniform(-0.01, 0.01, 3)
+    return Camera.at(eye, target_now, half_side * rng.uniform(0.98, 1.02))
 
 
 def _surface_color(rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Ray-cast pictures of a clip, without OpenGL.
 
 A frame casts one ray a pixel at the moving geoms, three more to the pixels on an outline, and a
-shadow map from the light that serves both cameras; everything else is the backdrop. Colours are
+shadow map from the light that serves all cameras; everything else is the backdrop. Colours are
 computed at the end, for all frames at once.
 """
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass, fields
 import mujoco
 import numpy as np
 
-from lamd.data.simulated.backdrop import SIZE, SUBPIXELS, Backdrop, make_backdrop
+from lamd.data.simulated.backdrop import SUBPIXELS, Backdrop, make_backdrop
 from lamd.data.simulated.cast import MOVING, Bounds, Stage
-from lamd.data.simulated.look import Look
-from lamd.data.simulated.scene import Scene
 from lamd.data.simulated.shadow import ShadowMap
+from lamd.data.simulated.view import Painted, View
 
-SPECULAR = 0.25
-NUM_PIXELS = SIZE**2
 NUM_FURTHER = len(SUBPIXELS) - 1
+# of metal: brightness above and below the horizon, its sharpness, share of the sky's own colour,
+# share of the diffuse light that is lost
+SKY, GROUND, SHARPNESS, PALE, MIRRORED = 2.0, 0.35, 1.5, 0.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,22 @@ class _Fragments:
     ray: np.ndarray
 
 
-def render_clip(scene: Scene, look: Look, qpos: np.ndarray) -> dict[str, np.ndarray]:
-    """Draw the poses `qpos` (n, nq) with every camera: uint8 (n, 64, 64, 3) each."""
+def render_clip(
+    scene: Painted, view: View, qpos: np.ndarray, frame_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Draw the poses `qpos` (n, nq) with every camera: uint8 (n, height, width, 3) each.
+
+    `frame_size` is (width, height), even numbers of pixels.
+    """
     stage = Stage(scene.model, mujoco.MjData(scene.model))
     mujoco.mj_kinematics(scene.model, stage.data)
     bounds = Bounds(scene.model)
-    shadow = ShadowMap(look.light, stage, len(qpos))
+    shadow = ShadowMap(view, stage, len(qpos))
     films = {
-        name: _Film(make_backdrop(scene, look, camera, stage, shadow), stage)
-        for name, camera in look.cameras.items()
+        name: _Film(
+            make_backdrop(scene, view, camera, frame_size, stage, shadow), stage, frame_size
+        )
+        for name, camera in view.cameras.items()
     }
     for frame, pose in enumerate(qpos):
         stage.data.qpos[:] = pose
@@ -52,14 +59,16 @@ def render_clip(scene: Scene, look: Look, qpos: np.ndarray) -> dict[str, np.ndar
         shadow.expose(frame, spheres, bounds.radii)
         for film in films.values():
             film.expose(frame, spheres, bounds.radii)
-    return {name: film.develop(scene, look, shadow) for name, film in films.items()}
+    return {name: film.develop(scene, view, shadow) for name, film in films.items()}
 
 
 class _Film:
     """What one camera saw: fragments of pixels' middles and of the further rays on outlines."""
 
-    def __init__(self, backdrop: Backdrop, stage: Stage) -> None:
+    def __init__(self, backdrop: Backdrop, stage: Stage, frame_size: tuple[int, int]) -> None:
         self.backdrop, self.stage = backdrop, stage
+        self.width, self.height = frame_size
+        self.num_pixels = self.width * self.height
         self.middles: list[_Fragments] = []
         self.outlines: list[_Fragments] = []
         self.edges: list[np.ndarray] = []
@@ -70,15 +79,15 @@ class _Film:
         back = self.backdrop
         near = back.fan.near(spheres, radii)
         middles = self._fragments(near, back.fan.rays.take(near, axis=0), back.depth.take(near))
-        geom = np.full(NUM_PIXELS, -1, np.int32)
+        geom = np.full(self.num_pixels, -1, np.int32)
         geom[middles.row] = middles.geom
-        edge = _edges(geom.reshape(SIZE, SIZE))
+        edge = _edges(geom.reshape(self.height, self.width))
         rows = np.arange(len(edge) * NUM_FURTHER) + self.num_edges * NUM_FURTHER
         rays, depth = back.sub_rays.take(edge, axis=0), back.sub_depth.take(edge, axis=0)
-        middles.row[:] += frame * NUM_PIXELS
+        middles.row[:] += frame * self.num_pixels
         self.middles.append(middles)
         self.outlines.append(self._fragments(rows, rays.reshape(-1, 3), depth.ravel()))
-        self.edges.append(edge + frame * NUM_PIXELS)
+        self.edges.append(edge + frame * self.num_pixels)
         self.num_edges += len(edge)
 
     def _fragments(self, rows: np.ndarray, rays: np.ndarray, depth: np.ndarray) -> _Fragments:
@@ -93,28 +102,28 @@ class _Film:
             rays.take(front, axis=0),
         )
 
-    def develop(self, scene: Scene, look: Look, shadow: ShadowMap) -> np.ndarray:
-        """Compute the colours of all frames: uint8 (n, 64, 64, 3)."""
+    def develop(self, scene: Painted, view: View, shadow: ShadowMap) -> np.ndarray:
+        """Compute the colours of all frames: uint8 (n, height, width, 3)."""
         back, eye = self.backdrop, self.backdrop.fan.origin
         num_frames = len(self.edges)
-        visible = np.empty((num_frames, NUM_PIXELS, 1), np.float32)
-        color = np.empty((num_frames, NUM_PIXELS, 3), np.float32)
+        visible = np.empty((num_frames, self.num_pixels, 1), np.float32)
+        color = np.empty((num_frames, self.num_pixels, 3), np.float32)
         for frame in range(num_frames):
             visible[frame, :, 0] = back.visibility(shadow, frame)
             color[frame] = back.base + back.lit * visible[frame]
         color = color.reshape(-1, 3)
         seen = _join(self.middles)
-        color[seen.row] = _colors(scene, look, shadow, eye, seen, seen.row // NUM_PIXELS).T
+        color[seen.row] = _colors(scene, view, shadow, eye, seen, seen.row // self.num_pixels).T
         edge = np.concatenate(self.edges)
-        pixel = edge % NUM_PIXELS
+        pixel = edge % self.num_pixels
         further = back.sub_lit.take(pixel, axis=0) * visible.reshape(-1, 1, 1).take(edge, axis=0)
         further += back.sub_base.take(pixel, axis=0)
         seen = _join(self.outlines)
-        frames = edge.take(seen.row // NUM_FURTHER) // NUM_PIXELS
-        further.reshape(-1, 3)[seen.row] = _colors(scene, look, shadow, eye, seen, frames).T
+        frames = edge.take(seen.row // NUM_FURTHER) // self.num_pixels
+        further.reshape(-1, 3)[seen.row] = _colors(scene, view, shadow, eye, seen, frames).T
         total = color.take(edge, axis=0) + np.einsum("nsc->nc", further)
         color[edge] = total / len(SUBPIXELS)
-        video = np.empty((num_frames, SIZE, SIZE, 3), np.uint8)
+        video = np.empty((num_frames, self.height, self.width, 3), np.uint8)
         for picture, values in zip(video, color.reshape(video.shape), strict=True):
             picture[:] = np.clip(values, 0, 1) * 255 + 0.5
         return video
@@ -129,8 +138,8 @@ def _join(parts: list[_Fragments]) -> _Fragments:
 
 
 def _colors(
-    scene: Scene,
-    look: Look,
+    scene: Painted,
+    view: View,
     shadow: ShadowMap,
     eye: np.ndarray,
     seen: _Fragments,
@@ -147,8 +156,21 @@ def _colors(
     gleam_24 *= gleam_24
     albedo = np.ascontiguousarray(scene.albedo.T).take(seen.geom, axis=1)
     sky = 0.75 + 0.25 * seen.normal[2]
-    direct = (albedo * facing + SPECULAR * gleam_24) * visible
-    return albedo * look.ambient[:, None] * sky + direct * look.light_color[:, None]
+    direct = (albedo * facing + scene.specular.take(seen.geom) * gleam_24) * visible
+    ambient = albedo * view.ambient[:, None] * sky
+    if scene.metal is not None:
+        metal = scene.metal.take(seen.geom)
+        ambient += metal * (_reflection(albedo, seen) * view.ambient[:, None] - ambient)
+        direct *= 1 - MIRRORED * metal
+    return ambient + direct * view.light_color[:, None]
+
+
+def _reflection(albedo: np.ndarray, seen: _Fragments) -> np.ndarray:
+    """Mirror a bright sky over a dim ground, tinted by the metal's colour; float32 (3, n)."""
+    facing = np.einsum("in,in->n", seen.normal, seen.ray)
+    upward = seen.ray[2] - 2 * facing * seen.normal[2]
+    sky = np.clip(upward * SHARPNESS + 0.5, 0, 1)
+    return (albedo + PALE * sky) * (GROUND + (SKY - GROUND) * sky)
 
 
 def _unit_columns(vectors: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from lamd.data.simulated.cast import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP
+from lamd.data.simulated.view import Painted
+
 TRAY_HALF = (0.30, 0.24)
 WALL_HEIGHT = 0.045
 WALL_HALF_THICKNESS = 0.012
@@ -19,7 +22,7 @@ UPPER_ARM = 0.46
 FOREARM = 0.46
 HAND = 0.19  # wrist axis to finger tips
 TIMESTEP = 0.005
-FLOOR_GROUP, STATIC_GROUP, OBJECT_GROUP, ARM_GROUP = range(4)
+SPECULAR = 0.25
 KINDS = ("box", "sphere", "cylinder", "capsule", "lying_cylinder", "hammer")
 
 
@@ -33,15 +36,10 @@ class SimObject:
     footprint: float
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A compiled model with everything the renderer must know about it.
+@dataclass(frozen=True, kw_only=True)
+class Scene(Painted):
+    """A compiled model; `objects` are the free bodies in the model's order."""
 
-    `albedo` is float32 (num_geoms, 3) in [0, 1], `objects` the free bodies in the model's order.
-    """
-
-    model: mujoco.MjModel
-    albedo: np.ndarray
     objects: tuple[SimObject, ...]
 
 
@@ -56,7 +54,12 @@ def draw_scene(rng: np.random.Generator, tip: np.ndarray) -> Scene:
         if placed is not None:
             objects.append(placed)
     model = mujoco.MjModel.from_xml_string(_model_xml(rng, objects))
-    return Scene(model, model.geom_rgba[:, :3].astype(np.float32), tuple(objects))
+    return Scene(
+        model=model,
+        albedo=model.geom_rgba[:, :3].astype(np.float32),
+        specular=np.full(model.ngeom, SPECULAR, np.float32),
+        objects=tuple(objects),
+    )
 
 
 def _object_color(rng: np.random.Generator, hue: float) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamd.data.simulated.cast import BLOCKING, FAR, MOVING, Fan, Stage
+from lamd.data.simulated.view import View
 
 SIZE = 80
-CORNER, METRES = np.array([-0.64, -0.42], np.float32), 1.28
+METRES = 1.28
 TILE = 2
 SLACK = 2e-3
 NORMAL_OFFSET = 0.012
@@ -33,12 +34,14 @@ class ShadowMap:
     frame, and in the last row, `static_frame`, past the geoms that never move.
     """
 
-    def __init__(self, light: np.ndarray, stage: Stage, num_frames: int) -> None:
+    def __init__(self, view: View, stage: Stage, num_frames: int) -> None:
+        light = view.light
         self.light, self.stage = light.astype(np.float32), stage
+        self.corner = np.array(view.shadow_corner, np.float32)
         steps = (np.arange(SIZE) + 0.5) * (METRES / SIZE)
-        x, y = np.meshgrid(CORNER[0] + steps, CORNER[1] + steps)
+        x, y = np.meshgrid(self.corner[0] + steps, self.corner[1] + steps)
         ground = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
-        self.fan = Fan(light, unit(ground - light), TILE)
+        self.fan = Fan(light, unit(ground - light), (SIZE, SIZE), TILE)
         self.static_frame = num_frames
         self.depth = np.full((num_frames + 1, SIZE**2), FAR, np.float32)
         self.soft = np.ones((num_frames + 1, SIZE, SIZE), np.float32)
@@ -62,7 +65,7 @@ class ShadowMap:
         """Locate `points` (3, n), lifted along `normals`: a surface must not shade itself."""
         x, y, z = points + NORMAL_OFFSET * normals - self.light[:, None]
         ground = np.stack([x, y]) * (-self.light[2] / z)
-        spot = (ground + (self.light[:2] - CORNER)[:, None]) * (SIZE / METRES) - 0.5
+        spot = (ground + (self.light[:2] - self.corner)[:, None]) * (SIZE / METRES) - 0.5
         whole = np.floor(np.clip(spot, 0, SIZE - 1.01, out=spot))
         right, down = spot - whole
         both = right * down

@@ -9,7 +9,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 
-from lamd.data.bair import FOLDER, RECORDS_PER_FILE, Trajectory, encode_trajectory
+from lamd.data.bair import FOLDER, FRAME_SHAPE, RECORDS_PER_FILE, Trajectory, encode_trajectory
 from lamd.data.simulated.look import draw_look
 from lamd.data.simulated.physics import roll_out
 from lamd.data.simulated.render import render_clip
@@ -29,7 +29,7 @@ def simulate_trajectory(seed: int, split: str, i: int) -> Trajectory:
     """Simulate trajectory `i` of `split`; its bytes depend on these three arguments only."""
     rollout = roll_out(numpy_generator(GENERATOR, seed, split, i, "physics"))
     look = draw_look(numpy_generator(GENERATOR, seed, split, i, "look"))
-    videos = render_clip(rollout.scene, look, rollout.qpos)
+    videos = render_clip(rollout.scene, look, rollout.qpos, FRAME_SHAPE[:2])
     return Trajectory(videos, rollout.action, rollout.endeffector_pos)
 
 

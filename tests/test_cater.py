@@ -1,0 +1,221 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from lamd.clip_files import decode_video
+from lamd.data import open_dataset, simulate_dataset, verify_dataset
+from lamd.data.cater import captions_file, open_cater, pack_cater
+from lamd.errors import LamdError
+
+COUNTS = {"num_train": 3, "num_test": 1}
+CLIP = {"size": 24, "num_frames": 4, "frame_interval": 5}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cater")
+    simulate_dataset("cater_v2", root, **COUNTS, seed=3, num_workers=1, frame_size=(64, 48))
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    shutil.copytree(made, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def folder_of(root):
+    return root / "cater_gen_v2"
+
+
+def change(root, key, **fields):
+    """Change an entry of the explicit training captions."""
+    path = captions_file(folder_of(root), "train", "explicit")
+    entries = json.loads(path.read_text())
+    entries[key] |= fields
+    path.write_text(json.dumps(entries))
+
+
+def pack_train(root, **options):
+    asked = {"version": "v2", "split": "train", "captions": "explicit", **CLIP, **options}
+    return pack_cater(root, root / "cache", **asked)
+
+
+def test_clips_and_captions_are_packed_side_by_side(root):
+    packed = pack_train(root)
+    listed = open_cater(root, "v2", "train", "explicit").videos
+    assert packed.keys == [f"cater_v2/train/{i}" for i in range(3)]
+    assert packed.conditions == tuple(video.caption for video in listed)
+    assert packed.lengths.tolist() == [4, 4, 4]
+    frames = decode_video(listed[1].path)
+    assert len(frames) == 33
+    whole = [Image.fromarray(frame) for frame in frames[[0, 5, 10, 15]]]
+    fitted = [np.asarray(ImageOps.fit(one, (24, 24), Image.Resampling.LANCZOS)) for one in whole]
+    assert (packed.clip(1, 0, 4) == np.stack(fitted)).all()
+
+
+def test_both_caption_modes_are_there_and_differ_in_the_hash(root):
+    one, other = pack_train(root), pack_train(root, captions="ambiguous")
+    assert one.conditions != other.conditions
+    assert one.content_hash != other.content_hash
+    assert (one.frames[:] == other.frames[:]).all()
+
+
+def test_a_short_video_is_padded_with_its_last_frame(root):
+    packed = pack_train(root, num_frames=6, frame_interval=10)
+    clip, video = packed.clip(0, 0, 6), open_cater(root, "v2", "train", "explicit").videos[0]
+    last = Image.fromarray(decode_video(video.path)[-1])
+    wanted = np.asarray(ImageOps.fit(last, (24, 24), Image.Resampling.LANCZOS))
+    assert (clip[4:] == wanted).all()
+
+
+def test_limit_takes_the_first(root):
+    assert pack_train(root, limit=2).keys == ["cater_v2/train/0", "cater_v2/train/1"]
+    with pytest.raises(LamdError, match="3 usable videos, 4 needed"):
+        pack_train(root, limit=4)
+
+
+def test_keys_are_in_natural_order(root):
+    path = captions_file(folder_of(root), "train", "explicit")
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps({"10": entries["0"], "9": entries["1"]}))
+    keys = [video.key for video in open_cater(root, "v2", "train", "explicit").videos]
+    assert keys == ["cater_v2/train/9", "cater_v2/train/10"]
+
+
+@pytest.mark.parametrize(
+    "video",
+    ["../secret.avi", "videos/../../secret.avi", "/etc/passwd", "videos\\..\\x.avi", "", "a\nb",
+     "videos/link.avi", "out/secret.avi"],
+)  # fmt: skip
+@pytest.mark.parametrize("broken", ["skip", "stop"])
+def test_a_path_that_leaves_the_data_is_always_refused(root, video, broken):
+    secret = root.parent / "secret.avi"
+    shutil.copy(folder_of(root) / "videos/CATER_train_000000.avi", secret)
+    (folder_of(root) / "videos/link.avi").symlink_to(secret)
+    (folder_of(root) / "out").symlink_to(root.parent)
+    change(root, "1", video=video)
+    with pytest.raises(LamdError, match=r"entry '1': .*(odd characters|leaves|link out)") as caught:
+        pack_train(root, broken=broken)
+    assert "\n" not in str(caught.value)
+
+
+def truncate(root):
+    video = folder_of(root) / "videos/CATER_train_000001.avi"
+    os.truncate(video, video.stat().st_size * 2 // 3)
+
+
+def spoil(root):
+    (folder_of(root) / "videos/CATER_train_000001.avi").write_bytes(b"RIFF\x04\x00\x00\x00junk")
+
+
+FLAWS = {
+    "no such file": lambda root: change(root, "1", video="videos/none.avi"),
+    "truncated AVI": truncate,
+    "not a readable video": spoil,
+    "not an AVI": lambda root: change(root, "1", video="scenes/CATER_train_000001.json"),
+    "empty caption": lambda root: change(root, "1", caption=" "),
+}
+
+
+@pytest.mark.parametrize("reason", FLAWS)
+def test_a_broken_video_stops_or_is_left_out_and_listed(root, reason):
+    FLAWS[reason](root)
+    with pytest.raises(LamdError, match=f"{reason}.*data.broken: skip") as caught:
+        pack_train(root)
+    assert "\n" not in str(caught.value)
+    packed = pack_train(root, broken="skip")
+    assert packed.keys == ["cater_v2/train/0", "cater_v2/train/2"]
+    [(key, why)] = packed.left_out
+    assert (key, reason in why) == ("cater_v2/train/1", True)
+    report = verify_dataset("cater_v2", root)
+    assert not report.ok
+    assert reason in str(report)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"0": 1}', '{"0": {"video": 1, "caption": "a"}}', "\udcff", "[" * 9999],
+)
+def test_malformed_captions_are_one_line(root, text):
+    path = captions_file(folder_of(root), "train", "explicit")
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(LamdError, match=r"train_explicit\.json") as caught:
+        pack_train(root, broken="skip")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data_says_where_it_belongs(tmp_path):
+    with pytest.raises(LamdError, match=r"no such file; put CATER-GEN-v2 at cater_gen_v2"):
+        pack_train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"captions": "vague"}, {"version": "v3"}, {"split": "val"}, {"broken": "hide"}, {"size": 0},
+     {"frame_interval": 0}],
+)  # fmt: skip
+def test_wrong_options_are_one_line(root, wrong):
+    with pytest.raises(LamdError, match=r"unknown|at least 1"):
+        pack_train(root, **wrong)
+
+
+def test_verify_knows_counts_captions_and_scenes(root):
+    report = verify_dataset("cater_v2", root)
+    assert report.ok, str(report)
+    assert "explicit: 3 captions, 3 with a scene" in str(report)
+    change(root, "0", caption="the snitch is sliding to (1, 1). the cone is rotating.")
+    change(root, "2", caption="the snitch flies.")
+    text = str(verify_dataset("cater_v2", root))
+    assert "CATER_train_000000.avi: explicit caption tells of other moves" in text
+    assert "not a sentence of CATER-GEN" in text
+    scene = folder_of(root) / "scenes/CATER_train_000001.json"
+    scene.write_text("{")
+    assert "CATER_train_000001.avi: scene cannot be read" in str(verify_dataset("cater_v2", root))
+    (root / "stand_in.json").unlink()
+    assert "of 24000 videos sound" in str(verify_dataset("cater_v2", root))
+
+
+def test_the_config_gives_cater_its_options_and_leaves_other_hashes_alone():
+    from lamd.config import DataConfig
+
+    common = {"source": "real", "num_frames": 16, "size": 64, "num_train": None, "num_test": None}
+    bair = DataConfig(name="bair", camera="image_aux1", **common)
+    assert not {"captions", "frame_interval"} & bair.model_dump().keys()
+    cater = {**common, "name": "cater_v2", "broken": "stop", "captions": "explicit"}
+    assert DataConfig(**cater, frame_interval=2).model_dump()["frame_interval"] == 2
+    for wrong in (cater, {**cater, "frame_interval": 2, "broken": None}):
+        with pytest.raises(ValueError, match="is needed"):
+            DataConfig(**wrong)
+    with pytest.raises(ValueError, match="and only there"):
+        DataConfig(name="bair", camera="image_aux1", captions="explicit", **common)
+
+
+def test_the_harness_finds_and_hashes_real_files(root, monkeypatch):
+    from lamd.harness import stages
+
+    monkeypatch.delenv("LAMD_DATA", raising=False)
+    assert stages.real_files("cater_v2") is None
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    assert stages.real_root("cater_v2") == root
+    before = stages.real_files("cater_v2")
+    assert [row[:2] for row in before][:2] == [
+        ["train_ambiguous.json", 3],
+        ["train_explicit.json", 3],
+    ]
+    change(root, "0", caption="the snitch is rotating.")
+    assert stages.real_files("cater_v2") != before
+    with pytest.raises(LamdError, match=r"cater_gen_v1: no captions .*MAGE"):
+        stages.real_root("cater_v1")
+
+
+def test_open_dataset_takes_the_name(root):
+    options = {**CLIP, "captions": "ambiguous", "broken": "stop"}
+    cache = Path(root / "cache")
+    packed = open_dataset("cater_v2", root=root, cache=cache, split="test", **options)
+    assert packed.keys == ["cater_v2/test/0"]

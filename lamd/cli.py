@@ -23,7 +23,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
 TargetArg = Annotated[str, typer.Argument(help="A target's name (`lamd list`) or a YAML.")]
-DatasetArg = Annotated[str, typer.Argument(help="bair or landscape.")]
+DatasetArg = Annotated[str, typer.Argument(help="bair, landscape, natops or mug.")]
 Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
@@ -239,16 +239,20 @@ def data_simulate(
 def data_prepare(
     dataset: DatasetArg = "bair",
     camera: Annotated[str | None, typer.Option(help="bair only; image_aux1 by default.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Pixels; bair 64, landscape 128.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels; bair 64, others 128.")] = None,
     min_frames: Annotated[
         int | None, typer.Option(min=1, help="landscape only: leave out shorter videos; 32.")
     ] = None,
-    broken: Annotated[str | None, typer.Option(help="landscape only: stop or skip.")] = None,
+    num_frames: Annotated[
+        int | None, typer.Option(min=1, help="natops and mug only: frames a clip; 16.")
+    ] = None,
+    broken: Annotated[str | None, typer.Option(help="Not bair: stop or skip.")] = None,
 ) -> None:
     """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
     from lamd.harness.describe import prepare
 
-    for line in prepare(dataset, camera=camera, size=size, min_frames=min_frames, broken=broken):
+    asked = {"camera": camera, "size": size, "min_frames": min_frames, "num_frames": num_frames}
+    for line in prepare(dataset, **asked, broken=broken):
         print(line)
 
 

@@ -12,8 +12,9 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.config import DataConfig
-from lamd.data import landscape_frames, open_dataset, pack_landscape, verify_landscape
-from lamd.data.landscape import natural_key, open_landscape
+from lamd.data import frames, open_dataset, pack_landscape, verify_landscape
+from lamd.data.frame_folders import natural_key
+from lamd.data.landscape import open_landscape
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.errors import LamdError
 from lamd.harness import stages
@@ -284,7 +285,7 @@ def test_reuse_decodes_nothing_and_a_mended_frame_is_seen(root, monkeypatch):
     path.write_bytes(sound[:300])
     assert len(pack(root, broken="skip")) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(landscape_frames, "read_frame", lambda *_: pytest.fail("decoded"))
+        patch.setattr(frames, "read_frame", lambda *_: pytest.fail("decoded"))
         assert len(pack(root, broken="skip")) == 2
     path.write_bytes(sound)
     assert len(pack(root, broken="skip")) == 3
@@ -366,7 +367,7 @@ def test_the_data_key_follows_the_files(root, monkeypatch):
 def test_config_says_what_has_no_effect():
     assert landscape_target().data.broken == "skip"
     for change in ({"camera": "image_aux1"}, {"broken": None}, {"name": "bair"}):
-        with pytest.raises(ValueError, match="and only there"):
+        with pytest.raises(ValueError, match="is needed with"):
             landscape_target(*change.items())
     with pytest.raises(LamdError, match="broken"):
         tiny_target("data.broken=skip")

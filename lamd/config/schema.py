@@ -24,10 +24,10 @@ class Strict(BaseModel):
 class DataConfig(Strict):
     """Which videos are used."""
 
-    name: Literal["bair", "landscape"]
+    name: Literal["bair", "landscape", "natops", "mug"]
     source: Literal["real", "simulated"]
     camera: Literal["image_main", "image_aux1"] | None = None  # bair
-    broken: Literal["skip", "stop"] | None = None  # landscape: what unreadable files do
+    broken: Literal["skip", "stop"] | None = None  # all but bair: what unreadable files do
     num_frames: Count  # L
     size: Count  # H = W, pixels
     num_train: Count | None  # videos; None = the whole split
@@ -43,8 +43,8 @@ class DataConfig(Strict):
             raise ValueError("source: simulated needs num_train and num_test")
         if (self.name == "bair") != (self.camera is not None):
             raise ValueError("camera is needed with name: bair, and only there")
-        if (self.name == "landscape") != (self.broken is not None):
-            raise ValueError("broken (skip or stop) is needed with name: landscape, and only there")
+        if (self.name != "bair") != (self.broken is not None):
+            raise ValueError("broken (skip or stop) is needed with any name but bair, not there")
         return self
 
 

@@ -1,13 +1,15 @@
 """Data sets: readers, simulated stand-ins and the packed cache."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lamd.data.bair import pack_bair
+from lamd.data.gesture_frames import pack_gestures
 from lamd.data.landscape_frames import pack_landscape
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.data.stand_in import StandIn, read_stand_in
-from lamd.data.verify import VerifyReport, verify_bair, verify_landscape
+from lamd.data.verify import VerifyReport, verify_bair, verify_gestures, verify_landscape
 from lamd.errors import LamdError
 
 __all__ = [
@@ -19,16 +21,28 @@ __all__ = [
     "open_dataset",
     "open_packed",
     "pack_bair",
+    "pack_gestures",
     "pack_landscape",
     "read_stand_in",
     "simulate_dataset",
     "verify_bair",
     "verify_dataset",
+    "verify_gestures",
     "verify_landscape",
 ]
 
-_PACKERS = {"bair": pack_bair, "landscape": pack_landscape}
-_VERIFIERS = {"bair": verify_bair, "landscape": verify_landscape}
+_PACKERS = {
+    "bair": pack_bair,
+    "landscape": pack_landscape,
+    "natops": partial(pack_gestures, "natops"),
+    "mug": partial(pack_gestures, "mug"),
+}
+_VERIFIERS = {
+    "bair": verify_bair,
+    "landscape": verify_landscape,
+    "natops": partial(verify_gestures, "natops"),
+    "mug": partial(verify_gestures, "mug"),
+}
 DATASETS = tuple(_PACKERS)
 
 
@@ -49,7 +63,8 @@ def simulate_dataset(
 ) -> None:
     """Write the stand-in of the data set `name` below `root`, in the real layout.
 
-    Counts are of videos; `options` are further ones of `simulate_bair` or `simulate_landscape`.
+    Counts are of videos; `options` are further ones of `simulate_bair`, `simulate_landscape`,
+    `simulate_natops` or `simulate_mug`.
 
     Raises:
         LamdError: on an unknown name, or when `root` holds something else.
@@ -57,7 +72,7 @@ def simulate_dataset(
     check_dataset(name)
     from lamd.data import simulated  # MuJoCo is needed for nothing else
 
-    simulate = {"bair": simulated.simulate_bair, "landscape": simulated.simulate_landscape}[name]
+    simulate = getattr(simulated, f"simulate_{name}")
     simulate(root, num_train=num_train, num_test=num_test, seed=seed, **options)
 
 
@@ -65,7 +80,7 @@ def open_dataset(name: str, *, root: Path, cache: Path, split: str, **options: A
     """Open a split of the data set `name` below `root`, packed into `cache` on the first call.
 
     Real data and stand-in have the same layout; `read_stand_in(root)` tells which one it is.
-    `options` are those of `pack_bair` or `pack_landscape`.
+    `options` are those of `pack_bair`, `pack_landscape` or `pack_gestures`.
 
     Raises:
         LamdError: on an unknown name and on whatever is wrong with the files.

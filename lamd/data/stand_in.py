@@ -10,7 +10,12 @@ from lamd.errors import LamdError
 
 MANIFEST = "stand_in.json"
 # A new number is new data: it names every random stream, and stands in the key of the data.
-GENERATORS = {"bair": "bair_sim.v1", "landscape": "landscape_sim.v1"}
+GENERATORS = {
+    "bair": "bair_sim.v1",
+    "landscape": "landscape_sim.v1",
+    "natops": "natops_sim.v1",
+    "mug": "mug_sim.v1",
+}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lamd.data.bair import SPLITS, file_range, open_bair, read_trajectory
-from lamd.data.landscape import Flaw, open_landscape
-from lamd.data.landscape_frames import check_frames
+from lamd.data.frame_folders import Flaw
+from lamd.data.frames import check_frames
+from lamd.data.gestures import GESTURE_SETS, gesture_class, open_gestures
+from lamd.data.landscape import open_landscape
 from lamd.data.packed import windows
 from lamd.data.stand_in import StandIn, read_stand_in
 from lamd.data.tfrecord import RecordError, RecordSpan, resume_after, scan_records
@@ -34,10 +36,10 @@ class BrokenRecord:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split: videos expected, sound ones found, what is broken, further counts."""
+    """One split: videos expected (None: not known), sound ones found, broken, further counts."""
 
     split: str
-    expected: int
+    expected: int | None
     sound: int
     broken: tuple[BrokenRecord | Flaw, ...]
     notes: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ class SplitReport:
     @property
     def ok(self) -> bool:
         """True when every expected video is there and sound."""
-        return self.sound == self.expected and not self.broken
+        return self.sound == (self.expected or self.sound) > 0 and not self.broken
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ class VerifyReport:
         lines = [f"{self.dataset} in {self.root} ({self.kind})"]
         for s in self.splits:
             verdict = "ok" if s.ok else "NOT OK"
+            expected = "an unknown number of" if s.expected is None else s.expected
             lines.append(
-                f"  {s.split:5s} {verdict}: {s.sound} of {s.expected} {self.unit} sound,"
+                f"  {s.split:5s} {verdict}: {s.sound} of {expected} {self.unit} sound,"
                 f" {len(s.broken)} broken"
             )
             lines.extend(f"    {line}" for line in (*s.notes, *s.broken))
@@ -184,3 +187,31 @@ def _landscape_split(root: Path, split: str, stand_in: StandIn | None) -> SplitR
         ),
     )
     return SplitReport(split, expected, len(sound), (*found.flaws(), *bad_frames), notes)
+
+
+def verify_gestures(name: str, root: Path) -> VerifyReport:
+    """Decode every frame of `natops` or `mug` below `root`; count clips, subjects and classes.
+
+    Clips are expected as in a stand-in's manifest, else as many as LFDM's preprocessing makes of
+    NATOPS; for MUG no number of clips is stated (reported).
+
+    Raises:
+        LamdError: when the folder is missing; broken files are reported instead.
+    """
+    stand_in = read_stand_in(root, name)
+    kind = "real data" if stand_in is None else f"stand-in {stand_in}"
+    counts = GESTURE_SETS[name].counts if stand_in is None else stand_in.counts
+    reports = tuple(_gesture_split(name, root, split, counts.get(split)) for split in SPLITS)
+    return VerifyReport(name, root, kind, "clips", reports)
+
+
+def _gesture_split(name: str, root: Path, split: str, expected: int | None) -> SplitReport:
+    found, of = open_gestures(name, root, split), GESTURE_SETS[name]
+    bad_frames = check_frames(found, of.image_formats)
+    bad = {flaw.path.parent for flaw in bad_frames}
+    sound = [v for v in found.videos if not v.flaws and v.folder not in bad]
+    classes = {gesture_class(name, video.key) for video in sound}
+    missing = [label for label in of.classes if label not in classes]
+    note = f"classes: {len(classes)} of {len(of.classes)}, {found.num_frames:,} frames"
+    note += f"; without a clip: {', '.join(missing)}" if missing else ""
+    return SplitReport(split, expected, len(sound), (*found.flaws(), *bad_frames), (note,))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _PREPARE: dict[str, dict[str, str | int]] = {
     "bair": {"camera": "image_aux1", "size": 64},
     "landscape": {"size": 128, "min_frames": 32, "broken": "stop"},
+    "natops": {"size": 128, "num_frames": 16, "broken": "stop"},
+    "mug": {"size": 128, "num_frames": 16, "broken": "stop"},
 }
 
 

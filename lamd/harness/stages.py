@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _DOWNLOADS = {
     "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords",
     "landscape": "download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
     "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
+    "natops": "get NATOPS, cut its videos by segmentation.txt, and put the frames at "
+    "$LAMD_DATA/natops/gGGsSSpPP/*.png",
+    "mug": "ask for MUG and put it at $LAMD_DATA/mug/<subject>/<expression>/<take>/*.jpg",
 }
 
 
@@ -31,6 +35,7 @@ def real_root(name: str) -> Path:
         LamdError: when LAMD_DATA is not set or holds no such data set.
     """
     from lamd.data import check_dataset
+    from lamd.data.gestures import GESTURE_SETS, gesture_folder
     from lamd.data.landscape import split_folder
 
     check_dataset(name)
@@ -39,6 +44,9 @@ def real_root(name: str) -> Path:
     if not place:
         raise LamdError(f"data.source real: LAMD_DATA is not set; {what}")
     root = Path(place).expanduser()
+    if name in GESTURE_SETS:
+        gesture_folder(root, name)
+        return root
     for split in SPLITS:
         if name == "landscape":
             split_folder(root, split)
@@ -48,17 +56,19 @@ def real_root(name: str) -> Path:
 
 
 def real_files(name: str) -> list[list[str | int]] | None:
-    """Return name, size and time of each real file, for Landscape one hash of them a split.
+    """Return name, size and time of each real file, for folders of frames one hash a split.
 
     Part of the data cell's key, so that other files are other data. None when there is no real
     data.
     """
+    from lamd.data.gestures import open_gestures
     from lamd.data.landscape import open_landscape
 
     try:
         root = real_root(name)
-        if name == "landscape":
-            found = [open_landscape(root, split) for split in SPLITS]
+        if name != "bair":
+            opened = open_landscape if name == "landscape" else partial(open_gestures, name)
+            found = [opened(root, split) for split in SPLITS]
             return [[one.split, one.num_frames, one.fingerprint] for one in found]
     except LamdError:
         return None
@@ -116,9 +126,11 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
 
 
 def _simulation_options(data: DataConfig) -> dict[str, Any]:
-    # Small clips need no 640x360 frames: four times the pixels kept are enough (ours).
-    small = data.name == "landscape" and data.size <= 64
-    return {"frame_size": (256, 144)} if small else {}
+    # Small clips need no frames of the real size: a few times the pixels kept are enough (ours).
+    small = {"landscape": (256, 144), "natops": (160, 120), "mug": (128, 128)}
+    if data.name in small and data.size <= 64:
+        return {"frame_size": small[data.name]}
+    return {"frame_size": (256, 256)} if data.name == "mug" and data.size <= 128 else {}
 
 
 def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
@@ -127,7 +139,8 @@ def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
     common = {"size": data.size, "limit": limit if data.source == "real" else None}
     if data.name == "bair":
         return {**common, "camera": data.camera}
-    return {**common, "min_frames": data.num_frames, "broken": data.broken}
+    length = "min_frames" if data.name == "landscape" else "num_frames"
+    return {**common, length: data.num_frames, "broken": data.broken}
 
 
 def open_split(folder: Path, split: str) -> PackedVideos:

@@ -23,7 +23,9 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
 TargetArg = Annotated[str, typer.Argument(help="A target's name (`lamd list`) or a YAML.")]
-DatasetArg = Annotated[str, typer.Argument(help="bair, landscape, cater_v1 or cater_v2.")]
+DatasetArg = Annotated[
+    str, typer.Argument(help="bair, landscape, cater_v1, cater_v2, natops or mug.")
+]
 Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
@@ -247,12 +249,12 @@ def data_prepare(
         str | None, typer.Option(help="cater only: ambiguous or explicit; explicit.")
     ] = None,
     num_frames: Annotated[
-        int | None, typer.Option(min=1, help="cater only: frames a clip; 16.")
+        int | None, typer.Option(min=1, help="Not bair, landscape: frames a clip; 16.")
     ] = None,
     frame_interval: Annotated[
         int | None, typer.Option(min=1, help="cater only: from frame to frame; 4.")
     ] = None,
-    broken: Annotated[str | None, typer.Option(help="Not for bair: stop or skip.")] = None,
+    broken: Annotated[str | None, typer.Option(help="Not bair: stop or skip.")] = None,
 ) -> None:
     """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
     from lamd.harness.describe import prepare

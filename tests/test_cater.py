@@ -197,21 +197,21 @@ def test_the_config_gives_cater_its_options_and_leaves_other_hashes_alone():
 
 
 def test_the_harness_finds_and_hashes_real_files(root, monkeypatch):
-    from lamd.harness import stages
+    from lamd.harness import real_data
 
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert stages.real_files("cater_v2") is None
+    assert real_data.real_files("cater_v2") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    assert stages.real_root("cater_v2") == root
-    before = stages.real_files("cater_v2")
+    assert real_data.real_root("cater_v2") == root
+    before = real_data.real_files("cater_v2")
     assert [row[:2] for row in before][:2] == [
         ["train_ambiguous.json", 3],
         ["train_explicit.json", 3],
     ]
     change(root, "0", caption="the snitch is rotating.")
-    assert stages.real_files("cater_v2") != before
+    assert real_data.real_files("cater_v2") != before
     with pytest.raises(LamdError, match=r"cater_gen_v1: no captions .*MAGE"):
-        stages.real_root("cater_v1")
+        real_data.real_root("cater_v1")
 
 
 def test_open_dataset_takes_the_name(root):

@@ -12,11 +12,12 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.config import DataConfig
-from lamd.data import landscape_frames, open_dataset, pack_landscape, verify_landscape
-from lamd.data.landscape import natural_key, open_landscape
+from lamd.data import frames, open_dataset, pack_landscape, verify_landscape
+from lamd.data.frame_folders import natural_key
+from lamd.data.landscape import open_landscape
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.errors import LamdError
-from lamd.harness import stages
+from lamd.harness import real_data, stages
 from lamd.harness.clips import read_clips, read_keys, real_clips
 from lamd.training import train_vae
 from lamd.training.batches import training_windows, validation_windows
@@ -284,7 +285,7 @@ def test_reuse_decodes_nothing_and_a_mended_frame_is_seen(root, monkeypatch):
     path.write_bytes(sound[:300])
     assert len(pack(root, broken="skip")) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(landscape_frames, "read_frame", lambda *_: pytest.fail("decoded"))
+        patch.setattr(frames, "read_frame", lambda *_: pytest.fail("decoded"))
         assert len(pack(root, broken="skip")) == 2
     path.write_bytes(sound)
     assert len(pack(root, broken="skip")) == 3
@@ -352,13 +353,13 @@ def test_test_clips_are_disjoint_windows(data, tmp_path):
 
 def test_the_data_key_follows_the_files(root, monkeypatch):
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert stages.real_files("landscape") is None
+    assert real_data.real_files("landscape") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    before = stages.real_files("landscape")
+    before = real_data.real_files("landscape")
     assert [row[:2] for row in before] == [["train", 25], ["test", 14]]
     path = root / "sky_test" / "c" / "c_1" / "c_1_frames_2.jpg"
     os.utime(path, ns=(1, 1))
-    after = stages.real_files("landscape")
+    after = real_data.real_files("landscape")
     assert before[0] == after[0]
     assert before[1] != after[1]
 
@@ -366,7 +367,7 @@ def test_the_data_key_follows_the_files(root, monkeypatch):
 def test_config_says_what_has_no_effect():
     assert landscape_target().data.broken == "skip"
     for change in ({"camera": "image_aux1"}, {"broken": None}, {"name": "bair"}):
-        with pytest.raises(ValueError, match="and only there"):
+        with pytest.raises(ValueError, match="is needed with"):
             landscape_target(*change.items())
     with pytest.raises(LamdError, match="broken"):
         tiny_target("data.broken=skip")

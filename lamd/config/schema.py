@@ -32,10 +32,10 @@ class Strict(BaseModel):
 class DataConfig(Strict):
     """Which videos are used."""
 
-    name: Literal["bair", "landscape", "cater_v1", "cater_v2"]
+    name: Literal["bair", "landscape", "cater_v1", "cater_v2", "natops", "mug"]
     source: Literal["real", "simulated"]
     camera: Literal["image_main", "image_aux1"] | None = None  # bair
-    broken: Literal["skip", "stop"] | None = None  # but for bair: what unreadable files do
+    broken: Literal["skip", "stop"] | None = None  # all but bair: what unreadable files do
     captions: Literal["ambiguous", "explicit"] | None = None  # cater: which are the conditions
     frame_interval: Count | None = None  # cater: from one frame of a clip to the next
     num_frames: Count  # L
@@ -54,7 +54,7 @@ class DataConfig(Strict):
         if (self.name == "bair") != (self.camera is not None):
             raise ValueError("camera is needed with name: bair, and only there")
         if (self.name != "bair") != (self.broken is not None):
-            raise ValueError("broken (skip or stop) is needed but with name: bair, and only there")
+            raise ValueError("broken (skip or stop) is needed with any name but bair, not there")
         for field in _CATER_ONLY:
             if self.name.startswith("cater_") != (getattr(self, field) is not None):
                 raise ValueError(

@@ -6,10 +6,13 @@ from typing import Any
 
 from lamd.data.bair import pack_bair
 from lamd.data.cater import pack_cater
+from lamd.data.gesture_frames import pack_gestures
 from lamd.data.landscape_frames import pack_landscape
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.data.stand_in import StandIn, read_stand_in
-from lamd.data.verify import VerifyReport, verify_bair, verify_cater, verify_landscape
+from lamd.data.verify import VerifyReport, verify_bair
+from lamd.data.verify_cater import verify_cater
+from lamd.data.verify_frames import verify_gestures, verify_landscape
 from lamd.errors import LamdError
 
 __all__ = [
@@ -22,12 +25,14 @@ __all__ = [
     "open_packed",
     "pack_bair",
     "pack_cater",
+    "pack_gestures",
     "pack_landscape",
     "read_stand_in",
     "simulate_dataset",
     "verify_bair",
     "verify_cater",
     "verify_dataset",
+    "verify_gestures",
     "verify_landscape",
 ]
 
@@ -36,12 +41,16 @@ _PACKERS = {
     "landscape": pack_landscape,
     "cater_v1": partial(pack_cater, version="v1"),
     "cater_v2": partial(pack_cater, version="v2"),
+    "natops": partial(pack_gestures, "natops"),
+    "mug": partial(pack_gestures, "mug"),
 }
 _VERIFIERS = {
     "bair": verify_bair,
     "landscape": verify_landscape,
     "cater_v1": partial(verify_cater, version="v1"),
     "cater_v2": partial(verify_cater, version="v2"),
+    "natops": partial(verify_gestures, "natops"),
+    "mug": partial(verify_gestures, "mug"),
 }
 DATASETS = tuple(_PACKERS)
 
@@ -63,8 +72,7 @@ def simulate_dataset(
 ) -> None:
     """Write the stand-in of the data set `name` below `root`, in the real layout.
 
-    Counts are of videos; `options` are further ones of `simulate_bair`, `simulate_landscape` or
-    `simulate_cater`.
+    Counts are of videos; `options` are further ones of `simulate_bair` and the others.
 
     Raises:
         LamdError: on an unknown name, or when `root` holds something else.
@@ -77,6 +85,8 @@ def simulate_dataset(
         "landscape": simulated.simulate_landscape,
         "cater_v1": partial(simulated.simulate_cater, version="v1"),
         "cater_v2": partial(simulated.simulate_cater, version="v2"),
+        "natops": simulated.simulate_natops,
+        "mug": simulated.simulate_mug,
     }
     simulators[name](root, num_train=num_train, num_test=num_test, seed=seed, **options)
 
@@ -85,7 +95,7 @@ def open_dataset(name: str, *, root: Path, cache: Path, split: str, **options: A
     """Open a split of the data set `name` below `root`, packed into `cache` on the first call.
 
     Real data and stand-in have the same layout; `read_stand_in(root)` tells which one it is.
-    `options` are those of `pack_bair`, `pack_landscape` or `pack_cater`.
+    `options` are those of `pack_bair` and the others.
 
     Raises:
         LamdError: on an unknown name and on whatever is wrong with the files.

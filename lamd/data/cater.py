@@ -18,7 +18,7 @@ from rich.progress import track
 
 from lamd.clip_files import decode_video
 from lamd.data.captions import MODES
-from lamd.data.landscape import Flaw, natural_key, printable
+from lamd.data.frame_folders import Flaw, natural_key, printable
 from lamd.data.packed import PackedVideos, Source, pack
 from lamd.errors import LamdError
 

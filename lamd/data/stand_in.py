@@ -15,6 +15,8 @@ GENERATORS = {
     "landscape": "landscape_sim.v1",
     "cater_v1": "cater_v1_sim.v1",
     "cater_v2": "cater_v2_sim.v1",
+    "natops": "natops_sim.v1",
+    "mug": "mug_sim.v1",
 }
 
 

@@ -9,7 +9,7 @@ import yaml
 from lamd.config import PROFILES, AnyTarget, config_hash
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, Store
-from lamd.harness.stages import SPLITS, real_root
+from lamd.harness.real_data import SPLITS, real_root
 
 if TYPE_CHECKING:
     from lamd.metrics import MetricValue
@@ -28,6 +28,8 @@ _PREPARE: dict[str, dict[str, str | int]] = {
     "landscape": {"size": 128, "min_frames": 32, "broken": "stop"},
     "cater_v1": _CATER,
     "cater_v2": _CATER,
+    "natops": {"size": 128, "num_frames": 16, "broken": "stop"},
+    "mug": {"size": 128, "num_frames": 16, "broken": "stop"},
 }
 
 

@@ -91,7 +91,7 @@ def _devices() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     from lamd.data import DATASETS
-    from lamd.harness.stages import real_root
+    from lamd.harness.real_data import real_root
 
     for name in DATASETS:
         try:

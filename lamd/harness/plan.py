@@ -14,7 +14,7 @@ from lamd.config import Target
 from lamd.data.stand_in import GENERATORS
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell
-from lamd.harness.stages import real_files
+from lamd.harness.real_data import real_files
 from lamd.metrics.rules import PROTOCOLS, Protocol
 
 CODE_VERSIONS = {

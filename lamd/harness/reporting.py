@@ -13,7 +13,9 @@ from lamd.metrics.rules import PROTOCOLS
 from lamd.records import Hole, PublishedRow, Record, Report, RowInfo, Verdict
 
 BAIR_CAMERA = "image_aux1"  # of every published BAIR value listed
-PUBLISHED_SIZES = {"bair": 64, "landscape": 128, "cater_v1": 128, "cater_v2": 128}
+PUBLISHED_SIZES = {
+    "bair": 64, "landscape": 128, "cater_v1": 128, "cater_v2": 128, "natops": 128, "mug": 256
+}  # fmt: skip
 _ROWS = {
     "floor": ("Real train clips (floor)", "as many real train clips against the real test clips"),
     "trivial": ("Repeat the first frame (trivial)", "the given frame shown at every time"),

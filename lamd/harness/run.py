@@ -15,7 +15,7 @@ from lamd.config import (
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Runner, Store
 from lamd.harness.plan import Plan, make_plan
-from lamd.harness.stages import real_root
+from lamd.harness.real_data import real_root
 from lamd.records import FigureReport, Report
 
 Say = Callable[[str], None]

@@ -81,16 +81,23 @@ def sample_to_file(
 def read_image(path: Path, data: DataConfig) -> np.ndarray:
     """Read an image as uint8 (size, size, 3), Lanczos: as the training frames were made.
 
-    That is the whole picture, squeezed, for Landscape, and the centre square for BAIR (ours).
+    That is the whole picture, squeezed, for Landscape, the centre square for BAIR (ours), and for
+    NATOPS and MUG what `frame_in` leaves.
 
     Raises:
         LamdError: when it is not an image.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    from lamd.data.gesture_frames import frame_in
+    from lamd.data.gestures import GESTURE_SETS
+
     try:
         with Image.open(path) as image:
             size = (data.size, data.size)
+            if data.name in GESTURE_SETS:
+                crop = GESTURE_SETS[data.name].crop
+                return np.asarray(frame_in(image.convert("RGB"), data.size, crop))
             if data.name == "landscape":
                 return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
             return np.asarray(ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS))

@@ -1,91 +1,19 @@
 """How the cells of the method are built: data, MCD-VAE, latents, DMG; and how they are opened."""
 
 import json
-import os
 import shutil
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from lamd.config import DataConfig, Target
 from lamd.data.packed import PackedVideos, open_packed
-from lamd.errors import LamdError
 from lamd.evaluate import resolve_device
 from lamd.harness.cells import PARTIAL
+from lamd.harness.real_data import SPLITS, real_root
 from lamd.records import write_atomically
 
-SPLITS = ("train", "test")
 DATA = "data.json"
 LATENTS = "posteriors"
-_CATER = {"cater_v1": "v1", "cater_v2": "v2"}
-_DOWNLOADS = {
-    "bair": "download BAIR robot pushing (softmotion30_44k, about 30 GB) and put it at "
-    "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords",
-    "landscape": "download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
-    "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
-    **{
-        name: f"download CATER-GEN-{version} (linked in Youncy-Hu/MAGE's readme) and put it at "
-        f"$LAMD_DATA/cater_gen_{version}/{{videos/*.avi,{{train,test}}_{{ambiguous,explicit}}.json}}"
-        for name, version in _CATER.items()
-    },
-}
-
-
-def real_root(name: str) -> Path:
-    """Return the root of the real data set `name`.
-
-    Raises:
-        LamdError: when LAMD_DATA is not set or holds no such data set.
-    """
-    from lamd.data import check_dataset
-    from lamd.data.captions import MODES
-    from lamd.data.cater import captions_file, data_folder
-    from lamd.data.landscape import split_folder
-
-    check_dataset(name)
-    what = _DOWNLOADS[name]
-    place = os.environ.get("LAMD_DATA")
-    if not place:
-        raise LamdError(f"data.source real: LAMD_DATA is not set; {what}")
-    root = Path(place).expanduser()
-    for split in SPLITS:
-        if name == "landscape":
-            split_folder(root, split)
-        elif name in _CATER:
-            folder = data_folder(root, _CATER[name])
-            if not any(captions_file(folder, split, mode).is_file() for mode in MODES):
-                raise LamdError(f"{folder}: no captions of the {split} split there; {what}")
-        elif not any((folder := root / "softmotion30_44k" / split).glob("*.tfrecords")):
-            raise LamdError(f"{folder}: no TFRecord files there; {what}")
-    return root
-
-
-def real_files(name: str) -> list[list[str | int]] | None:
-    """Return name, size and time of each real file; but for BAIR, one hash of them a split.
-
-    Part of the data cell's key, so that other files are other data. None when there is no real
-    data.
-    """
-    from lamd.data.captions import MODES
-    from lamd.data.cater import captions_file, data_folder, open_cater
-    from lamd.data.landscape import open_landscape
-
-    try:
-        root = real_root(name)
-        if name == "landscape":
-            found = [open_landscape(root, split) for split in SPLITS]
-            return [[one.split, one.num_frames, one.fingerprint] for one in found]
-        if name in _CATER:
-            listed = [
-                open_cater(root, _CATER[name], split, mode)
-                for split, mode in product(SPLITS, MODES)
-                if captions_file(data_folder(root, _CATER[name]), split, mode).is_file()
-            ]
-            return [[one.captions.name, len(one.videos), one.fingerprint] for one in listed]
-    except LamdError:
-        return None
-    paths = sorted((root / "softmotion30_44k").glob("*/*.tfrecords"))
-    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
 
 
 def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
@@ -138,9 +66,17 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
 
 
 def _simulation_options(data: DataConfig) -> dict[str, Any]:
-    # Small clips need no large frames (ours): 640x360 for skies, 320x240 for CATER.
-    small = {"landscape": (256, 144), "cater_v1": (96, 72), "cater_v2": (96, 72)}
-    return {"frame_size": small[data.name]} if data.size <= 64 and data.name in small else {}
+    # Small clips need no frames of the real size: a few times the pixels kept are enough (ours).
+    small = {
+        "landscape": (256, 144),
+        "cater_v1": (96, 72),
+        "cater_v2": (96, 72),
+        "natops": (160, 120),
+        "mug": (128, 128),
+    }
+    if data.name in small and data.size <= 64:
+        return {"frame_size": small[data.name]}
+    return {"frame_size": (256, 256)} if data.name == "mug" and data.size <= 128 else {}
 
 
 def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
@@ -152,8 +88,10 @@ def _pack_options(data: DataConfig, split: str) -> dict[str, Any]:
     common["broken"] = data.broken
     if data.name == "landscape":
         return {**common, "min_frames": data.num_frames}
-    clip = {"num_frames": data.num_frames, "frame_interval": data.frame_interval}
-    return {**common, **clip, "captions": data.captions}
+    common["num_frames"] = data.num_frames
+    if data.frame_interval is not None:
+        common |= {"frame_interval": data.frame_interval, "captions": data.captions}
+    return common
 
 
 def open_split(folder: Path, split: str) -> PackedVideos:

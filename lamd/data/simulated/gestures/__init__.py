@@ -1,0 +1,1 @@
+"""Drawn figures that act out a class: signalling bodies (NATOPS) and expressive faces (MUG)."""

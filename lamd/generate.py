@@ -58,9 +58,10 @@ def motion_trajectory(
         f_x0: (B, d', h, w) content feature of the given frames.
         keys: B names; equal names, seeds and frames give equal latents.
     """
+    condition = dmg.condition(f_x0)
     noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, f_x0.device)
     run = trajectory(
-        lambda z_t, t: dmg(z_t, t, f_x0),
+        lambda z_t, t: dmg.denoise(z_t, t, condition),
         schedule,
         noise(),
         steps=sampling_steps(len(schedule), sampler.num_steps),

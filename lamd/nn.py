@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+KeysValues = tuple[Tensor, Tensor]  # of an attention's source, each (B, heads, M, C / heads)
+
 
 def group_norm(channels: int, *, affine: bool = True, norm_eps: float = 1e-5) -> nn.GroupNorm:
     """Return a GroupNorm of 32 groups, or of the largest power of two below that divides."""
@@ -64,18 +66,28 @@ class ResBlock2d(nn.Module):
 
 
 class ResBlock3d(nn.Module):
-    """Pre-activation residual block on (B, C, L, H, W)."""
+    """`ResBlock2d` with the convolutions of `conv3d`."""
 
-    def __init__(self, channels: int, kind: str):
+    def __init__(
+        self, in_channels: int, out_channels: int, kind: str, embedding_channels: int | None = None
+    ):
         super().__init__()
-        self.norm1, self.norm2 = group_norm(channels), group_norm(channels)
-        self.conv1 = conv3d(channels, channels, kind)
-        self.conv2 = zero_init(conv3d(channels, channels, kind))
+        self.norm1, self.norm2 = group_norm(in_channels), group_norm(out_channels)
+        self.conv1 = conv3d(in_channels, out_channels, kind)
+        self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
+        self.conv2 = conv3d(out_channels, out_channels, kind)
+        # of two convolutions in a row, zeros in both would never learn
+        zero_init(self.conv2[-1] if kind == "factorised" else self.conv2)
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Map (B, C, L, H, W) to the same shape."""
+    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """Map (B, C, L, H, W) to (B, C', L, H, W)."""
         out = self.conv1(F.silu(self.norm1(h)))
-        return h + self.conv2(F.silu(self.norm2(out)))
+        if self.embed is not None:
+            out = out + self.embed(F.silu(embedding))[:, :, None, None, None]
+        out = self.conv2(F.silu(self.norm2(out)))
+        return self.skip(h) + out
 
 
 class Attention(nn.Module):
@@ -90,15 +102,19 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(source, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map (B, N, C) to the same shape."""
-        source = h if context is None else context
-        q, k, v = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x in (self.to_q(h), self.to_k(source), self.to_v(source))
-        )  # (B, heads, N or M, C / heads)
+    def keys_values(self, source: Tensor) -> KeysValues:
+        """Project a source (B, M, C'); for one that stays the same, once is enough."""
+        return self._heads(self.to_k(source)), self._heads(self.to_v(source))
+
+    def forward(self, h: Tensor, keys_values: KeysValues | None = None) -> Tensor:
+        """Map (B, N, C) to the same shape; without keys and values, h attends to itself."""
+        q = self._heads(self.to_q(h))
+        k, v = self.keys_values(h) if keys_values is None else keys_values
         out = F.scaled_dot_product_attention(q, k, v)
         return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -132,15 +148,52 @@ class SpatialTransformer(nn.Module):
         self.feed_forward = FeedForward(channels)
         self.proj_out = zero_init(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Map (B, C, h, w), with context (B, M, C') or None, to the same shape."""
+    def forward(self, x: Tensor, keys_values: KeysValues | None = None) -> Tensor:
+        """Map (B, C, h, w) to the same shape; keys and values are those of the context."""
         size = x.shape[-2:]
         h = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (B, h * w, C)
         h = h + self.self_attention(self.norm1(h))
         if self.cross_attention is not None:
-            h = h + self.cross_attention(self.norm2(h), context)
+            h = h + self.cross_attention(self.norm2(h), keys_values)
         h = h + self.feed_forward(self.norm3(h))
         return x + self.proj_out(h.transpose(1, 2).unflatten(2, size))
+
+
+class TemporalAttention(nn.Module):
+    """Self-attention of each position over the frames, with a sinusoidal frame position (ours)."""
+
+    def __init__(self, channels: int, head_channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = Attention(channels, head_channels)
+        zero_init(self.attention.to_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, L, h, w) to the same shape."""
+        batch, channels, frames, height, width = x.shape
+        h = self.norm(x.permute(0, 3, 4, 2, 1).flatten(0, 2))  # (B * h * w, L, C)
+        h = h + sinusoidal_embedding(torch.arange(frames, device=x.device), channels).to(h.dtype)
+        h = self.attention(h).unflatten(0, (batch, height, width))
+        return x + h.permute(0, 4, 3, 1, 2)
+
+
+class SpaceTimeTransformer(nn.Module):
+    """`SpatialTransformer` within each frame, then (`factorised`) attention over the frames.
+
+    With `full` convolutions these alone carry time: attention over all L * h * w positions at once
+    would cost the 3-D UNet L times more than this (ours).
+    """
+
+    def __init__(self, channels: int, head_channels: int, kind: str):
+        super().__init__()
+        self.space = SpatialTransformer(channels, head_channels, None)
+        self.time = TemporalAttention(channels, head_channels) if kind == "factorised" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, L, h, w) to the same shape."""
+        frames = self.space(x.transpose(1, 2).flatten(0, 1))  # (B * L, C, h, w)
+        x = frames.unflatten(0, (len(x), -1)).transpose(1, 2)
+        return x if self.time is None else self.time(x)
 
 
 class Fusion(nn.Module):

@@ -1,12 +1,23 @@
 """The schedule and samplers against closed forms and against diffusers, all in float64."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from lamd.diffusion import Schedule, ddim_step, make_schedule, q_sample, sample, sampling_steps
+from lamd.config import SamplerConfig
+from lamd.diffusion import (
+    SAMPLERS,
+    Schedule,
+    ddim_step,
+    make_schedule,
+    q_sample,
+    sample,
+    sampling_steps,
+    trajectory,
+)
 
 LDM = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 HO = make_schedule("linear", 1000, 1e-4, 0.02)
@@ -32,11 +43,12 @@ def gaussian_denoiser(schedule: Schedule, mean: float, std: float):
 
 
 @pytest.mark.parametrize("num_steps", [1, 10, 50, 250, 300, 1000])
-def test_ddim_returns_the_point_of_a_single_point_distribution(num_steps):
+@pytest.mark.parametrize(("name", "eta"), [("ddim", 0.0), ("dpmpp_2m", None)])
+def test_any_number_of_steps_returns_the_point_of_a_single_point_distribution(num_steps, name, eta):
     z = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     steps = sampling_steps(1000, num_steps)
     denoise = gaussian_denoiser(LDM, 0.7, 0.0)
-    out = sample(denoise, LDM, z, steps=steps, name="ddim", eta=0.0, noise=no_noise)
+    out = sample(denoise, LDM, z, steps=steps, name=name, eta=eta, noise=no_noise)
     assert torch.allclose(out, torch.full_like(z, 0.7), rtol=1e-9)
 
 
@@ -160,6 +172,77 @@ def test_ddpm_agrees_with_diffusers(num_steps):
     assert torch.allclose(ours, expected, rtol=1e-7, atol=1e-7)  # theirs ends with noise of 1e-10
 
 
+@pytest.mark.parametrize("num_steps", [1, 2, 10, 20, 200])
+def test_dpmpp_2m_agrees_with_diffusers(num_steps):
+    from diffusers import DPMSolverMultistepScheduler
+
+    theirs = DPMSolverMultistepScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.0015,
+        beta_end=0.0195,
+        beta_schedule="scaled_linear",
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        timestep_spacing="trailing",
+    )
+    theirs.set_timesteps(num_steps)
+    steps = sampling_steps(1000, num_steps)
+    assert theirs.timesteps.tolist() == steps
+    abar = LDM.alpha_bar[steps]
+    theirs.sigmas = torch.cat([((1 - abar) / abar).sqrt(), abar.new_zeros(1)])  # theirs is float32
+    start = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected, clean = start, []
+    for i, t in enumerate(steps):  # `step` itself would round z_t to float32
+        theirs._step_index = i
+        eps_hat = _curved(expected, torch.full((2,), t))
+        clean.append(theirs.convert_model_output(eps_hat, sample=expected))
+        if i in (0, num_steps - 1):
+            expected = theirs.dpm_solver_first_order_update(clean[-1], sample=expected)
+        else:
+            expected = theirs.multistep_dpm_solver_second_order_update(clean, sample=expected)
+    ours = sample(_curved, LDM, start, name="dpmpp_2m", steps=steps, eta=None, noise=no_noise)
+    assert torch.allclose(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_dpmpp_2m_takes_the_orders_that_diffusers_takes():
+    from diffusers import DPMSolverMultistepScheduler
+
+    theirs = DPMSolverMultistepScheduler(
+        trained_betas=LDM.betas.numpy(), timestep_spacing="trailing"
+    )
+    theirs.set_timesteps(10)
+    start = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = start
+    for t in theirs.timesteps:
+        expected = theirs.step(_curved(expected, t.repeat(2)), t, expected).prev_sample
+    steps = sampling_steps(1000, 10)
+    ours = sample(_curved, LDM, start, name="dpmpp_2m", steps=steps, eta=None, noise=no_noise)
+    assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_dpmpp_2m_converges_with_order_two_on_a_gaussian():
+    # The flow's exact solution keeps (z_t - alpha mean) / sqrt(alpha^2 std^2 + sigma^2) constant.
+    mean, std, schedule = 0.7, 0.5, make_schedule("linear", 200_000, 1e-7, 1e-4)
+    abar = schedule.alpha_bar.numpy()
+    half_log_snr = 0.5 * np.log(abar / (1 - abar))
+
+    def scaled(z: torch.Tensor, t: int) -> float:
+        return (z.item() - math.sqrt(abar[t]) * mean) / math.sqrt(abar[t] * std**2 + 1 - abar[t])
+
+    errors = []
+    for num_steps in (20, 40, 80, 160):
+        levels = np.linspace(-3.0, 0.5, num_steps + 1)
+        steps = np.searchsorted(-half_log_snr, -levels).tolist()
+        z, denoise = torch.ones(1, 1, dtype=torch.float64), gaussian_denoiser(schedule, mean, std)
+        visits = dict(
+            trajectory(denoise, schedule, z, name="dpmpp_2m", steps=steps, eta=None, noise=no_noise)
+        )
+        errors.append(abs(scaled(visits[steps[-1]], steps[-1]) - scaled(z, steps[0])))
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    assert orders == pytest.approx(2.0, abs=0.15)
+
+
 def test_ancestral_sampling_is_ddim_with_eta_one_between_inner_steps():
     from lamd.diffusion import ddpm_step
 
@@ -194,6 +277,10 @@ def test_known_end_of_the_latent_diffusion_schedule():
     # product over linspace(sqrt(.0015), sqrt(.0195), 1000)^2, computed with NumPy in float64
     betas = np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2
     assert LDM.alpha_bar[-1].item() == pytest.approx(np.prod(1 - betas), rel=1e-12)
+
+
+def test_the_config_offers_every_sampler():
+    assert get_args(SamplerConfig.model_fields["name"].annotation) == SAMPLERS
 
 
 def test_unknown_names_raise():

@@ -1,5 +1,6 @@
 """The inference path: a sample depends on its key, its first frame and the seed alone."""
 
+import pytest
 import torch
 from small import small_dmg, small_vae, wake
 
@@ -40,6 +41,17 @@ def test_key_seed_and_frame_each_matter():
     assert not torch.allclose(base, other_seed(x0[:1], ["a"]), atol=1e-3)
 
 
-def test_ddpm_runs_on_the_same_path():
-    run, x0 = setup(name="ddpm", eta=None)
+@pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m"])
+def test_other_samplers_run_on_the_same_path(name):
+    run, x0 = setup(name=name, eta=None)
     assert torch.isfinite(run(x0, list("abcd"))).all()
+
+
+def test_the_condition_is_encoded_once_a_clip_and_not_once_a_step():
+    vae, dmg = small_vae().eval(), small_dmg().eval()
+    calls = []
+    for part in (dmg.tokens, dmg.concat, *(a.cross_attention.to_k for a in dmg.attentions())):
+        part.register_forward_hook(lambda module, *_: calls.append(module))
+    sampler = SamplerConfig(name="dpmpp_2m", num_steps=4, batch_size=2, seed=0)
+    generate(vae, dmg, SCHEDULE, sampler, torch.zeros(2, 3, 16, 16), ["a", "b"])
+    assert len(calls) == len(set(calls)) > 4

@@ -14,7 +14,7 @@ LAYERS = (
     {"errors", "config", "video", "rng", "records", "artifacts", "numpy_pickle"},
     {"nn", "diffusion", "data", "clip_files"},
     {"models", "losses", "metrics"},
-    {"training", "generate", "evaluate"},
+    {"training", "generate", "evaluate", "cost"},
     {"harness"},
     {"cli", "__init__", "__main__"},
 )
@@ -25,7 +25,15 @@ NEIGHBOURS = {("losses", "models"), ("__main__", "cli"), ("data", "clip_files")}
     for user in ("artifacts", "records", "config", "numpy_pickle")
     for ground in ("errors", "rng", "numpy_pickle")
 }
-LIGHT = ("lamd", "lamd.cli", "lamd.errors", "lamd.config", "lamd.records", "lamd.harness.tables")
+LIGHT = (
+    "lamd",
+    "lamd.cli",
+    "lamd.errors",
+    "lamd.config",
+    "lamd.cost",
+    "lamd.records",
+    "lamd.harness.tables",
+)
 HEAVY = {"torch", "pandas", "matplotlib", "mujoco", "lpips", "av", "decord", "accelerate"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -200,7 +200,7 @@ class TrainConfig(Strict):
 class SamplerConfig(Strict):
     """How z_m is drawn: K of T steps (paper), DDIM (reported)."""
 
-    name: Literal["ddim", "ddpm"]
+    name: Literal["ddim", "ddpm", "dpmpp_2m"]
     num_steps: Count  # K
     eta: NonNegative | None = None
     batch_size: Count

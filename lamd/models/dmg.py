@@ -6,12 +6,15 @@ eps_theta is the 2-D UNet of latent diffusion (paper); f_x0 enters as cross-atte
 (reported), by concatenation at the input, by both, or not at all (`DMGConfig.condition`).
 """
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lamd.config import Target
-from lamd.nn import ResBlock2d, SpatialTransformer, group_norm, sinusoidal_embedding, zero_init
+from lamd.models.unet import Parts, UNet
+from lamd.nn import KeysValues, ResBlock2d, SpatialTransformer, group_norm, sinusoidal_embedding
 
 
 class ContentTokens(nn.Module):
@@ -40,7 +43,20 @@ class ContentTokens(nn.Module):
         return (tokens + position.permute(2, 0, 1)).flatten(2).transpose(1, 2)
 
 
-class DMG(nn.Module):
+@dataclass(frozen=True)
+class Condition:
+    """What the denoiser takes of y, the same at each step.
+
+    Attributes:
+        keys_values: of the tokens, one pair for each attention block; empty without tokens.
+        features: (B, C, h, w) concatenated to z_t, or None.
+    """
+
+    keys_values: list[KeysValues]
+    features: Tensor | None
+
+
+class DMG(UNet):
     """Latent-diffusion UNet over z_t, conditioned on f_x0."""
 
     def __init__(
@@ -56,12 +72,7 @@ class DMG(nn.Module):
         context_channels: int,
         condition: str,
     ):
-        super().__init__()
-        self.base_channels = base_channels
-        embedding = 4 * base_channels
-        self.step_embedding = nn.Sequential(
-            nn.Linear(base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
-        )
+        super().__init__(base_channels)
         self.tokens = self.concat = None
         if condition in ("cross_attention", "both"):
             self.tokens = ContentTokens(content_channels, context_channels)
@@ -70,70 +81,45 @@ class DMG(nn.Module):
                 group_norm(content_channels), nn.Conv2d(content_channels, base_channels, 1)
             )
         context = context_channels if self.tokens is not None else None
+        self.build_scales(
+            motion_channels + (base_channels if self.concat is not None else 0),
+            motion_channels,
+            channel_multipliers=channel_multipliers,
+            num_res_blocks=num_res_blocks,
+            attention_factors=attention_factors,
+            parts=Parts(
+                residual=ResBlock2d,
+                attention=lambda channels: SpatialTransformer(channels, head_channels, context),
+                conv=partial(nn.Conv2d, kernel_size=3, padding=1),
+                stride=2,
+            ),
+        )
 
-        def stage(in_channels: int, out_channels: int, factor: int) -> nn.ModuleList:
-            attention = (
-                SpatialTransformer(out_channels, head_channels, context)
-                if factor in attention_factors
-                else None
-            )
-            return nn.ModuleList([ResBlock2d(in_channels, out_channels, embedding), attention])
+    def condition(self, f_x0: Tensor) -> Condition:
+        """Encode f_x0 (B, d', h, w), the content feature of the first frame, once for all steps."""
+        keys_values: list[KeysValues] = []
+        if self.tokens is not None:
+            tokens = self.tokens(f_x0)  # (B, h * w, C')
+            keys_values = [a.cross_attention.keys_values(tokens) for a in self.attentions()]
+        return Condition(keys_values, self.concat(f_x0) if self.concat is not None else None)
 
-        in_channels = motion_channels + (base_channels if self.concat is not None else 0)
-        self.stem = nn.Conv2d(in_channels, base_channels, 3, padding=1)
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        width, widths, factor = base_channels, [base_channels], 1
-        for level, multiplier in enumerate(channel_multipliers):
-            for _ in range(num_res_blocks):
-                self.down.append(stage(width, base_channels * multiplier, factor))
-                width = base_channels * multiplier
-                widths.append(width)
-            if level < len(channel_multipliers) - 1:
-                self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-                widths.append(width)
-                factor *= 2
-        self.middle_in = ResBlock2d(width, width, embedding)
-        self.middle_attention = SpatialTransformer(width, head_channels, context)
-        self.middle_out = ResBlock2d(width, width, embedding)
-        for level, multiplier in reversed(list(enumerate(channel_multipliers))):
-            for _ in range(num_res_blocks + 1):
-                self.up.append(stage(width + widths.pop(), base_channels * multiplier, factor))
-                width = base_channels * multiplier
-            if level > 0:
-                self.up.append(nn.Conv2d(width, width, 3, padding=1))
-                factor //= 2
-        self.norm = group_norm(width)
-        self.to_eps = zero_init(nn.Conv2d(width, motion_channels, 3, padding=1))
-
-    def forward(self, z_t: Tensor, t: Tensor, f_x0: Tensor) -> Tensor:
+    def denoise(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the noise in z_t.
 
         Args:
             z_t: (B, d, h, w) noisy motion latent, unit scale.
             t: (B,) int64 diffusion step in 0..T-1.
-            f_x0: (B, d', h, w) content feature of the first frame.
 
         Returns:
             eps_hat (B, d, h, w).
         """
-        embedding = self.step_embedding(sinusoidal_embedding(t, self.base_channels))  # (B, 4 C)
-        context = self.tokens(f_x0) if self.tokens is not None else None  # (B, h * w, C')
-        if self.concat is not None:
-            z_t = torch.cat([z_t, self.concat(f_x0)], dim=1)
-        h = self.stem(z_t)
-        hidden = [h]
-        for block in self.down:
-            h = _apply(block, h, embedding, context)
-            hidden.append(h)
-        h = self.middle_in(h, embedding)
-        h = self.middle_attention(h, context)
-        h = self.middle_out(h, embedding)
-        for block in self.up:
-            if isinstance(block, nn.Conv2d):
-                h = block(F.interpolate(h, scale_factor=2, mode="nearest"))
-            else:
-                h = _apply(block, torch.cat([h, hidden.pop()], dim=1), embedding, context)
-        return self.to_eps(F.silu(self.norm(h)))
+        if condition.features is not None:
+            z_t = torch.cat([z_t, condition.features], dim=1)
+        return self.predict(z_t, t, condition.keys_values)
+
+    def forward(self, z_t: Tensor, t: Tensor, f_x0: Tensor) -> Tensor:
+        """Predict the noise in z_t, as `denoise`, from the content feature itself."""
+        return self.denoise(z_t, t, self.condition(f_x0))
 
 
 def build_dmg(target: Target) -> DMG:
@@ -144,11 +130,3 @@ def build_dmg(target: Target) -> DMG:
         content_channels=target.vae.image_channels[-1],
         **target.dmg.model_dump(exclude=process),
     )
-
-
-def _apply(block: nn.Module, h: Tensor, embedding: Tensor, context: Tensor | None) -> Tensor:
-    if isinstance(block, nn.Conv2d):
-        return block(h)
-    residual, attention = block
-    h = residual(h, embedding)
-    return h if attention is None else attention(h, context)

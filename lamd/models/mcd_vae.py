@@ -9,7 +9,6 @@ operator that the paper leaves open are ours and named in `VAEConfig`.
 """
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -17,33 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamd.config import DataConfig, VAEConfig
+from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.nn import Fusion, ResBlock2d, ResBlock3d, TemporalUpsample, group_norm
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Diagonal Gaussian q(z | x); `mean` and `logvar` are (B, d, h, w)."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    def sample(self, eps: Tensor) -> Tensor:
-        """Return mean + eps * sigma for standard normal `eps` (B, d, h, w)."""
-        return self.mean + eps * torch.exp(0.5 * self.logvar)
-
-    def kl(self, reduction: str) -> Tensor:
-        """Return KL(q || N(0, I)) in nats, `mean` or `sum` over a latent's elements, batch mean."""
-        element = 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar)
-        return element.mean() if reduction == "mean" else element.sum(dim=(1, 2, 3)).mean()
-
-
-@dataclass(frozen=True)
-class VAEOutput:
-    """What a training pass returns: x_hat (B, L, 3, H, W), the posterior, z_m (B, d, h, w)."""
-
-    x_hat: Tensor
-    posterior: Posterior
-    z_m: Tensor
 
 
 class LatentNorm(nn.Module):
@@ -123,7 +97,7 @@ class MotionEncoder(nn.Module):
                 layers += [group_norm(width), nn.SiLU()]
             layers.append(nn.Conv3d(width, wider, 3, stride=stride, padding=1))
             if i >= spatial_halvings - 1:
-                layers.append(ResBlock3d(wider, kind))
+                layers.append(ResBlock3d(wider, wider, kind))
             width = wider
         self.layers = nn.Sequential(*layers)
         self.latent = nn.Sequential(
@@ -167,7 +141,7 @@ class VideoDecoder(nn.Module):
         self.content = Fusion(width, image_channels[-1], fusion)
         self.latent = nn.Sequential(*(ResBlock2d(width, width) for _ in range(num_latent_blocks)))
         self.temporal = nn.ModuleList(
-            nn.Sequential(ResBlock3d(width, kind), TemporalUpsample(width))
+            nn.Sequential(ResBlock3d(width, width, kind), TemporalUpsample(width))
             for _ in range(int(math.log2(temporal_factor)))
         )
         self.deepest = _res_blocks(width, num_res_blocks[-1], kind)
@@ -206,7 +180,7 @@ class VideoDecoder(nn.Module):
         return x_hat + remaining.pop()[:, None] if remaining else x_hat
 
 
-class MCDVAE(nn.Module):
+class MCDVAE(ScaledLatent):
     """MCD-VAE with E_I, E_M, the normalised bottleneck and D_V."""
 
     def __init__(
@@ -228,7 +202,7 @@ class MCDVAE(nn.Module):
         conv3d: str,
         normalisation: str,
     ):
-        super().__init__()
+        super().__init__(motion_channels)
         self.clip_shape = (num_frames, 3, size, size)
         self.latent_shape = (motion_channels, size // spatial_factor, size // spatial_factor)
         self.image_encoder = ImageEncoder(
@@ -253,8 +227,6 @@ class MCDVAE(nn.Module):
             fusion,
             conv3d,
         )  # D_V
-        self.register_buffer("latent_mean", torch.zeros(motion_channels))
-        self.register_buffer("latent_std", torch.ones(motion_channels))
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 module.to(memory_format=torch.channels_last_3d)  # a quarter faster on a CPU
@@ -298,19 +270,6 @@ class MCDVAE(nn.Module):
         """Weight of D_V's last convolution, where the adaptive GAN weight is measured."""
         return self.video_decoder.to_pixels.weight
 
-    def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Store the per-channel mean and standard deviation (d,) of z_m over the training set."""
-        self.latent_mean.copy_(mean)
-        self.latent_std.copy_(std)
-
-    def to_diffusion(self, z_m: Tensor) -> Tensor:
-        """Scale z_m (B, d, h, w) to zero mean and unit variance a channel."""
-        return (z_m - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
-
-    def from_diffusion(self, z: Tensor) -> Tensor:
-        """Invert `to_diffusion`."""
-        return z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
-
 
 def build_vae(vae: VAEConfig, data: DataConfig) -> MCDVAE:
     """Build the MCD-VAE of a config."""
@@ -318,4 +277,4 @@ def build_vae(vae: VAEConfig, data: DataConfig) -> MCDVAE:
 
 
 def _res_blocks(channels: int, count: int, kind: str) -> nn.Sequential:
-    return nn.Sequential(*(ResBlock3d(channels, kind) for _ in range(count)))
+    return nn.Sequential(*(ResBlock3d(channels, channels, kind) for _ in range(count)))

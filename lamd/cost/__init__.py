@@ -1,0 +1,29 @@
+"""Cost model: FLOPs, parameters and activations of each network in closed form, from its widths.
+
+A second account of the networks, kept apart from their code: a test holds it against what PyTorch
+counts, to the last FLOP. The functions take the constructors' keyword arguments, a batch size and
+a size, and no network is built.
+"""
+
+from lamd.cost.autoencoders import (
+    image_encoder,
+    latent_video_decoder,
+    latent_video_encoder,
+    motion_encoder,
+    video_decoder,
+)
+from lamd.cost.denoisers import dmg_condition, dmg_step, unet3d_step
+from lamd.cost.layers import Cost, total
+
+__all__ = [
+    "Cost",
+    "dmg_condition",
+    "dmg_step",
+    "image_encoder",
+    "latent_video_decoder",
+    "latent_video_encoder",
+    "motion_encoder",
+    "total",
+    "unet3d_step",
+    "video_decoder",
+]

@@ -1,0 +1,60 @@
+"""What autoencoders whose latent is diffused share: the posterior and the latent's scale."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Diagonal Gaussian q(z | x); `mean` and `logvar` are (B, d, h, w), or (B, d, l, h, w)."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, eps: Tensor) -> Tensor:
+        """Return mean + eps * sigma for standard normal `eps`, shaped like the mean."""
+        return self.mean + eps * torch.exp(0.5 * self.logvar)
+
+    def kl(self, reduction: str) -> Tensor:
+        """Return KL(q || N(0, I)) in nats, `mean` or `sum` over a latent's elements, batch mean."""
+        element = 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar)
+        if reduction == "mean":
+            return element.mean()
+        return element.sum(dim=tuple(range(1, element.ndim))).mean()
+
+
+@dataclass(frozen=True)
+class VAEOutput:
+    """What a training pass returns: x_hat (B, L, 3, H, W), the posterior, the decoded latent."""
+
+    x_hat: Tensor
+    posterior: Posterior
+    z_m: Tensor
+
+
+class ScaledLatent(nn.Module):
+    """Holds the latent's statistics over the training set, which diffusion works without."""
+
+    def __init__(self, latent_channels: int):
+        super().__init__()
+        self.register_buffer("latent_mean", torch.zeros(latent_channels))
+        self.register_buffer("latent_std", torch.ones(latent_channels))
+
+    def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store the per-channel mean and standard deviation (d,) of the latent."""
+        self.latent_mean.copy_(mean)
+        self.latent_std.copy_(std)
+
+    def to_diffusion(self, z: Tensor) -> Tensor:
+        """Scale a latent (B, d, ...) to zero mean and unit variance a channel."""
+        return (z - _channelwise(self.latent_mean, z)) / _channelwise(self.latent_std, z)
+
+    def from_diffusion(self, z: Tensor) -> Tensor:
+        """Invert `to_diffusion`."""
+        return z * _channelwise(self.latent_std, z) + _channelwise(self.latent_mean, z)
+
+
+def _channelwise(statistic: Tensor, z: Tensor) -> Tensor:
+    return statistic.reshape(-1, *[1] * (z.ndim - 2))

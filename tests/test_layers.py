@@ -16,16 +16,29 @@ LAYERS = (
     {"models", "losses", "metrics"},
     {"training", "generate", "evaluate"},
     {"harness"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "data_commands", "__init__", "__main__"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 # Neighbours of one layer that may see each other, in this direction only.
-NEIGHBOURS = {("losses", "models"), ("__main__", "cli"), ("data", "clip_files")} | {
+NEIGHBOURS = {
+    ("losses", "models"),
+    ("data", "clip_files"),
+    ("__main__", "cli"),
+    ("cli", "data_commands"),
+} | {
     (user, ground)
     for user in ("artifacts", "records", "config", "numpy_pickle")
     for ground in ("errors", "rng", "numpy_pickle")
 }
-LIGHT = ("lamd", "lamd.cli", "lamd.errors", "lamd.config", "lamd.records", "lamd.harness.tables")
+LIGHT = (
+    "lamd",
+    "lamd.cli",
+    "lamd.data_commands",
+    "lamd.errors",
+    "lamd.config",
+    "lamd.records",
+    "lamd.harness.tables",
+)
 HEAVY = {"torch", "pandas", "matplotlib", "mujoco", "lpips", "av", "decord", "accelerate"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -18,7 +18,7 @@ from lamd.data.simulated.view import Painted, View
 NUM_FURTHER = len(SUBPIXELS) - 1
 # of metal: brightness above and below the horizon, its sharpness, share of the sky's own colour,
 # share of the diffuse light that is lost
-SKY, GROUND, SHARPNESS, PALE, MIRRORED = 2.0, 0.35, 1.5, 0.25, 0.5
+SKY, GROUND, SHARPNESS, PALE, MIRRORED = 2.4, 0.3, 2.0, 0.4, 0.6
 
 
 @dataclass(frozen=True)

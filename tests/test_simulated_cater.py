@@ -1,0 +1,241 @@
+import hashlib
+import json
+import math
+
+import numpy as np
+import pytest
+
+from lamd.data import read_stand_in, simulate_dataset, verify_dataset
+from lamd.data.captions import COLORS, moves_of, parse, scene_caption
+from lamd.data.cater import open_cater
+from lamd.data.simulated.cater.plan import (
+    CONTAINED,
+    LAST_MOVING_FRAME,
+    LIFT,
+    MARGIN,
+    MIN_DISTANCE,
+    NUM_FRAMES,
+    ROTATING,
+    draw_plan,
+)
+from lamd.data.simulated.cater.record import scene_json
+from lamd.data.simulated.cater.stage import CAMERA, RGB, build, draw_studio, poses
+from lamd.data.simulated.cater.write import simulate_cater
+from lamd.data.simulated.render import render_clip
+from lamd.errors import LamdError
+
+COUNTS = {"num_train": 3, "num_test": 1}
+SIZE = (64, 48)
+
+
+def hashes(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sim")
+    simulate_cater(root, version="v1", **COUNTS, seed=5, num_workers=1, frame_size=SIZE)
+    return root
+
+
+@pytest.fixture(scope="module", params=["v1", "v2"])
+def plans(request):
+    return [draw_plan(np.random.default_rng(seed), request.param) for seed in range(300)]
+
+
+def test_layout_is_cater_gens_own_and_sound(root):
+    stem = "cater_gen_v1/{}/CATER_{}_000000.{}"
+    assert {stem.format("videos", "train", "avi"), stem.format("scenes", "test", "json")} <= set(
+        hashes(root)
+    )
+    report = verify_dataset("cater_v1", root)
+    assert report.ok, str(report)
+    assert read_stand_in(root).counts == {"train": 3, "test": 1}
+    ambiguous = open_cater(root, "v1", "train", "ambiguous").videos
+    explicit = open_cater(root, "v1", "train", "explicit").videos
+    for one, other in zip(ambiguous, explicit, strict=True):
+        assert one.path == other.path
+        assert [m.action for m in parse(one.caption)] == [m.action for m in parse(other.caption)]
+        assert not set(COLORS) & set(one.caption.split() + other.caption.split())
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
+    simulate_cater(tmp_path, version="v1", **COUNTS, seed=5, num_workers=2, frame_size=SIZE)
+    assert hashes(tmp_path) == hashes(root)
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(root, tmp_path, monkeypatch):
+    from lamd.data.simulated.cater import write
+
+    def stops(job):
+        if job.number == 2:
+            raise KeyboardInterrupt
+        whole(job)
+
+    whole = write._write_video
+    options = {"version": "v1", **COUNTS, "seed": 5, "num_workers": 1, "frame_size": SIZE}
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "_write_video", stops)
+        with pytest.raises(KeyboardInterrupt):
+            simulate_cater(tmp_path, **options)
+    assert not list(tmp_path.rglob("*_explicit.json"))
+    simulate_cater(tmp_path, **options)
+    assert hashes(tmp_path) == hashes(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "_write_video", lambda job: pytest.fail("simulated again"))
+        simulate_cater(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 6}, "choose another folder"),
+        ({"num_train": 4}, "choose another folder"),
+        ({"frame_size": (96, 72)}, "choose another folder"),
+        ({"frame_size": (64, 64)}, "give even 4:3"),
+        ({"frame_size": (60, 45)}, "give even 4:3"),
+        ({"num_test": 0}, "ask for at least 1"),
+    ],
+)
+def test_other_data_is_not_overwritten(root, options, message):
+    before = hashes(root)
+    asked = {**COUNTS, "seed": 5, "num_workers": 1, "frame_size": SIZE} | options
+    with pytest.raises(LamdError, match=message):
+        simulate_dataset("cater_v1", root, **asked)
+    assert hashes(root) == before
+
+
+def test_real_data_is_not_overwritten(tmp_path):
+    (tmp_path / "cater_gen_v2").mkdir()
+    with pytest.raises(LamdError, match="exists and is no stand-in"):
+        simulate_cater(tmp_path, version="v2", **COUNTS, seed=0)
+
+
+def test_scenes_follow_caters_rules(plans):
+    for plan in plans:
+        shapes = [(thing.shape, thing.size) for thing in plan.things]
+        first = [("spl", "small"), ("cone", "medium"), ("cone", "large")]
+        assert shapes[:3] == first[: len(shapes)]
+        assert 1 <= len(plan.moves) <= 2
+        by_name = {thing.instance: thing for thing in plan.things}
+        assert len(by_name) == len(plan.things)
+        for name, move in plan.moves.items():
+            thing = by_name[name]
+            assert 20 <= move.end - move.start <= 30
+            assert 0 <= move.start <= 10
+            assert move.end <= LAST_MOVING_FRAME
+            if move.action == "_rotate":
+                assert thing.shape in ROTATING
+            if move.action == "_contain":
+                inner = by_name[move.other]
+                assert (thing.shape, inner.shape in CONTAINED) == ("cone", True)
+                assert thing.sized > inner.sized
+                assert move.other not in plan.moves
+
+
+def test_all_actions_and_objects_occur(plans):
+    actions = {move.action for plan in plans for move in plan.moves.values()}
+    assert actions == {"_slide", "_pick_place", "_rotate", "_contain"}
+    counts = {len(plan.things) for plan in plans}
+    assert counts in ({2}, set(range(3, 9)))
+    assert {1, 2} == {len(plan.moves) for plan in plans}
+
+
+def test_nothing_passes_through_anything(plans):
+    for plan in plans:
+        inside = {frozenset((name, move.other)) for name, move in plan.moves.items() if move.other}
+        for i, one in enumerate(plan.things):
+            for j, other in enumerate(plan.things[:i]):
+                apart = plan.places[i] - plan.places[j]
+                assert np.abs(apart[0, :2]).min() >= MARGIN
+                if frozenset((one.instance, other.instance)) in inside:
+                    continue
+                gap = np.linalg.norm(apart, axis=1).min() - one.sized - other.sized
+                covered = {m.other for m in plan.moves.values()} & {one.instance, other.instance}
+                assert gap >= MIN_DISTANCE - 1e-9 or covered
+
+
+def test_paths_are_those_of_the_moves(plans):
+    for plan in plans:
+        for thing, places, tilts in zip(plan.things, plan.places, plan.tilts, strict=True):
+            assert len(places) == NUM_FRAMES
+            assert np.abs(places[:, :2]).max() <= 3
+            move = plan.moves.get(thing.instance)
+            if move is None:
+                assert (places == places[0]).all()
+                continue
+            assert (places[: move.start + 1] == places[0]).all()
+            assert (places[move.end :] == places[-1]).all()
+            high = places[:, 2].max() - thing.sized
+            lifted = move.action in ("_pick_place", "_contain")
+            assert math.isclose(high, LIFT if lifted else 0, abs_tol=1e-12)
+            assert places[-1, 2] == thing.sized
+            assert math.isclose(tilts[-1], math.pi / 2 if move.action == "_rotate" else 0)
+            if move.action == "_contain":
+                inner = [t.instance for t in plan.things].index(move.other)
+                assert (places[-1, :2] == plan.places[inner, -1, :2]).all()
+
+
+def test_captions_of_thousands_of_scenes_survive_the_round_trip():
+    rng = np.random.default_rng(0)
+    for seed in range(1000):
+        plan = draw_plan(np.random.default_rng(seed), "v2")
+        scene = json.loads(json.dumps(scene_json(plan, "train", seed, "a.avi", SIZE)))
+        moves = parse(scene_caption(scene, "v2", "explicit", rng))
+        assert moves == moves_of(scene, "explicit")
+        assert len(moves) == len(plan.moves)
+
+
+def test_the_scene_json_points_at_the_objects_pixels():
+    found = 0
+    for seed in range(4):
+        plan = draw_plan(np.random.default_rng(seed), "v2")
+        size = (128, 96)
+        view = draw_studio(np.random.default_rng(seed))
+        picture = render_clip(build(plan), view, poses(plan)[:1], size)[CAMERA][0].astype(float)
+        for thing in scene_json(plan, "train", seed, "a.avi", size)["objects"]:
+            if thing["shape"] not in ("cube", "sphere", "cylinder") or thing["size"] == "small":
+                continue
+            x, y, _ = thing["pixel_coords"]
+            pixel, color = picture[int(y), int(x)], np.array(RGB[thing["color"]], float)
+            likeness = pixel @ color / np.linalg.norm(pixel) / np.linalg.norm(color)
+            found += likeness > 0.95
+    assert found >= 3
+
+
+def test_metal_and_rubber_look_different():
+    plan = draw_plan(np.random.default_rng(1), "v2")
+    painted, view = build(plan), draw_studio(np.random.default_rng(0))
+    assert set(painted.metal) == {0.0, 1.0}
+    same = {name: getattr(painted, name) for name in ("model", "albedo")}
+    rubber, metal = (
+        type(painted)(
+            **same,
+            specular=np.full_like(painted.specular, specular),
+            metal=np.full_like(painted.metal, shine),
+        )
+        for specular, shine in ((0.05, 0.0), (1.2, 1.0))
+    )
+    pictures = [
+        render_clip(one, view, poses(plan)[:1], SIZE)[CAMERA].astype(int) for one in (rubber, metal)
+    ]
+    difference = np.abs(pictures[0] - pictures[1]).max(axis=-1)
+    assert np.percentile(difference[difference > 0], 50) > 20
+
+
+def test_only_what_moves_changes_the_picture():
+    plan = draw_plan(np.random.default_rng(2), "v2")
+    view = draw_studio(np.random.default_rng(0))
+    clip = render_clip(build(plan), view, poses(plan), SIZE)[CAMERA].astype(int)
+    start = min(move.start for move in plan.moves.values())
+    end = max(move.end for move in plan.moves.values())
+    assert (clip[: start + 1] == clip[0]).all()
+    assert (clip[end:] == clip[-1]).all()
+    changed = (np.abs(clip - clip[0]).max(axis=(0, 3)) > 8).mean()
+    assert 0.01 < changed < 0.6

@@ -142,9 +142,12 @@ def open_gestures(name: str, root: Path, split: str) -> FrameSplit:
     return FrameSplit(name, split, folder, videos, tuple(scan.strays), state)
 
 
-def gesture_class(name: str, key: str) -> str:
-    """Return the class of the clip `key` of `natops` or `mug`, as one of its `classes`."""
-    if name == "natops":
+def gesture_class(key: str) -> str:
+    """Return the class that the `key` of a clip of NATOPS or MUG tells, one of its `classes`.
+
+    What may follow a clip's own name, such as `@0#1`, does not matter.
+    """
+    if key.startswith("natops/"):
         return NATOPS.classes[int(key.rpartition("/")[2][1:3]) - 1]
     return key.split("/")[-2]
 

@@ -104,7 +104,7 @@ def resolve_device(device: str) -> str:
 
 
 def _protocol(name: str) -> Protocol:
-    known = [n for n, protocol in PROTOCOLS.items() if protocol.metric != "diversity"]
+    known = [n for n, p in PROTOCOLS.items() if p.metric != "diversity" and not p.by_class]
     if name not in METRICS and name not in known:
         close = difflib.get_close_matches(name, [*METRICS, *known], n=1, cutoff=0.0)[0]
         raise LamdError(

@@ -58,7 +58,7 @@ def pack_gestures(
         identity=(str(root.resolve()), split, str(limit), str(size), str(num_frames), broken),
         fingerprint=found.fingerprint,
         videos=partial(packed_frames, found, rule),
-        conditions={video.key: gesture_class(name, video.key) for video in found.videos},
+        conditions={video.key: gesture_class(video.key) for video in found.videos},
     )
     return pack(source, cache)
 

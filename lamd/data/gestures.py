@@ -14,6 +14,7 @@ out of both. Clips are ordered so that the first so many are spread over classes
 (ours).
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -46,13 +47,21 @@ class GestureSet:
     counts: Mapping[str, int]
     layout: str
 
-    def spread(self, split: str, subject: int, label: int, take: int) -> tuple[int, int, int]:
-        """Return the place of a clip in its split: the first so many have all in equal shares.
+    def at(self, split: str, k: int) -> tuple[int, int, int]:
+        """Return subject, class and take of the `k`-th clip of a split that has all of them.
 
-        All pairs of subject and class come once before any comes again, neighbours differ in both.
+        Classes and subjects take turns, so that the first so many clips have them in equal shares;
+        all pairs come once before any comes again.
         """
-        subjects = self.subjects[split]
-        return take, (subjects.index(subject) - label) % len(subjects), label
+        num_classes, subjects = len(self.classes), self.subjects[split]
+        take, pair = divmod(k, num_classes * len(subjects))
+        lap = pair // math.lcm(num_classes, len(subjects))
+        return subjects[(pair + lap) % len(subjects)], pair % num_classes, take
+
+    def order(self, split: str) -> dict[tuple[int, int], int]:
+        """Return the place of each pair of subject and class in `at`."""
+        pairs = range(len(self.classes) * len(self.subjects[split]))
+        return {self.at(split, k)[:2]: k for k in pairs}
 
 
 NATOPS = GestureSet(
@@ -133,9 +142,12 @@ def open_gestures(name: str, root: Path, split: str) -> FrameSplit:
     return FrameSplit(name, split, folder, videos, tuple(scan.strays), state)
 
 
-def gesture_class(name: str, key: str) -> str:
-    """Return the class of the clip `key` of `natops` or `mug`, as one of its `classes`."""
-    if name == "natops":
+def gesture_class(key: str) -> str:
+    """Return the class that the `key` of a clip of NATOPS or MUG tells, one of its `classes`.
+
+    What may follow a clip's own name, such as `@0#1`, does not matter.
+    """
+    if key.startswith("natops/"):
         return NATOPS.classes[int(key.rpartition("/")[2][1:3]) - 1]
     return key.split("/")[-2]
 
@@ -146,9 +158,9 @@ class _Clips(FolderScan):
     def __init__(self, of: GestureSet, split: str, root: Path) -> None:
         super().__init__(root)
         self.of, self.split = of, split
-        self.strays: list[Flaw] = []
+        self.order, self.strays = of.order(split), []
 
-    def natops(self, folder: Path) -> Iterator[tuple[tuple[int, int, int], FrameFolder]]:
+    def natops(self, folder: Path) -> Iterator[tuple[tuple[int, int], FrameFolder]]:
         """Yield the clips of NATOPS."""
         for entry in self.entries(folder):
             match = _NATOPS_NAME.fullmatch(entry.name)
@@ -161,7 +173,7 @@ class _Clips(FolderScan):
             elif self._wanted(entry, subject):
                 yield self._clip(entry, entry.name, subject, gesture - 1, take)
 
-    def mug(self, folder: Path) -> Iterator[tuple[tuple[int, int, int], FrameFolder]]:
+    def mug(self, folder: Path) -> Iterator[tuple[tuple[int, int], FrameFolder]]:
         """Yield the clips of MUG; takes are counted in natural order."""
         for entry in self.entries(folder):
             if _MUG_SUBJECT.fullmatch(entry.name) is None:
@@ -186,9 +198,9 @@ class _Clips(FolderScan):
 
     def _clip(
         self, entry: os.DirEntry, place: str, subject: int, label: int, take: int
-    ) -> tuple[tuple[int, int, int], FrameFolder]:
+    ) -> tuple[tuple[int, int], FrameFolder]:
         key = printable(f"{self.of.name}/{self.split}/{place}")
-        order = self.of.spread(self.split, subject, label, take)
+        order = take, self.order[subject, label]
         return order, self.frames(key, entry, self.of.suffixes)
 
     def _inside(self, entry: os.DirEntry) -> list[os.DirEntry]:

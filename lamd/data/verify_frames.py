@@ -76,7 +76,7 @@ def _gesture_split(name: str, root: Path, split: str, expected: int | None) -> S
     bad_frames = check_frames(found, of.image_formats)
     bad = {flaw.path.parent for flaw in bad_frames}
     sound = [v for v in found.videos if not v.flaws and v.folder not in bad]
-    classes = {gesture_class(name, video.key) for video in sound}
+    classes = {gesture_class(video.key) for video in sound}
     missing = [label for label in of.classes if label not in classes]
     note = f"classes: {len(classes)} of {len(of.classes)}, {found.num_frames:,} frames"
     note += f"; without a clip: {', '.join(missing)}" if missing else ""

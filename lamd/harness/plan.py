@@ -59,6 +59,8 @@ def make_plan(target: Target, device: str) -> Plan:
     metrics = {PROTOCOLS[name].metric for name in target.evaluate.protocols}
     if "diversity" in metrics and target.evaluate.samples_per_clip < 2:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
+    if any(PROTOCOLS[name].by_class for name in target.evaluate.protocols):
+        _check_classes(target)
     stages = _stages(target, device)
     clips = _clip_sets(target, device, stages)
     not_run = missing_weights(target.evaluate.protocols)
@@ -74,6 +76,19 @@ def make_plan(target: Target, device: str) -> Plan:
     }
     grid = tuple(clips[name] for name in _grid_sets(target))
     return Plan(stages=stages, clips=clips, rows=rows, grid=grid, not_run=not_run)
+
+
+def _check_classes(target: Target) -> None:
+    from lamd.data.gestures import GESTURE_SETS
+
+    data = target.data
+    if data.name not in GESTURE_SETS:
+        raise LamdError(
+            f"evaluate.protocols: cfvd needs classes, {data.name} has none; take it out"
+        )
+    least = 2 * len(GESTURE_SETS[data.name].classes)
+    if data.num_test is not None and data.num_test < least:
+        raise LamdError(f"data.num_test {data.num_test}: cfvd needs {least}, two a class; raise it")
 
 
 def check_protocols(names: Sequence[str], place: str) -> None:
@@ -129,10 +144,11 @@ def values_cell(
     parents: dict[str, Cell] = {}
     for protocol in (PROTOCOLS[one] for one in protocols):
         for one in ("test", name):
-            needed = clips[one]
-            if protocol.metric == "fvd":
-                needed = features_cell(one, clips[one], protocol.first_frame, device)
-            parents.setdefault(needed.name, needed)
+            needed = [clips[one]]
+            if protocol.metric == "fvd" or protocol.by_class:
+                features = features_cell(one, clips[one], protocol.first_frame, device)
+                needed = [features, clips[one]] if protocol.by_class else [features]
+            parents.update({cell.name: cell for cell in needed if cell.name not in parents})
     build = partial(
         build_by_name,
         "values",

@@ -10,6 +10,8 @@ from lamd.records import PublishedRow, Record, Report, RowInfo
 
 LABELS = {
     "fvd": "FVD ↓",
+    "cfvd": "cFVD ↓",
+    "cfvd_spread": "spread of cFVD ↓",
     "fvd-counted": "FVD, given frame counted ↓",
     "psnr": "PSNR ↑",
     "ssim": "SSIM ↑",
@@ -21,7 +23,16 @@ LABELS = {
     "smoothness": "smoothness, linear (%) ↑",
     "motion_smoothness_percent": "motion smoothness (%) ↑",
 }
-_DIGITS = {"fvd": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 2, "smoothness": 2}
+_DIGITS = {
+    "fvd": 1,
+    "cfvd": 1,
+    "cfvd_spread": 1,
+    "psnr": 2,
+    "ssim": 3,
+    "lpips": 3,
+    "fid": 2,
+    "smoothness": 2,
+}
 _BLANK = "-"
 _TEX = {
     "\\": r"\textbackslash{}",

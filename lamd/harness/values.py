@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lamd.evaluate import resolve_device
-from lamd.harness.clips import read_clips
+from lamd.harness.clips import read_clips, read_keys
 from lamd.harness.plan import feature_name
 from lamd.records import write_atomically
 
@@ -41,15 +41,29 @@ def row_values(
 
     The set has `samples` clips in a row for each real one; paired metrics compare each of them.
     """
-    from lamd.metrics.protocols import PROTOCOLS, measure, measure_diversity, measure_features
+    from lamd.data.gestures import gesture_class
+    from lamd.metrics.protocols import (
+        PROTOCOLS,
+        measure,
+        measure_class_features,
+        measure_diversity,
+        measure_features,
+    )
 
     values = []
     for name in protocols:
-        if PROTOCOLS[name].metric == "fvd":
+        if PROTOCOLS[name].metric == "fvd" or PROTOCOLS[name].by_class:
             first = PROTOCOLS[name].first_frame
             folders = [inputs[feature_name(s, first)] for s in ("test", row)]
             real, fake = (np.load(folder / FEATURES) for folder in folders)
-            value = measure_features(name, real, fake, samples_per_condition=samples)
+            if PROTOCOLS[name].by_class:
+                keys = (read_keys(inputs[f"clips {s}"]) for s in ("test", row))
+                real_classes, fake_classes = ([gesture_class(key) for key in each] for each in keys)
+                value = measure_class_features(
+                    name, real, real_classes, fake, fake_classes, samples_per_condition=samples
+                )
+            else:
+                value = measure_features(name, real, fake, samples_per_condition=samples)
         elif PROTOCOLS[name].metric == "diversity":
             fake = read_clips(inputs[f"clips {row}"])
             grouped = fake.reshape(-1, samples, *fake.shape[1:])

@@ -1,14 +1,24 @@
 """Measure under a protocol by name; `rules` says what each name stands for."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lamd.metrics import frechet
+from lamd.metrics.per_class import class_distances
 from lamd.metrics.rules import PROTOCOLS, Protocol
 from lamd.metrics.values import MetricValue, mean_interval
 
-__all__ = ["PROTOCOLS", "Protocol", "measure", "measure_diversity", "measure_features"]
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "measure",
+    "measure_class_features",
+    "measure_diversity",
+    "measure_features",
+]
 
 _NETWORK_NAMES = {"fvd": "I3D", "fid": "Inception"}
 # Draws of an interval: one of FID takes seconds, with thousands of frames of 2,048 features (ours).
@@ -29,7 +39,7 @@ def measure(
     """Measure generated clips against real ones under protocol `name`.
 
     Args:
-        name: a key of `PROTOCOLS`, diversity left out.
+        name: a key of `PROTOCOLS`, diversity and what goes by class left out.
         real, fake: uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; N = M where
             the protocol is `paired`. Smoothness looks at `fake` alone. Not changed.
         batch_size: clips (FVD) or frames (FID, LPIPS) at a time; changes no value.
@@ -123,6 +133,44 @@ def measure_features(
         higher_is_better=protocol.higher_is_better,
         deviations=_deviations(protocol, n_real, n_fake, num_frames, samples),
         note=note,
+    )
+
+
+def measure_class_features(
+    name: str,
+    real: np.ndarray,
+    real_classes: Sequence[str],
+    fake: np.ndarray,
+    fake_classes: Sequence[str],
+    *,
+    num_frames: int | None = None,
+    samples_per_condition: int | None = None,
+) -> MetricValue:
+    """Measure cFVD or its spread from I3D features (N, 400) and (M, 400) and each row's class.
+
+    There is no interval: the few clips of a class that carry one are too few to be halved.
+
+    Raises:
+        ValueError: as `class_distances`.
+    """
+    protocol = PROTOCOLS[name]
+    distances = class_distances(real, real_classes, fake, fake_classes)
+    over_classes = {"cfvd": np.mean, "cfvd_spread": np.std}[protocol.metric]
+    least = min(min(Counter(classes).values()) for classes in (real_classes, fake_classes))
+    few = f", the smallest of {least} clips: biased upwards" if least <= real.shape[1] else ""
+    samples = samples_per_condition or protocol.samples_per_condition
+    return MetricValue(
+        protocol=name,
+        value=float(over_classes(list(distances.values()))),
+        interval=None,
+        n_real=len(real),
+        n_fake=len(fake),
+        extrapolated=None,
+        weight_hash=protocol.weight_hash,
+        unit=protocol.unit,
+        higher_is_better=protocol.higher_is_better,
+        deviations=_deviations(protocol, len(real), len(fake), num_frames, samples),
+        note=f"{len(distances)} classes{few}",
     )
 
 

@@ -14,7 +14,7 @@ class Protocol:
     """The rules of one metric; None means that the protocol leaves it to the clips given."""
 
     name: str
-    metric: str  # fvd, fid, lpips-alex, lpips-vgg, psnr, ssim, smoothness, diversity
+    metric: str  # fvd, cfvd, cfvd_spread, fid, lpips-*, psnr, ssim, smoothness, diversity
     clip_rule: str  # which frames of a video make a clip, what is compared with what
     split: str | None = None
     num_frames: int | None = None  # of a clip as it is compared
@@ -36,7 +36,13 @@ class Protocol:
     @property
     def paired(self) -> bool:
         """Whether each generated clip is compared with its own real one."""
-        return self.metric not in ("fvd", "fid", "smoothness", "diversity")
+        unpaired = ("fvd", "cfvd", "cfvd_spread", "fid", "smoothness", "diversity")
+        return self.metric not in unpaired
+
+    @property
+    def by_class(self) -> bool:
+        """Whether clips are compared class by class, so that their classes are needed."""
+        return self.metric in ("cfvd", "cfvd_spread")
 
     @property
     def first_frame(self) -> int:
@@ -80,6 +86,8 @@ _BAIR = _FVD | {"split": "test", "num_frames": 16, "given_frames": 1}
 _LANDSCAPE = _FVD | {"split": "test", "clip_rule": "given frame and the generated ones after it"}
 # The test clips that the readme of Sky Time-lapse counts, and the paper (reported).
 _LANDSCAPE_CLIPS = {"num_frames": 32, "num_real": 2815, "num_fake": 2815}
+_GESTURES = _FVD | {"split": "test", "given_frames": 1}
+_DRAWN = "frames drawn evenly from the first to the last of a clip"
 _FID = {
     "metric": "fid",
     "clip_rule": "the frames of all clips as one set",
@@ -169,6 +177,18 @@ PROTOCOLS: dict[str, Protocol] = {
             **_LANDSCAPE_CLIPS,
         ),
         Protocol(name="fvd.cater.v1", split="test", clip_rule="all frames", given_frames=1, **_FVD),
+        # NATOPS and MUG
+        Protocol(name="fvd.gestures.v1", clip_rule=_DRAWN, **_GESTURES),
+        Protocol(
+            name="cfvd.gestures.v1",
+            clip_rule=f"{_DRAWN}, FVD of the clips of each class, mean over classes",
+            **_GESTURES | {"metric": "cfvd"},
+        ),
+        Protocol(
+            name="cfvd_spread.gestures.v1",
+            clip_rule=f"{_DRAWN}, FVD of the clips of each class, standard deviation over classes",
+            **_GESTURES | {"metric": "cfvd_spread"},
+        ),
         Protocol(name="fid.frames.v1", **_FID),
         Protocol(name="fid.frames.given1.v1", given_frames=1, given_counted=False, **_FID),
         *_paired("lpips-alex", **_ALEX),

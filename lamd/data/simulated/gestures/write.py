@@ -98,20 +98,15 @@ def simulate_mug(
 
 
 def plan_split(of: GestureSet, split: str, count: int) -> list[Clip]:
-    """List the first `count` clips of a split in the order of `GestureSet.spread`.
+    """List the first `count` clips of a split in the order of `GestureSet.at`.
 
     Raises:
         LamdError: when there are fewer, or less than one is asked for.
     """
-    num_classes, subjects = len(of.classes), of.subjects[split]
-    pairs = num_classes * len(subjects)
-    if not 1 <= count <= TAKES * pairs:
-        raise LamdError(f"num_{split}: {count} clips asked for; ask for 1 to {TAKES * pairs}")
-    clips = []
-    for k in range(count):
-        label, turn = k % num_classes, k // num_classes
-        clips.append(Clip(subjects[(label + turn) % len(subjects)], label, k // pairs))
-    return clips
+    most = TAKES * len(of.classes) * len(of.subjects[split])
+    if not 1 <= count <= most:
+        raise LamdError(f"num_{split}: {count} clips asked for; ask for 1 to {most}")
+    return [Clip(*of.at(split, k)) for k in range(count)]
 
 
 def _simulate(

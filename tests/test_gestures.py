@@ -1,0 +1,291 @@
+"""NATOPS and MUG against files in the real layouts: order, splits, drawing, broken input."""
+
+import os
+
+import numpy as np
+import pytest
+from gesture_files import level, write_frame, write_mug, write_natops
+from PIL import Image
+from tiny import tiny_target
+
+from lamd import cli
+from lamd.config import DataConfig
+from lamd.data import pack_gestures, verify_gestures
+from lamd.data.gesture_frames import evenly_drawn, frame_in
+from lamd.data.gestures import GESTURE_SETS, MUG, NATOPS, open_gestures
+from lamd.data.simulated.gestures.write import plan_split
+from lamd.data.stand_in import StandIn, write_stand_in
+from lamd.errors import LamdError
+from lamd.harness import stages
+
+
+@pytest.fixture
+def root(tmp_path):
+    """NATOPS: three train clips, two test clips, one of the unused subject. MUG: likewise."""
+    root = tmp_path / "root"
+    for name in ("g02s04p01", "g01s03p02", "g01s03p01", "g24s02p01", "g05s18p07", "g01s01p01"):
+        write_natops(root, name, 9)
+    for place in ("008/anger/take000", "008/anger/take001", "084/surprise/take000",
+                  "001/fear/take000", "049/session0/neutral/take000",
+                  "049/session1/neutral/take000"):  # fmt: skip
+        write_mug(root, place, 9)
+    return root
+
+
+def pack(root, name="natops", split="train", *, broken="stop", size=16, num_frames=4, limit=None):
+    return pack_gestures(
+        name, root, root.parent / "cache", split=split, size=size, num_frames=num_frames,
+        limit=limit, broken=broken,
+    )  # fmt: skip
+
+
+def test_natops_names_tell_split_class_and_order(root):
+    train = pack(root)
+    assert train.keys == [f"natops/train/{n}" for n in ("g01s03p01", "g02s04p01", "g01s03p02")]
+    assert train.conditions == ("I Have Command", "All Clear", "I Have Command")
+    test = pack(root, split="test")
+    assert set(test.keys) == {"natops/test/g24s02p01", "natops/test/g05s18p07"}
+    assert set(test.conditions) == {"Cut Engine", "Fold Wings"}
+
+
+def test_mug_folders_tell_split_class_and_session(root):
+    train = pack(root, "mug")
+    assert set(train.keys) == {
+        f"mug/train/{p}" for p in ("008/anger/take000", "008/anger/take001", "084/surprise/take000")
+    }
+    assert train.keys[-1] == "mug/train/008/anger/take001"  # a second take comes after all first
+    test = pack(root, "mug", "test")
+    places = ("001/fear/take000", "049/session0/neutral/take000")
+    assert dict(zip(test.keys, test.conditions, strict=True)) == {
+        f"mug/test/{place}": place.split("/")[-2] for place in places
+    }
+
+
+def test_no_subject_is_in_both_splits_and_sizes_are_the_published_ones():
+    assert (len(NATOPS.classes), len(MUG.classes)) == (24, 7)
+    for of, sizes in ((NATOPS, (10, 9, 1)), (MUG, (26, 26, 1))):
+        groups = [set(of.subjects["train"]), set(of.subjects["test"]), set(of.unused)]
+        assert tuple(map(len, groups)) == sizes
+        assert len(set.union(*groups)) == sum(sizes)
+    assert set(range(1, 21)) == {*NATOPS.subjects["train"], *NATOPS.subjects["test"], 1}
+
+
+@pytest.mark.parametrize("of", GESTURE_SETS.values(), ids=GESTURE_SETS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_first_so_many_are_spread_over_classes_and_subjects(of, split):
+    num_classes, subjects = len(of.classes), of.subjects[split]
+    pairs = num_classes * len(subjects)
+    plan = plan_split(of, split, pairs + 7)
+    assert len({(clip.subject, clip.label) for clip in plan[:pairs]}) == pairs
+    assert [clip.take for clip in plan] == [0] * pairs + [1] * 7
+    places = of.order(split)
+    assert [places[clip.subject, clip.label] for clip in plan[:pairs]] == list(range(pairs))
+    for count in (num_classes, len(subjects), 2 * num_classes, 64):
+        for all_of, taken in (
+            (range(num_classes), [clip.label for clip in plan[:count]]),
+            (subjects, [clip.subject for clip in plan[:count]]),
+        ):
+            assert np.ptp([taken.count(one) for one in all_of]) <= 2
+
+
+@pytest.mark.parametrize(
+    ("length", "num_frames", "drawn"),
+    [(9, 4, [0, 2, 5, 8]), (4, 4, [0, 1, 2, 3]), (3, 5, [0, 1, 2, 2, 2]), (40, 3, [0, 19, 39])],
+)
+def test_frames_are_drawn_evenly_or_the_last_repeats(length, num_frames, drawn):
+    assert evenly_drawn(length, num_frames) == drawn
+
+
+def test_packed_frames_are_those_drawn(root):
+    def levels(num_frames):
+        return pack(root, "mug", num_frames=num_frames).clip(0, 0, num_frames)[:, 8, 8, 0]
+
+    np.testing.assert_allclose(levels(4), [level(n) for n in (0, 2, 5, 8)], atol=1)
+    np.testing.assert_allclose(levels(12), [level(n) for n in (*range(9), 8, 8, 8)], atol=1)
+
+
+def test_a_frame_is_cropped_and_keeps_its_aspect():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    picture[10:239, 30:290] = 200
+    square = np.asarray(frame_in(Image.fromarray(picture), 128, NATOPS.crop))
+    assert square.shape == (128, 128, 3)
+    rows = square[:, 64, 0]
+    assert (rows == 200).sum() == round(229 / 260 * 128) and rows[0] == rows[-1] == 0
+    assert (square[64] == 200).all()
+    small = np.asarray(frame_in(Image.fromarray(picture[::2, ::2]), 128, NATOPS.crop))
+    assert np.abs(small.astype(int) - square).mean() < 3
+    full = np.asarray(frame_in(Image.fromarray(picture), 32, MUG.crop))
+    assert (full[:4] == 0).all() and (full[-4:] == 0).all()
+
+
+def first(folder):
+    return sorted(folder.iterdir())[0]
+
+
+def broken_picture(folder):
+    path = first(folder)
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def no_picture(folder):
+    first(folder).write_text("not a picture")
+
+
+def mixed_sizes(folder):
+    write_frame(sorted(folder.iterdir())[-1], 0, (32, 24))
+
+
+def single_frame(folder):
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+
+
+def empty(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def link_out(folder):
+    path = first(folder)
+    outside = folder.parents[2] / "outside.png"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+def folder_link_out(folder):
+    folder.rename(folder.parents[2] / "elsewhere")
+    folder.symlink_to(folder.parents[2] / "elsewhere")
+
+
+BROKEN = {
+    broken_picture: "broken PNG",
+    no_picture: "not a PNG",
+    mixed_sizes: "32x24 pixels, the first frame has 64x48",
+    single_frame: "a single frame",
+    empty: "no frames",
+    link_out: "link leads out of the data root",
+    folder_link_out: "link leads out of the data root",
+}
+
+
+@pytest.mark.parametrize("spoil", BROKEN, ids=lambda spoil: spoil.__name__)
+def test_a_broken_clip_is_left_out_or_stops(root, spoil):
+    spoil(root / "natops" / "g02s04p01")
+    packed = pack(root, broken="skip")
+    assert packed.keys == ["natops/train/g01s03p01", "natops/train/g01s03p02"]
+    assert packed.conditions == ("I Have Command",) * 2
+    ((key, reason),) = packed.left_out
+    assert key == "natops/train/g02s04p01" and BROKEN[spoil] in reason
+    with pytest.raises(LamdError, match=r"g02s04p01.*set data.broken: skip") as stopped:
+        pack(root)
+    assert "\n" not in str(stopped.value)
+    report = verify_gestures("natops", root)
+    assert not report.ok and report.splits[0].sound == 2
+    assert BROKEN[spoil] in str(report.splits[0].broken[0])
+
+
+STRAYS = {
+    "natops/g25s03p01": "unknown gesture 25",
+    "natops/g01s21p01": "unknown subject 21",
+    "natops/notes": "name is not gGGsSSpPP",
+    "natops/g01s03p01/more.png.txt": "not a .png frame",
+    "mug/008/joy": "unknown expression",
+    "mug/999": "unknown subject 999",
+    "mug/readme": "name is not a subject's number",
+    "mug/008/fear": "empty folder",
+    "mug/008/anger/take000/._img_0000.jpg": "not a .jpg frame",
+}
+
+
+@pytest.mark.parametrize("place", STRAYS)
+def test_a_stray_is_named_and_ignored_or_stops(root, place):
+    name = place.split("/")[0]
+    clean = pack(root, name)
+    if place.endswith((".txt", ".jpg")):
+        (root / place).write_text("x")
+    else:
+        (root / place).mkdir()
+    packed = pack(root, name, broken="skip")
+    assert packed.content_hash == clean.content_hash
+    assert packed.left_out == [(f"{name}/train/{place.partition('/')[2]}", STRAYS[place])]
+    with pytest.raises(LamdError, match=STRAYS[place]):
+        pack(root, name)
+
+
+def test_a_folder_that_is_missing_or_leads_out(root, tmp_path):
+    with pytest.raises(LamdError, match="split 'val': unknown"):
+        open_gestures("natops", root, "val")
+    with pytest.raises(LamdError, match="lamd data simulate mug ROOT"):
+        open_gestures("mug", tmp_path, "train")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mug").symlink_to(root / "mug")
+    with pytest.raises(LamdError, match="link leads out of"):
+        open_gestures("mug", tmp_path / "other", "train")
+
+
+def test_limits_and_bad_options(root):
+    assert pack(root, limit=2).keys == pack(root).keys[:2]
+    with pytest.raises(LamdError, match=r"3 usable videos, 4 needed; lower data.num_train"):
+        pack(root, limit=4)
+    for wrong in ({"limit": 0}, {"size": 0}, {"num_frames": 0}, {"broken": "mend"}):
+        with pytest.raises(LamdError, match=next(iter(wrong))):
+            pack(root, **wrong)
+
+
+def test_verify_knows_the_counts_of_natops_or_the_manifest(root):
+    lines = verify_gestures("natops", root).lines()
+    assert lines[1].startswith("  train NOT OK: 3 of 4800 clips sound, 0 broken")
+    assert "classes: 2 of 24, 27 frames; without a clip: Not Clear" in lines[2]
+    assert "2 of 4320" in lines[3]
+    mug = verify_gestures("mug", root)
+    assert mug.ok and "3 of an unknown number of clips sound" in str(mug)
+    write_stand_in(root, StandIn("natops", "test.v1", 0, {"train": 3, "test": 2}))
+    assert verify_gestures("natops", root).ok
+    with pytest.raises(LamdError, match="of natops, not mug"):
+        verify_gestures("mug", root)
+
+
+def gesture_target(name, **change):
+    tiny = tiny_target()
+    fields = {"name": name, "camera": None, "broken": "skip"} | change
+    return tiny.model_copy(update={"data": DataConfig(**(tiny.data.model_dump() | fields))})
+
+
+@pytest.mark.parametrize("name", ["natops", "mug"])
+def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, name, monkeypatch):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
+    monkeypatch.delenv("LAMD_DATA", raising=False)
+    assert stages.real_files(name) is None
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    facts = stages.build_data(tmp_path, {}, gesture_target(name, **real))
+    assert facts["videos"] == facts["clips"] == {"train": 3, "test": 2}
+    test = stages.open_split(tmp_path, "test")
+    assert len(test.conditions) == 2 and test.lengths.tolist() == [4, 4]
+    before = stages.real_files(name)
+    os.utime(next((root / name).rglob("*s02p01-0003*" if name == "natops" else "img_0003.jpg")))
+    assert stages.real_files(name) != before
+
+
+def test_config_needs_broken_and_no_camera():
+    assert gesture_target("mug").data.broken == "skip"
+    for change in ({"camera": "image_aux1"}, {"broken": None}):
+        with pytest.raises(ValueError, match="is needed with"):
+            gesture_target("natops", **change)
+
+
+def test_commands(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+
+    def lamd(*arguments):
+        with pytest.raises(SystemExit) as done:
+            cli.main(list(arguments))
+        return done.value.code, *capsys.readouterr()
+
+    code, out, err = lamd("data", "prepare", "natops", "--size", "16", "--num-frames", "4")
+    assert (code, err) == (0, "")
+    assert out.startswith("natops/train: 3 videos, 12 frames, ")
+    assert lamd("data", "verify", "mug")[0] == 0
+    code, _, err = lamd("data", "prepare", "mug", "--min-frames", "4")
+    assert code == 2 and "--min-frames: has no effect on mug" in err

@@ -169,7 +169,7 @@ def _take_changes(tree: dict, where: Where, path: Path) -> tuple[dict, Where]:
     if not isinstance(changes, dict):
         at = where.get(("set",), str(path))
         raise LamdError(f"{at}: set: needs keys of the table and their values; mend it")
-    return changes, {key[1:]: at for key, at in where.items() if key[0] == "set" and key[1:]}
+    return changes, {key[1:]: at for key, at in where.items() if key[:1] == ("set",) and key[1:]}
 
 
 def _load_source(

@@ -20,16 +20,13 @@ _POLL = 1.0
 
 
 class Slurm:
-    """Jobs of a Slurm cluster; `cluster` local makes them processes of this machine."""
+    """Jobs of the Slurm cluster that this machine submits to."""
 
     slots = MANY
 
-    def __init__(
-        self, logs: Path, options: Sequence[str], *, threads: int, gpus: float,
-        cluster: str = "slurm",
-    ) -> None:  # fmt: skip
+    def __init__(self, logs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
         try:
-            self._executor = AutoExecutor(folder=logs.absolute(), cluster=cluster)
+            self._executor = AutoExecutor(folder=logs.absolute(), cluster="slurm")
             asked = {"timeout_min": _TIMEOUT} | _parse(options)
             self._executor.update_parameters(
                 name="lamd", cpus_per_task=threads, gpus_per_node=math.ceil(gpus), **asked

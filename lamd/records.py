@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from lamd.errors import LamdError
 
-_FORMATS = ("lamd.report.v1", "lamd.figure.v1")
+_FORMATS = ("lamd.report.v1", "lamd.figure.v1", "lamd.sweep.v1")
 
 _PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
 
@@ -210,22 +210,70 @@ class FigureReport(Frozen):
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
-_EITHER = TypeAdapter(Annotated[Report | FigureReport, Field(discriminator="format")])
+class SweepPoint(Frozen):
+    """One point of a sweep: where it lies, its values and what could not be measured."""
+
+    name: str
+    values: dict[str, Any]  # config key -> value, seeds among them
+    records: tuple[Record, ...]
+    holes: tuple[Hole, ...]
 
 
-def read_report(path: Path) -> Report | FigureReport:
-    """Read the `record.json` of a table or a figure.
+class SweepReport(Frozen):
+    """All of one sweep for one profile; a column is a row of its table and a metric."""
+
+    format: Literal["lamd.sweep.v1"] = "lamd.sweep.v1"
+    target: str
+    title: str
+    profile: str
+    data: DataKind
+    scale: Literal["full", "reduced"]
+    dataset: str
+    config: dict[str, Any]
+    config_hash: str
+    overrides: tuple[str, ...]
+    axes: tuple[str, ...]  # config keys, without the seeds
+    columns: tuple[str, ...]  # `<row> <metric>`, in order
+    protocols: dict[str, str]  # name -> its rules in words
+    points: tuple[SweepPoint, ...]
+    published: tuple[PublishedRow, ...]
+    notes: tuple[str, ...]
+    cells: tuple[CellInfo, ...]
+
+    @model_validator(mode="after")
+    def _stand_ins_stay_stand_ins(self) -> Self:
+        kinds = {record.data for point in self.points for record in point.records}
+        if self.data == "real" and kinds != {"real"}:
+            raise ValueError("data is real, but not every record's is")
+        return self
+
+    @property
+    def holes(self) -> tuple[Hole, ...]:
+        """What could not be measured, at any point."""
+        return tuple(hole for point in self.points for hole in point.holes)
+
+    def to_json(self) -> str:
+        """Return the text of `record.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+AnyReport = Report | FigureReport | SweepReport
+_ANY = TypeAdapter(Annotated[AnyReport, Field(discriminator="format")])
+
+
+def read_report(path: Path) -> AnyReport:
+    """Read the `record.json` of a table, a figure or a sweep.
 
     Raises:
-        LamdError: when the file is neither, naming the first wrong field.
+        LamdError: when the file is none, naming the first wrong field.
     """
     try:
-        return _EITHER.validate_json(path.read_text(encoding="utf-8"))
+        return _ANY.validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"] if part not in _FORMATS) or "file"
         raise LamdError(
-            f"{path}: not a record of {' or '.join(_FORMATS)} ({at}: {first['msg']}); "
+            f"{path}: not a record of {', '.join(_FORMATS)} ({at}: {first['msg']}); "
             "delete it and run `lamd reproduce` again"
         ) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -11,18 +11,25 @@ from lamd.data.stand_in import GENERATORS
 from lamd.harness.plan import CODE_VERSIONS, make_plan, row_protocols
 from lamd.harness.reporting import published_rows
 from lamd.harness.run import planned_cells
+from lamd.harness.schedule import identity
+from lamd.harness.sweeps import plan_sweep
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
 
 TREES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in list_targets()}
-CASES = [(name, profile) for name, tree in TREES.items() for profile in tree.get("profiles", ())]
-DERIVED = [(name, profile) for name, tree in TREES.items() if "of" in tree for profile in PROFILES]
+KINDS = {name: tree.get("kind", "table") for name, tree in TREES.items()}  # a table's: in its base
+CASES = [(name, profile) for name, kind in KINDS.items() if kind == "table" for profile in PROFILES]
+SWEEPS = [
+    (name, profile) for name, kind in KINDS.items() if kind == "sweep" for profile in PROFILES
+]
+DERIVED = [(name, profile) for name, tree in TREES.items() if "of" in tree
+           and KINDS[name] != "sweep" for profile in PROFILES]  # fmt: skip
 TAGS = ("paper", "reported", "ours")
 # A key inside a part, with a value on its line; its comment starts with where the value is from.
 SETTING = re.compile(r" {2,}(?P<key>\w+): +[^#{\s][^#]*(# *(?P<comment>.*))?$")
 HOUSEKEEPING = ("scale", "log_every", "checkpoint_every", "validate_every", "keep_last", "seed",
-                "num_validation_clips", "name")  # fmt: skip
+                "num_validation_clips", "name", "gpus")  # fmt: skip
 
 
 @pytest.fixture(params=CASES, ids=["-".join(case) for case in CASES])
@@ -44,6 +51,28 @@ def test_what_shows_other_targets_adds_no_training(name, profile):
         trained = [cell for cell in cells if cell.kind in ("data", "vae", "latents", "dmg")]
         assert {(cell.name, str(cell.config)) for cell in trained} <= known
         assert cells[-1].kind in ("figure", "values")
+
+
+@pytest.fixture(params=SWEEPS, ids=["-".join(case) for case in SWEEPS])
+def sweep(request):
+    return load_target(*request.param)
+
+
+def test_every_point_of_a_sweep_builds_and_differs(sweep):
+    plan = plan_sweep(sweep, "cpu")
+    assert len(plan.plans) == len(sweep.points) >= 4
+    for target in plan.targets.values():
+        test_models_build(target)
+    data = {identity(one.stages["data"]) for one in plan.plans.values()}
+    assert len(data) == 1
+    assert sweep.source.scale == ("full" if sweep.source.data.source == "real" else "reduced")
+
+
+def test_the_conditioning_sweep_trains_one_mcd_vae_that_of_the_table():
+    plan = plan_sweep(load_target("ablation_conditioning", "standard"), "cpu")
+    table = make_plan(load_target("table_bair", "standard"), "cpu")
+    found = {identity(one.stages["vae"]) for one in plan.plans.values()}
+    assert found == {identity(table.stages["vae"])}
 
 
 def test_models_build(target):

@@ -11,7 +11,7 @@ import lamd
 
 PACKAGE = Path(lamd.__file__).parent
 LAYERS = (
-    {"errors", "config", "video", "rng", "records", "artifacts", "numpy_pickle"},
+    {"errors", "config", "video", "rng", "records", "artifacts", "numpy_pickle", "processes"},
     {"nn", "diffusion", "data", "clip_files"},
     {"models", "losses", "metrics"},
     {"training", "generate", "evaluate", "cost"},

@@ -7,11 +7,12 @@ import pytest
 
 from lamd.data import open_dataset, read_stand_in, verify_bair
 from lamd.data.bair import CAMERAS, FOLDER, SPLITS, open_bair
-from lamd.data.simulated import simulate_bair, workers, write
+from lamd.data.simulated import simulate_bair, write
 from lamd.data.simulated.arm import REACH, draw_path, draw_start, joint_angles
 from lamd.data.simulated.physics import roll_out
 from lamd.data.simulated.scene import draw_scene
 from lamd.errors import LamdError
+from lamd.processes import leave_with_parent
 from lamd.rng import numpy_generator
 
 COUNTS = {"num_train": 3, "num_test": 2}
@@ -200,6 +201,6 @@ def _parent_with_a_watched_child(writer):
 
 
 def _watched_child(writer):
-    workers.leave_with_parent()
+    leave_with_parent()
     writer.send("up")
     multiprocessing.Event().wait(60)

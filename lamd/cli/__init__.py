@@ -76,16 +76,15 @@ def show(
     set_: Set = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Print the resolved config, the cells with their keys, and what is cached."""
+    """Print the resolved config and the cells with their keys, or a sweep's grid, and states."""
     from lamd.config import load_target
     from lamd.harness.cells import Store
-    from lamd.harness.describe import cell_rows, config_text
-    from lamd.harness.run import planned_cells
+    from lamd.harness.describe import config_text, state_table
 
     resolved = load_target(target, profile, set_ or ())
-    cells = planned_cells(resolved, "auto")
+    header, *rows = state_table(resolved, Store(runs))
     print(config_text(resolved))
-    print_table(["cell", "state", "folder"], cell_rows(cells, Store(runs)))
+    print_table(header, rows)
 
 
 @app.command()
@@ -96,29 +95,33 @@ def reproduce(
     runs: Runs = RUNS,
     results: Annotated[Path, typer.Option(help="Where tables and figures go.")] = RESULTS,
     device: Device = "auto",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Sweeps: worker processes.")] = None,
+    executor: Annotated[str, typer.Option(help="Sweeps: process, ray or slurm.")] = "process",
+    ray_address: Annotated[str | None, typer.Option(help="RAY_ADDRESS by default.")] = None,
+    slurm: Annotated[list[str] | None, typer.Option(help="key=value for submitit.")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Sweeps: failed cells too.")] = False,
 ) -> None:
     """Make a target's table or pictures and its record; go on where an earlier run stopped."""
     from lamd.harness import run
     from lamd.harness.cells import CellFailed
-    from lamd.harness.tables import caption, measured_table
-    from lamd.records import Report
+    from lamd.harness.describe import outcome_table
+    from lamd.harness.jobs import Workers
 
     _check_device(device)
+    workers = Workers(executor, jobs, ray_address, tuple(slurm or ()), retry_failed)
     try:
         outcome = run.reproduce(
-            target, profile, set_ or (), runs=runs, results=results, device=device, say=say
-        )
+            target, profile, set_ or (), runs=runs, results=results, device=device,
+            workers=None if workers == Workers() else workers, say=say,
+        )  # fmt: skip
     except CellFailed as failure:
         _fail([failure])
     if outcome is None:
         return
-    if isinstance(outcome.report, Report):
-        header, *rows = measured_table(outcome.report)
+    (header, *rows), lines = outcome_table(outcome.report)
+    if rows:
         print_table(header, rows, outcome.report.title)
-        print(caption(outcome.report))
-    else:
-        for picture in outcome.report.pictures:
-            print(f"{outcome.report.title}, {picture.dataset}: {picture.caption}")
+    print("\n".join(lines))
     if outcome.folder.name != outcome.report.target:
         print(f"{outcome.folder.parent} keeps larger or fuller results, so these are in:")
     for path in outcome.files:

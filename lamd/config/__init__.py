@@ -22,6 +22,8 @@ from lamd.config.schema import (
     TrainConfig,
     VAEConfig,
 )
+from lamd.config.sweep import Sweep
+from lamd.config.trees import closest
 
 __all__ = [
     "PROFILES",
@@ -34,9 +36,11 @@ __all__ = [
     "LossConfig",
     "ReconstructionTable",
     "SamplerConfig",
+    "Sweep",
     "Target",
     "TrainConfig",
     "VAEConfig",
+    "closest",
     "config_hash",
     "experiments_dir",
     "list_targets",

@@ -77,7 +77,9 @@ FigureConfig = Annotated[
 ]
 
 
-class _Derived(Strict):
+class Derived(Strict):
+    """What shows other targets: `sources` are those targets, resolved."""
+
     target: str
     title: str
     sources: dict[str, Target]
@@ -90,7 +92,7 @@ class _Derived(Strict):
         return self
 
 
-class Figure(_Derived):
+class Figure(Derived):
     """A figure: one picture and one animation for each source."""
 
     kind: Literal["figure"]
@@ -104,7 +106,7 @@ class Figure(_Derived):
         return self
 
 
-class ReconstructionTable(_Derived):
+class ReconstructionTable(Derived):
     """How well the MCD-VAEs of several targets reconstruct: one row a source."""
 
     kind: Literal["reconstruction_table"]

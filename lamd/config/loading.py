@@ -3,29 +3,33 @@
 YAML is data: no tags, no anchors into code, one parent through `base:`, overlays under `profiles:`.
 """
 
-import difflib
 import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from lamd.config.derived import Figure, ReconstructionTable
 from lamd.config.schema import Target
+from lamd.config.sweep import Sweep, expand, point_target
+from lamd.config.trees import Where, closest, explain, merge, nest
 from lamd.errors import LamdError
 
 PROFILES = ("quick", "standard", "paper")
 _MAP_TAG = "tag:yaml.org,2002:map"
 _META_KEYS = ("base", "profiles")
-_KINDS = {"table": Target, "figure": Figure, "reconstruction_table": ReconstructionTable}
+_KINDS = {
+    "table": Target,
+    "figure": Figure,
+    "reconstruction_table": ReconstructionTable,
+    "sweep": Sweep,
+}
 
-AnyTarget = Target | Figure | ReconstructionTable
-
-Where = dict[tuple[str, ...], str]  # key path -> "file:line"
+AnyTarget = Target | Figure | ReconstructionTable | Sweep
 
 
 def experiments_dir() -> Path:
@@ -53,7 +57,7 @@ def target_path(name: str) -> Path:
         return path
     known = {p.stem: p for p in list_targets()}
     if name not in known:
-        raise LamdError(f"{name}: no such target{_closest(name, known)}; see `lamd list`")
+        raise LamdError(f"{name}: no such target{closest(name, known)}; see `lamd list`")
     return known[name]
 
 
@@ -69,27 +73,41 @@ def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTa
     Raises:
         LamdError: file, line, key and reason, with the closest known key for a mistyped one.
     """
-    path = target_path(name)
+    return _load(target_path(name), profile, overrides, ({}, {}))
+
+
+def _load(
+    path: Path, profile: str, overrides: Sequence[str], changes: tuple[dict, Where]
+) -> AnyTarget:
     tree, where, profiles = _read_with_base(path)
     kind = _kind(tree, where, path)
     own = [text for text in overrides if kind is Target or not text.startswith("sources.")]
     known = profiles if kind is Target else PROFILES
     if profile not in known:
         raise LamdError(f"{path}: no profile {profile!r}; it has: {', '.join(known) or 'none'}")
-    for overlay, overlay_where in (profiles.get(profile, ({}, {})), *map(_parse_override, own)):
-        _merge(tree, overlay)
+    own_profile = profiles.get(profile, ({}, {}))
+    for overlay, overlay_where in (own_profile, changes, *map(_parse_override, own)):
+        merge(tree, overlay)
         where.update(overlay_where)
     sources = [] if kind is Target else _source_names(tree, where, path)
     theirs = _source_overrides(overrides, sources)
     tree.setdefault("target", path.stem)
     if sources:
+        inner = _take_changes(tree, where, path) if kind is Sweep else ({}, {})
         tree["sources"] = {
-            source: _load_source(source, profile, theirs[source], where, path) for source in sources
+            source: _load_source(source, profile, theirs[source], inner, where, path)
+            for source in sources
         }
+    if kind is Sweep:
+        tree["points"] = expand(tree.pop("sweep", None), where, path)
     try:
-        return kind.model_validate(tree)
+        target = kind.model_validate(tree)
     except ValidationError as error:
-        raise LamdError(_explain(error, kind, where, path)) from None
+        raise LamdError(explain(error, kind, where, str(path))) from None
+    if kind is Sweep:
+        for point in target.points:
+            point_target(target.source, point, where, where.get(("sweep",), str(path)))
+    return target
 
 
 def load_experiment(name: str, profile: str, overrides: Sequence[str] = ()) -> Target:
@@ -98,7 +116,10 @@ def load_experiment(name: str, profile: str, overrides: Sequence[str] = ()) -> T
     Raises:
         LamdError: as `load_target`, and for a target that only shows what others trained.
     """
-    target = load_target(name, profile, overrides)
+    return _with_models(load_target(name, profile, overrides), name)
+
+
+def _with_models(target: AnyTarget, name: str) -> Target:
     if not isinstance(target, Target):
         others = ", ".join(target.sources)
         raise LamdError(f"{name}: trains nothing itself; name what it shows: {others}")
@@ -116,9 +137,7 @@ def _kind(tree: dict, where: Where, path: Path) -> type[BaseModel]:
     kind = tree.get("kind")
     if kind not in _KINDS:
         at = where.get(("kind",), str(path))
-        raise LamdError(
-            f"{at}: kind {kind!r}{_closest(str(kind), _KINDS)}; use {', '.join(_KINDS)}"
-        )
+        raise LamdError(f"{at}: kind {kind!r}{closest(str(kind), _KINDS)}; use {', '.join(_KINDS)}")
     return _KINDS[kind]
 
 
@@ -138,22 +157,35 @@ def _source_overrides(overrides: Sequence[str], sources: Sequence[str]) -> dict[
         if place == "sources" and sources:
             if source not in theirs or not inner:
                 raise LamdError(
-                    f"--set {text}: no such source{_closest(source, sources)}; "
+                    f"--set {text}: no such source{closest(source, sources)}; "
                     f"write sources.{sources[0]}.key.subkey=value"
                 )
             theirs[source].append(inner)
     return theirs
 
 
+def _take_changes(tree: dict, where: Where, path: Path) -> tuple[dict, Where]:
+    changes = tree.pop("set", {})
+    if not isinstance(changes, dict):
+        at = where.get(("set",), str(path))
+        raise LamdError(f"{at}: set: needs keys of the table and their values; mend it")
+    return changes, {key[1:]: at for key, at in where.items() if key[:1] == ("set",) and key[1:]}
+
+
 def _load_source(
-    source: str, profile: str, overrides: Sequence[str], where: Where, path: Path
+    source: str,
+    profile: str,
+    overrides: Sequence[str],
+    changes: tuple[dict, Where],
+    where: Where,
+    path: Path,
 ) -> Target:
     beside = path.with_name(f"{source}.yaml")
     if not beside.is_file():
         at = where.get(("of",), str(path))
         known = [p.stem for p in path.parent.glob("*.yaml") if not p.name.startswith("_")]
-        raise LamdError(f"{at}: of: no {beside.name} beside it{_closest(source, known)}; mend it")
-    return load_experiment(str(beside), profile, overrides)
+        raise LamdError(f"{at}: of: no {beside.name} beside it{closest(source, known)}; mend it")
+    return _with_models(_load(beside, profile, overrides, changes), str(beside))
 
 
 def _read_with_base(path: Path) -> tuple[dict, Where, dict[str, tuple[dict, Where]]]:
@@ -166,7 +198,7 @@ def _read_with_base(path: Path) -> tuple[dict, Where, dict[str, tuple[dict, Wher
     for key in own:
         if key not in PROFILES:
             at = where[("profiles", key)]
-            raise LamdError(f"{at}: unknown profile {key!r}{_closest(key, PROFILES)}; rename it")
+            raise LamdError(f"{at}: unknown profile {key!r}{closest(key, PROFILES)}; rename it")
     if base is None:
         return tree, where, own
     parent = (path.parent / str(base)).resolve()
@@ -177,7 +209,7 @@ def _read_with_base(path: Path) -> tuple[dict, Where, dict[str, tuple[dict, Wher
     base_tree, base_where = _read(parent)
     if any(key in base_tree for key in _META_KEYS):
         raise LamdError(f"{parent}: a base has neither base: nor profiles:; move them out of it")
-    _merge(base_tree, tree)
+    merge(base_tree, tree)
     return base_tree, base_where | where, own
 
 
@@ -216,14 +248,6 @@ def _construct(node: yaml.Node, at: tuple[str, ...], path: Path, where: Where) -
         raise LamdError(f"{path}:{line}: {problem}; YAML here is plain data") from None
 
 
-def _merge(tree: dict, overlay: dict) -> None:
-    for key, value in overlay.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
-
-
 def _parse_override(text: str) -> tuple[dict, Where]:
     key, equals, value = text.partition("=")
     parts = tuple(key.strip().split("."))
@@ -235,50 +259,4 @@ def _parse_override(text: str) -> tuple[dict, Where]:
         tree: Any = yaml.safe_load(value)
     except yaml.YAMLError:
         raise LamdError(f"--set {text}: the value is not valid YAML; quote it") from None
-    for part in reversed(parts):
-        tree = {part: tree}
-    return tree, {parts[: i + 1]: f"--set {text}" for i in range(len(parts))}
-
-
-def _explain(error: ValidationError, kind: type[BaseModel], where: Where, path: Path) -> str:
-    # A mistyped key is unknown under its name and missing under the right one: tell the first.
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    model, loc = _locate(kind, first["loc"])
-    at = next((where[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in where), str(path))
-    key = ".".join(loc)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        hint = _closest(loc[-1], model.model_fields)
-        return f"{at}: unknown key {key!r}{hint}; rename or delete it{more}"
-    if first["type"] == "missing":
-        return f"{at}: missing key {key!r}; add it{more}"
-    reason = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-    return f"{at}: {key + ': ' if key else ''}{reason}{shown}; mend the value{more}"
-
-
-def _locate(
-    kind: type[BaseModel], loc: Sequence[str | int]
-) -> tuple[type[BaseModel], tuple[str, ...]]:
-    """Return the model that an error's place lies in, and the place as the YAML has it."""
-    model, options, found = kind, [], []
-    for part in map(str, loc):
-        if len(options) > 1:  # of a tagged union, whose tag stands in no YAML path
-            model = next(m for m in options if part in get_args(m.model_fields["name"].annotation))
-            options = []
-            continue
-        found.append(part)
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        options = [o for o in (annotation, *get_args(annotation)) if _is_model(o)]
-        if len(options) == 1:
-            model = options[0]
-    return model, tuple(found)
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _closest(word: str, known: Sequence[str] | dict) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {match[0]!r}?" if match else ""
+    return nest(".".join(parts), tree, f"--set {text}")

@@ -2,6 +2,9 @@
 
     runs/cells/<kind>-<key>.partial/   while it is made; training resumes inside it
     runs/cells/<kind>-<key>/           complete, with cell.json; never changed afterwards
+    runs/cells/<kind>-<key>.failed     why the last attempt failed; gone when the next one begins
+
+`attempts.jsonl` in a cell's folder has one line a process that worked on it.
 
 The key hashes the kind, its code version, the part of the config the cell depends on, and its
 parents' identities. An identity is the content hash where a cell states one (data), else its key.
@@ -10,9 +13,7 @@ parents' identities. An identity is the content hash where a cell states one (da
 import contextlib
 import json
 import os
-import platform
-import resource
-import sys
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -24,9 +25,11 @@ from filelock import FileLock, Timeout
 
 from lamd.config import config_hash
 from lamd.errors import LamdError
+from lamd.harness.machine import device_name, peak_memory_mb, reset_device_peak
 from lamd.records import CellInfo, current_origin, write_atomically
 
-PARTIAL = ".partial"
+PARTIAL, FAILED = ".partial", ".failed"
+ATTEMPTS = "attempts.jsonl"
 _PROCESSES = {"RANK": "0", "WORLD_SIZE": "1"}
 
 Facts = dict[str, Any]
@@ -94,12 +97,14 @@ class Store:
         return folder is not None and (folder / "cell.json").is_file()
 
     def state(self, cell: Cell) -> str:
-        """Return `cached`, `begun` or `missing`."""
+        """Return `cached`, `failed`, `begun` or `missing`."""
         folder = self.folder(cell)
         if folder is None:
             return "missing"
         if self.is_complete(cell):
             return "cached"
+        if _failed(folder).is_file():
+            return "failed"
         return "begun" if _partial(folder).is_dir() else "missing"
 
     def facts(self, cell: Cell) -> Facts:
@@ -109,6 +114,34 @@ class Store:
     def info(self, cell: Cell) -> CellInfo:
         """Return the finished cell's entry for the record."""
         return CellInfo.model_validate(self._read(cell)["info"] | {"name": cell.name})
+
+    def failure(self, cell: Cell) -> CellFailed | None:
+        """Return how the last attempt at a cell failed, by any run; None when it did not."""
+        folder = self.folder(cell)
+        if folder is None or self.is_complete(cell):
+            return None
+        try:
+            return CellFailed(cell.name, **json.loads(_failed(folder).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # none, or damaged: tried again
+            return None
+
+    def remember(self, cell: Cell, failure: CellFailed) -> None:
+        """Keep why a cell failed, until the next attempt."""
+        content = {"reason": failure.reason, "user_error": failure.user_error}
+        write_atomically(_failed(self.folder(cell)), json.dumps(content) + "\n")
+
+    def lock(self, cell: Cell) -> FileLock:
+        """Return the lock that the process which makes the cell holds."""
+        return FileLock(self.root / f".{self.folder(cell).name}.lock")
+
+    def is_being_made(self, cell: Cell) -> bool:
+        """Say whether another process is at work on the cell; its key must be known."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.lock(cell).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def _identity(self, cell: Cell) -> str | None:
         if not cell.states_content:
@@ -175,23 +208,24 @@ class Runner:
         if self.rank:
             return self._assist(cell, inputs, folder)
         self.store.root.mkdir(parents=True, exist_ok=True)
-        with self._locked(cell, folder):
+        with self._locked(cell):
             if not self.store.is_complete(cell):
                 partial = _partial(folder)
                 resumed = partial.is_dir()
                 partial.mkdir(exist_ok=True)
+                _failed(folder).unlink(missing_ok=True)
+                _log_attempt(partial)
                 self.say(f"{cell.name}: {'going on in' if resumed else 'making'} {folder.name}")
-                write_atomically(partial / "cell.json", self._execute(cell, partial, inputs))
+                content = self._execute(cell, partial, inputs, resumed)
+                write_atomically(partial / "cell.json", content)
                 os.replace(partial, folder)
         return folder
 
-    def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path]) -> str:
-        # The one place that decides where a build runs; another executor goes in here.
-        resumed = any(partial.iterdir())
+    def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> str:
         started = time.monotonic()
-        _reset_device_peak()
+        reset_device_peak()
         facts = cell.build(partial, inputs) or {}
-        memory, device_memory = _peak_memory_mb()
+        memory, device_memory = peak_memory_mb()
         info = CellInfo(
             name=cell.name,
             kind=cell.kind,
@@ -200,7 +234,7 @@ class Runner:
             resumed=resumed,
             peak_memory_mb=memory,
             peak_device_memory_mb=device_memory,
-            origin=current_origin(_device_name(self.device)),
+            origin=current_origin(device_name(self.device)),
         )
         content = {
             "info": info.model_dump(mode="json"),
@@ -222,12 +256,12 @@ class Runner:
         return folder
 
     @contextlib.contextmanager
-    def _locked(self, cell: Cell, folder: Path):
-        lock = FileLock(self.store.root / f".{folder.name}.lock")
+    def _locked(self, cell: Cell):
+        lock = self.store.lock(cell)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            self.say(f"{cell.name}: another run is making {folder.name}, waiting for it")
+            self.say(f"{cell.name}: another run is making it, waiting")
             lock.acquire()
         try:
             yield
@@ -245,6 +279,8 @@ class Runner:
                 reason += f" (traceback in {log})"
         failure = CellFailed(cell.name, reason, user_error)
         self._failures[cell.name] = failure
+        with contextlib.suppress(OSError):  # a full disk: the failure itself is still told
+            self.store.remember(cell, failure)
         self.say(f"{cell.name}: FAILED, {reason}")
         return failure
 
@@ -277,23 +313,11 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{PARTIAL}")
 
 
-def _device_name(device: str) -> str:
-    torch = sys.modules.get("torch")
-    if device != "cpu" and torch is not None and torch.cuda.is_available():
-        return f"cuda: {torch.cuda.get_device_name(int(device.partition(':')[2] or 0))}"
-    return f"cpu: {platform.machine()}, {os.cpu_count()} cores"
+def _failed(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{FAILED}")
 
 
-def _reset_device_peak() -> None:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_memory_mb() -> tuple[float, float | None]:
-    unit = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-    memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return memory, None
-    return memory, round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+def _log_attempt(partial: Path) -> None:
+    attempt = {"host": socket.gethostname(), "pid": os.getpid(), "time": round(time.time(), 3)}
+    with (partial / ATTEMPTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(attempt) + "\n")

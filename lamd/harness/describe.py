@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from lamd.config import PROFILES, AnyTarget, config_hash
+from lamd.config import PROFILES, AnyTarget, Sweep, config_hash
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, Store
 from lamd.harness.real_data import SPLITS, real_root
+from lamd.records import AnyReport, FigureReport, Report
 
 if TYPE_CHECKING:
     from lamd.metrics import MetricValue
@@ -38,7 +39,7 @@ def target_rows(paths: Sequence[Path]) -> list[list[str]]:
     rows = []
     for path in paths:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        profiles = tree.get("profiles") or (PROFILES if "of" in tree else {})
+        profiles = PROFILES if "of" in tree else tree.get("profiles", {})
         rows.append([path.stem, ", ".join(profiles), str(tree.get("title", ""))])
     return rows
 
@@ -49,7 +50,30 @@ def config_text(target: AnyTarget) -> str:
     return f"# config {config_hash(target)}\n{text}"
 
 
-def cell_rows(cells: Mapping[str, Sequence[Cell]], store: Store) -> list[list[str]]:
+def state_table(target: AnyTarget, store: Store) -> list[list[str]]:
+    """Return, with a header, the state of each point of a sweep, or of each cell of the others."""
+    from lamd.harness.run import planned_cells
+
+    if isinstance(target, Sweep):
+        from lamd.harness.sweeps import grid_table
+
+        return grid_table(target, "auto", store)
+    return [["cell", "state", "folder"], *_cell_rows(planned_cells(target, "auto"), store)]
+
+
+def outcome_table(report: AnyReport) -> tuple[list[list[str]], list[str]]:
+    """Return what was measured, as a table with a header, and lines that explain it."""
+    from lamd.harness.sweep_tables import sweep_table
+    from lamd.harness.tables import caption, measured_table
+
+    if isinstance(report, FigureReport):
+        pictures = [f"{report.title}, {one.dataset}: {one.caption}" for one in report.pictures]
+        return [[]], pictures
+    table = measured_table if isinstance(report, Report) else sweep_table
+    return table(report), [caption(report)]
+
+
+def _cell_rows(cells: Mapping[str, Sequence[Cell]], store: Store) -> list[list[str]]:
     """Return name, state and folder of each cell of each source; a source's name stands before."""
     rows = []
     for source, ones in cells.items():

@@ -13,7 +13,7 @@ from lamd.harness.figures import render_figure
 from lamd.harness.media import comparison_grid, encode_gif, encode_mp4
 from lamd.harness.plan import SAMPLED_ROW, Plan
 from lamd.harness.tables import render_csv, render_latex, render_markdown
-from lamd.records import FigureReport, Report, read_report, write_atomically
+from lamd.records import AnyReport, Report, read_report, write_atomically
 
 RECORD = "record.json"
 TABLES = {"table.md": render_markdown, "table.csv": render_csv, "table.tex": render_latex}
@@ -25,7 +25,7 @@ _COLUMNS = {
 }
 
 
-def choose_folder(root: Path, report: Report | FigureReport) -> Path:
+def choose_folder(root: Path, report: AnyReport) -> Path:
     """Return where a report belongs: `root/<target>`, or a folder inside it.
 
     A smaller profile, or results with holes, do not overwrite larger or whole ones: they go into
@@ -54,9 +54,7 @@ def write_results(folder: Path, report: Report, grid: np.ndarray | None) -> list
     return write_files(folder, report, contents)
 
 
-def write_files(
-    folder: Path, report: Report | FigureReport, contents: dict[str, bytes]
-) -> list[Path]:
+def write_files(folder: Path, report: AnyReport, contents: dict[str, bytes]) -> list[Path]:
     """Write files that changed, each whole, and the record last: its presence says all is there."""
     contents = contents | {RECORD: report.to_json().encode()}
     for name, content in contents.items():

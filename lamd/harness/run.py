@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lamd.config import (
     AnyTarget,
     Figure,
     ReconstructionTable,
+    Sweep,
     Target,
     load_experiment,
     load_target,
+    target_path,
 )
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.harness.jobs import Workers
 from lamd.harness.plan import Plan, make_plan
 from lamd.harness.real_data import real_root
-from lamd.records import FigureReport, Report
+from lamd.records import AnyReport, Report
 
 Say = Callable[[str], None]
 
@@ -25,7 +29,7 @@ Say = Callable[[str], None]
 class Outcome:
     """What a run of a target left: its report, folder and files, and the failures."""
 
-    report: Report | FigureReport
+    report: AnyReport
     folder: Path
     files: tuple[Path, ...]
     failed: tuple[CellFailed, ...]
@@ -40,9 +44,16 @@ def open_target(
 
 
 def planned_cells(target: AnyTarget, device: str) -> dict[str, list[Cell]]:
-    """Return the cells of any target, parents first, by source; by "" when it has none."""
+    """Return the cells of any target, parents first, by source; by "" when it has none.
+
+    The sources of a sweep are its points.
+    """
     if isinstance(target, Target):
         return {"": make_plan(target, device).cells()}
+    if isinstance(target, Sweep):
+        from lamd.harness.sweeps import plan_sweep
+
+        return plan_sweep(target, device).cells()
     if isinstance(target, Figure):
         from lamd.harness.pictures import plan_figure as plan
     else:
@@ -59,9 +70,13 @@ def reproduce(
     runs: Path,
     results: Path,
     device: str = "auto",
+    workers: Workers | None = None,
     say: Say = print,
 ) -> Outcome | None:
     """Make what is missing of a target's cells and write its results.
+
+    Args:
+        workers: who makes the cells of a sweep; None is this process.
 
     Returns:
         None in the other processes of a multi-process launch.
@@ -74,7 +89,15 @@ def reproduce(
     for source in [target] if isinstance(target, Target) else target.sources.values():
         if source.data.source == "real":
             real_root(source.data.name)
-    if isinstance(target, Figure):
+    if isinstance(target, Sweep):
+        from lamd.harness.sweeps import reproduce_sweep
+
+        make = partial(
+            reproduce_sweep, path=str(target_path(name).resolve()), workers=workers or Workers()
+        )
+    elif workers is not None:
+        raise LamdError(f"{name}: --executor, --jobs and --retry-failed are for sweeps; leave out")
+    elif isinstance(target, Figure):
         from lamd.harness.pictures import reproduce_figure as make
     elif isinstance(target, ReconstructionTable):
         from lamd.harness.joint import reproduce_joint as make

@@ -6,7 +6,7 @@ Measured and published values stand in separate blocks. The same report gives th
 import csv
 import io
 
-from lamd.records import PublishedRow, Record, Report, RowInfo
+from lamd.records import PublishedRow, Record, Report, RowInfo, SweepReport
 
 LABELS = {
     "fvd": "FVD ↓",
@@ -22,6 +22,8 @@ LABELS = {
     "diversity": "diversity, LPIPS-alex ↑",
     "smoothness": "smoothness, linear (%) ↑",
     "motion_smoothness_percent": "motion smoothness (%) ↑",
+    "reconstruction_fvd": "reconstruction FVD ↓",
+    "generation_fvd": "generation FVD ↓",
 }
 _DIGITS = {
     "fvd": 1,
@@ -60,11 +62,11 @@ def metric_of(protocol: str) -> str:
 def render_markdown(report: Report) -> str:
     """Return `table.md`."""
     lines = [f"# {report.title}", "", caption(report), "", f"## {measured_heading(report)}", ""]
-    lines += _markdown_table(measured_table(report))
+    lines += markdown_table(measured_table(report))
     lines += ["", *(f"- {note}" for note in notes(report))]
     lines += [f"- {row.label}: {row.description}" for row in report.rows]
     lines += ["", f"## {published_heading(report)}", ""]
-    lines += _markdown_table(published_table(report))
+    lines += markdown_table(published_table(report))
     lines += ["", "## Protocols", ""]
     lines += [f"- `{name}`: {text}" for name, text in report.protocols.items()]
     return "\n".join(lines) + "\n"
@@ -82,7 +84,7 @@ def render_csv(report: Report) -> str:
         low, high = r.interval or (None, None)
         numbers = [r.value, low, high, r.extrapolated]
         write(
-            ["measured", r.row, r.metric, r.protocol, *(_exact(v) for v in numbers), r.n_real,
+            ["measured", r.row, r.metric, r.protocol, *(exact(v) for v in numbers), r.n_real,
              r.n_fake, r.data, r.scale, str(r.verdict), "", ""]
         )  # fmt: skip
     for hole in report.holes:
@@ -103,7 +105,7 @@ def render_csv(report: Report) -> str:
     for p in report.published:
         for metric, value in p.metrics.items():
             write(
-                ["published", p.method, metric, p.protocol or "", _exact(value), *[""] * 5, "real",
+                ["published", p.method, metric, p.protocol or "", exact(value), *[""] * 5, "real",
                  "", "", "yes" if p.verified else "no", p.source]
             )  # fmt: skip
     return out.getvalue()
@@ -111,11 +113,16 @@ def render_csv(report: Report) -> str:
 
 def render_latex(report: Report) -> str:
     """Return `table.tex`: two `tabular`s (booktabs), measured and published."""
-    parts = [f"% made by `lamd reproduce {report.target}`; needs \\usepackage{{booktabs}}"]
-    blocks = (
+    return latex_tables(
+        report.target,
         (measured_heading(report), measured_table(report)),
         (published_heading(report), published_table(report)),
     )
+
+
+def latex_tables(target: str, *blocks: tuple[str, list[list[str]]]) -> str:
+    """Return one `tabular` for each heading and table; the first row is its header."""
+    parts = [f"% made by `lamd reproduce {target}`; needs \\usepackage{{booktabs}}"]
     for heading, (header, *rows) in blocks:
         parts += [
             f"% {heading}",
@@ -130,7 +137,7 @@ def render_latex(report: Report) -> str:
     return "\n".join(parts) + "\n"
 
 
-def caption(report: Report) -> str:
+def caption(report: Report | SweepReport) -> str:
     """Return one line: profile, data, scale, code."""
     origins = {cell.origin.commit for cell in report.cells}
     commits = sorted({commit[:12] for commit in origins if commit})
@@ -150,12 +157,12 @@ def notes(report: Report) -> list[str]:
     return [reading, *sorted(remarks), *report.notes]
 
 
-def measured_heading(report: Report) -> str:
+def measured_heading(report: Report | SweepReport) -> str:
     """Return the heading of the block of our own values."""
     return f"Measured here: {data_words(report.data, report.dataset)}, {report.scale} scale"
 
 
-def published_heading(report: Report) -> str:
+def published_heading(report: Report | SweepReport) -> str:
     """Return the heading of the block of values from papers."""
     return f"Published: real {report.dataset.upper()}, taken from papers, not measured here"
 
@@ -166,7 +173,7 @@ def measured_table(report: Report) -> list[list[str]]:
     return [header, *(_measured_row(report, row) for row in report.rows)]
 
 
-def published_table(report: Report) -> list[list[str]]:
+def published_table(report: Report | SweepReport) -> list[list[str]]:
     """Return header and rows of the values from papers."""
     metrics = [m for m in LABELS if any(m in row.metrics for row in report.published)]
     header = ["method", *(LABELS[m] for m in metrics), "protocol", "verified", "source", "note"]
@@ -175,7 +182,7 @@ def published_table(report: Report) -> list[list[str]]:
 
 def format_value(record: Record) -> str:
     """Return e.g. `123.4 [110.0, 140.0], N→∞ 80.1`."""
-    digits = _digits(record.metric)
+    digits = digits_of(record.metric)
     text = f"{record.value:.{digits}f}"
     if record.interval is not None:
         low, high = record.interval
@@ -205,7 +212,8 @@ def _published_row(row: PublishedRow, metrics: list[str]) -> list[str]:
     return [row.method, *values, row.protocol or "not stated", verified, row.source, row.note]
 
 
-def _markdown_table(rows: list[list[str]]) -> list[str]:
+def markdown_table(rows: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table; the first row is its header."""
     lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
     return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
 
@@ -216,11 +224,13 @@ def data_words(kind: str, dataset: str) -> str:
     return f"real {name}" if kind == "real" else f"simulated stand-in for {name}"
 
 
-def _digits(metric: str) -> int:
+def digits_of(metric: str) -> int:
+    """Return how many decimals of a metric are shown."""
     return _DIGITS.get(metric.split("-")[0], 3)
 
 
-def _exact(value: float | None) -> str:
+def exact(value: float | None) -> str:
+    """Return six digits of a value for `table.csv`, nothing for None."""
     return "" if value is None else f"{value:.6g}"
 
 

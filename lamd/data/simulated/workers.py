@@ -2,23 +2,21 @@
 
 import multiprocessing
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from lamd.data.stand_in import MANIFEST, StandIn, read_stand_in, write_stand_in
 from lamd.errors import LamdError
+from lamd.processes import leave_with_parent, threads_each
 
 AHEAD_PER_WORKER = 8
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def claim(root: Path, wanted: StandIn, folders: Iterable[str]) -> None:
@@ -75,7 +73,7 @@ def in_order(work: Callable[[Job], Result], jobs: list[Job], workers: int) -> It
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=leave_with_parent)
     todo = iter(jobs)
     try:
-        with _one_thread_each():  # the first submission starts all processes
+        with threads_each(1):  # the first submission starts all processes
             waiting = deque(pool.submit(work, j) for j in islice(todo, workers * AHEAD_PER_WORKER))
         while waiting:
             result = waiting.popleft().result()
@@ -88,31 +86,3 @@ def in_order(work: Callable[[Job], Result], jobs: list[Job], workers: int) -> It
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started here use one thread for linear algebra, which is read at import."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def leave_with_parent() -> None:
-    """End this worker when its parent is killed; the pool's queue would keep it waiting."""
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "only for worker processes"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

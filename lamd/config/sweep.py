@@ -1,0 +1,159 @@
+"""Sweeps: the points of a grid over the config keys of one table.
+
+Under `sweep:` a mapping of axes stands for their product, a list for its own points. An axis is a
+list or a range {from, to, step} that includes `to`; several keys in one, `a, b`, move together.
+"""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lamd.config.derived import Derived
+from lamd.config.schema import Count, NonNegative, Strict, Target
+from lamd.config.trees import Where, explain, merge, nest
+from lamd.errors import LamdError
+
+MOST_POINTS = 1000
+Point = dict[str, Any]  # config key -> value
+
+
+class CurvesFigure(Strict):
+    """One panel a column over the first axis, one line for each value of the others."""
+
+    name: Literal["curves"]
+    columns: Annotated[tuple[str, ...], Field(min_length=1)]  # `<row> <metric>`
+
+
+class TradeoffFigure(Strict):
+    """Two columns against each other, one curve a value of the first axis, and a map of each."""
+
+    name: Literal["tradeoff"]
+    x: str
+    y: str
+
+
+class Sweep(Derived):
+    """A grid over the keys of one table: one row a point, seeds averaged."""
+
+    kind: Literal["sweep"]
+    points: tuple[Point, ...]
+    published: str | None  # group of published.yaml
+    threads: Count  # of one cell, however many run at once: results depend on it in the last bits
+    gpus: NonNegative  # asked of a cluster for one cell
+    figure: Annotated[CurvesFigure | TradeoffFigure, Field(discriminator="name")]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.sources) != 1:
+            raise ValueError("of: a sweep has one table; name one")
+        if self.figure.name == "tradeoff" and len(self.axes) != 2:
+            raise ValueError("figure: a tradeoff needs two axes beside the seeds")
+        return self
+
+    @property
+    def source(self) -> Target:
+        """The table that the points change."""
+        return next(iter(self.sources.values()))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The keys that are not seeds."""
+        return tuple(key for key in self.points[0] if not is_seed(key))
+
+    def targets(self) -> dict[str, Target]:
+        """Return the target of each point by the point's name."""
+        return {
+            point_name(point): point_target(self.source, point, {}, self.target)
+            for point in self.points
+        }
+
+
+def is_seed(key: str) -> bool:
+    """Say whether a key is a seed: points that differ in seeds alone make one row."""
+    return key.rpartition(".")[2] in ("seed", "simulation_seed")
+
+
+def point_name(point: Point) -> str:
+    """Return e.g. `vae.motion_channels=1, train_vae.seed=0`."""
+    return ", ".join(f"{key}={value}" for key, value in point.items()) or "all"
+
+
+def point_target(source: Target, point: Point, where: Where, at: str) -> Target:
+    """Return `source` with the values of a point.
+
+    Raises:
+        LamdError: on a key or value that a target does not have; `at` is where the sweep stands.
+    """
+    tree, places = source.model_dump(mode="json"), {}
+    for key, value in point.items():
+        overlay, place = nest(key, value, where.get(("sweep", key), at))
+        merge(tree, overlay)
+        places |= place
+    try:
+        return Target.model_validate(tree)
+    except ValidationError as error:
+        raise LamdError(explain(error, Target, places, at)) from None
+
+
+def expand(grid: Any, where: Where, path: Path) -> tuple[Point, ...]:
+    """Return the points of a `sweep:` block, in the order of its axes, the last one fastest.
+
+    Raises:
+        LamdError: on a block that is no grid, a point that stands twice, or too many points.
+    """
+    at = where.get(("sweep",), str(path))
+    if isinstance(grid, dict) and grid:
+        sides = [_axis(key, values, where, at) for key, values in grid.items()]
+        _limit(math.prod(map(len, sides)), at)
+        points = tuple(_joined(steps) for steps in itertools.product(*sides))
+    elif isinstance(grid, list) and grid and all(isinstance(p, dict) and p for p in grid):
+        points = tuple({str(key): value for key, value in point.items()} for point in grid)
+        if any(point.keys() != points[0].keys() for point in points):
+            raise LamdError(f"{at}: sweep: each point names the same keys; add the missing ones")
+    else:
+        raise LamdError(f"{at}: sweep: needs axes (key: values) or a list of points; add one")
+    names = [point_name(point) for point in points]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise LamdError(f"{at}: sweep: point {twice} stands twice; delete one")
+    return points
+
+
+def _joined(steps: tuple[Point, ...]) -> Point:
+    return {key: value for step in steps for key, value in step.items()}
+
+
+def _axis(keys: str, values: Any, where: Where, at: str) -> list[Point]:
+    at = where.get(("sweep", keys), at)
+    names = [key.strip() for key in str(keys).split(",")]
+    if isinstance(values, dict):
+        values = _range(values, f"{at}: sweep.{keys}")
+    if not isinstance(values, list) or not values or not all(names):
+        raise LamdError(f"{at}: sweep.{keys}: needs a list or {{from, to, step}}; mend the value")
+    for name in names:
+        where[("sweep", name)] = at
+    return [dict.fromkeys(names, value) for value in values]
+
+
+def _range(limits: dict, place: str) -> list[int | float]:
+    if set(limits) != {"from", "to", "step"}:
+        raise LamdError(f"{place}: a range has from, to and step; mend it")
+    numbers = [limits[name] for name in ("from", "to", "step")]
+    if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
+        raise LamdError(f"{place}: from, to and step are numbers; mend them")
+    first, last, step = numbers
+    if step <= 0 or last < first:
+        raise LamdError(f"{place}: needs step above 0 and from up to to; mend them")
+    count = (last - first) / step + 1 + 1e-9  # so that 0.3 / 0.1 are three steps
+    _limit(count, place)
+    # Fifteen digits are what a float keeps: 0.1 + 2 * 0.1 is 0.3 as written by hand.
+    return [value if type(value) is int else float(f"{value:.15g}")
+            for value in (first + i * step for i in range(int(count)))]  # fmt: skip
+
+
+def _limit(count: float, place: str) -> None:
+    if count > MOST_POINTS + 1:
+        raise LamdError(f"{place}: {count:.0f} points, at most {MOST_POINTS}; make it smaller")

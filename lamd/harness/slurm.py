@@ -1,0 +1,83 @@
+"""Slurm through submitit: ready cells go as one job array; a preempted job is queued again."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from submitit import AutoExecutor
+from submitit.core.utils import FailedJobError
+from submitit.helpers import DelayedSubmission
+
+from lamd.errors import LamdError
+from lamd.harness.executors import MANY
+from lamd.harness.jobs import Ending, Job, run_job
+
+# Minutes (ours): submitit's own five would stop a training again and again.
+_TIMEOUT = 24 * 60
+_POLL = 1.0
+
+
+class Slurm:
+    """Jobs of the Slurm cluster that this machine submits to."""
+
+    slots = MANY
+
+    def __init__(self, logs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
+        try:
+            self._executor = AutoExecutor(folder=logs.absolute(), cluster="slurm")
+            asked = {"timeout_min": _TIMEOUT} | _parse(options)
+            self._executor.update_parameters(
+                name="lamd", cpus_per_task=threads, gpus_per_node=math.ceil(gpus), **asked
+            )
+        except (RuntimeError, NameError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise LamdError(f"--executor slurm: {reason}; mend it or use another") from None
+        self._running: list[tuple[Job, object]] = []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        if jobs:
+            handles = self._executor.map_array(_Call(), jobs)
+            self._running += zip(jobs, handles, strict=True)
+
+    def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
+        until = time.monotonic() + seconds
+        while not (done := [one for one in self._running if one[1].done()]):
+            if time.monotonic() > until:
+                break
+            time.sleep(_POLL)
+        self._running = [one for one in self._running if one not in done]
+        return [(job, _ending(handle)) for job, handle in done]
+
+    def close(self) -> None:
+        pass  # jobs outlive the driver; the next one finds what they are making
+
+
+class _Call:
+    """`run_job`, as submitit calls it; `checkpoint` is its word for what to queue again."""
+
+    def __call__(self, job: Job) -> Ending:
+        return run_job(job)
+
+    def checkpoint(self, job: Job) -> DelayedSubmission:
+        return DelayedSubmission(self, job)
+
+
+def _ending(handle) -> Ending:
+    try:
+        return handle.result()
+    except FailedJobError as error:
+        return Ending("failed", str(error).strip().splitlines()[-1])
+    except Exception as error:  # submitit's, by how a job vanished: no output, no log, cancelled
+        return Ending("lost", f"{type(error).__name__}, state {handle.state}")
+
+
+def _parse(options: Sequence[str]) -> dict:
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise LamdError(f"--slurm {option}: expected key=value, e.g. slurm_partition=gpu")
+        parsed[key.strip()] = yaml.safe_load(value)
+    return parsed

@@ -1,0 +1,218 @@
+"""Whole sweeps, made tiny: any number of workers, killed drivers and workers, Ray, submitit."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tiny import HERE
+
+from lamd import cli
+from lamd.harness import run
+from lamd.harness.cells import ATTEMPTS
+from lamd.harness.jobs import Workers
+from lamd.harness.sweep_tables import rows_of
+from lamd.records import read_report
+
+pytestmark = pytest.mark.slow
+
+SWEEP = str(HERE / "sweep_tiny.yaml")
+TABLES = ("table.md", "table.csv", "table.tex", "figure.svg")
+LONG = ("sources.tiny.train_vae.num_steps=120", "sources.tiny.train_vae.validate_every=120",
+        "sources.tiny.train_vae.checkpoint_every=10")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Run the sweep once in this process; return the folder with its `runs` and `results`."""
+    root = tmp_path_factory.mktemp("sweep")
+    reproduce(root)
+    return root
+
+
+@pytest.fixture
+def fresh(place, tmp_path):
+    """Return a folder in which only the data is made."""
+    (data,) = cells(place).glob("data-*")
+    shutil.copytree(data, cells(tmp_path) / data.name)
+    return tmp_path
+
+
+def cells(root: Path) -> Path:
+    return root / "runs" / "cells"
+
+
+def reproduce(root: Path, *overrides: str, workers: Workers | None = None) -> run.Outcome:
+    return run.reproduce(SWEEP, "quick", overrides, runs=root / "runs", results=root / "results",
+                         device="cpu", workers=workers)  # fmt: skip
+
+
+def values(root: Path) -> dict:
+    report = read_report(root / "results" / "sweep_tiny" / "record.json")
+    return {
+        (point.name, record.row, record.metric): (record.value, record.interval, record.cells)
+        for point in report.points for record in point.records
+    }  # fmt: skip
+
+
+def tables(root: Path) -> dict[str, bytes]:
+    return {name: (root / "results" / "sweep_tiny" / name).read_bytes() for name in TABLES}
+
+
+def attempts(root: Path) -> dict[str, int]:
+    """Return how many processes have worked on each finished cell."""
+    return {
+        path.parent.name: len(path.read_text(encoding="utf-8").splitlines())
+        for path in cells(root).glob(f"*/{ATTEMPTS}")
+    }
+
+
+def kill_once(root: Path, pattern: str, killed: list[str]) -> threading.Thread:
+    """Kill the process that trains a cell as soon as a path like `pattern` is there."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            for found in cells(root).glob(pattern):
+                folder = next(p for p in (found, *found.parents) if p.suffix == ".partial")
+                line = (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines()[-1]
+                os.kill(json.loads(line)["pid"], signal.SIGKILL)
+                killed.append(folder.stem)
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def check_one_kill(root: Path, killed: list[str]) -> None:
+    """Check that all is made, the killed cell by two processes and any other by one."""
+    assert len(killed) == 1
+    made = attempts(root)
+    assert {name: count for name, count in made.items() if count != 1} == {killed[0]: 2}
+    assert not list(cells(root).glob("*.partial"))
+    report = read_report(root / "results" / "sweep_tiny" / "record.json")
+    assert report.holes == ()
+    assert len({info.key for info in report.cells}) == len(report.cells) == len(made)
+
+
+def test_points_share_what_they_can_and_seeds_make_one_row(place):
+    kinds = [name.split("-")[0] for name in attempts(place)]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "data": 1, "vae": 2, "latents": 2, "dmg": 2, "clips": 7, "values": 6}  # fmt: skip
+    assert set(attempts(place).values()) == {1}
+    report = read_report(place / "results" / "sweep_tiny" / "record.json")
+    assert (report.data, report.scale) == ("stand-in", "reduced")
+    for row in rows_of(report):
+        assert len(row.summary("lamd psnr").records) == 2
+        assert len(row.summary("reconstruction psnr").records) == 1
+
+
+def test_show_prints_the_grid(place, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["show", SWEEP, "--runs", str(place / "runs")])
+    assert capsys.readouterr().out.count("done") == 4
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 4])
+def test_any_number_of_jobs_gives_the_same_bits(place, fresh, jobs):
+    reproduce(fresh, workers=Workers(jobs=jobs))
+    assert values(fresh) == values(place)
+    assert tables(fresh) == tables(place)
+    assert set(attempts(fresh).values()) == {1}
+
+
+def test_a_failed_point_is_a_hole_until_it_is_retried(place, fresh, capsys):
+    (vae,) = (p for p in cells(place).glob("vae-*") if '"motion_channels": 2' in
+              (p / "cell.json").read_text(encoding="utf-8"))  # fmt: skip
+    blocker = cells(fresh) / f"{vae.name}.partial"
+    blocker.mkdir(parents=True)
+    (blocker / "checkpoints").write_text("no folder", encoding="utf-8")
+    outcome = reproduce(fresh)
+    assert [failure.name for failure in outcome.failed] == ["vae"]
+    rows = {point.name: len(point.holes) for point in outcome.report.points}
+    assert sorted(rows.values()) == [0, 0, 2, 2]
+    assert "not run (" in tables(fresh)["table.md"].decode()
+    with pytest.raises(SystemExit):
+        cli.main(["show", SWEEP, "--runs", str(fresh / "runs")])
+    assert capsys.readouterr().out.count("failed") >= 2
+    shutil.rmtree(blocker)
+    assert len(reproduce(fresh).failed) == 1
+    assert reproduce(fresh, workers=Workers(retry_failed=True)).failed == ()
+    assert values(fresh) == values(place)
+
+
+def test_a_driver_killed_at_ten_moments_ends_with_the_same_table(place, fresh):
+    moments = random.Random(0)
+    command = [sys.executable, "-m", "lamd", "reproduce", SWEEP, "--device", "cpu", "--jobs", "2",
+               "--runs", str(fresh / "runs"), "--results", str(fresh / "results")]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    cut_short = 0
+    for _ in range(10):
+        begun = len(list(cells(fresh).iterdir()))
+        driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        while driver.poll() is None and len(list(cells(fresh).iterdir())) == begun:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.6))
+        cut_short += driver.poll() is None
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert cut_short >= 5
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert values(fresh) == values(place)
+    assert tables(fresh) == tables(place)
+
+
+def test_a_killed_worker_process_is_replaced(fresh):
+    killed: list[str] = []
+    watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
+    reproduce(fresh, *LONG, workers=Workers(jobs=2))
+    watcher.join()
+    check_one_kill(fresh, killed)
+
+
+def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        killed: list[str] = []
+        watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
+        reproduce(fresh, *LONG, workers=Workers(executor="ray", ray_address=cluster.address))
+        watcher.join()
+    finally:
+        cluster.shutdown()
+    check_one_kill(fresh, killed)
+
+
+def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
+    pytest.importorskip("submitit")
+    from lamd.harness import slurm
+
+    auto = slurm.AutoExecutor
+    monkeypatch.setattr(slurm, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
+    reproduce(fresh, workers=Workers(executor="slurm"))
+    assert values(fresh) == values(place)
+    assert set(attempts(fresh).values()) == {1}
+
+
+def test_slurm_without_slurm_is_one_line(tmp_path, capsys):
+    pytest.importorskip("submitit")
+    if shutil.which("sbatch"):
+        pytest.skip("Slurm is here")
+    with pytest.raises(SystemExit) as done:
+        cli.main(["reproduce", SWEEP, "--executor", "slurm", "--runs", str(tmp_path)])
+    assert done.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

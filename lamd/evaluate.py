@@ -9,7 +9,7 @@ from lamd import artifacts
 from lamd.clip_files import Clips, load_clips, load_videos, size_text
 from lamd.errors import LamdError
 from lamd.metrics import MetricValue
-from lamd.metrics.rules import PROTOCOLS, Protocol
+from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
 from lamd.records import current_origin
 
 __all__ = ["METRICS", "evaluate_paths", "load_videos", "resolve_device", "to_json"]
@@ -104,7 +104,8 @@ def resolve_device(device: str) -> str:
 
 
 def _protocol(name: str) -> Protocol:
-    known = [n for n, p in PROTOCOLS.items() if p.metric != "diversity" and not p.by_class]
+    beyond = ("diversity", *CLASS_METRICS, *CAPTION_METRICS)  # need more than two sets of clips
+    known = [n for n, protocol in PROTOCOLS.items() if protocol.metric not in beyond]
     if name not in METRICS and name not in known:
         close = difflib.get_close_matches(name, [*METRICS, *known], n=1, cutoff=0.0)[0]
         raise LamdError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lamd.config import DMGConfig, SamplerConfig
-from lamd.diffusion import Schedule, make_schedule, sampling_steps, trajectory
+from lamd.diffusion import Denoiser, Schedule, make_schedule, sampling_steps, trajectory
 from lamd.models.dmg import DMG
 from lamd.models.mcd_vae import MCDVAE
 from lamd.rng import torch_generator
@@ -48,6 +48,7 @@ def motion_trajectory(
     sampler: SamplerConfig,
     f_x0: Tensor,
     keys: Sequence[str],
+    prompts: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (t, z_m^t) (B, d, h, w), scaled for D_V, along one sampling run; t = -1 is the sample.
 
@@ -57,11 +58,15 @@ def motion_trajectory(
         sampler: name, K, eta, seed; its batch size is the caller's matter.
         f_x0: (B, d', h, w) content feature of the given frames.
         keys: B names; equal names, seeds and frames give equal latents.
+        prompts: B captions or classes for a model with prompts, and only there.
+
+    Raises:
+        LamdError: on a prompt that the model's vocabulary cannot say.
     """
-    condition = dmg.condition(f_x0)
+    denoiser = denoiser_given(dmg, sampler.guidance_scale, f_x0, prompts)
     noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, f_x0.device)
     run = trajectory(
-        lambda z_t, t: dmg.denoise(z_t, t, condition),
+        denoiser,
         schedule,
         noise(),
         steps=sampling_steps(len(schedule), sampler.num_steps),
@@ -71,6 +76,22 @@ def motion_trajectory(
     )
     for t, z in run:
         yield t, vae.from_diffusion(z)
+
+
+def denoiser_given(
+    dmg: DMG, scale: float | None, f_x0: Tensor, prompts: Sequence[str] | None
+) -> Denoiser:
+    """Return eps_theta(z_t, t) given y; with a scale, classifier-free guided (arXiv 2207.12598)."""
+    words = None if prompts is None else dmg.prompt.words(prompts).to(f_x0.device)
+    told = dmg.condition(f_x0, words)
+    if scale is None:
+        return lambda z_t, t: dmg.denoise(z_t, t, told)
+    untold = dmg.condition(f_x0, torch.zeros_like(words))
+
+    def guided(z_t: Tensor, t: Tensor) -> Tensor:
+        return torch.lerp(dmg.denoise(z_t, t, untold), dmg.denoise(z_t, t, told), scale)
+
+    return guided
 
 
 def last(run: Iterable[T]) -> T:
@@ -86,6 +107,7 @@ def generate(
     sampler: SamplerConfig,
     x0: Tensor,
     keys: Sequence[str],
+    prompts: Sequence[str] | None = None,
 ) -> Tensor:
     """Generate one clip per first frame; arguments as for `motion_trajectory`.
 
@@ -96,7 +118,7 @@ def generate(
         x_hat (B, L, 3, H, W), not clamped; frame 0 is D_V's, not the given one.
     """
     f_x0, skips = vae.encode_image(x0)
-    _, z_m = last(motion_trajectory(vae, dmg, schedule, sampler, f_x0, keys))
+    _, z_m = last(motion_trajectory(vae, dmg, schedule, sampler, f_x0, keys, prompts))
     return vae.decode(z_m, f_x0, skips)
 
 

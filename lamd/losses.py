@@ -64,7 +64,7 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
 
 
 def diffusion_loss(
-    dmg: nn.Module, schedule: Schedule, z_m: Tensor, t: Tensor, eps: Tensor, f_x0: Tensor
+    dmg: nn.Module, schedule: Schedule, z_m: Tensor, t: Tensor, eps: Tensor, *y: Tensor
 ) -> Tensor:
     """Return L_simple as a mean over elements.
 
@@ -72,10 +72,10 @@ def diffusion_loss(
         z_m: (B, d, h, w) clean latent at unit scale.
         t: (B,) int64 steps in 0..T-1.
         eps: (B, d, h, w) standard normal noise.
-        f_x0: (B, d', h, w) content feature.
+        y: f_x0 (B, d', h, w), and the words of the prompt (B, M) where there is one.
     """
     z_t = q_sample(schedule, z_m, t, eps)
-    return F.mse_loss(dmg(z_t, t, f_x0), eps)
+    return F.mse_loss(dmg(z_t, t, *y), eps)
 
 
 def _pick_frames(

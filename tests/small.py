@@ -28,7 +28,7 @@ def small_vae(**changes) -> MCDVAE:
     return MCDVAE(**(options | changes))
 
 
-def small_dmg(condition: str = "both") -> DMG:
+def small_dmg(condition: str = "both", **options) -> DMG:
     torch.manual_seed(0)
     return DMG(
         motion_channels=3,
@@ -40,6 +40,7 @@ def small_dmg(condition: str = "both") -> DMG:
         head_channels=8,
         context_channels=16,
         condition=condition,
+        **options,
     )
 
 

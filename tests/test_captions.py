@@ -164,6 +164,9 @@ def test_encoding_and_json_round_trip():
     assert numbers.dtype == np.int64
     words = [vocabulary.tokens[n] for n in numbers]
     assert words == [START, *tokenize(CAPTION), END, PAD, PAD]
+    assert numbers[0] == vocabulary.start
+    assert parse(vocabulary.decode(numbers)) == parse(CAPTION)
+    assert vocabulary.decode([0, 0]) == ""
 
 
 def test_the_vocabulary_does_not_depend_on_order():
@@ -173,11 +176,13 @@ def test_the_vocabulary_does_not_depend_on_order():
 
 def test_labels_are_one_token_each():
     vocabulary = Vocabulary.build("class", ["thumbs up", "all clear", "thumbs up"])
-    assert vocabulary.tokens == ("all clear", "thumbs up")
-    assert vocabulary.encode("thumbs up", 1).tolist() == [1]
+    assert vocabulary.tokens == (PAD, "all clear", "thumbs up")
+    assert vocabulary.encode("thumbs up", 1).tolist() == [2]
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
     with pytest.raises(LamdError, match=r"class 'thumb up': unknown; the nearest are thumbs up"):
         vocabulary.encode("thumb up", 1)
+    with pytest.raises(LamdError, match=r"class '\[PAD\]': unknown"):
+        vocabulary.encode(PAD, 1)
 
 
 @pytest.mark.parametrize(

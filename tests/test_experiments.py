@@ -8,6 +8,7 @@ import yaml
 
 from lamd.config import PROFILES, experiments_dir, list_targets, load_target
 from lamd.data.stand_in import GENERATORS
+from lamd.data.vocabulary import Vocabulary
 from lamd.harness.plan import CODE_VERSIONS, make_plan, row_protocols
 from lamd.harness.reporting import published_rows
 from lamd.harness.run import planned_cells
@@ -78,14 +79,18 @@ def test_the_conditioning_sweep_trains_one_mcd_vae_that_of_the_table():
 def test_models_build(target):
     with torch.device("meta"):
         vae = build_vae(target.vae, target.data)
-        dmg = build_dmg(target)
+        prompt = target.dmg.prompt
+        vocabulary = Vocabulary(prompt.kind, ("[PAD]", "a", "b")) if prompt else None
+        dmg = build_dmg(target, vocabulary)
         if target.loss.gan is not None:
             build_discriminator(target.loss.gan)
     d, h, w = vae.latent_shape
     assert (d, h) == (target.vae.motion_channels, target.data.size // target.vae.spatial_factor)
     z = torch.empty(2, d, h, w, device="meta")
     f_x0 = torch.empty(2, target.vae.image_channels[-1], h, w, device="meta")
-    assert dmg(z, torch.empty(2, dtype=torch.int64, device="meta"), f_x0).shape == z.shape
+    t = torch.empty(2, dtype=torch.int64, device="meta")
+    words = t.new_empty(2, prompt.max_tokens or 1) if prompt else None
+    assert dmg(z, t, f_x0, words).shape == z.shape
 
 
 def test_another_generator_makes_other_data_cells(target, monkeypatch):
@@ -108,7 +113,7 @@ def test_plans_and_published_rows_exist(target):
         seen.add(cell.name)
     assert set(plan.rows) == set(target.rows)
     assert all(row_protocols(target, row) for row in target.rows)
-    assert "lamd" in published_rows(target)
+    assert ("lamd" in published_rows(target)) == (target.published is not None)
 
 
 def test_only_what_a_stage_depends_on_is_in_its_key(target):

@@ -22,7 +22,8 @@ from lamd.training.batches import (
 )
 from lamd.training.checkpoint import list_checkpoints, newest_good
 from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
-from lamd.training.stages import Draws, VAEStage
+from lamd.training.stages import Draws
+from lamd.training.vae_stage import VAEStage
 from lamd.video import to_model
 
 GOLDEN = HERE / "golden"

@@ -1,7 +1,6 @@
 """The `lamd` command: arguments in, one call, lines out. Nothing heavy is imported at the top."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -160,6 +159,9 @@ def generate(
     ] = "test",
     count: Annotated[int, typer.Option(min=1, help="At most this many first frames.")] = 16,
     samples: Annotated[int, typer.Option(min=1, help="Clips for each first frame.")] = 1,
+    prompt: Annotated[
+        str | None, typer.Option(help="Caption or class; of `test` frames their own by default.")
+    ] = None,
     rollout: Annotated[
         int, typer.Option(min=1, help="Chunks a clip, each from the last frame of the one before.")
     ] = 1,
@@ -178,7 +180,7 @@ def generate(
     overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
     shape, seam = sample_to_file(
         target, profile, overrides, runs=runs, device=device, frames=frames, count=count,
-        samples=samples, out=out, rollout=rollout, vae=vae, dmg=dmg,
+        samples=samples, out=out, prompt=prompt, rollout=rollout, vae=vae, dmg=dmg,
     )  # fmt: skip
     print(f"{out}: {shape[0]} clips of {shape[1]} frames, {shape[2]}x{shape[3]}")
     if seam is not None:

@@ -12,11 +12,13 @@ from lamd.config.loading import (
     target_path,
 )
 from lamd.config.schema import (
+    CaptionerConfig,
     DataConfig,
     DMGConfig,
     EvaluateConfig,
     GANConfig,
     LossConfig,
+    PromptConfig,
     SamplerConfig,
     Target,
     TrainConfig,
@@ -28,12 +30,14 @@ from lamd.config.trees import closest
 __all__ = [
     "PROFILES",
     "AnyTarget",
+    "CaptionerConfig",
     "DMGConfig",
     "DataConfig",
     "EvaluateConfig",
     "Figure",
     "GANConfig",
     "LossConfig",
+    "PromptConfig",
     "ReconstructionTable",
     "SamplerConfig",
     "Sweep",

@@ -37,6 +37,14 @@ class SamplesFigure(_Shown):
     samples: Annotated[int, Field(ge=2)]
 
 
+class PromptsFigure(_Shown):
+    """Samples of one first frame under several prompts, and of the first one with other noise."""
+
+    name: Literal["prompts"]
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)]
+    samples: Count  # of the first prompt
+
+
 class TimestepsFigure(_Shown):
     """Clips decoded from z_m^t along one sampling run; of the steps visited the nearest to each."""
 
@@ -69,6 +77,7 @@ FigureConfig = Annotated[
     ReconstructionFigure
     | MotionTransferFigure
     | SamplesFigure
+    | PromptsFigure
     | TimestepsFigure
     | InterpolationFigure
     | ScalingFigure
@@ -103,6 +112,8 @@ class Figure(Derived):
         for name, source in self.sources.items():
             if self.figure.frames > source.data.num_frames:
                 raise ValueError(f"figure.frames: {name} has {source.data.num_frames} frames")
+            if self.figure.name == "prompts" and source.dmg.prompt is None:
+                raise ValueError(f"figure.prompts: {name} takes no prompts; name another target")
         return self
 
 

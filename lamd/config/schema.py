@@ -23,6 +23,10 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 _CATER_ONLY = ("captions", "frame_interval")
 
 
+# `real` scores the test clips' own captions, `shuffled` gives LaMD the prompts of other clips.
+Row = Literal["floor", "trivial", "real", "reconstruction", "lamd", "shuffled"]
+
+
 class Strict(BaseModel):
     """Base of all config models."""
 
@@ -135,6 +139,22 @@ class LossConfig(Strict):
     gan: GANConfig | None
 
 
+class PromptConfig(Strict):
+    """What the DMG is told beside f_x0: a caption (TI2V) or a class, as cross-attention tokens."""
+
+    kind: Literal["text", "class"]
+    max_tokens: Count | None = None  # of a caption, start and end included
+    num_layers: Annotated[int, Field(ge=0)] | None = None  # of the text encoder
+    dropout: Fraction  # share of training clips without prompt, for classifier-free guidance
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        text = self.kind == "text"
+        if text != (self.max_tokens is not None) or text != (self.num_layers is not None):
+            raise ValueError("max_tokens and num_layers are needed with kind: text, and only there")
+        return self
+
+
 class DMGConfig(Strict):
     """DMG: LDM's 2-D UNet with cross-attention on z_m, and its diffusion process."""
 
@@ -150,6 +170,7 @@ class DMGConfig(Strict):
     schedule: Literal["sqrt_linear", "linear", "cosine"]
     beta_start: Positive | None = None
     beta_end: Positive | None = None
+    prompt: PromptConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -159,7 +180,8 @@ class DMGConfig(Strict):
         needs_betas = self.schedule != "cosine"
         if needs_betas != (self.beta_start is not None and self.beta_end is not None):
             raise ValueError("beta_start and beta_end go with schedule linear or sqrt_linear only")
-        if self.condition in ("cross_attention", "both") and not self.attention_factors:
+        attends = self.condition in ("cross_attention", "both") or self.prompt is not None
+        if attends and not self.attention_factors:
             raise ValueError("cross-attention needs at least one entry in attention_factors")
         return self
 
@@ -203,6 +225,7 @@ class SamplerConfig(Strict):
     name: Literal["ddim", "ddpm", "dpmpp_2m"]
     num_steps: Count  # K
     eta: NonNegative | None = None
+    guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
     batch_size: Count
     seed: int
 
@@ -211,6 +234,15 @@ class SamplerConfig(Strict):
         if (self.name == "ddim") != (self.eta is not None):
             raise ValueError("eta goes with name: ddim, and is required there")
         return self
+
+
+class CaptionerConfig(Strict):
+    """Captioner that scores clips by their prompts: 3-D encoder, transformer decoder (ours)."""
+
+    channels: tuple[Count, ...]  # of the encoder, one width a spatial halving, finest first
+    num_layers: Count  # of the decoder
+    head_channels: Count
+    max_tokens: Count
 
 
 class EvaluateConfig(Strict):
@@ -227,9 +259,9 @@ class Target(Strict):
     target: str
     kind: Literal["table"]
     title: str
-    published: str  # key in published.yaml of the paper's own cell
+    published: str | None  # key in published.yaml of the paper's own cell
     rivals: str | None  # key in published.yaml of the other methods' cells
-    rows: tuple[Literal["floor", "trivial", "reconstruction", "lamd"], ...]
+    rows: tuple[Row, ...]
     scale: Literal["reduced", "full"]
     data: DataConfig
     vae: VAEConfig
@@ -238,6 +270,8 @@ class Target(Strict):
     dmg: DMGConfig
     train_dmg: TrainConfig
     sampler: SamplerConfig
+    captioner: CaptionerConfig | None = None
+    train_captioner: TrainConfig | None = None
     evaluate: EvaluateConfig
 
     @model_validator(mode="after")
@@ -261,7 +295,17 @@ class Target(Strict):
             raise ValueError("loss.lpips_frames must be below data.num_frames; null means all")
         if self.sampler.num_steps > self.dmg.num_train_steps:
             raise ValueError("sampler.num_steps (K) cannot exceed dmg.num_train_steps (T)")
+        self._check_prompt()
         return self
+
+    def _check_prompt(self) -> None:
+        prompt = self.dmg.prompt
+        if prompt is None and "shuffled" in self.rows:
+            raise ValueError("row shuffled needs dmg.prompt")
+        if self.sampler.guidance_scale is not None and (prompt is None or not prompt.dropout):
+            raise ValueError("sampler.guidance_scale needs dmg.prompt with dropout above 0")
+        if (self.captioner is None) != (self.train_captioner is None):
+            raise ValueError("captioner and train_captioner go together")
 
 
 def _is_power_of_two(value: int) -> bool:

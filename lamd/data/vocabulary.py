@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal, Self
@@ -14,6 +14,7 @@ from lamd.errors import LamdError
 
 Kind = Literal["text", "class"]
 PAD, START, END = "[PAD]", "[CLS]", "[SEP]"
+_SPECIAL: dict[Kind, tuple[str, ...]] = {"text": (PAD, START, END), "class": (PAD,)}
 _TOKEN = re.compile(r"[^\W\d_]+|-?\d+|[^\w\s]|_")
 
 
@@ -26,8 +27,8 @@ def tokenize(caption: str) -> list[str]:
 class Vocabulary:
     """All tokens in the order of their numbers.
 
-    Of kind `text` a token is a word, and PAD, START and END come first; of kind `class` it is a
-    whole label, spaces included.
+    PAD is number 0; alone it is the empty condition. Of kind `text` a token is a word, and START
+    and END follow PAD; of kind `class` it is a whole label, spaces included.
     """
 
     kind: Kind
@@ -37,7 +38,7 @@ class Vocabulary:
     def build(cls, kind: Kind, conditions: Iterable[str]) -> Self:
         """Collect the tokens of the training split's captions or labels, in alphabetical order."""
         if kind == "class":
-            return cls(kind, tuple(sorted(set(conditions))))
+            return cls(kind, (PAD, *sorted(set(conditions))))
         words = {word for caption in conditions for word in tokenize(caption)}
         return cls(kind, (PAD, START, END, *sorted(words)))
 
@@ -54,7 +55,7 @@ class Vocabulary:
             sound = kind in ("text", "class") and len(set(tokens)) == len(tokens) > 0
             if not sound or not all(isinstance(token, str) for token in tokens):
                 raise ValueError("kind or tokens are wrong")
-            if kind == "text" and tokens[:3] != [PAD, START, END]:
+            if tokens[: len(_SPECIAL[kind])] != [*_SPECIAL[kind]]:
                 raise ValueError("special tokens are missing")
         except (ValueError, TypeError, KeyError) as error:
             raise LamdError(f"vocabulary: damaged ({error}); train again") from None
@@ -94,10 +95,21 @@ class Vocabulary:
         numbers += [self._numbers[PAD]] * (max_tokens - len(numbers))
         return np.array(numbers)
 
+    def decode(self, numbers: Sequence[int]) -> str:
+        """Return the words between START and the first END, a space between any two."""
+        words = [self.tokens[number] for number in numbers]
+        end = words.index(END) if END in words else len(words)
+        return " ".join(word for word in words[:end] if word not in _SPECIAL[self.kind])
+
+    @property
+    def start(self) -> int:
+        """The number of START, with which a caption begins."""
+        return self._numbers[START]
+
     def _number(self, token: str, condition: str) -> int:
-        if token in self._numbers:
+        if token in self._numbers and token not in _SPECIAL[self.kind]:
             return self._numbers[token]
-        known = self.tokens[3:] if self.kind == "text" else self.tokens
+        known = self.tokens[len(_SPECIAL[self.kind]) :]
         nearest = difflib.get_close_matches(token, known, n=3, cutoff=0.5)
         hint = f"the nearest are {', '.join(nearest)}" if nearest else f"use {', '.join(known)}"
         if self.kind == "class":

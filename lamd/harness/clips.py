@@ -1,7 +1,7 @@
 """The clip sets of a table: real test clips and, clip by clip beside them, what each row shows.
 
 A set is a folder with `clips.npy`, uint8 (N, L, H, W, 3), and `keys.json`, N names such as
-`bair/test/7@0`.
+`bair/test/7@0`. The real sets of data with captions or classes also hold them, `prompts.json`.
 """
 
 import json
@@ -14,7 +14,7 @@ from lamd.config import Target
 from lamd.harness.stages import open_split
 from lamd.records import write_atomically
 
-CLIPS, KEYS = "clips.npy", "keys.json"
+CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
 
 
 def read_clips(folder: Path) -> np.ndarray:
@@ -40,6 +40,9 @@ def real_clips(folder: Path, inputs: dict[str, Path], target: Target, split: str
     for clip, (i, start) in zip(clips, windows, strict=True):
         clip[:] = videos.clip(i, start, num_frames)
     clips.flush()
+    if videos.conditions is not None:
+        prompts = [videos.conditions[i] for i, _ in windows]
+        write_atomically(folder / PROMPTS, json.dumps(prompts) + "\n")
     keys = videos.keys
     return _write_keys(folder, [f"{keys[i]}@{start}" for i, start in windows])
 
@@ -76,23 +79,39 @@ def generated_clips(
     *,
     samples: Sequence[int],
     limit: int | None,
+    shuffled: bool = False,
 ) -> dict:
     """Write LaMD's clips for the first frame of each real clip; frame 0 stays the real one.
 
     Sample `s` of a clip has the noise of the key `bair/test/7@0#s`, so it depends on neither the
-    other samples nor the number of clips.
+    other samples nor the number of clips. `shuffled` gives each clip the prompt of another one.
     """
     from lamd.harness.trained import Trained
 
     real, keys = read_clips(inputs["clips test"])[:limit], read_keys(inputs["clips test"])[:limit]
     keys = [f"{key}#{sample}" for key in keys for sample in samples]
     frames = np.repeat(real[:, 0], len(samples), axis=0)
-    return _write(folder, Trained(target, inputs, device).generate(frames, keys), keys)
+    prompts = None
+    if target.dmg.prompt is not None:
+        given = read_prompts(inputs["clips test"])
+        given = _others(given) if shuffled else given
+        prompts = [prompt for prompt in given[:limit] for _ in samples]
+    return _write(folder, Trained(target, inputs, device).generate(frames, keys, prompts), keys)
+
+
+def _others(prompts: list[str]) -> list[str]:
+    """Return for each clip the prompt of another one, all in turn by half the number of clips."""
+    return list(np.roll(prompts, len(prompts) // 2))
 
 
 def read_keys(folder: Path) -> list[str]:
     """Return the names of the clips of a set."""
     return json.loads((folder / KEYS).read_text(encoding="utf-8"))
+
+
+def read_prompts(folder: Path) -> list[str]:
+    """Return the caption or class of each clip of a real set."""
+    return json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
 
 
 def _write(folder: Path, clips: np.ndarray, keys: list[str]) -> dict:

@@ -46,6 +46,7 @@ def plan_joint(table: ReconstructionTable, device: str) -> JointPlan:
             [name for name in table.protocols[source] if name not in left_out],
             plan.clips,
             device,
+            num_frames=table.sources[source].data.num_frames,
         )
         for source, plan in plans.items()
     }
@@ -131,7 +132,7 @@ def _infos(cell: Cell, store: Store) -> list[CellInfo]:
     return [store.info(one) for one in (*cell.ancestors(), cell)]
 
 
-def _published(key: str) -> PublishedRow | None:
+def _published(key: str | None) -> PublishedRow | None:
     row = load_published()["reconstruction"].get(key)
     if row is None:
         return None

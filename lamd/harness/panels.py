@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lamd.config import Figure
 from lamd.generate import last
-from lamd.harness.clips import read_clips, read_keys
+from lamd.harness.clips import read_clips, read_keys, read_prompts
 from lamd.metrics.frames import psnr
 from lamd.records import write_atomically
 
@@ -45,7 +45,10 @@ def build_panels(
     trained = Trained(figure.sources[source], inputs, device, with_dmg="dmg" in inputs)
     real = np.array(read_clips(inputs["clips test"])[: shown.clips])
     keys = read_keys(inputs["clips test"])[: shown.clips]
-    write_panels(folder, _MAKERS[shown.name](trained, real, keys, shown))
+    given = None
+    if figure.sources[source].dmg.prompt is not None:
+        given = read_prompts(inputs["clips test"])[: shown.clips]
+    write_panels(folder, _MAKERS[shown.name](trained, real, keys, shown, given))
     return {"clips": len(real)}
 
 
@@ -63,14 +66,18 @@ def read_panels(folder: Path) -> Panels:
     return Panels(tuple(words["labels"]), clips, words["numbers"])
 
 
-def reconstruction(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
+def reconstruction(
+    trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None
+) -> Panels:
     """Show x and x^ of the posterior mean; `psnr` in dB a clip, over frames 1 to L - 1."""
     decoded = trained.decode(trained.encode(real), real[:, 0])
     values = psnr(real[:, 1:], decoded[:, 1:])
     return Panels(("real", "MCD-VAE"), np.stack([real, decoded]), {"psnr": values.tolist()})
 
 
-def motion_transfer(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
+def motion_transfer(
+    trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None
+) -> Panels:
     """Show x_0 of clip A, the next test clip B, and D_V(z_m of B, content of A)."""
     other = np.roll(real, -1, axis=0)
     decoded = trained.decode(trained.encode(other), real[:, 0])
@@ -80,10 +87,11 @@ def motion_transfer(trained: "Trained", real: np.ndarray, keys: list[str], shown
     )
 
 
-def samples(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
+def samples(trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None) -> Panels:
     """Show the real clip, samples of its first frame, and their standard deviation a pixel."""
     fakes = [
-        trained.generate(real[:, 0], [f"{key}#{s}" for key in keys]) for s in range(shown.samples)
+        trained.generate(real[:, 0], [f"{key}#{s}" for key in keys], given)
+        for s in range(shown.samples)
     ]
     deviation = spread(np.stack(fakes))
     labels = ("real", *(f"sample {s + 1}" for s in range(shown.samples)), "std of the samples")
@@ -94,9 +102,22 @@ def samples(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Pan
     )
 
 
-def timesteps(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
+def prompts(trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None) -> Panels:
+    """Show samples of one first frame and noise under each prompt, then of the first one again."""
+
+    def told(prompt: str, sample: int) -> np.ndarray:
+        noise = [f"{key}#{sample}" for key in keys]
+        return trained.generate(real[:, 0], noise, [prompt] * len(keys))
+
+    clips = [told(prompt, 0) for prompt in shown.prompts]
+    clips += [told(shown.prompts[0], sample) for sample in range(1, shown.samples)]
+    again = [f"{shown.prompts[0]} (noise {sample + 1})" for sample in range(1, shown.samples)]
+    return Panels((*shown.prompts, *again), np.stack(clips))
+
+
+def timesteps(trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None) -> Panels:
     """Show the clips decoded from z_m^t, noise at first, along one sampling run."""
-    run = dict(trained.trajectory(real[:, 0], [f"{key}#0" for key in keys]))
+    run = dict(trained.trajectory(real[:, 0], [f"{key}#0" for key in keys], given))
     visited = [t for t in run if t >= 0]
     picked = [min(visited, key=lambda t: abs(t - wanted)) for wanted in shown.steps]
     picked = [*dict.fromkeys(picked), -1]
@@ -105,15 +126,20 @@ def timesteps(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> P
     return Panels(tuple(labels), np.stack(clips), {"steps": [float(t) for t in picked]})
 
 
-def interpolation(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
+def interpolation(
+    trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None
+) -> Panels:
     """Show clips on the arc between two sampled motion latents of one first frame."""
-    ends = [last(trained.trajectory(real[:, 0], [f"{key}#{s}" for key in keys]))[1] for s in (0, 1)]
+    ends = [
+        last(trained.trajectory(real[:, 0], [f"{key}#{s}" for key in keys], given))[1]
+        for s in (0, 1)
+    ]
     clips = [trained.decode(slerp(*ends, weight), real[:, 0]) for weight in shown.weights]
     labels = [f"{1 - weight:g} a + {weight:g} b" for weight in shown.weights]
     return Panels(tuple(labels), np.stack(clips))
 
 
-def scaling(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Panels:
+def scaling(trained: "Trained", real: np.ndarray, keys: list[str], shown, given=None) -> Panels:
     """Show clips of z_0 + s (z_m - z_0), where z_0 is z_m of the first frame held still.
 
     `change` is the mean absolute difference of successive frames in grey levels, a factor each.
@@ -131,6 +157,7 @@ def scaling(trained: "Trained", real: np.ndarray, keys: list[str], shown) -> Pan
 
 
 _MAKERS = {
+    "prompts": prompts,
     "reconstruction": reconstruction,
     "motion_transfer": motion_transfer,
     "samples": samples,

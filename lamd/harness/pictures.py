@@ -144,6 +144,8 @@ def _explain(figure: Figure, panels) -> str:
         "motion latent of B decoded with the content of A.",
         "samples": "A real clip and samples of its frame 0; last row: standard deviation over the "
         "samples, mean of RGB, black 0 to yellow 64 grey levels and more.",
+        "prompts": "One frame 0 and one noise under several prompts; then the first prompt again "
+        "with other noise.",
         "timesteps": "The motion latent along one sampling run, decoded with the content of frame "
         "0 at each step t shown.",
         "interpolation": "Two sampled motion latents a and b of one frame 0 and the arc between.",

@@ -15,20 +15,23 @@ from lamd.data.stand_in import GENERATORS
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell
 from lamd.harness.real_data import real_files
-from lamd.metrics.rules import PROTOCOLS, Protocol
+from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
 
 CODE_VERSIONS = {
     "data": 2,
     "vae": 1,
     "latents": 1,
     "dmg": 1,
+    "captioner": 1,
     "clips": 1,
+    "captions": 1,
     "features": 1,
-    "values": 1,
+    "values": 2,
     "figure": 1,
 }
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
 SAMPLED_ROW = "lamd"  # evaluate.samples_per_clip clips for each real one
+ROW_CLIPS = {"real": "test"}  # the clip set of a row that does not bear its name
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,22 @@ def make_plan(target: Target, device: str) -> Plan:
     metrics = {PROTOCOLS[name].metric for name in target.evaluate.protocols}
     if "diversity" in metrics and target.evaluate.samples_per_clip < 2:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
-    if any(PROTOCOLS[name].by_class for name in target.evaluate.protocols):
+    if metrics & set(CLASS_METRICS):
         _check_classes(target)
+    if metrics & set(CAPTION_METRICS) and target.captioner is None:
+        raise LamdError("evaluate.protocols: precisions need a captioner; add it or take them out")
     stages = _stages(target, device)
     clips = _clip_sets(target, device, stages)
     not_run = missing_weights(target.evaluate.protocols)
     rows = {
         row: values_cell(
-            row,
+            ROW_CLIPS.get(row, row),
             [name for name in row_protocols(target, row) if name not in not_run],
             clips,
             device,
+            num_frames=target.data.num_frames,
             samples=target.evaluate.samples_per_clip if row == SAMPLED_ROW else 1,
+            captioner=stages.get("captioner"),
         )
         for row in target.rows
     }
@@ -108,13 +115,18 @@ def row_protocols(target: Target, row: str) -> list[str]:
     """
 
     def applies(protocol: Protocol) -> bool:
+        if row == "real":  # the test clips against themselves: only what their captions say
+            return protocol.metric in CAPTION_METRICS
         if protocol.metric == "diversity":
             return row == SAMPLED_ROW
         return row not in UNPAIRED_ROWS or not protocol.paired
 
     names = [name for name in target.evaluate.protocols if applies(PROTOCOLS[name])]
     if not names:
-        raise LamdError(f"evaluate.protocols: row {row!r} needs FVD; add one or take the row out")
+        needed = "a precision" if row == "real" else "FVD"
+        raise LamdError(
+            f"evaluate.protocols: row {row!r} needs {needed}; add one or take the row out"
+        )
     return names
 
 
@@ -135,19 +147,24 @@ def values_cell(
     clips: dict[str, Cell],
     device: str,
     *,
+    num_frames: int,
     samples: int = 1,
+    captioner: Cell | None = None,
 ) -> Cell:
     """Plan the values of the clip set `name` against the real test clips, and what they need.
 
-    The set has `samples` clips in a row for each real one.
+    Clips have `num_frames` frames; the set has `samples` of them in a row for each real one.
+    `captioner` tells what they show, for the metrics that ask for it.
     """
     parents: dict[str, Cell] = {}
     for protocol in (PROTOCOLS[one] for one in protocols):
         for one in ("test", name):
             needed = [clips[one]]
-            if protocol.metric == "fvd" or protocol.by_class:
+            if protocol.metric == "fvd" or protocol.metric in CLASS_METRICS:
                 features = features_cell(one, clips[one], protocol.first_frame, device)
-                needed = [features, clips[one]] if protocol.by_class else [features]
+                needed = [features] if protocol.metric == "fvd" else [features, clips[one]]
+            elif protocol.metric in CAPTION_METRICS and one == name:
+                needed = [_captions_cell(one, clips[one], captioner, device)]
             parents.update({cell.name: cell for cell in needed if cell.name not in parents})
     build = partial(
         build_by_name,
@@ -155,10 +172,11 @@ def values_cell(
         "row_values",
         row=name,
         protocols=list(protocols),
+        num_frames=num_frames,
         samples=samples,
         device=device,
     )
-    config = {"protocols": list(protocols)}  # the parents' keys tell the number of samples
+    config = {"protocols": list(protocols)}  # the parents' keys tell frames and samples
     return make_cell(f"values {name}", config, tuple(parents.values()), build)
 
 
@@ -174,6 +192,11 @@ def features_cell(name: str, clips: Cell, first_frame: int, device: str) -> Cell
         device=device,
     )
     return make_cell(feature_name(name, first_frame), config, (clips,), build)
+
+
+def _captions_cell(name: str, clips: Cell, captioner: Cell, device: str) -> Cell:
+    build = partial(build_by_name, "captions", "tell", source=clips.name, device=device)
+    return make_cell(f"captions {name}", {}, (clips, captioner), build)
 
 
 def feature_name(name: str, first_frame: int) -> str:
@@ -204,20 +227,32 @@ def _stages(target: Target, device: str) -> dict[str, Cell]:
         (data, vae),
         stage("build_latents", device=device),
     )
+    # Without what is None: a key that a later version adds must not make trained models stale.
     dmg = make_cell(
         "dmg",
-        {"dmg": dump["dmg"], "train": dump["train_dmg"]},
+        {"dmg": target.dmg.model_dump(mode="json", exclude_none=True), "train": dump["train_dmg"]},
         (data, vae, latents),
         stage("build_dmg", device=device),
         collective=True,
     )
-    return {cell.name: cell for cell in (data, vae, latents, dmg)}
+    cells = [data, vae, latents, dmg]
+    if target.captioner is not None:
+        cells.append(
+            make_cell(
+                "captioner",
+                {"captioner": dump["captioner"], "train": dump["train_captioner"]},
+                (data,),
+                stage("build_captioner", device=device),
+                collective=True,
+            )
+        )
+    return {cell.name: cell for cell in cells}
 
 
 def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str, Cell]:
     data, vae, dmg = stages["data"], stages["vae"], stages["dmg"]
     clips = partial(partial, build_by_name, "clips")
-    sampler = target.sampler.model_dump(mode="json", exclude={"batch_size"})
+    sampler = target.sampler.model_dump(mode="json", exclude={"batch_size"}, exclude_none=True)
 
     def real(name: str, split: str) -> Cell:
         config = {"real": split, "num_frames": target.data.num_frames}
@@ -227,12 +262,16 @@ def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str
         build = clips("reconstructed_clips", target=target, device=device, given_kept=given_kept)
         return make_cell(name, config, (test, vae), build)
 
-    def generated(name: str, first: int, limit: int | None, samples: int = 1) -> Cell:
-        config = {"generated": sampler, "sample": first, "limit": limit}
+    def generated(
+        name: str, first: int, limit: int | None, samples: int = 1, **options: bool
+    ) -> Cell:
+        config = {"generated": sampler, "sample": first, "limit": limit, **options}
         if samples > 1:
             config["samples"] = samples
-        wanted = range(first, first + samples)
-        build = clips("generated_clips", target=target, device=device, samples=wanted, limit=limit)
+        build = clips(
+            "generated_clips", target=target, device=device,
+            samples=range(first, first + samples), limit=limit, **options,
+        )  # fmt: skip
         return make_cell(name, config, (test, vae, dmg), build)
 
     test = real("clips test", "test")
@@ -245,6 +284,8 @@ def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str
         generated("clips lamd", 0, None, target.evaluate.samples_per_clip),
         generated("clips lamd again", 1, target.evaluate.grid_clips),
     ]
+    if target.dmg.prompt is not None:
+        cells.append(generated("clips shuffled", 0, None, shuffled=True))
     return {cell.name.removeprefix("clips "): cell for cell in cells}
 
 

@@ -11,7 +11,16 @@ from lamd.records import PublishedRow, Verdict
 
 # How far a value may be from the published one and still count as reproduced (ours): FVD over
 # 256 clips moves by about this much between two trainings and two sampling seeds.
-TOLERANCE: dict[str, float] = {"fvd": 0.10, "psnr": 0.03, "ssim": 0.02, "lpips": 0.15}
+TOLERANCE: dict[str, float] = {
+    "fvd": 0.10,
+    "cfvd": 0.10,
+    "fid": 0.10,
+    "psnr": 0.03,
+    "ssim": 0.02,
+    "lpips": 0.15,
+    "action_precision": 0.05,
+    "referring_expression_precision": 0.05,
+}
 
 
 def load_published() -> dict[str, dict[str, PublishedRow]]:

@@ -19,11 +19,16 @@ PUBLISHED_SIZES = {
 _ROWS = {
     "floor": ("Real train clips (floor)", "as many real train clips against the real test clips"),
     "trivial": ("Repeat the first frame (trivial)", "the given frame shown at every time"),
+    "real": ("Real test clips (ceiling of the captions)", "what is told of the test clips"),
     "reconstruction": (
         "MCD-VAE reconstruction (ceiling)",
         "each test clip through E_M, E_I and D_V, posterior mean",
     ),
-    "lamd": ("LaMD (K = {k})", "generated from the given frame by {sampler}"),
+    "lamd": ("LaMD (K = {k})", "generated from the given frame{prompt} by {sampler}"),
+    "shuffled": (
+        "LaMD, shuffled prompts",
+        "as LaMD, each clip with the prompt of another one, held against its own",
+    ),
 }
 _SAMPLERS = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp_2m": "DPM-Solver++ (2M)"}
 
@@ -110,6 +115,8 @@ def published_rows(target: Target) -> dict[str, PublishedRow]:
     groups = load_published()
     rows = {}
     for row, group in (("lamd", "paper"), ("reconstruction", "reconstruction")):
+        if target.published is None:
+            break
         if target.published in groups[group]:
             rows[row] = groups[group][target.published]
         elif row == "lamd":
@@ -217,8 +224,17 @@ def _row_info(target: Target, row: str) -> RowInfo:
     return RowInfo(
         name=row,
         label=label.format(k=sampler.num_steps),
-        description=description.format(sampler=words),
+        description=description.format(sampler=words, prompt=_prompt_words(target)),
     )
+
+
+def _prompt_words(target: Target) -> str:
+    prompt = target.dmg.prompt
+    if prompt is None:
+        return ""
+    scale = target.sampler.guidance_scale
+    guided = "" if scale is None else f", guidance scale {scale:g},"
+    return f" and {'caption' if prompt.kind == 'text' else 'class'}{guided}"
 
 
 def seeds_of(target: Target) -> dict[str, int]:

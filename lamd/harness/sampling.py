@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def sample_to_file(
     count: int,
     samples: int,
     out: Path,
+    prompt: str | None = None,
     rollout: int = 1,
     vae: Path | None = None,
     dmg: Path | None = None,
@@ -40,6 +42,7 @@ def sample_to_file(
     Args:
         frames: an image, a folder of images, or `test` for the first frames of the test split.
         count: at most this many first frames.
+        prompt: caption or class of all clips; that of each test clip by default.
         samples: clips for each; they lie next to each other in the output.
         rollout: chunks a clip; each goes on from the last frame of the one before. The ratio of
             `rollouts.seam_ratio` is None for one.
@@ -52,6 +55,10 @@ def sample_to_file(
     if out.suffix not in OUTPUTS:
         raise LamdError(f"{out}: unknown kind; use one of {', '.join(OUTPUTS)}")
     target, plan, store = open_target(name, profile, overrides, runs, device)
+    if prompt is not None and target.dmg.prompt is None:
+        raise LamdError(f"--prompt: {name} is not conditioned on text or class; leave it out")
+    if prompt is None and target.dmg.prompt is not None and frames != "test":
+        raise LamdError(f"--prompt: {name} needs a caption or class for your images; add it")
     inputs = {"vae": vae, "dmg": dmg}
     for stage in [stage for stage, given in inputs.items() if given is None]:
         if not store.is_complete(plan.stages[stage]):
@@ -67,13 +74,19 @@ def sample_to_file(
         count = min(count, len(videos))
         first = np.stack([videos.clip(i, 0, 1)[0] for i in range(count)])
         keys = [f"{key}@0" for key in videos.keys[:count]]
+        prompts = None if target.dmg.prompt is None else list(videos.conditions[:count])
     else:
         paths = _image_paths(Path(frames))[:count]
         first = np.stack([read_image(path, target.data) for path in paths])
-        keys = [path.name for path in paths]
+        keys, prompts = [path.name for path in paths], None
     keys = [f"{key}#{sample}" for key in keys for sample in range(samples)]
+    if prompt is not None:
+        prompts = [prompt] * len(first)
+    if prompts is not None:
+        prompts = [one for one in prompts for _ in range(samples)]
     trained = Trained(target, inputs, device)
-    clips = roll_out(trained.generate, np.repeat(first, samples, axis=0), keys, rollout)
+    extend = partial(trained.generate, prompts=prompts)
+    clips = roll_out(extend, np.repeat(first, samples, axis=0), keys, rollout)
     _write(out, clips)
     return clips.shape, seam_ratio(clips, target.data.num_frames) if rollout > 1 else None
 

@@ -131,6 +131,17 @@ def build_dmg(folder: Path, inputs: dict[str, Path], target: Target, device: str
     return {}
 
 
+def build_captioner(folder: Path, inputs: dict[str, Path], target: Target, device: str) -> dict:
+    """Train the captioner."""
+    from lamd.training import train_captioner
+
+    train = open_split(inputs["data"], "train")
+    train_captioner(
+        target, train, folder, identity=_identity(folder), device=_training_device(device)
+    )
+    return {}
+
+
 def _training_device(device: str) -> str | None:
     return None if device == "auto" else resolve_device(device)
 

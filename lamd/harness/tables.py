@@ -19,6 +19,8 @@ LABELS = {
     "lpips-alex": "LPIPS-alex ↓",
     "lpips-vgg": "LPIPS-vgg ↓",
     "fid": "FID ↓",
+    "action_precision": "action precision ↑",
+    "referring_expression_precision": "referring-expression precision ↑",
     "diversity": "diversity, LPIPS-alex ↑",
     "smoothness": "smoothness, linear (%) ↑",
     "motion_smoothness_percent": "motion smoothness (%) ↑",

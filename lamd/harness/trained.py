@@ -50,23 +50,30 @@ class Trained:
             found.append(to_uint8(self.vae.decode(z_m[at].to(self.device), *content)).cpu().numpy())
         return np.concatenate(found)
 
-    def generate(self, frames: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+    def generate(
+        self, frames: np.ndarray, keys: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> np.ndarray:
         """Return one generated clip a frame; frame 0 is the given one, `keys` fix the noise."""
         found = []
         for at in self._batches(len(frames), "sampling"):
             x = generate(
-                self.vae, self.dmg, self.schedule, self.sampler, self._x0(frames[at]), keys[at]
-            )
+                self.vae, self.dmg, self.schedule, self.sampler, self._x0(frames[at]), keys[at],
+                None if prompts is None else prompts[at],
+            )  # fmt: skip
             found.append(to_uint8(x).cpu().numpy())
         clips = np.concatenate(found)
         clips[:, 0] = frames
         return clips
 
     @torch.inference_mode()
-    def trajectory(self, frames: np.ndarray, keys: Sequence[str]) -> Iterator[tuple[int, Tensor]]:
+    def trajectory(
+        self, frames: np.ndarray, keys: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
         """Yield (t, z_m^t) along one sampling run, all frames in one batch; t = -1 comes last."""
         f_x0, _ = self.vae.encode_image(self._x0(frames))
-        run = motion_trajectory(self.vae, self.dmg, self.schedule, self.sampler, f_x0, keys)
+        run = motion_trajectory(
+            self.vae, self.dmg, self.schedule, self.sampler, f_x0, keys, prompts
+        )
         for t, z_m in run:
             yield t, z_m.cpu()
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lamd.evaluate import resolve_device
-from lamd.harness.clips import read_clips, read_keys
+from lamd.harness.captions import read_captions
+from lamd.harness.clips import read_clips, read_keys, read_prompts
 from lamd.harness.plan import feature_name
+from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS
 from lamd.records import write_atomically
 
 FEATURES, VALUES = "features.npy", "values.json"
@@ -34,40 +36,46 @@ def row_values(
     inputs: dict[str, Path],
     row: str,
     protocols: list[str],
+    num_frames: int,
     samples: int,
     device: str,
 ) -> dict:
     """Write one value for each protocol, of the clip set of `row` against the real test clips.
 
-    The set has `samples` clips in a row for each real one; paired metrics compare each of them.
+    Clips have `num_frames` frames. The set has `samples` of them in a row for each real one; paired
+    metrics compare each of them.
     """
     from lamd.data.gestures import gesture_class
     from lamd.metrics.protocols import (
-        PROTOCOLS,
         measure,
         measure_class_features,
         measure_diversity,
         measure_features,
+        measure_precision,
     )
 
     values = []
     for name in protocols:
-        if PROTOCOLS[name].metric == "fvd" or PROTOCOLS[name].by_class:
-            first = PROTOCOLS[name].first_frame
+        metric, first = PROTOCOLS[name].metric, PROTOCOLS[name].first_frame
+        if metric == "fvd" or metric in CLASS_METRICS:
             folders = [inputs[feature_name(s, first)] for s in ("test", row)]
             real, fake = (np.load(folder / FEATURES) for folder in folders)
-            if PROTOCOLS[name].by_class:
+            options = {"num_frames": num_frames - first, "samples_per_condition": samples}
+            if metric == "fvd":
+                value = measure_features(name, real, fake, **options)
+            else:
                 keys = (read_keys(inputs[f"clips {s}"]) for s in ("test", row))
                 real_classes, fake_classes = ([gesture_class(key) for key in each] for each in keys)
                 value = measure_class_features(
-                    name, real, real_classes, fake, fake_classes, samples_per_condition=samples
+                    name, real, real_classes, fake, fake_classes, **options
                 )
-            else:
-                value = measure_features(name, real, fake, samples_per_condition=samples)
-        elif PROTOCOLS[name].metric == "diversity":
+        elif metric == "diversity":
             fake = read_clips(inputs[f"clips {row}"])
             grouped = fake.reshape(-1, samples, *fake.shape[1:])
             value = measure_diversity(grouped, device=resolve_device(device), progress=True)
+        elif metric in CAPTION_METRICS:
+            true = [one for one in read_prompts(inputs["clips test"]) for _ in range(samples)]
+            value = measure_precision(name, true, read_captions(inputs[f"captions {row}"]))
         else:
             real, fake = (read_clips(inputs[f"clips {s}"]) for s in ("test", row))
             if samples > 1:

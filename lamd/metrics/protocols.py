@@ -18,6 +18,7 @@ __all__ = [
     "measure_class_features",
     "measure_diversity",
     "measure_features",
+    "measure_precision",
 ]
 
 _NETWORK_NAMES = {"fvd": "I3D", "fid": "Inception"}
@@ -201,6 +202,22 @@ def measure_diversity(
     return _mean_value(protocol, values, 0, n * s, length - protocol.first_frame, seed)
 
 
+def measure_precision(
+    name: str, true: Sequence[str], told: Sequence[str], *, seed: int = 0
+) -> MetricValue:
+    """Measure a precision protocol of N captions `told` against the `true` ones.
+
+    Raises:
+        LamdError: when a true caption is none of the data set's.
+        ValueError: when there are not as many of each.
+    """
+    from lamd.metrics.precision import precisions
+
+    protocol = PROTOCOLS[name]
+    values = precisions(true, told)[protocol.metric]
+    return _mean_value(protocol, values, 0, len(told), None, seed)
+
+
 def _per_clip(
     protocol: Protocol,
     real: np.ndarray,
@@ -223,7 +240,12 @@ def _per_clip(
 
 
 def _mean_value(
-    protocol: Protocol, values: np.ndarray, n_real: int, n_fake: int, num_frames: int, seed: int
+    protocol: Protocol,
+    values: np.ndarray,
+    n_real: int,
+    n_fake: int,
+    num_frames: int | None,
+    seed: int,
 ) -> MetricValue:
     return MetricValue(
         protocol=protocol.name,

@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass
 
 from lamd import artifacts
 
+CLASS_METRICS = ("cfvd", "cfvd_spread")  # clips are compared class by class
+CAPTION_METRICS = ("action_precision", "referring_expression_precision")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """The rules of one metric; None means that the protocol leaves it to the clips given."""
 
     name: str
-    metric: str  # fvd, cfvd, cfvd_spread, fid, lpips-*, psnr, ssim, smoothness, diversity
+    metric: str  # fvd, fid, psnr, ssim, diversity, ...: what is computed
     clip_rule: str  # which frames of a video make a clip, what is compared with what
     split: str | None = None
     num_frames: int | None = None  # of a clip as it is compared
@@ -36,13 +39,8 @@ class Protocol:
     @property
     def paired(self) -> bool:
         """Whether each generated clip is compared with its own real one."""
-        unpaired = ("fvd", "cfvd", "cfvd_spread", "fid", "smoothness", "diversity")
-        return self.metric not in unpaired
-
-    @property
-    def by_class(self) -> bool:
-        """Whether clips are compared class by class, so that their classes are needed."""
-        return self.metric in ("cfvd", "cfvd_spread")
+        apart = ("fvd", *CLASS_METRICS, "fid", "smoothness", "diversity")
+        return self.metric not in apart
 
     @property
     def first_frame(self) -> int:
@@ -64,7 +62,8 @@ class Protocol:
         if self.split:
             parts.append(f"samples a condition: {self.samples_per_condition}")
         if self.backbone:
-            parts.append(f"{self.backbone} (weights {self.weight_hash[:8]})")
+            weights = f" (weights {self.weight_hash[:8]})" if self.weight_hash else ""
+            parts.append(f"{self.backbone}{weights}")
         better = "higher is better" if self.higher_is_better else "lower is better"
         parts += [self.resize, self.storage, self.solver, better, self.departure]
         return f"{self.name}: " + "; ".join(part for part in parts if part)
@@ -116,6 +115,14 @@ _SSIM = {
     "higher_is_better": True,
 }
 
+_PRECISION = {
+    "split": "test",
+    "solver": "hits over hits and misses of a clip, best pairing of sentences, mean over clips",
+    "backbone": "captioner of this target, trained on its train split",
+    "departure": "our captioner in place of SwinBERT: beside its own value on real clips only",
+    "higher_is_better": True,
+}
+
 
 def _paired(metric: str, **rules: object) -> tuple[Protocol, Protocol]:
     # `given1` is for generation from one frame, whose copy would lift every mean.
@@ -153,7 +160,7 @@ PROTOCOLS: dict[str, Protocol] = {
             given_frames=1,
             given_counted=False,
             **_LANDSCAPE,
-            **_LANDSCAPE_CLIPS,
+            **_LANDSCAPE_CLIPS | {"num_frames": 31},
         ),
         Protocol(
             name="fvd.landscape.16.v1",
@@ -188,6 +195,19 @@ PROTOCOLS: dict[str, Protocol] = {
             name="cfvd_spread.gestures.v1",
             clip_rule=f"{_DRAWN}, FVD of the clips of each class, standard deviation over classes",
             **_GESTURES | {"metric": "cfvd_spread"},
+        ),
+        Protocol(
+            name="action_precision.v1",
+            metric="action_precision",
+            clip_rule="kind of motion, and the place for slide and pick-place, told of each clip",
+            **_PRECISION,
+        ),
+        Protocol(
+            name="referring_expression_precision.v1",
+            metric="referring_expression_precision",
+            clip_rule="shape and attributes of what moves, and of what it contains, told of each "
+            "clip",
+            **_PRECISION,
         ),
         Protocol(name="fid.frames.v1", **_FID),
         Protocol(name="fid.frames.given1.v1", given_frames=1, given_counted=False, **_FID),

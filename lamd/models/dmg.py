@@ -3,7 +3,8 @@
     eps_hat = eps_theta(z_t, t, y),  y = f_x0
 
 eps_theta is the 2-D UNet of latent diffusion (paper); f_x0 enters as cross-attention tokens
-(reported), by concatenation at the input, by both, or not at all (`DMGConfig.condition`).
+(reported), by concatenation at the input, by both, or not at all (`DMGConfig.condition`). y may
+hold a prompt too, a caption or a class, whose tokens join those of f_x0 (paper: text is optional).
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lamd.config import Target
+from lamd.data.vocabulary import Vocabulary
+from lamd.models.prompt import PromptEncoder
 from lamd.models.unet import Parts, UNet
 from lamd.nn import KeysValues, ResBlock2d, SpatialTransformer, group_norm, sinusoidal_embedding
 
@@ -57,7 +60,7 @@ class Condition:
 
 
 class DMG(UNet):
-    """Latent-diffusion UNet over z_t, conditioned on f_x0."""
+    """Latent-diffusion UNet over z_t, conditioned on f_x0 and, given a vocabulary, on a prompt."""
 
     def __init__(
         self,
@@ -71,16 +74,28 @@ class DMG(UNet):
         head_channels: int,
         context_channels: int,
         condition: str,
+        vocabulary: Vocabulary | None = None,
+        max_prompt_tokens: int = 1,
+        num_prompt_layers: int = 0,
     ):
         super().__init__(base_channels)
-        self.tokens = self.concat = None
+        self.tokens = self.concat = self.prompt = None
         if condition in ("cross_attention", "both"):
             self.tokens = ContentTokens(content_channels, context_channels)
         if condition in ("concat", "both"):
             self.concat = nn.Sequential(
                 group_norm(content_channels), nn.Conv2d(content_channels, base_channels, 1)
             )
-        context = context_channels if self.tokens is not None else None
+        if vocabulary is not None:
+            self.prompt = PromptEncoder(
+                vocabulary=vocabulary,
+                max_tokens=max_prompt_tokens,
+                num_layers=num_prompt_layers,
+                head_channels=head_channels,
+                channels=context_channels,
+            )
+        attends = self.tokens is not None or self.prompt is not None
+        context = context_channels if attends else None
         self.build_scales(
             motion_channels + (base_channels if self.concat is not None else 0),
             motion_channels,
@@ -95,12 +110,21 @@ class DMG(UNet):
             ),
         )
 
-    def condition(self, f_x0: Tensor) -> Condition:
-        """Encode f_x0 (B, d', h, w), the content feature of the first frame, once for all steps."""
+    def condition(self, f_x0: Tensor, words: Tensor | None = None) -> Condition:
+        """Encode y once for all steps.
+
+        Args:
+            f_x0: (B, d', h, w) content feature of the first frame.
+            words: (B, M) int64 of the prompts, as `prompt.words` gives them; needed by a model with
+                prompts, and only there.
+        """
+        tokens = [self.tokens(f_x0)] if self.tokens is not None else []  # (B, h * w, C')
+        if self.prompt is not None:
+            tokens.append(self.prompt(words))  # (B, M, C')
         keys_values: list[KeysValues] = []
-        if self.tokens is not None:
-            tokens = self.tokens(f_x0)  # (B, h * w, C')
-            keys_values = [a.cross_attention.keys_values(tokens) for a in self.attentions()]
+        if tokens:
+            source = torch.cat(tokens, dim=1)
+            keys_values = [a.cross_attention.keys_values(source) for a in self.attentions()]
         return Condition(keys_values, self.concat(f_x0) if self.concat is not None else None)
 
     def denoise(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -117,16 +141,24 @@ class DMG(UNet):
             z_t = torch.cat([z_t, condition.features], dim=1)
         return self.predict(z_t, t, condition.keys_values)
 
-    def forward(self, z_t: Tensor, t: Tensor, f_x0: Tensor) -> Tensor:
-        """Predict the noise in z_t, as `denoise`, from the content feature itself."""
-        return self.denoise(z_t, t, self.condition(f_x0))
+    def forward(self, z_t: Tensor, t: Tensor, f_x0: Tensor, words: Tensor | None = None) -> Tensor:
+        """Predict the noise in z_t, as `denoise`, from what `condition` takes."""
+        return self.denoise(z_t, t, self.condition(f_x0, words))
 
 
-def build_dmg(target: Target) -> DMG:
-    """Build the DMG of a target."""
-    process = {"latent", "num_train_steps", "schedule", "beta_start", "beta_end"}
+def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
+    """Build the DMG of a target; one with prompts needs the vocabulary of its training split."""
+    process = {"latent", "num_train_steps", "schedule", "beta_start", "beta_end", "prompt"}
+    options = {}
+    if target.dmg.prompt is not None:
+        options = {
+            "vocabulary": vocabulary,
+            "max_prompt_tokens": target.dmg.prompt.max_tokens or 1,
+            "num_prompt_layers": target.dmg.prompt.num_layers or 0,
+        }
     return DMG(
         motion_channels=target.vae.motion_channels,
         content_channels=target.vae.image_channels[-1],
         **target.dmg.model_dump(exclude=process),
+        **options,
     )

@@ -1,21 +1,25 @@
-"""Training of both stages: see `engine` for the loop and `stages` for what a step does."""
+"""Training of all stages: `engine` is the loop, the `*_stage` files say what a step does."""
 
 from pathlib import Path
 
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.errors import LamdError
+from lamd.training.captioner_stage import CaptionerStage
+from lamd.training.dmg_stage import DMGStage
 from lamd.training.engine import train_stage
-from lamd.training.final import load_dmg, load_vae, read_info
+from lamd.training.final import load_captioner, load_dmg, load_vae, read_info
 from lamd.training.latents import Latents, encode_latents, open_latents
-from lamd.training.stages import DMGStage, VAEStage
+from lamd.training.vae_stage import VAEStage
 
 __all__ = [
     "Latents",
     "encode_latents",
+    "load_captioner",
     "load_dmg",
     "load_vae",
     "open_latents",
+    "train_captioner",
     "train_dmg",
     "train_vae",
 ]
@@ -59,6 +63,22 @@ def train_dmg(
             "encode the latents into another folder"
         )
     stage = DMGStage(target, train, vae, latents)
+    return train_stage(
+        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
+    )
+
+
+def train_captioner(
+    target: Target,
+    train: PackedVideos,
+    folder: Path,
+    *,
+    identity: str,
+    device: str | None = None,
+    max_steps: int | None = None,
+) -> Path:
+    """Train the captioner in `folder`; arguments and errors as for `engine.train_stage`."""
+    stage = CaptionerStage(target, train)
     return train_stage(
         stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
     )

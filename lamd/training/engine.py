@@ -287,6 +287,7 @@ class _Run:
                 "validation": self.validation,
                 "num_parameters": sum(p.numel() for p in model.parameters()),
                 "seconds": self.seconds + time.monotonic() - started,
+                **self.stage.info(),
             }
             write_final(self.folder, model.state_dict(), info)
         self.accelerator.wait_for_everyone()

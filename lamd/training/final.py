@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lamd.config import Target
+from lamd.data.vocabulary import Vocabulary
 from lamd.errors import LamdError
+from lamd.models.captioner import Captioner, build_captioner
 from lamd.models.dmg import DMG, build_dmg
 from lamd.models.mcd_vae import MCDVAE, build_vae
 from lamd.training.integrity import (
@@ -97,7 +99,29 @@ def load_dmg(
     """Load a trained DMG, frozen and in eval mode; arguments and errors as for `load_vae`."""
     info = read_info(folder, stage="dmg", identity=identity)
     saved = _checked_target(folder, info, target, {"data": _CLIP, "vae": True, "dmg": True})
-    return _filled(build_dmg(saved), folder, info, device)
+    return _filled(build_dmg(saved, _vocabulary(folder, info)), folder, info, device)
+
+
+def load_captioner(
+    folder: Path,
+    *,
+    identity: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Captioner:
+    """Load a trained captioner, frozen and in eval mode; arguments and errors as for `load_vae`."""
+    info = read_info(folder, stage="captioner", identity=identity)
+    saved = _checked_target(folder, info, None, {})
+    model = build_captioner(saved.captioner, saved.data, _vocabulary(folder, info))
+    return _filled(model, folder, info, device)
+
+
+def _vocabulary(folder: Path, info: dict[str, Any]) -> Vocabulary | None:
+    if "vocabulary" not in info:
+        return None
+    try:
+        return Vocabulary.from_json(info["vocabulary"])
+    except LamdError as error:
+        raise LamdError(f"{folder / 'model.json'}: {error}") from None
 
 
 def _checked_target(

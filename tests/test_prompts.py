@@ -1,0 +1,159 @@
+"""Prompts from the words to the samples: text and class, guidance, training and resuming."""
+
+import pytest
+import torch
+from small import small_dmg, small_vae, wake
+from tiny import TinyVideos, tiny_target
+
+from lamd.config import SamplerConfig
+from lamd.data.vocabulary import Vocabulary
+from lamd.diffusion import make_schedule
+from lamd.errors import LamdError
+from lamd.generate import denoiser_given, generate
+from lamd.training import (
+    encode_latents,
+    load_captioner,
+    load_dmg,
+    train_captioner,
+    train_dmg,
+    train_vae,
+)
+
+CAPTIONS = ("the cone is rotating.", "the snitch is sliding to the first quadrant.")
+TEXT = Vocabulary.build("text", CAPTIONS)
+CLASS = Vocabulary.build("class", ("wave", "bow"))
+SCHEDULE = make_schedule("sqrt_linear", 100, 0.0015, 0.0195)
+PROMPT = "{kind: text, max_tokens: 16, num_layers: 1, dropout: 0.25}"
+
+
+def prompted(vocabulary=TEXT, condition="both"):
+    options = {"max_prompt_tokens": 16, "num_prompt_layers": 1} if vocabulary is TEXT else {}
+    dmg = small_dmg(condition, vocabulary=vocabulary, **options)
+    wake(dmg)
+    return dmg.eval()
+
+
+def inputs(batch=2):
+    generator = torch.Generator().manual_seed(3)
+    z_t = torch.randn(batch, 3, 4, 4, generator=generator)
+    return z_t, torch.tensor([7] * batch), torch.randn(batch, 16, 4, 4, generator=generator)
+
+
+@pytest.mark.parametrize("condition", ["cross_attention", "concat", "both", "none"])
+def test_the_output_changes_with_the_prompt(condition):
+    dmg = prompted(condition=condition)
+    one, other = (dmg(*inputs(), dmg.prompt.words([c, c])) for c in CAPTIONS)
+    assert (one - other).abs().max() > 1e-4
+    torch.testing.assert_close(one, dmg(*inputs(), dmg.prompt.words([CAPTIONS[0]] * 2)))
+
+
+def test_a_class_is_one_token():
+    dmg = prompted(CLASS)
+    words = dmg.prompt.words(["bow", "wave"])
+    assert words.shape == (2, 1)
+    assert dmg.prompt(words).shape == (2, 1, 16)
+    assert not torch.equal(dmg(*inputs(), words), dmg(*inputs(), words.flip(0)))
+
+
+def test_words_in_another_order_are_another_prompt():
+    dmg = prompted()
+    words = dmg.prompt.words([CAPTIONS[1]] * 2)
+    swapped = words.clone()
+    swapped[:, [2, 8]] = words[:, [8, 2]]
+    assert (dmg(*inputs(), words) - dmg(*inputs(), swapped)).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_guidance_is_its_formula(scale):
+    dmg, (z_t, t, f_x0) = prompted(), inputs()
+    words = dmg.prompt.words([CAPTIONS[0]] * 2)
+    told, untold = dmg(z_t, t, f_x0, words), dmg(z_t, t, f_x0, torch.zeros_like(words))
+    assert (told - untold).abs().max() > 1e-4
+    guided = denoiser_given(dmg, scale, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
+    torch.testing.assert_close(guided, untold + scale * (told - untold))
+    if scale == 1.0:
+        torch.testing.assert_close(
+            guided, denoiser_given(dmg, None, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
+        )
+
+
+def test_samples_depend_on_the_prompt():
+    dmg, vae = prompted(), small_vae().eval()
+    sampler = SamplerConfig(name="ddim", num_steps=4, eta=0.0, batch_size=2, seed=0)
+    x0 = torch.rand(2, 3, 16, 16)
+    one, other = (generate(vae, dmg, SCHEDULE, sampler, x0, ["a", "b"], [c, c]) for c in CAPTIONS)
+    assert (one - other).abs().max() > 1e-4
+
+
+def test_a_prompt_in_other_words_is_one_line():
+    dmg = prompted()
+    with pytest.raises(LamdError, match="unknown word 'cube'"):
+        dmg.prompt.words(["the cube is rotating."])
+
+
+class ToldVideos(TinyVideos):
+    """`TinyVideos` with a caption each."""
+
+    def __init__(self):
+        super().__init__()
+        self.conditions = tuple(CAPTIONS[i % 2] for i in range(len(self.videos)))
+
+
+def prompted_target(*overrides):
+    captioner = "{channels: [8, 16], num_layers: 1, head_channels: 8, max_tokens: 16}"
+    return tiny_target(
+        f"dmg.prompt={PROMPT}", f"captioner={captioner}", "train_captioner.num_steps=4",
+        *(f"train_captioner.{key}={value}" for key, value in TRAIN.items()), *overrides,
+    )  # fmt: skip
+
+
+TRAIN = {
+    "batch_size": 4, "gradient_accumulation": 1, "learning_rate": 2e-3, "lr_schedule": "cosine",
+    "warmup_steps": 1, "weight_decay": 0.01, "adam_betas": "[0.9, 0.99]", "gradient_clip": 1.0,
+    "ema_decay": 0.9, "precision": "fp32", "window_stride": 2, "log_every": 1,
+    "checkpoint_every": 2, "validate_every": 2, "num_validation_clips": 2, "keep_last": 1,
+    "seed": 0,
+}  # fmt: skip
+
+
+def test_both_stages_train_with_prompts_and_keep_the_vocabulary(tmp_path):
+    target, videos = prompted_target(), ToldVideos()
+    train_vae(target, videos, tmp_path / "vae", identity="v", device="cpu")
+    encode_latents(target, videos, tmp_path / "vae", tmp_path / "z", identity="z", device="cpu")
+    for name, first in (("once", None), ("twice", 5)):
+        for steps in (first, None):
+            train_dmg(
+                target, videos, tmp_path / "vae", tmp_path / "z", tmp_path / name,
+                identity="d", device="cpu", max_steps=steps,
+            )  # fmt: skip
+    dmg = load_dmg(tmp_path / "once", target)
+    assert dmg.prompt.vocabulary == TEXT
+    again = load_dmg(tmp_path / "twice", target).state_dict()
+    for name, tensor in dmg.state_dict().items():
+        assert torch.equal(tensor, again[name]), name
+
+
+def test_a_captioner_learns_what_two_captions_say(tmp_path):
+    # the caption is told by colour alone, so a few steps are enough
+    videos = ToldVideos()
+    for i, video in enumerate(videos.videos):
+        video[:] = 255 * (i % 2)
+    target = prompted_target("train_captioner.num_steps=60")
+    train_captioner(target, videos, tmp_path, identity="c", device="cpu")
+    captioner = load_captioner(tmp_path)
+    x = torch.stack([torch.full((4, 3, 16, 16), value) for value in (-1.0, 1.0)])
+    told = captioner.caption(x)
+    assert [caption.replace(" .", ".") for caption in told] == list(CAPTIONS)
+
+
+def test_prompts_need_conditions(tmp_path):
+    target = prompted_target()
+    videos = TinyVideos()
+    videos.conditions = None
+    train_vae(target, videos, tmp_path / "vae", identity="v", device="cpu")
+    encode_latents(target, videos, tmp_path / "vae", tmp_path / "z", identity="z", device="cpu")
+    with pytest.raises(LamdError, match="bair has neither captions nor classes"):
+        train_dmg(
+            target, videos, tmp_path / "vae", tmp_path / "z", tmp_path / "dmg",
+            identity="d", device="cpu",
+        )  # fmt: skip

@@ -81,7 +81,7 @@ def sample_to_file(
 def read_image(path: Path, data: DataConfig) -> np.ndarray:
     """Read an image as uint8 (size, size, 3), Lanczos: as the training frames were made.
 
-    That is the whole picture, squeezed, for Landscape, and the centre square for BAIR (ours).
+    That is the whole picture, squeezed, for Landscape, and the centre square for others (ours).
 
     Raises:
         LamdError: when it is not an image.

@@ -105,6 +105,19 @@ def test_a_path_that_leaves_the_data_is_always_refused(root, video, broken):
     assert "\n" not in str(caught.value)
 
 
+def test_links_out_of_the_root_are_refused(root):
+    scene = folder_of(root) / "scenes/CATER_train_000000.json"
+    outside = root.parent / "outside"
+    scene.rename(outside)
+    scene.symlink_to(outside)
+    with pytest.raises(LamdError, match=r"scenes/CATER_train_000000.json' is a link out"):
+        pack_train(root)
+    folder_of(root).rename(root.parent / "elsewhere")
+    folder_of(root).symlink_to(root.parent / "elsewhere")
+    with pytest.raises(LamdError, match="link leads out"):
+        pack_train(root)
+
+
 def truncate(root):
     video = folder_of(root) / "videos/CATER_train_000001.avi"
     os.truncate(video, video.stat().st_size * 2 // 3)

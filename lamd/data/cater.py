@@ -30,16 +30,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class CaterVideo:
-    """One entry of a caption JSON; `key` is such as `cater_v2/test/17`."""
+    """One entry of a caption JSON and its scene; `key` is such as `cater_v2/test/17`."""
 
     key: str
     path: Path
     caption: str
-
-    @property
-    def scene(self) -> Path:
-        """The scene's file, which need not exist."""
-        return self.path.parent.with_name("scenes") / f"{self.path.stem}.json"
+    scene: Path  # need not exist
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,8 @@ def open_cater(root: Path, version: str, split: str, captions: str) -> CaterSpli
             f"{path}: no such file; put CATER-GEN-{version} at {folder.name} below LAMD_DATA"
             f" or run `lamd data simulate cater_{version} ROOT`"
         )
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise LamdError(f"{path}: link leads out of {root}; put the file itself there")
     text, entries = _load(path)
     state = hashlib.sha256(text)
     home, videos = folder.resolve(), []
@@ -100,7 +98,8 @@ def open_cater(root: Path, version: str, split: str, captions: str) -> CaterSpli
         if file.is_file():
             stat = file.stat()
             state.update(f"{video}:{stat.st_size}:{stat.st_mtime_ns}".encode())
-        videos.append(CaterVideo(f"{name}/{printable(key)}", file, caption.strip()))
+        scene = _inside(folder, home, f"scenes/{file.stem}.json", place)
+        videos.append(CaterVideo(f"{name}/{printable(key)}", file, caption.strip(), scene))
     return CaterSplit(name, path, tuple(videos), state.hexdigest())
 
 

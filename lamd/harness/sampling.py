@@ -94,8 +94,8 @@ def sample_to_file(
 def read_image(path: Path, data: DataConfig) -> np.ndarray:
     """Read an image as uint8 (size, size, 3), Lanczos: as the training frames were made.
 
-    That is the whole picture, squeezed, for Landscape, the centre square for BAIR (ours), and for
-    NATOPS and MUG what `frame_in` leaves.
+    That is the whole picture, squeezed, for Landscape, for NATOPS and MUG what `frame_in` leaves,
+    and the centre square for others (ours).
 
     Raises:
         LamdError: when it is not an image.

@@ -6,7 +6,6 @@ kinematic, as CATER's own. Ours: 33 frames, one move an object, one or two movin
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,19 +197,9 @@ def _through(knots: list[int], points: list[np.ndarray]) -> np.ndarray:
 
 def _free(plan: Plan, i: int, path: np.ndarray, ignored: int | None = None) -> bool:
     """Tell whether object `i` keeps its distance on `path` from all others, in every frame."""
-    contained = {m.other: name for name, m in plan.moves.items() if m.other is not None}
     for j, other in enumerate(plan.things):
-        if j in (i, ignored) or other.instance in contained:
-            continue  # what a cone covers lies within the cone's own bound
-        gap = np.linalg.norm(path - plan.places[j], axis=1)
-        if gap.min() < plan.things[i].sized + other.sized + MIN_DISTANCE:
+        gap = np.linalg.norm(path - plan.places[j], axis=1).min()
+        near = gap < plan.things[i].sized + other.sized + MIN_DISTANCE
+        if near and j not in (i, ignored):
             return False
     return True
-
-
-def recorded(plan: Plan) -> Iterator[tuple[str, list[list]]]:
-    """Yield each object's name and its moves as CATER records them."""
-    for thing in plan.things:
-        move = plan.moves.get(thing.instance)
-        entry = [] if move is None else [[move.action, move.other, move.start, move.end]]
-        yield thing.instance, entry

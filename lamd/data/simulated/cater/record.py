@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lamd.data.simulated.cater.plan import Plan, recorded
+from lamd.data.simulated.cater.plan import Plan
 from lamd.data.simulated.cater.stage import UNIT, camera
 
 NEAR = 0.2  # CATER's: objects closer than this along a direction are not related
@@ -47,7 +47,15 @@ def scene_json(
             name: _related(plan, np.array(directions[name]))
             for name in ("behind", "front", "left", "right")
         },
-        "movements": dict(recorded(plan)),
+        "movements": _movements(plan),
+    }
+
+
+def _movements(plan: Plan) -> dict[str, list[list]]:
+    moves = {thing.instance: plan.moves.get(thing.instance) for thing in plan.things}
+    return {
+        name: [] if move is None else [[move.action, move.other, move.start, move.end]]
+        for name, move in moves.items()
     }
 
 

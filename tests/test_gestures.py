@@ -12,11 +12,13 @@ from lamd import cli
 from lamd.config import DataConfig
 from lamd.data import pack_gestures, verify_gestures
 from lamd.data.gesture_frames import evenly_drawn, frame_in
-from lamd.data.gestures import GESTURE_SETS, MUG, NATOPS, open_gestures
-from lamd.data.simulated.gestures.write import plan_split
+from lamd.data.gestures import GESTURE_SETS, MUG, NATOPS, gesture_class, open_gestures
+from lamd.data.simulated.gestures.write import clip_folder, plan_split
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.errors import LamdError
 from lamd.harness import stages
+from lamd.harness.clips import read_keys, real_clips
+from lamd.harness.sampling import read_image
 
 
 @pytest.fixture
@@ -265,6 +267,29 @@ def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, nam
     before = stages.real_files(name)
     os.utime(next((root / name).rglob("*s02p01-0003*" if name == "natops" else "img_0003.jpg")))
     assert stages.real_files(name) != before
+
+
+def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, monkeypatch):
+    for split, count in (("train", 60), ("test", 24)):
+        for clip in plan_split(NATOPS, split, count):
+            write_natops(tmp_path / "root", clip_folder("natops", clip), 2)
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+    monkeypatch.setenv("LAMD_DATA", str(tmp_path / "root"))
+    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
+    target = gesture_target("natops", **real)
+    stages.build_data(tmp_path, {}, target)
+    for split in ("test", "train"):
+        (tmp_path / split).mkdir()
+        real_clips(tmp_path / split, {"data": tmp_path}, target, split)
+        classes = [gesture_class(key) for key in read_keys(tmp_path / split)]
+        assert sorted(classes) == sorted(NATOPS.classes)
+
+
+def test_a_given_picture_is_framed_as_the_clips_are(root):
+    path = first(root / "natops" / "g01s03p01")
+    data = gesture_target("natops").data
+    given = pack(root, size=data.size).clip(0, 0, 1)[0]
+    np.testing.assert_array_equal(read_image(path, data), given)
 
 
 def test_config_needs_broken_and_no_camera():

@@ -76,9 +76,9 @@ def test_few_clips_a_class_are_told_and_too_few_refused():
     real, classes = draw(0, (3, 4, 2))
     value = measure_class_features(NAMES[0], real, classes, real, classes)
     assert value.note == "3 classes, the smallest of 2 clips: biased upwards"
-    with pytest.raises(ValueError, match="class 'Stop': 1 real and 2 generated clips"):
+    with pytest.raises(LamdError, match="class 'Stop': 1 real and 2 generated clips"):
         class_distances(real[:-1], classes[:-1], real, classes)
-    with pytest.raises(ValueError, match="class 'Fire': 4 real and 0 generated clips"):
+    with pytest.raises(LamdError, match="class 'Fire': 4 real and 0 generated clips"):
         class_distances(real, classes, real[:3], classes[:3])
     with pytest.raises(ValueError, match="9 rows of features, but 8 classes"):
         class_distances(real, classes[:-1], real, classes)

@@ -26,14 +26,18 @@ def real_clips(folder: Path, inputs: dict[str, Path], target: Target, split: str
     """Write the disjoint windows of L frames of the test videos, or as many of train videos.
 
     Windows start at frame 0, L, 2L, ... of each video (ours; BAIR has one a trajectory). Train
-    windows are taken at even distances, so that they span the split (ours).
+    windows are taken at even distances, so that they span the split, or, where classes take turns,
+    from its beginning (ours).
     """
+    from lamd.data.gestures import GESTURE_SETS
+
     num_frames = target.data.num_frames
     videos, test = open_split(inputs["data"], split), open_split(inputs["data"], "test")
     windows = videos.windows(num_frames, num_frames)
     if split == "train":
         count = min(len(test.windows(num_frames, num_frames)), len(windows))
-        chosen = np.unique(np.linspace(0, len(windows) - 1, count).round())
+        last = count - 1 if target.data.name in GESTURE_SETS else len(windows) - 1
+        chosen = np.unique(np.linspace(0, last, count).round())
         windows = windows[chosen.astype(np.int64)]
     shape = (len(windows), num_frames, videos.size, videos.size, 3)
     clips = np.lib.format.open_memmap(folder / CLIPS, mode="w+", dtype=np.uint8, shape=shape)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lamd.errors import LamdError
 from lamd.metrics.frechet import frechet_distance
 
 
@@ -21,15 +22,16 @@ def class_distances(
         real_classes, fake_classes: the class of each row.
 
     Raises:
-        ValueError: as `frechet_distance`, where rows and classes differ in number, or where a
-            class has under 2 clips in one of the sets.
+        LamdError: when a class has under 2 clips in one of the sets.
+        ValueError: as `frechet_distance`, or when rows and classes differ in number.
     """
     of_real, of_fake = _rows(real, real_classes), _rows(fake, fake_classes)
     for name in sorted(of_real.keys() | of_fake.keys()):
         counts = [len(rows.get(name, ())) for rows in (of_real, of_fake)]
         if min(counts) < 2:
-            raise ValueError(
-                f"class {name!r}: {counts[0]} real and {counts[1]} generated clips, 2 needed"
+            raise LamdError(
+                f"class {name!r}: {counts[0]} real and {counts[1]} generated clips, 2 needed;"
+                " give more test clips"
             )
     return {
         name: frechet_distance(real[rows], fake[of_fake[name]])

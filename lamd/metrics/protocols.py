@@ -152,7 +152,7 @@ def measure_class_features(
     There is no interval: the few clips of a class that carry one are too few to be halved.
 
     Raises:
-        ValueError: as `class_distances`.
+        LamdError, ValueError: as `class_distances`.
     """
     protocol = PROTOCOLS[name]
     distances = class_distances(real, real_classes, fake, fake_classes)

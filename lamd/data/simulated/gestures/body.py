@@ -122,15 +122,8 @@ def _draw_figure(
     _draw_head(canvas, look, middle + at(sway[2], -0.42), sway[3])
     for side, hand, wobble in ((-1, right, sway[4]), (1, left, sway[5])):
         shoulder = middle + at(side * s, 0.06)
-        _draw_arm(
-            canvas,
-            look,
-            shoulder,
-            side,
-            hand[:3] + np.array((wobble, -wobble, 0.0)),
-            hand[3],
-            hand[4],
-        )
+        moved = hand + np.array((wobble, -wobble, 0.0, 0.0, 0.0))
+        _draw_arm(canvas, look, shoulder, side, moved)
 
 
 def _draw_head(canvas: Canvas, look: BodyLook, center: np.ndarray, turn: float) -> None:
@@ -147,16 +140,15 @@ def _draw_head(canvas: Canvas, look: BodyLook, center: np.ndarray, turn: float) 
 
 
 def _draw_arm(
-    canvas: Canvas, look: BodyLook, shoulder: np.ndarray, side: int, wrist: np.ndarray,
-    opened: float, thumb: float,
-) -> None:  # fmt: skip
+    canvas: Canvas, look: BodyLook, shoulder: np.ndarray, side: int, hand: np.ndarray
+) -> None:
     def near(point: np.ndarray) -> float:
         return 1 + 0.22 * point[2]
 
     def place(point: np.ndarray) -> np.ndarray:
         return shoulder + at(side * point[0], -point[1])
 
-    elbow, wrist = bend(wrist)
+    (elbow, wrist), (opened, thumb) = bend(hand[:3]), hand[3:]
     joints, sizes = [np.zeros(3), elbow, wrist], [0.088, 0.07, 0.05]
     for k, covered in enumerate((look.sleeve / UPPER, (look.sleeve - UPPER) / (1 - UPPER))):
         a, b = joints[k : k + 2]

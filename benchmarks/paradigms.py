@@ -16,6 +16,9 @@ from lamd.models.pixel_diffusion import PixelDiffusion
 from lamd.models.unet3d import UNet3d
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
+# With a batch of one, PyTorch sends small 3-D convolutions on a CPU to a kernel several times
+# slower, and the 3-D paradigms would look dearer than they are.
+BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -105,18 +108,18 @@ def latent_motion(scale: Scale, frames: int, size: int) -> dict[str, Part]:
         "condition": "cross_attention",
     }
     vae, dmg = MCDVAE(**vae_options).eval(), DMG(**dmg_options).eval()
-    x0, z, t = torch.rand(1, 3, size, size), torch.randn(1, *vae.latent_shape), _step()
+    x0, z, t = torch.rand(BATCH, 3, size, size), torch.randn(BATCH, *vae.latent_shape), _step()
     f_x0, skips = vae.encode_image(x0)
     condition = dmg.condition(f_x0)
-    latent = {"batch": 1, "size": size // 4} | dmg_options
+    latent = {"batch": BATCH, "size": size // 4} | dmg_options
     step = cost.dmg_step(**latent)
-    given = cost.image_encoder(batch=1, **vae_options) + cost.dmg_condition(**latent)
+    given = cost.image_encoder(batch=BATCH, **vae_options) + cost.dmg_condition(**latent)
     return {
         "encode": Part(lambda: dmg.condition(vae.encode_image(x0)[0]), given),
         "step": Part(lambda: dmg.denoise(z, t, condition), step),
         "denoise": _denoise(lambda z, t: dmg.denoise(z, t, condition), z, scale, step),
         "decode": Part(
-            lambda: vae.decode(z, f_x0, skips), cost.video_decoder(batch=1, **vae_options)
+            lambda: vae.decode(z, f_x0, skips), cost.video_decoder(batch=BATCH, **vae_options)
         ),
     }
 
@@ -127,19 +130,23 @@ def latent_video(scale: Scale, frames: int, size: int, conv3d: str) -> dict[str,
     unet_options = unet_widths(scale) | {"channels": 3, "conv3d": conv3d}
     autoencoder = VideoAutoencoder(**autoencoder_options).eval()
     unet = UNet3d(**unet_options).eval()
-    x0, z, t = torch.rand(1, 3, size, size), torch.randn(1, *autoencoder.latent_shape), _step()
+    x0, z, t = (
+        torch.rand(BATCH, 3, size, size),
+        torch.randn(BATCH, *autoencoder.latent_shape),
+        _step(),
+    )
     given = autoencoder.encode_image(x0)
-    step = cost.unet3d_step(batch=1, frames=frames // 4, size=size // 4, **unet_options)
+    step = cost.unet3d_step(batch=BATCH, frames=frames // 4, size=size // 4, **unet_options)
     still = autoencoder_options | {"num_frames": autoencoder.temporal_factor}
     return {
         "encode": Part(
-            lambda: autoencoder.encode_image(x0), cost.latent_video_encoder(batch=1, **still)
+            lambda: autoencoder.encode_image(x0), cost.latent_video_encoder(batch=BATCH, **still)
         ),
         "step": Part(lambda: unet(z, t, given), step),
         "denoise": _denoise(lambda z, t: unet(z, t, given), z, scale, step),
         "decode": Part(
             lambda: autoencoder.decode(z),
-            cost.latent_video_decoder(batch=1, **autoencoder_options),
+            cost.latent_video_decoder(batch=BATCH, **autoencoder_options),
         ),
     }
 
@@ -148,8 +155,8 @@ def pixel_space(scale: Scale, frames: int, size: int, conv3d: str) -> dict[str, 
     """Diffusion in pixel space: the 3-D UNet's steps and nothing else."""
     widths = unet_widths(scale) | {"conv3d": conv3d}
     unet = PixelDiffusion(**widths).eval()
-    x0, x, t = torch.rand(1, 3, size, size), torch.randn(1, frames, 3, size, size), _step()
-    step = cost.unet3d_step(batch=1, frames=frames, size=size, channels=3, **widths)
+    x0, x, t = torch.rand(BATCH, 3, size, size), torch.randn(BATCH, frames, 3, size, size), _step()
+    step = cost.unet3d_step(batch=BATCH, frames=frames, size=size, channels=3, **widths)
     return {
         "step": Part(lambda: unet(x, t, x0), step),
         "denoise": _denoise(lambda x, t: unet(x, t, x0), x, scale, step),
@@ -201,7 +208,7 @@ def autoencoder_options_of(scale: Scale, frames: int, size: int) -> dict:
 
 
 def _step() -> Tensor:
-    return torch.full((1,), 500, dtype=torch.int64)
+    return torch.full((BATCH,), 500, dtype=torch.int64)
 
 
 def _denoise(denoiser: Callable, z: Tensor, scale: Scale, step: Cost) -> Part:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from paradigms import Scale, unet_widths
+from paradigms import BATCH, Scale, unet_widths
 from timing import synchronise
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -84,8 +84,8 @@ def test_3d_step_against_diffusers(benchmark, scale: Scale):
         cross_attention_dim=scale.context_channels,
         attention_head_dim=scale.head_channels,
     ).eval()
-    x, given = torch.randn(1, 3, frames, size, size), torch.randn(1, 3, size, size)
-    t, context = torch.full((1,), 500), torch.randn(1, 1, scale.context_channels)
+    x, given = torch.randn(BATCH, 3, frames, size, size), torch.randn(BATCH, 3, size, size)
+    t, context = torch.full((BATCH,), 500), torch.randn(BATCH, 1, scale.context_channels)
     both = torch.cat([x, given[:, :, None].expand(-1, -1, frames, -1, -1)], dim=1)
 
     def our_step() -> torch.Tensor:

@@ -1,0 +1,91 @@
+"""Clips a second from the simulator to the batch, and through the metrics."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from paradigms import Scale
+from timing import Measure
+
+from lamd.data import open_dataset, simulate_dataset
+from lamd.data.bair import open_bair
+from lamd.data.simulated.write import simulate_trajectory
+from lamd.metrics import frames as frame_metrics
+from lamd.metrics.frechet import frechet_distance
+from lamd.metrics.i3d import I3D, preprocess
+from lamd.training.batches import BatchReader, read_windows
+
+NUM_TRAIN = 8
+NUM_FRAMES = 16
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small stand-in of BAIR in the real layout."""
+    folder = tmp_path_factory.mktemp("bair")
+    simulate_dataset("bair", folder, num_train=NUM_TRAIN, num_test=1, seed=0)
+    return folder
+
+
+def test_simulation(measure: Measure):
+    measure(lambda: simulate_trajectory(0, "train", 0), rounds=3, clips=1)
+
+
+def test_reader(measure: Measure, root: Path):
+    split = open_bair(root, "train")
+    measure(lambda: [split.video(i, "image_aux1") for i in range(NUM_TRAIN)], clips=NUM_TRAIN)
+
+
+def test_packing(measure: Measure, root: Path, tmp_path: Path):
+    caches = iter(range(100))
+
+    def pack() -> None:
+        open_dataset("bair", root=root, cache=tmp_path / str(next(caches)), split="train")
+
+    measure(pack, clips=NUM_TRAIN)
+
+
+def test_loader(measure: Measure, root: Path, tmp_path: Path):
+    videos = open_dataset("bair", root=root, cache=tmp_path, split="train")
+    windows = videos.windows(NUM_FRAMES, 1)
+    train = SimpleNamespace(seed=0, batch_size=16)
+    steps = 8
+
+    def read(rows: np.ndarray) -> tuple[torch.Tensor, ...]:
+        return (read_windows(videos, windows[rows], NUM_FRAMES),)
+
+    def load() -> None:
+        device = torch.device("cpu")
+        with BatchReader(read, train, len(windows), [slice(0, 16)], device) as reader:
+            for _ in reader.steps(1, steps):
+                pass
+
+    measure(load, clips=steps * train.batch_size)
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim"])
+def test_frame_metric(measure: Measure, metric: str):
+    real, fake = _videos(0, 4), _videos(1, 4)
+    function = getattr(frame_metrics, metric)
+    measure(lambda: function(real, fake), rounds=3, clips=len(real))
+
+
+def test_i3d_features(measure: Measure, scale: Scale):
+    # The speed is that of any weights, so none are downloaded.
+    network = I3D().eval().to(memory_format=torch.channels_last_3d)
+    video = torch.from_numpy(_videos(0, 1)).to(torch.get_default_device())
+    with torch.inference_mode():
+        measure(lambda: network(preprocess(video)), rounds=3, clips=1)
+
+
+def test_frechet_distance(measure: Measure):
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((2, 256, 400))
+    measure(lambda: frechet_distance(real, fake), rounds=3, clips=256)
+
+
+def _videos(seed: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, NUM_FRAMES, 64, 64, 3), dtype=np.uint8)

@@ -1,0 +1,148 @@
+"""Our UNets against diffusers' of the same configuration: no baseline of ours is a straw man.
+
+Rounds alternate, so that a slower minute of the machine meets both alike. The ratio is theirs over
+ours of the median times: above 1, ours is faster.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from paradigms import BATCH, Scale, unet_widths
+from timing import synchronise
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamd.models.dmg import DMG
+from lamd.models.unet3d import UNet3d
+
+ROUNDS = 15
+
+
+def test_2d_step_against_diffusers(benchmark, scale: Scale):
+    from diffusers import UNet2DConditionModel
+
+    frames, size = 8, scale.shape[1] // 2  # a batch of clips, as sampling has
+    channels = [scale.base_channels * m for m in scale.channel_multipliers]
+    content = scale.image_channels[-1]
+    ours = DMG(
+        motion_channels=3,
+        content_channels=content,
+        context_channels=scale.context_channels,
+        condition="cross_attention",
+        **unet_widths(scale),
+    ).eval()
+    cross = [2**level in scale.attention_factors for level in range(len(channels))]
+    theirs = UNet2DConditionModel(
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=channels,
+        layers_per_block=scale.num_res_blocks,
+        down_block_types=["CrossAttnDownBlock2D" if c else "DownBlock2D" for c in cross],
+        up_block_types=["CrossAttnUpBlock2D" if c else "UpBlock2D" for c in reversed(cross)],
+        norm_num_groups=min(32, scale.base_channels),
+        cross_attention_dim=scale.context_channels,
+        attention_head_dim=[c // scale.head_channels for c in channels],  # their name for heads
+    ).eval()
+    z, t = torch.randn(frames, 3, size, size), torch.full((frames,), 500)
+    f_x0 = torch.randn(frames, content, size, size)
+    tokens = ours.tokens(f_x0)
+
+    def our_step() -> torch.Tensor:
+        keys_values = [a.cross_attention.keys_values(tokens) for a in ours.attentions()]
+        return ours.predict(z, t, keys_values)
+
+    def their_step() -> torch.Tensor:
+        return theirs(z, t, tokens).sample
+
+    with torch.inference_mode():
+        assert _parameters(ours) - _parameters(ours.tokens) == _parameters(theirs)
+        assert _flops(our_step) == _flops(their_step)
+        equal_work = _compare(benchmark, our_step, their_step, "equal_flops")
+        condition = ours.condition(f_x0)
+        as_sampled = _compare(None, lambda: ours.denoise(z, t, condition), their_step, "as_sampled")
+    benchmark.extra_info |= as_sampled
+    _assert_not_slower(equal_work["equal_flops_ratio"], equal_work["equal_flops_noise"])
+
+
+def test_3d_step_against_diffusers(benchmark, scale: Scale):
+    from diffusers import UNet3DConditionModel
+
+    frames, size = scale.shape
+    channels = [scale.base_channels * m for m in scale.channel_multipliers]
+    ours = UNet3d(channels=3, conv3d="factorised", **unet_widths(scale)).eval()
+    cross = [2**level in scale.attention_factors for level in range(len(channels))]
+    theirs = UNet3DConditionModel(
+        in_channels=6,
+        out_channels=3,
+        block_out_channels=channels,
+        layers_per_block=scale.num_res_blocks,
+        down_block_types=["CrossAttnDownBlock3D" if c else "DownBlock3D" for c in cross],
+        up_block_types=["CrossAttnUpBlock3D" if c else "UpBlock3D" for c in reversed(cross)],
+        norm_num_groups=min(32, scale.base_channels),
+        cross_attention_dim=scale.context_channels,
+        attention_head_dim=scale.head_channels,
+    ).eval()
+    x, given = torch.randn(BATCH, 3, frames, size, size), torch.randn(BATCH, 3, size, size)
+    t, context = torch.full((BATCH,), 500), torch.randn(BATCH, 1, scale.context_channels)
+    both = torch.cat([x, given[:, :, None].expand(-1, -1, frames, -1, -1)], dim=1)
+
+    def our_step() -> torch.Tensor:
+        return ours(x, t, given)
+
+    def their_step() -> torch.Tensor:
+        return theirs(both, t, context).sample
+
+    with torch.inference_mode():
+        info = _compare(benchmark, our_step, their_step, "equal_width")
+        # Theirs has more temporal layers: its share of the time is paid for with more work.
+        per_flop = info["equal_width_ratio"] * _flops(our_step) / _flops(their_step)
+    benchmark.extra_info["per_flop_ratio"] = per_flop
+    print(f"\nper FLOP: theirs / ours {per_flop:.2f}")
+    _assert_not_slower(info["equal_width_ratio"], info["equal_width_noise"])
+
+
+def _compare(
+    benchmark, ours: Callable[[], object], theirs: Callable[[], object], name: str
+) -> dict[str, float]:
+    """Time both in alternating rounds; print and record the ratio of medians and its noise."""
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+
+    def both() -> None:
+        for who, step in (("ours", ours), ("theirs", theirs)):
+            start = time.perf_counter()
+            step()
+            synchronise()
+            seconds[who].append(time.perf_counter() - start)
+
+    if benchmark is None:
+        for _ in range(ROUNDS + 2):
+            both()
+    else:
+        benchmark.pedantic(both, rounds=ROUNDS, warmup_rounds=2)
+    info, spread = {}, 0.0
+    for who, values in seconds.items():
+        low, middle, high = statistics.quantiles(values[2:], n=4)
+        info |= {f"{name}_{who}_median_s": middle, f"{name}_{who}_iqr_s": high - low}
+        spread += (high - low) / middle / len(values[2:]) ** 0.5
+    ratio = info[f"{name}_theirs_median_s"] / info[f"{name}_ours_median_s"]
+    info |= {f"{name}_ratio": ratio, f"{name}_noise": spread}
+    if benchmark is not None:
+        benchmark.extra_info |= info
+    print(f"\n{name}: theirs / ours {ratio:.2f} (noise {spread:.2f})")
+    return info
+
+
+def _assert_not_slower(ratio: float, noise: float) -> None:
+    assert ratio >= 1.0 - noise, f"ours is slower: theirs / ours = {ratio:.2f}"
+
+
+def _flops(step: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

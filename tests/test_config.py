@@ -158,3 +158,10 @@ def test_a_mistake_in_a_figure_is_told(override, reason):
     with pytest.raises(LamdError, match=re.escape(reason)) as error:
         load_target("fig_reconstruction", "quick", [override])
     assert "\n" not in str(error.value)
+
+
+def test_one_source_of_a_table_can_stand_alone():
+    table = load_target("table_reconstruction", "quick", ["of=[table_landscape]"])
+    assert list(table.sources) == ["table_landscape"]
+    with pytest.raises(LamdError, match="needs one list for each of table_bair"):
+        load_target("table_reconstruction", "quick", ["protocols=null", "protocols={}"])

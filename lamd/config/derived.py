@@ -125,6 +125,7 @@ class ReconstructionTable(Derived):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if set(self.protocols) != set(self.sources):
-            raise ValueError(f"protocols: needs one list for each of {', '.join(self.sources)}")
+        missing = set(self.sources) - set(self.protocols)  # of=[NAME] leaves lists without source
+        if missing:
+            raise ValueError(f"protocols: needs one list for each of {', '.join(sorted(missing))}")
         return self

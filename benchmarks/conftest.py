@@ -18,15 +18,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test that asks for a `swept` shape all of its scale: (frames, pixels)."""
+    if "swept" in metafunc.fixturenames:
+        shapes = _scale(metafunc.config).sweep
+        metafunc.parametrize("swept", shapes, ids=[f"{n}x{size}x{size}" for n, size in shapes])
+
+
 @pytest.fixture(scope="session")
 def scale(request: pytest.FixtureRequest) -> Scale:
-    """Widths and sizes of this run."""
-    if not request.config.getoption("--full-scale"):
-        return REDUCED
-    if not torch.cuda.is_available():
-        pytest.exit("--full-scale needs a CUDA device; leave it out to run at reduced widths", 2)
-    torch.set_default_device("cuda")
-    return FULL
+    """Widths and sizes of this run; at full scale on the GPU."""
+    chosen = _scale(request.config)
+    if chosen is FULL:
+        if not torch.cuda.is_available():
+            pytest.exit("--full-scale needs a CUDA device; leave it out to run without", 2)
+        torch.set_default_device("cuda")
+    return chosen
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +78,7 @@ def measure(benchmark, matmul_rate: float) -> Measure:
             }
 
     return timed
+
+
+def _scale(config: pytest.Config) -> Scale:
+    return FULL if config.getoption("--full-scale") else REDUCED

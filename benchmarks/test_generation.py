@@ -2,16 +2,13 @@
 
 import pytest
 import torch
-from paradigms import FULL, PARADIGMS, REDUCED, Scale
+from paradigms import PARADIGMS, Scale
 from timing import Measure
 
 
-@pytest.mark.parametrize("number", range(max(len(s.sweep) for s in (REDUCED, FULL))))
 @pytest.mark.parametrize("paradigm", PARADIGMS)
-def test_denoiser_step(measure: Measure, scale: Scale, paradigm: str, number: int):
-    if number >= len(scale.sweep):
-        pytest.skip("a resolution of the full scale")
-    frames, size = scale.sweep[number]
+def test_denoiser_step(measure: Measure, scale: Scale, paradigm: str, swept: tuple[int, int]):
+    frames, size = swept
     with torch.inference_mode():
         part = PARADIGMS[paradigm](scale, frames, size)["step"]
         measure(part.run, part.cost, paradigm=paradigm, frames=frames, size=size)

@@ -3,7 +3,7 @@
 The DMG and both baselines are this one skeleton, so that their costs differ by paradigm alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -119,7 +119,7 @@ def _is_stage(block: nn.Module) -> bool:
 
 
 def _apply(
-    stage: Iterable[nn.Module | None], h: Tensor, embedding: Tensor, pairs: Iterable[KeysValues]
+    stage: Iterable[nn.Module | None], h: Tensor, embedding: Tensor, pairs: Iterator[KeysValues]
 ) -> Tensor:
     residual, attention = stage
     h = residual(h, embedding)

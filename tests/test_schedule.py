@@ -44,7 +44,7 @@ class Hands:
             Runner(self.store, "cpu").run(wanted)
         except CellFailed as failure:
             return [(job, Ending("failed", failure.reason, failure.user_error))]
-        return [(job, Ending("made"))]
+        return [(job, Ending("made", key=self.store.key(wanted)))]
 
     def close(self) -> None:
         pass
@@ -135,9 +135,13 @@ def test_what_another_run_is_making_is_waited_for(store):
     assert schedule._ready() == [identity(one)]
 
 
-def test_a_worker_that_makes_another_cell_is_told(store):
-    failed, _ = run({"a": [cell("vae")]}, store, {"vae": [Ending("made")]})
-    assert "other data, weights" in next(iter(failed.values())).reason
+def test_a_worker_that_makes_another_cell_or_elsewhere_is_told(store, monkeypatch):
+    one = cell("vae")
+    failed, _ = run({"a": [one]}, store, {"vae": [Ending("made", key="0" * 12)]})
+    assert "other data, weights" in failed[identity(one)].reason
+    monkeypatch.setattr("lamd.harness.schedule._LATE", 0.0)
+    failed, _ = run({"a": [one]}, store, {"vae": [Ending("made", key=store.key(one))]})
+    assert "share the run folder" in failed[identity(one)].reason
 
 
 def test_a_damaged_note_of_a_failure_is_no_failure(store):

@@ -42,6 +42,7 @@ class Ending:
     kind: Literal["made", "failed", "lost"]
     reason: str = ""
     user_error: bool = False
+    key: str | None = None  # of the cell that was made
 
 
 def run_job(job: Job) -> Ending:
@@ -62,11 +63,12 @@ def run_job(job: Job) -> Ending:
         target = load_target(job.target, job.profile, job.overrides)
         cells = planned_cells(target, job.device)[job.source]
         wanted = next(cell for cell in cells if cell.name == job.cell)
-        Runner(Store(Path(job.runs)), job.device, say).run(wanted)
+        store = Store(Path(job.runs))
+        Runner(store, job.device, say).run(wanted)
+        return Ending("made", key=store.key(wanted))
     except CellFailed as failure:
         return Ending("failed", failure.reason, failure.user_error)
     except LamdError as error:
         return Ending("failed", str(error), True)
     finally:
         torch.set_num_threads(before)
-    return Ending("made")

@@ -5,6 +5,7 @@ finished cells in the store, and those at work by the lock that their process ho
 on file locks (flock) which work across the machines that share the run folder.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from lamd.harness.jobs import Ending, Job
 
 WORKERS_A_CELL = 3  # that may die before the cell counts as failed
 _POLL = 2.0  # seconds between two looks at cells that other runs are making
+_LATE = 90.0  # seconds: a network folder may show a new file after a minute
 
 
 @dataclass
@@ -116,9 +118,18 @@ class Schedule:
             self.store.remember(cell, self._failed[name])
         elif ending.kind == "failed":
             self._failed[name] = CellFailed(cell.name, ending.reason, ending.user_error)
-        elif self.store.is_complete(cell):
-            self._made.add(name)
-            self.say(f"{len(self._made)} of {len(self._steps)} cells ready")
-        else:
+        elif ending.key != self.store.key(cell):
             reason = "its worker made another cell: it sees other data, weights or another lamd"
             self._failed[name] = CellFailed(cell.name, reason, True)
+        elif not self._appears(cell):
+            reason = "its worker made it, but it is not here; workers must share the run folder"
+            self._failed[name] = CellFailed(cell.name, reason, True)
+        else:
+            self._made.add(name)
+            self.say(f"{len(self._made)} of {len(self._steps)} cells ready")
+
+    def _appears(self, cell: Cell) -> bool:
+        until = time.monotonic() + _LATE
+        while not (found := self.store.is_complete(cell)) and time.monotonic() < until:
+            time.sleep(_POLL)
+        return found

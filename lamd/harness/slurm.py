@@ -77,7 +77,10 @@ def _parse(options: Sequence[str]) -> dict:
     parsed = {}
     for option in options:
         key, equals, value = option.partition("=")
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
         if not equals:
             raise LamdError(f"--slurm {option}: expected key=value, e.g. slurm_partition=gpu")
-        parsed[key.strip()] = yaml.safe_load(value)
     return parsed

@@ -11,6 +11,7 @@ from lamd.losses import diffusion_loss
 from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.pixel_diffusion import PixelDiffusion
 from lamd.models.unet3d import UNet3d
+from lamd.nn import TemporalConv
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 WIDTHS = {
@@ -69,6 +70,13 @@ def test_temporal_attention_tells_the_order_of_frames():
     z_t, given, t = torch.randn(1, 3, 6, 8, 8), torch.randn(1, 3, 8, 8), torch.tensor([500])
     backward = unet(z_t.flip(2), t, given).flip(2)
     assert not torch.allclose(unet(z_t, t, given), backward, atol=1e-4)
+
+
+def test_the_temporal_convolution_is_the_3d_one():
+    conv = TemporalConv(3, 5, (3, 1, 1), padding=(1, 0, 0)).double()
+    h = torch.randn(2, 3, 6, 4, 7, dtype=torch.float64)
+    expected = torch.nn.functional.conv3d(h, conv.weight, conv.bias, padding=(1, 0, 0))
+    assert torch.allclose(conv(h), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_one_frame_through_the_3d_skeleton_is_the_2d_one():

@@ -7,11 +7,10 @@ z keeps a time axis, L / f_t long. The condition is the latent of the first fram
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
-from lamd.nn import ResBlock3d, group_norm
+from lamd.nn import ResBlock3d, channels_last_3d, group_norm
 
 
 class VideoAutoencoder(ScaledLatent):
@@ -54,9 +53,7 @@ class VideoAutoencoder(ScaledLatent):
         self.to_posterior = nn.Conv3d(widths[-1], 2 * latent_channels, 1)
         self.decoder = nn.Sequential(*decoder)
         self.to_pixels = nn.Conv3d(widths[0], 3, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)  # a quarter faster on a CPU
+        channels_last_3d(self)
 
     def encode(self, x: Tensor) -> Posterior:
         """Map x (B, L, 3, H, W) in [-1, 1] to q(z | x) over (B, d, L / f_t, h, w).

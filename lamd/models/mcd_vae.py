@@ -17,7 +17,14 @@ from torch.nn import functional as F
 
 from lamd.config import DataConfig, VAEConfig
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
-from lamd.nn import Fusion, ResBlock2d, ResBlock3d, TemporalUpsample, group_norm
+from lamd.nn import (
+    Fusion,
+    ResBlock2d,
+    ResBlock3d,
+    TemporalUpsample,
+    channels_last_3d,
+    group_norm,
+)
 
 
 class LatentNorm(nn.Module):
@@ -227,9 +234,7 @@ class MCDVAE(ScaledLatent):
             fusion,
             conv3d,
         )  # D_V
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                module.to(memory_format=torch.channels_last_3d)  # a quarter faster on a CPU
+        channels_last_3d(self)
 
     def encode_image(self, x0: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map x0 (B, 3, H, W) in [-1, 1] to f_x0 (B, d', h, w) and the skips, finest first."""

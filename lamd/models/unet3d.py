@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lamd.models.unet import Parts, UNet
-from lamd.nn import ResBlock3d, SpaceTimeTransformer
+from lamd.nn import ResBlock3d, SpaceTimeTransformer, channels_last_3d
 
 
 class UNet3d(UNet):
@@ -45,9 +45,8 @@ class UNet3d(UNet):
                 stride=(1, 2, 2),
             ),
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)  # a quarter faster on a CPU
+        if conv3d == "full":  # factorised ones are faster as they are
+            channels_last_3d(self)
 
     def forward(self, z_t: Tensor, t: Tensor, given: Tensor) -> Tensor:
         """Predict the noise in z_t.

@@ -1,6 +1,7 @@
 """`lamd evaluate`: metrics between two sets of clips that need not come from this package."""
 
 import difflib
+import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,14 @@ from lamd.metrics import MetricValue
 from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
 from lamd.records import current_origin
 
-__all__ = ["METRICS", "evaluate_paths", "load_videos", "resolve_device", "to_json"]
+__all__ = [
+    "METRICS",
+    "evaluate_captions",
+    "evaluate_paths",
+    "load_videos",
+    "resolve_device",
+    "to_json",
+]
 
 FORMAT = "lamd.evaluation.v1"
 # Short names of the protocols that ask nothing of where the clips come from.
@@ -71,6 +79,41 @@ def evaluate_paths(
         for protocol in protocols
     ]  # fmt: skip
     return [_with_remarks(value, real_clips, fake_clips) for value in found]
+
+
+def evaluate_captions(true: Path, told: Path, *, seed: int = 0) -> list[MetricValue]:
+    """Score captions of generated clips, of any captioner, against the true ones.
+
+    Args:
+        true, told: JSON lists of N captions each, in the same order.
+        seed: names the draws of intervals.
+
+    Raises:
+        LamdError: on a file that is no such list, other numbers, or a true caption that is none of
+            CATER-GEN's.
+    """
+    from lamd.metrics.protocols import measure_precision
+
+    lists = [_read_captions(path) for path in (true, told)]
+    n, m = map(len, lists)
+    if n != m:
+        raise LamdError(f"{told}: {m} captions, but {true} has {n}; make the numbers equal")
+    return [measure_precision(f"{metric}.v1", *lists, seed=seed) for metric in CAPTION_METRICS]
+
+
+def _read_captions(path: Path) -> list[str]:
+    try:
+        captions = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise LamdError(f"{path}: not readable JSON ({reason}); give a list of captions") from None
+    if not isinstance(captions, list) or not captions or not all(map(_is_text, captions)):
+        raise LamdError(f'{path}: not a list of captions; give one, ["the cone is rotating."]')
+    return captions
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def to_json(real: Path | str, fake: Path | str, values: list[MetricValue], device: str) -> dict:

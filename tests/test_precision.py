@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 
+from lamd import cli
 from lamd.errors import LamdError
 from lamd.metrics.precision import precisions
 
@@ -50,6 +53,27 @@ def test_sentences_are_paired_for_action_first_then_for_objects():
 def test_each_clip_counts_once():
     values = precisions([TRUE, TRUE, TRUE], [TRUE, "", TRUE])
     np.testing.assert_array_equal(values["action_precision"], [1, 0, 1])
+
+
+def test_captions_of_any_captioner_are_scored_from_files(tmp_path, capsys):
+    files = {"true": [TRUE, TRUE], "told": [TRUE, ""], "one": [TRUE], "odd": {"a": TRUE}}
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    def score_files(told):
+        paths = ["--true", str(tmp_path / "true.json"), "--told", str(tmp_path / told)]
+        with pytest.raises(SystemExit) as done:
+            cli.main(["evaluate-captions", *paths])
+        return done.value.code, capsys.readouterr()
+
+    code, said = score_files("told.json")
+    assert not code
+    assert said.out.count("0.5000") == 2
+    for name, reason in (("one.json", "1 captions, but"), ("odd.json", "not a list of captions"),
+                         ("none.json", "not readable JSON")):  # fmt: skip
+        code, said = score_files(name)
+        assert code == 2
+        assert reason in said.err and said.err.count("\n") == 1
 
 
 def test_a_true_caption_must_be_one():

@@ -213,6 +213,19 @@ def evaluate(
         write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
+@app.command("evaluate-captions")
+def evaluate_captions(
+    true: Annotated[Path, typer.Option(help="JSON list of the true captions.")],
+    told: Annotated[Path, typer.Option(help="JSON list of the captions of generated clips.")],
+) -> None:
+    """Score what any captioner told of generated clips: action and referring precision."""
+    from lamd import evaluate
+    from lamd.harness.describe import value_rows
+
+    header = ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"]
+    print_table(header, value_rows(evaluate.evaluate_captions(true, told)))
+
+
 @app.command()
 def doctor(runs: Runs = RUNS) -> None:
     """Say what works here and what is missing: device, versions, data, weights, disk."""

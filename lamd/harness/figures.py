@@ -1,10 +1,10 @@
-"""The figure of a table, from its `Report` alone: measured and published FVD in two panels."""
+"""The figure of a table, from its `Report` alone: measured and published values in panels."""
 
 import io
 import warnings
 
-from lamd.harness.tables import measured_heading
-from lamd.records import Report
+from lamd.harness.tables import LABELS, digits_of, measured_heading
+from lamd.records import PublishedRow, Report
 
 _OURS, _PAPER = "#1b6ca8", "#8a8a8a"
 
@@ -13,7 +13,7 @@ def render_figure(report: Report, metric: str = "fvd") -> dict[str, bytes]:
     """Return `figure.png` and `figure.svg`; the same report gives the same SVG bytes.
 
     The panels have axes of their own, so that a stand-in value is never read off beside a
-    published one.
+    published one. A table of text has one for action precision.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -29,25 +29,38 @@ def render_figure(report: Report, metric: str = "fvd") -> dict[str, bytes]:
     published = sorted(
         (row for row in report.published if metric in row.metrics), key=lambda r: r.metrics[metric]
     )
+    shown = [metric, *(m for m in ("action_precision",) if m in report.metrics)]
     with rc_context(style):
         figure = Figure(figsize=(11, 1.2 + 0.19 * max(len(published), 12)), layout="constrained")
-        ours, papers = figure.subplots(1, 2, width_ratios=(1.2, 1))
-        _draw_measured(ours, report, metric)
-        for y, row in enumerate(published):
-            papers.plot(row.metrics[metric], y, "s", color=_PAPER)
-            papers.annotate(f"{row.metrics[metric]:g}", (row.metrics[metric], y), (6, -3),
-                            textcoords="offset points", color=_PAPER)  # fmt: skip
-        labels = [row.method + ("" if row.verified else " *") for row in published]
-        papers.set_yticks(range(len(published)), labels)
-        papers.set_ylim(len(published) - 0.5, -0.5)
-        papers.set_title(f"Published: real {report.dataset.upper()}, not measured here")
-        papers.set_xlabel(f"{metric.upper()} (lower is better); * second-hand, unverified")
-        papers.margins(x=0.2)
+        panels = figure.subplots(1, len(shown) + bool(published), squeeze=False)[0]
+        for axes, one in zip(panels, shown, strict=False):
+            _draw_measured(axes, report, one)
+        if published:
+            _draw_published(panels[-1], report, metric, published)
         return {f"figure.{kind}": save_figure(figure, kind) for kind in ("png", "svg")}
 
 
+def _draw_published(axes, report: Report, metric: str, published: list[PublishedRow]) -> None:
+    for y, row in enumerate(published):
+        axes.plot(row.metrics[metric], y, "s", color=_PAPER)
+        axes.annotate(f"{row.metrics[metric]:g}", (row.metrics[metric], y), (6, -3),
+                      textcoords="offset points", color=_PAPER)  # fmt: skip
+    labels = [row.method + ("" if row.verified else " *") for row in published]
+    axes.set_yticks(range(len(published)), labels)
+    axes.set_ylim(len(published) - 0.5, -0.5)
+    axes.set_title(f"Published: real {report.dataset.upper()}, not measured here")
+    axes.set_xlabel(f"{metric.upper()} (lower is better); * second-hand, unverified")
+    axes.margins(x=0.2)
+
+
 def _draw_measured(axes, report: Report, metric: str) -> None:
-    named = [(row.label, report.find(row.name, metric)) for row in report.rows]
+    not_run = {hole.row for hole in report.holes if hole.metric in (None, metric)}
+    named = [
+        (row.label, record)
+        for row in report.rows
+        if (record := report.find(row.name, metric)) or row.name in not_run
+    ]
+    digits = digits_of(metric)
     for y, (_, record) in enumerate(named):
         if record is None:
             axes.annotate("not run", (0.5, y), xycoords=("axes fraction", "data"), ha="center")
@@ -55,10 +68,10 @@ def _draw_measured(axes, report: Report, metric: str) -> None:
         low, high = record.interval or (record.value, record.value)
         spread = [[max(record.value - low, 0.0)], [max(high - record.value, 0.0)]]
         axes.errorbar(record.value, y, xerr=spread, fmt="o", color=_OURS, capsize=3)
-        text = f"{record.value:.1f}"
+        text = f"{record.value:.{digits}f}"
         if record.extrapolated is not None:
             axes.plot(record.extrapolated, y, "|", color=_OURS, markersize=12)
-            text += f"  (N→∞ {record.extrapolated:.1f})"
+            text += f"  (N→∞ {record.extrapolated:.{digits}f})"
         axes.annotate(text, (record.value, y), (0, 7), textcoords="offset points", ha="center",
                       color=_OURS)  # fmt: skip
     axes.set_yticks(range(len(named)), [label for label, _ in named])
@@ -66,7 +79,10 @@ def _draw_measured(axes, report: Report, metric: str) -> None:
     axes.set_title(measured_heading(report))
     records = [record for _, record in named if record]
     n = f", n = {records[0].n_fake}" if records else ""
-    axes.set_xlabel(f"{metric.upper()} (lower is better), 95 % interval, | extrapolated{n}")
+    better = "higher" if any(record.higher_is_better for record in records) else "lower"
+    name = LABELS[metric].rstrip(" ↑↓")
+    last = ", | extrapolated" if any(record.extrapolated for record in records) else ""
+    axes.set_xlabel(f"{name} ({better} is better), 95 % interval{last}{n}")
     axes.margins(x=0.25)
 
 

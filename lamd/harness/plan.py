@@ -163,8 +163,8 @@ def values_cell(
             if protocol.metric == "fvd" or protocol.metric in CLASS_METRICS:
                 features = features_cell(one, clips[one], protocol.first_frame, device)
                 needed = [features] if protocol.metric == "fvd" else [features, clips[one]]
-            elif protocol.metric in CAPTION_METRICS and one == name:
-                needed = [_captions_cell(one, clips[one], captioner, device)]
+            elif protocol.metric in CAPTION_METRICS:
+                needed = [clips["test"], _captions_cell(name, clips[name], captioner, device)]
             parents.update({cell.name: cell for cell in needed if cell.name not in parents})
     build = partial(
         build_by_name,

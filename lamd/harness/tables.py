@@ -227,6 +227,7 @@ def data_words(kind: str, dataset: str) -> str:
 
 
 def digits_of(metric: str) -> int:
+    """Return the number of decimals that a metric is printed with."""
     """Return how many decimals of a metric are shown."""
     return _DIGITS.get(metric.split("-")[0], 3)
 

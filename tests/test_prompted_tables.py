@@ -1,0 +1,130 @@
+"""Tables whose clips follow a text or a class, made tiny: rows, scores, figure, generate."""
+
+import numpy as np
+import pytest
+
+from lamd import cli
+from lamd.config import load_target
+from lamd.errors import LamdError
+from lamd.harness import run
+from lamd.harness.plan import make_plan
+from lamd.records import read_report
+
+TRAIN = {"num_steps": 4, "batch_size": 4, "warmup_steps": 1, "validate_every": 4,
+         "checkpoint_every": 2, "num_validation_clips": 2, "log_every": 1}  # fmt: skip
+TINY = [
+    *(f"train_vae.{key}={value}" for key, value in TRAIN.items()),
+    *(f"train_dmg.{key}={value}" for key, value in TRAIN.items()),
+    "vae.image_channels=[8,8,16]",
+    "vae.motion_encoder_channels=[8,8]",
+    "vae.decoder_channels=[8,8,16]",
+    "loss.lpips_frames=1",
+    "dmg.base_channels=32",
+    "dmg.channel_multipliers=[1,1]",
+    "dmg.attention_factors=[2]",
+    "sampler.num_steps=2",
+    "evaluate.grid_clips=2",
+]
+CATER = [
+    *TINY,
+    *(f"train_captioner.{key}={value}" for key, value in TRAIN.items()),
+    "data.num_train=64",
+    "data.num_test=6",
+    "captioner.channels=[8,8,16,16]",
+    "evaluate.protocols=[psnr.given1.v1,action_precision.v1,referring_expression_precision.v1]",
+    "rows=[trivial,real,reconstruction,lamd,shuffled]",
+]
+NATOPS = [
+    *TINY,
+    "data.num_train=48",
+    "data.num_test=48",
+    "evaluate.protocols=[cfvd.gestures.v1,cfvd_spread.gestures.v1]",
+    "rows=[floor,trivial,lamd,shuffled]",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("prompted")
+
+
+def reproduce(place, name, options):
+    places = {"runs": place / "runs", "results": place / "results"}
+    return run.reproduce(name, "quick", options, **places, device="cpu")
+
+
+@pytest.mark.slow
+def test_every_row_of_a_text_table_is_scored(place, capsys):
+    outcome = reproduce(place, "table_cater_v1", CATER)
+    report = read_report(outcome.folder / "record.json")
+    assert not report.holes and report.data == "stand-in"
+    for metric in ("action_precision", "referring_expression_precision"):
+        for row in ("trivial", "real", "reconstruction", "lamd", "shuffled"):
+            assert 0 <= report.find(row, metric).value <= 1
+    assert report.find("real", "psnr") is None
+    # the same noise under other texts is another clip
+    assert report.find("lamd", "psnr").value != report.find("shuffled", "psnr").value
+    text = (outcome.folder / "table.md").read_text(encoding="utf-8")
+    assert "given frame and caption" in text and "our captioner in place of SwinBERT" in text
+
+    tiny = [f"sources.table_cater_v1.{option}" for option in CATER]
+    figure = reproduce(place, "fig_samples_cater", [*tiny, "figure.clips=1", "figure.frames=2"])
+    (picture,) = read_report(figure.folder / "record.json").pictures
+    assert len(picture.labels) == 5 and picture.labels[0].startswith("the cone")
+
+    def generate(prompt: str) -> int:
+        options = [word for text in CATER for word in ("--set", text)]
+        with pytest.raises(SystemExit) as done:
+            cli.main(
+                ["generate", "table_cater_v1", *options, "--runs", str(place / "runs"),
+                 "--device", "cpu", "--count", "1", "--prompt", prompt,
+                 "--out", str(place / "told.npy")]
+            )  # fmt: skip
+        return done.value.code
+
+    assert generate("the cone is picked up and containing the snitch.") == 0
+    one = np.load(place / "told.npy")
+    assert generate("the snitch is rotating.") == 0
+    assert (np.load(place / "told.npy") != one).any()
+    assert generate("the teapot is rotating.") == 2
+    assert "unknown word 'teapot'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_class_table_compares_class_by_class(place):
+    outcome = reproduce(place, "table_natops", NATOPS)
+    report = read_report(outcome.folder / "record.json")
+    assert not report.holes
+    for row in ("floor", "trivial", "lamd", "shuffled"):
+        assert report.find(row, "cfvd").value > 0
+        assert report.find(row, "cfvd_spread").value >= 0
+    assert report.find("lamd", "cfvd").value != report.find("shuffled", "cfvd").value
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("captioner=null", "captioner and train_captioner go together"),
+        ("dmg.prompt=null", "row shuffled needs dmg.prompt"),
+        ("sampler.guidance_scale=2", "needs dmg.prompt with dropout above 0"),
+        ("dmg.prompt.num_layers=null", "needed with kind: text, and only there"),
+        ("dmg.attention_factors=[]", "cross-attention needs at least one entry"),
+    ],
+)
+def test_a_prompt_without_effect_is_told(override, reason):
+    with pytest.raises(LamdError, match=reason):
+        load_target("table_cater_v1", "quick", [override])
+
+
+def test_precisions_need_a_captioner():
+    target = load_target("table_cater_v1", "quick", ["captioner=null", "train_captioner=null"])
+    with pytest.raises(LamdError, match="precisions need a captioner"):
+        make_plan(target, "cpu")
+
+
+def test_prompts_do_not_touch_the_cells_of_targets_without_them():
+    cells = {
+        cell.name: cell for cell in make_plan(load_target("table_bair", "quick"), "cpu").cells()
+    }
+    assert "prompt" not in cells["dmg"].config["dmg"]
+    assert "guidance_scale" not in cells["clips lamd"].config["generated"]

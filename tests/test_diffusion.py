@@ -279,8 +279,11 @@ def test_known_end_of_the_latent_diffusion_schedule():
     assert LDM.alpha_bar[-1].item() == pytest.approx(np.prod(1 - betas), rel=1e-12)
 
 
-def test_the_config_offers_every_sampler():
+def test_every_sampler_can_be_chosen_and_is_named_in_reports():
+    from lamd.harness.reporting import SAMPLER_NAMES
+
     assert get_args(SamplerConfig.model_fields["name"].annotation) == SAMPLERS
+    assert tuple(SAMPLER_NAMES) == SAMPLERS
 
 
 def test_unknown_names_raise():

@@ -30,7 +30,7 @@ _ROWS = {
         "as LaMD, each clip with the prompt of another one, held against its own",
     ),
 }
-_SAMPLERS = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp_2m": "DPM-Solver++ (2M)"}
+SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp_2m": "DPM-Solver++ (2M)"}
 
 
 def assemble(
@@ -217,7 +217,9 @@ def not_run(row: str, protocols: Iterable[str], reasons: dict[str, str]) -> Iter
 
 def _row_info(target: Target, row: str) -> RowInfo:
     sampler = target.sampler
-    words = f"{_SAMPLERS[sampler.name]}, {sampler.num_steps} of {target.dmg.num_train_steps} steps"
+    words = (
+        f"{SAMPLER_NAMES[sampler.name]}, {sampler.num_steps} of {target.dmg.num_train_steps} steps"
+    )
     if sampler.eta is not None:
         words += f", eta {sampler.eta:g}"
     label, description = _ROWS[row]

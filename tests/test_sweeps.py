@@ -31,7 +31,7 @@ LONG = ("sources.tiny.train_vae.num_steps=120", "sources.tiny.train_vae.validate
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Run the sweep once in this process; return the folder with its `runs` and `results`."""
+    """Run the sweep once on one worker; return the folder with its `runs` and `results`."""
     root = tmp_path_factory.mktemp("sweep")
     reproduce(root)
     return root
@@ -122,7 +122,7 @@ def test_show_prints_the_grid(place, capsys):
     assert capsys.readouterr().out.count("done") == 4
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 4])
+@pytest.mark.parametrize("jobs", [2, 4])
 def test_any_number_of_jobs_gives_the_same_bits(place, fresh, jobs):
     reproduce(fresh, workers=Workers(jobs=jobs))
     assert values(fresh) == values(place)

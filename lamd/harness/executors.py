@@ -1,7 +1,8 @@
-"""Where cells are made: in this process, in several here, on a Ray cluster, on Slurm.
+"""Where cells are made: in worker processes here, on a Ray cluster, on Slurm.
 
 All run the same `run_job` on plain data, see the same run folder, and tell a failure of the cell
-from a worker that died.
+from a worker that died. Sums over threads depend in their last bits on the number of threads, of
+torch and of NumPy's linear algebra, so each worker has its own, fixed before it starts.
 """
 
 import multiprocessing
@@ -35,27 +36,6 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give the workers back."""
-
-
-class InProcess:
-    """One job after the other, here."""
-
-    slots = 1
-
-    def __init__(self) -> None:
-        self._ended: list[tuple[Job, Ending]] = []
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        self._ended += [(job, run_job(job)) for job in jobs]
-
-    def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
-        ended, self._ended = self._ended, []
-        if not ended:
-            time.sleep(seconds)
-        return ended
-
-    def close(self) -> None:
-        pass
 
 
 class Processes:
@@ -164,7 +144,7 @@ def open_executor(workers: Workers, *, threads: int, gpus: float, runs: Path) ->
         except ImportError:
             raise LamdError("--executor slurm: not installed; pip install 'lamd[slurm]'") from None
         return Slurm(runs / "slurm", workers.slurm, threads=threads, gpus=gpus)
-    return Processes(workers.jobs) if workers.jobs else InProcess()
+    return Processes(workers.jobs or 1)
 
 
 def _pool_of_one() -> ProcessPoolExecutor:

@@ -15,7 +15,7 @@ class Workers:
     """Who makes the cells of a sweep."""
 
     executor: str = "process"
-    jobs: int | None = None  # processes; None: this one
+    jobs: int | None = None  # processes; None: one
     ray_address: str | None = None  # None: as RAY_ADDRESS says, else a local cluster
     slurm: tuple[str, ...] = ()  # key=value for submitit, e.g. slurm_partition=gpu
     retry_failed: bool = False

@@ -76,7 +76,7 @@ def reproduce(
     """Make what is missing of a target's cells and write its results.
 
     Args:
-        workers: who makes the cells of a sweep; None is this process.
+        workers: who makes the cells of a sweep; None is one process beside this one.
 
     Returns:
         None in the other processes of a multi-process launch.

@@ -13,6 +13,7 @@ from submitit.helpers import DelayedSubmission
 from lamd.errors import LamdError
 from lamd.harness.executors import MANY
 from lamd.harness.jobs import Ending, Job, run_job
+from lamd.processes import threads_each
 
 # Minutes (ours): submitit's own five would stop a training again and again.
 _TIMEOUT = 24 * 60
@@ -38,7 +39,8 @@ class Slurm:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         if jobs:
-            handles = self._executor.map_array(_Call(), jobs)
+            with threads_each(jobs[0].threads):  # jobs inherit the environment
+                handles = self._executor.map_array(_Call(), jobs)
             self._running += zip(jobs, handles, strict=True)
 
     def wait(self, seconds: float) -> list[tuple[Job, Ending]]:

@@ -34,10 +34,10 @@ CATER = [
     "evaluate.protocols=[psnr.given1.v1,action_precision.v1,referring_expression_precision.v1]",
     "rows=[trivial,real,reconstruction,lamd,shuffled]",
 ]
-NATOPS = [
+MUG = [
     *TINY,
-    "data.num_train=48",
-    "data.num_test=48",
+    "data.num_train=28",
+    "data.num_test=14",
     "evaluate.protocols=[cfvd.gestures.v1,cfvd_spread.gestures.v1]",
     "rows=[floor,trivial,lamd,shuffled]",
 ]
@@ -83,16 +83,14 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
         return done.value.code
 
     assert generate("the cone is picked up and containing the snitch.") == 0
-    one = np.load(place / "told.npy")
-    assert generate("the snitch is rotating.") == 0
-    assert (np.load(place / "told.npy") != one).any()
+    assert np.load(place / "told.npy").shape[0] == 1
     assert generate("the teapot is rotating.") == 2
     assert "unknown word 'teapot'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_class_table_compares_class_by_class(place):
-    outcome = reproduce(place, "table_natops", NATOPS)
+    outcome = reproduce(place, "table_mug", MUG)
     report = read_report(outcome.folder / "record.json")
     assert not report.holes
     for row in ("floor", "trivial", "lamd", "shuffled"):

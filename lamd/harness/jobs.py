@@ -46,7 +46,7 @@ class Ending:
 
 
 def run_job(job: Job) -> Ending:
-    """Make the job's cell in this process, on `job.threads` threads."""
+    """Make the job's cell in this process, from now on with `job.threads` threads."""
     import torch
 
     from lamd.config import load_target
@@ -57,7 +57,6 @@ def run_job(job: Job) -> Ending:
     def say(line: str) -> None:
         print(f"lamd: {job.source}: {line}", file=sys.stderr, flush=True)
 
-    before = torch.get_num_threads()
     torch.set_num_threads(job.threads)
     try:
         target = load_target(job.target, job.profile, job.overrides)
@@ -70,5 +69,5 @@ def run_job(job: Job) -> Ending:
         return Ending("failed", failure.reason, failure.user_error)
     except LamdError as error:
         return Ending("failed", str(error), True)
-    finally:
-        torch.set_num_threads(before)
+    except Exception as error:  # the driver goes on with the other cells
+        return Ending("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lamd import cli
 from lamd.config import load_target
 from lamd.errors import LamdError
 from lamd.harness import run
+from lamd.harness.clips import other_prompts
 from lamd.harness.plan import make_plan
 from lamd.records import read_report
 
@@ -97,6 +100,19 @@ def test_a_class_table_compares_class_by_class(place):
         assert report.find(row, "cfvd").value > 0
         assert report.find(row, "cfvd_spread").value >= 0
     assert report.find("lamd", "cfvd").value != report.find("shuffled", "cfvd").value
+
+
+@given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=60))
+def test_shuffled_prompts_are_others(prompts):
+    shuffled = other_prompts(prompts)
+    assert sorted(shuffled) == sorted(prompts)
+    if max(map(prompts.count, prompts)) <= len(prompts) / 2:
+        assert all(a != b for a, b in zip(prompts, shuffled, strict=True))
+
+
+def test_classes_that_take_turns_are_shuffled():
+    classes = list("abcdefg") * 2
+    assert all(a != b for a, b in zip(classes, other_prompts(classes), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ A set is a folder with `clips.npy`, uint8 (N, L, H, W, 3), and `keys.json`, N na
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from lamd.config import Target
 from lamd.harness.stages import open_split
 from lamd.records import write_atomically
+from lamd.rng import derive_seed
 
 CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
 
@@ -88,7 +90,7 @@ def generated_clips(
     """Write LaMD's clips for the first frame of each real clip; frame 0 stays the real one.
 
     Sample `s` of a clip has the noise of the key `bair/test/7@0#s`, so it depends on neither the
-    other samples nor the number of clips. `shuffled` gives each clip the prompt of another one.
+    other samples nor the number of clips. `shuffled` gives each clip another prompt than its own.
     """
     from lamd.harness.trained import Trained
 
@@ -98,14 +100,21 @@ def generated_clips(
     prompts = None
     if target.dmg.prompt is not None:
         given = read_prompts(inputs["clips test"])
-        given = _others(given) if shuffled else given
+        given = other_prompts(given) if shuffled else given
         prompts = [prompt for prompt in given[:limit] for _ in samples]
     return _write(folder, Trained(target, inputs, device).generate(frames, keys, prompts), keys)
 
 
-def _others(prompts: list[str]) -> list[str]:
-    """Return for each clip the prompt of another one, all in turn by half the number of clips."""
-    return list(np.roll(prompts, len(prompts) // 2))
+def other_prompts(prompts: Sequence[str]) -> list[str]:
+    """Return a rearrangement in which no clip has its own prompt, where no prompt is the majority.
+
+    Equal prompts are put side by side, the groups in an order of their own, and all is moved on by
+    the size of the largest group.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: (derive_seed("shuffled", prompts[i]), i))
+    step = max(Counter(prompts).values())
+    others = dict(zip(order, np.roll(order, -step), strict=True))
+    return [prompts[others[i]] for i in range(len(prompts))]
 
 
 def read_keys(folder: Path) -> list[str]:

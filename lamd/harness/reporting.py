@@ -27,7 +27,7 @@ _ROWS = {
     "lamd": ("LaMD (K = {k})", "generated from the given frame{prompt} by {sampler}"),
     "shuffled": (
         "LaMD, shuffled prompts",
-        "as LaMD, each clip with the prompt of another one, held against its own",
+        "as LaMD, each clip with another prompt than its own, held against its own",
     ),
 }
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp_2m": "DPM-Solver++ (2M)"}

@@ -16,7 +16,7 @@ from lamd.data.gestures import GESTURE_SETS, MUG, NATOPS, gesture_class, open_ge
 from lamd.data.simulated.gestures.write import clip_folder, plan_split
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.errors import LamdError
-from lamd.harness import stages
+from lamd.harness import real_data, stages
 from lamd.harness.clips import read_keys, real_clips
 from lamd.harness.sampling import read_image
 
@@ -258,15 +258,15 @@ def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, nam
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert stages.real_files(name) is None
+    assert real_data.real_files(name) is None
     monkeypatch.setenv("LAMD_DATA", str(root))
     facts = stages.build_data(tmp_path, {}, gesture_target(name, **real))
     assert facts["videos"] == facts["clips"] == {"train": 3, "test": 2}
     test = stages.open_split(tmp_path, "test")
     assert len(test.conditions) == 2 and test.lengths.tolist() == [4, 4]
-    before = stages.real_files(name)
+    before = real_data.real_files(name)
     os.utime(next((root / name).rglob("*s02p01-0003*" if name == "natops" else "img_0003.jpg")))
-    assert stages.real_files(name) != before
+    assert real_data.real_files(name) != before
 
 
 def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def gesture_target(name, protocols, num_test=60):
 
 def test_a_row_gets_its_classes_from_the_keys_of_its_clips(tmp_path):
     plan = make_plan(gesture_target("natops", NAMES), "cpu")
-    cell = values_cell("lamd", NAMES, plan.clips, "cpu")
+    cell = values_cell("lamd", NAMES, plan.clips, "cpu", num_frames=16)
     inputs, numbers = {}, {"All Clear": 2, "Fire": 23, "Stop": 17}
     for parent in cell.parents:
         rows, classes = draw(1 if "lamd" in parent.name else 0)
@@ -109,7 +109,7 @@ def test_a_row_gets_its_classes_from_the_keys_of_its_clips(tmp_path):
         np.save(folder / FEATURES, rows)
         (folder / "keys.json").write_text(json.dumps(keys))
     assert len(inputs) == 4
-    row_values(tmp_path, inputs, "lamd", list(NAMES), 1, "cpu")
+    row_values(tmp_path, inputs, "lamd", list(NAMES), 16, 1, "cpu")
     (real, real_classes), (fake, fake_classes) = draw(0), draw(1)
     distances = list(class_distances(real, real_classes, fake, fake_classes).values())
     values = [value["value"] for value in read_values(tmp_path)]

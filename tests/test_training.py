@@ -12,7 +12,7 @@ from tiny import HERE, TinyVideos, tiny_target, train_both
 from lamd.config import TrainConfig
 from lamd.errors import LamdError
 from lamd.rng import torch_generator
-from lamd.training import encode_latents, load_vae, open_latents, stages, train_dmg, train_vae
+from lamd.training import encode_latents, load_vae, open_latents, train_dmg, train_vae, vae_stage
 from lamd.training.batches import (
     BatchReader,
     batch_rows,
@@ -224,7 +224,7 @@ def test_adversary_waits_for_its_start_and_its_gradients_are_its_own():
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path, monkeypatch, poison):
-    honest, target = stages.reconstruction_terms, tiny_target("loss.gan=null")
+    honest, target = vae_stage.reconstruction_terms, tiny_target("loss.gan=null")
 
     def poisoned(*arguments) -> dict[str, torch.Tensor]:
         terms = honest(*arguments)
@@ -232,7 +232,7 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path, monkeypat
         return {n: v * (poison if poisoned.calls == 7 else 1.0) for n, v in terms.items()}
 
     poisoned.calls = 0
-    monkeypatch.setattr(stages, "reconstruction_terms", poisoned)
+    monkeypatch.setattr(vae_stage, "reconstruction_terms", poisoned)
     with pytest.raises(LamdError) as error:
         train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
     text = str(error.value)

@@ -117,8 +117,8 @@ _SSIM = {
 
 _PRECISION = {
     "split": "test",
-    "solver": "told by the captioner that this target trains on its train split; hits over hits and "
-    "misses of a clip, best pairing of sentences, mean over clips",
+    "solver": "told by the captioner that this target trains on its train split; hits over hits "
+    "and misses of a clip, best pairing of sentences, mean over clips",
     "departure": "our captioner in place of SwinBERT: beside its own value on real clips only",
     "higher_is_better": True,
 }

@@ -1,6 +1,7 @@
 """The figure of a table, from its `Report` alone: measured and published values in panels."""
 
 import io
+import textwrap
 import warnings
 
 from lamd.harness.tables import LABELS, digits_of, measured_heading
@@ -76,14 +77,18 @@ def _draw_measured(axes, report: Report, metric: str) -> None:
                       color=_OURS)  # fmt: skip
     axes.set_yticks(range(len(named)), [label for label, _ in named])
     axes.set_ylim(len(named) - 0.5, -0.6)
-    axes.set_title(measured_heading(report))
+    axes.set_title(_wrapped(measured_heading(report)))
     records = [record for _, record in named if record]
     n = f", n = {records[0].n_fake}" if records else ""
     better = "higher" if any(record.higher_is_better for record in records) else "lower"
     name = LABELS[metric].rstrip(" ↑↓")
     last = ", | extrapolated" if any(record.extrapolated for record in records) else ""
-    axes.set_xlabel(f"{name} ({better} is better), 95 % interval{last}{n}")
+    axes.set_xlabel(_wrapped(f"{name} ({better} is better), 95 % interval{last}{n}"))
     axes.margins(x=0.25)
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 52))  # what fits under one of two panels
 
 
 def save_figure(figure, kind: str) -> bytes:

@@ -228,6 +228,16 @@ def test_metal_and_rubber_look_different():
     assert np.percentile(difference[difference > 0], 50) > 20
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_frame_looks_the_same_whatever_came_before(seed):
+    plan = draw_plan(np.random.default_rng(seed), "v2")
+    painted, view = build(plan), draw_studio(np.random.default_rng(seed))
+    clip = render_clip(painted, view, poses(plan), SIZE)[CAMERA]
+    for frame in (4, 15, 30):
+        alone = render_clip(painted, view, poses(plan)[[frame]], SIZE)[CAMERA]
+        assert (clip[frame] == alone[0]).all()
+
+
 def test_only_what_moves_changes_the_picture():
     plan = draw_plan(np.random.default_rng(2), "v2")
     view = draw_studio(np.random.default_rng(0))

@@ -52,7 +52,7 @@ def make_backdrop(
     """Cast and shade the static geoms as `camera` sees them."""
     eye = camera.position
     rays = camera.directions(frame_size, SUBPIXELS)
-    fan = Fan(eye, np.ascontiguousarray(rays[:, 0]), frame_size, TILE)
+    fan = Fan(eye, rays, frame_size, TILE)
     middle = stage.cast(eye, fan.rays, STATIC)
     points = eye + fan.rays * middle.depth[:, None]
     on_floor = middle.geom == scene.model.geom("floor").id

@@ -1,6 +1,7 @@
 """Rays through `mujoco.mj_multiRay`, and which of them are worth casting."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import mujoco
 import numpy as np
@@ -20,6 +21,19 @@ class Hits:
     depth: np.ndarray
     normal: np.ndarray
 
+    @classmethod
+    def none(cls, count: int) -> Self:
+        """Return `count` rays that met nothing."""
+        return cls(np.full(count, -1, np.int32), np.full(count, FAR), np.zeros((count, 3)))
+
+    def take(self, rows: np.ndarray) -> "Hits":
+        """Return the selected rays."""
+        return Hits(self.geom.take(rows), self.depth.take(rows), self.normal.take(rows, axis=0))
+
+    def put(self, rows: np.ndarray, hits: "Hits") -> None:
+        """Overwrite the selected rays."""
+        self.geom[rows], self.depth[rows], self.normal[rows] = hits.geom, hits.depth, hits.normal
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -30,17 +44,16 @@ class Stage:
 
     def cast(self, origin: np.ndarray, rays: np.ndarray, groups: tuple[int, ...]) -> Hits:
         """Cast unit `rays` (n, 3) from one point at the geoms of `groups`."""
-        n = len(rays)
-        geom, depth, normal = np.full(n, -1, np.int32), np.empty(n), np.zeros((n, 3))
+        n, hits = len(rays), Hits.none(len(rays))
         if n:
             wanted = np.zeros(mujoco.mjNGROUP, np.uint8)
             wanted[list(groups)] = 1
             mujoco.mj_multiRay(
                 self.model, self.data, origin, rays.ravel(), wanted, True, -1,
-                geom, depth, normal.ravel(), n, FAR,
+                hits.geom, hits.depth, hits.normal.ravel(), n, FAR,
             )  # fmt: skip
-        depth[geom < 0] = FAR
-        return Hits(geom, depth, normal)
+            hits.depth[hits.geom < 0] = FAR
+        return hits
 
 
 class Bounds:
@@ -61,28 +74,42 @@ class Bounds:
                 radii.append(np.hypot(radius, half / count))
         self.geoms, self.offsets = np.array(geoms), np.array(offsets)
         self.radii = np.array(radii) + 1e-3
+        self.pose = np.empty((0, 12))
 
-    def place(self, data: mujoco.MjData) -> np.ndarray:
-        """Return the spheres' centres (k, 3)."""
-        axis = data.geom_xmat[self.geoms].reshape(-1, 3, 3)[:, :, 2]
-        return data.geom_xpos[self.geoms] + axis * self.offsets[:, None]
+    def changes(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
+        """Bound all that differs from the pose of the call before: centres (k, 3), radii (k,).
+
+        A geom that has moved is bounded where it was and where it is; at first all have moved.
+        """
+        before = self.pose
+        self.pose = np.concatenate([data.geom_xpos, data.geom_xmat], axis=1)[self.geoms]
+        if not len(before):
+            return self._centres(self.pose), self.radii
+        moved = (before != self.pose).any(axis=1)
+        centres = [self._centres(pose)[moved] for pose in (before, self.pose)]
+        return np.concatenate(centres), np.tile(self.radii[moved], 2)
+
+    def _centres(self, pose: np.ndarray) -> np.ndarray:
+        # columns: position, then the rows of the rotation, of which the third column is the axis
+        return pose[:, :3] + pose[:, [5, 8, 11]] * self.offsets[:, None]
 
 
 class Fan:
     """A picture's rays from one point, in tiles, so that few are cast in vain.
 
-    `rays` is float64 (height * width, 3), unit length, row by row; `tile` divides both sides.
+    `rays` is float64 (height * width, rays a pixel, 3), unit length, row by row; the first of a
+    pixel goes through its middle, and only that one is kept. `tile` divides both sides.
     """
 
     def __init__(
         self, origin: np.ndarray, rays: np.ndarray, frame_size: tuple[int, int], tile: int
     ) -> None:
-        self.origin, self.rays = origin, rays
+        self.origin, self.rays = origin, np.ascontiguousarray(rays[:, 0])
         columns, rows = (side // tile for side in frame_size)
         number = np.arange(len(rays)).reshape(rows, tile, columns, tile)
         self.members = number.transpose(0, 2, 1, 3).reshape(rows * columns, tile**2)
-        blocks = rays[self.members]
-        centres = blocks.mean(axis=1)
+        blocks = rays[self.members].reshape(rows * columns, -1, 3)
+        centres = self.rays[self.members].mean(axis=1)
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
         self.cosine = np.einsum("tij,tj->ti", blocks, centres).min()
         self.centres = np.ascontiguousarray(centres.T, dtype=np.float32)
@@ -90,6 +117,8 @@ class Fan:
 
     def near(self, spheres: np.ndarray, radii: np.ndarray) -> np.ndarray:
         """Return the numbers of all rays in tiles whose cone touches a sphere."""
+        if not len(spheres):
+            return np.empty(0, int)
         to = spheres - self.origin
         distance = np.sqrt(np.einsum("ij,ij->i", to, to))
         sine = radii / distance

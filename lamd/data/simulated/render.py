@@ -1,7 +1,8 @@
 """Ray-cast pictures of a clip, without OpenGL.
 
 A frame casts one ray a pixel at the moving geoms, three more to the pixels on an outline, and a
-shadow map from the light that serves all cameras; everything else is the backdrop. Colours are
+shadow map from the light that serves all cameras, each only where something has changed since the
+frame before; everything else is the backdrop. Colours are
 computed at the end, for all frames at once.
 """
 
@@ -11,7 +12,7 @@ import mujoco
 import numpy as np
 
 from lamd.data.simulated.backdrop import SUBPIXELS, Backdrop, make_backdrop
-from lamd.data.simulated.cast import MOVING, Bounds, Stage
+from lamd.data.simulated.cast import MOVING, Bounds, Hits, Stage
 from lamd.data.simulated.shadow import ShadowMap
 from lamd.data.simulated.view import Painted, View
 
@@ -55,10 +56,10 @@ def render_clip(
     for frame, pose in enumerate(qpos):
         stage.data.qpos[:] = pose
         mujoco.mj_kinematics(scene.model, stage.data)
-        spheres = bounds.place(stage.data)
-        shadow.expose(frame, spheres, bounds.radii)
+        spheres, radii = bounds.changes(stage.data)
+        shadow.expose(frame, spheres, radii)
         for film in films.values():
-            film.expose(frame, spheres, bounds.radii)
+            film.expose(frame, spheres, radii)
     return {name: film.develop(scene, view, shadow) for name, film in films.items()}
 
 
@@ -69,38 +70,42 @@ class _Film:
         self.backdrop, self.stage = backdrop, stage
         self.width, self.height = frame_size
         self.num_pixels = self.width * self.height
+        self.seen = Hits.none(self.num_pixels)  # by the pixels' middles, now
+        self.around = Hits.none(self.num_pixels * NUM_FURTHER)  # by the further rays, where known
+        self.known = np.zeros(self.num_pixels, bool)
         self.middles: list[_Fragments] = []
         self.outlines: list[_Fragments] = []
         self.edges: list[np.ndarray] = []
         self.num_edges = 0
 
     def expose(self, frame: int, spheres: np.ndarray, radii: np.ndarray) -> None:
-        """Cast the rays of one frame."""
-        back = self.backdrop
+        """Cast the rays of one frame where something has changed within `spheres` (k, 3)."""
+        back, seen = self.backdrop, self.seen
         near = back.fan.near(spheres, radii)
-        middles = self._fragments(near, back.fan.rays.take(near, axis=0), back.depth.take(near))
-        geom = np.full(self.num_pixels, -1, np.int32)
-        geom[middles.row] = middles.geom
+        seen.put(near, self._cast(back.fan.rays.take(near, axis=0)))
+        self.known[near] = False
+        in_front = seen.depth < back.depth
+        front = np.flatnonzero(in_front)
+        first = frame * self.num_pixels
+        self.middles.append(_fragments(front + first, seen, front, back.fan.rays))
+        geom = np.where(in_front, seen.geom, -1)
         edge = _edges(geom.reshape(self.height, self.width))
-        rows = np.arange(len(edge) * NUM_FURTHER) + self.num_edges * NUM_FURTHER
-        rays, depth = back.sub_rays.take(edge, axis=0), back.sub_depth.take(edge, axis=0)
-        middles.row[:] += frame * self.num_pixels
-        self.middles.append(middles)
-        self.outlines.append(self._fragments(rows, rays.reshape(-1, 3), depth.ravel()))
-        self.edges.append(edge + frame * self.num_pixels)
+        fresh = edge[~self.known[edge]]
+        fresh_rays = back.sub_rays.take(fresh, axis=0).reshape(-1, 3)
+        self.around.put(_further(fresh), self._cast(fresh_rays))
+        self.known[fresh] = True
+        further = _further(edge)
+        front = np.flatnonzero(
+            self.around.depth.take(further) < back.sub_depth.ravel().take(further)
+        )
+        rows = front + self.num_edges * NUM_FURTHER
+        rays = back.sub_rays.reshape(-1, 3)
+        self.outlines.append(_fragments(rows, self.around, further.take(front), rays))
+        self.edges.append(edge + first)
         self.num_edges += len(edge)
 
-    def _fragments(self, rows: np.ndarray, rays: np.ndarray, depth: np.ndarray) -> _Fragments:
-        """Cast `rays` at the moving geoms and keep the hits in front of the backdrop's `depth`."""
-        hits = self.stage.cast(self.backdrop.fan.origin, rays, MOVING)
-        front = np.flatnonzero(hits.depth < depth)
-        return _Fragments(
-            rows.take(front),
-            hits.geom.take(front),
-            hits.depth.take(front),
-            hits.normal.take(front, axis=0),
-            rays.take(front, axis=0),
-        )
+    def _cast(self, rays: np.ndarray) -> Hits:
+        return self.stage.cast(self.backdrop.fan.origin, rays, MOVING)
 
     def develop(self, scene: Painted, view: View, shadow: ShadowMap) -> np.ndarray:
         """Compute the colours of all frames: uint8 (n, height, width, 3)."""
@@ -127,6 +132,16 @@ class _Film:
         for picture, values in zip(video, color.reshape(video.shape), strict=True):
             picture[:] = np.clip(values, 0, 1) * 255 + 0.5
         return video
+
+
+def _further(pixels: np.ndarray) -> np.ndarray:
+    """Number the further rays of `pixels`."""
+    return (pixels[:, None] * NUM_FURTHER + np.arange(NUM_FURTHER)).ravel()
+
+
+def _fragments(rows: np.ndarray, seen: Hits, chosen: np.ndarray, rays: np.ndarray) -> _Fragments:
+    hits = seen.take(chosen)
+    return _Fragments(rows, hits.geom, hits.depth, hits.normal, rays.take(chosen, axis=0))
 
 
 def _join(parts: list[_Fragments]) -> _Fragments:

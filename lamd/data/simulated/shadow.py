@@ -41,14 +41,16 @@ class ShadowMap:
         steps = (np.arange(SIZE) + 0.5) * (METRES / SIZE)
         x, y = np.meshgrid(self.corner[0] + steps, self.corner[1] + steps)
         ground = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
-        self.fan = Fan(light, unit(ground - light), (SIZE, SIZE), TILE)
+        self.fan = Fan(light, unit(ground - light)[:, None], (SIZE, SIZE), TILE)
         self.static_frame = num_frames
         self.depth = np.full((num_frames + 1, SIZE**2), FAR, np.float32)
         self.soft = np.ones((num_frames + 1, SIZE, SIZE), np.float32)
         self._fill(self.static_frame, stage.cast(light, self.fan.rays, BLOCKING).depth)
 
     def expose(self, frame: int, spheres: np.ndarray, radii: np.ndarray) -> None:
-        """Cast the moving geoms' shadows in their current pose; `spheres` (k, 3) bound them."""
+        """Cast the moving geoms' shadows; only within `spheres` (k, 3) has anything changed."""
+        if frame:
+            self.depth[frame] = self.depth[frame - 1]
         near = self.fan.near(spheres, radii)
         hits = self.stage.cast(self.fan.origin, self.fan.rays.take(near, axis=0), MOVING)
         self._fill(frame, hits.depth, near)

@@ -2,13 +2,18 @@
 
 import multiprocessing
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import Progress
 
 from lamd.data.stand_in import MANIFEST, StandIn, read_stand_in, write_stand_in
 from lamd.errors import LamdError
@@ -86,3 +91,33 @@ def in_order(work: Callable[[Job], Result], jobs: list[Job], workers: int) -> It
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def run_through(finished: Iterator[None], total: int, what: str) -> None:
+    """Wait for all jobs of `in_order`, with a bar on a terminal."""
+    console = Console(stderr=True)
+    with (
+        closing(finished),
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        for _ in progress.track(finished, total=total, description=f"simulating {what}"):
+            pass
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a fresh folder to fill, which takes the place of `folder` when nothing was raised.
+
+    Raises:
+        LamdError: when it cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(folder)
+    except OSError as error:
+        raise LamdError(
+            f"{folder}: {error.strerror or error}; make room or make it writable"
+        ) from None

@@ -1,21 +1,23 @@
 """Simulated NATOPS and MUG on disk: worker processes fill folders of frames in the real layouts."""
 
-import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
 
 from lamd.data.gestures import MUG, NATOPS, SESSION, GestureSet
 from lamd.data.simulated.gestures.body import body_frames, draw_body
 from lamd.data.simulated.gestures.face import draw_face, face_frames
-from lamd.data.simulated.workers import claim, count_workers, in_order
+from lamd.data.simulated.workers import (
+    claim,
+    count_workers,
+    in_order,
+    run_through,
+    whole_folder,
+)
 from lamd.data.stand_in import GENERATORS, StandIn
 from lamd.errors import LamdError
 from lamd.rng import numpy_generator
@@ -127,18 +129,9 @@ def _simulate(
             if not (partial / clip_folder(of.name, clip)).exists()
         ]
         if jobs:
-            _show(in_order(_write_clip, jobs, min(workers, len(jobs))), len(jobs), of.name)
+            finished = in_order(_write_clip, jobs, min(workers, len(jobs)))
+            run_through(finished, len(jobs), of.name)
         partial.rename(root / of.name)
-
-
-def _show(finished: Iterator[None], total: int, name: str) -> None:
-    console = Console(stderr=True)
-    with (
-        closing(finished),
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        for _ in progress.track(finished, total=total, description=f"simulating {name}"):
-            pass
 
 
 def clip_folder(name: str, clip: Clip) -> str:
@@ -151,23 +144,15 @@ def clip_folder(name: str, clip: Clip) -> str:
 
 def _write_clip(job: _Job) -> None:
     """Write one clip's folder in one step."""
-    folder = job.folder / clip_folder(job.name, job.clip)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    place = clip_folder(job.name, job.clip)
+    with whole_folder(job.folder / place) as folder:
         for number, pixels in enumerate(_draw(job)):
             picture = Image.fromarray(pixels)
             if job.name == "natops":
                 in_video = 100 * job.clip.take + number
-                picture.save(temporary / f"{folder.name}-{number:04d}-{in_video:04d}.png")
+                picture.save(folder / f"{place}-{number:04d}-{in_video:04d}.png")
             else:
-                picture.save(temporary / f"img_{number:04d}.jpg", quality=JPEG_QUALITY)
-        temporary.rename(folder)
-    except OSError as error:
-        raise LamdError(
-            f"{folder}: {error.strerror or error}; make room or make it writable"
-        ) from None
+                picture.save(folder / f"img_{number:04d}.jpg", quality=JPEG_QUALITY)
 
 
 def _draw(job: _Job) -> Iterator[np.ndarray]:

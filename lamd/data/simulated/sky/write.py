@@ -1,20 +1,22 @@
 """Simulated Landscape on disk: worker processes fill folders of JPEG frames in the real layout."""
 
-import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
 
 from lamd.data.simulated.sky.look import draw_look
 from lamd.data.simulated.sky.plan import ShortVideo, plan_split
 from lamd.data.simulated.sky.render import Renderer
-from lamd.data.simulated.workers import claim, count_workers, in_order
+from lamd.data.simulated.workers import (
+    claim,
+    count_workers,
+    in_order,
+    run_through,
+    whole_folder,
+)
 from lamd.data.stand_in import GENERATORS, StandIn
 from lamd.errors import LamdError
 from lamd.rng import numpy_generator
@@ -86,34 +88,16 @@ def _write_split(
         if not (partial / video.folder).exists()
     ]
     if jobs:
-        _show(in_order(_write_video, jobs, min(workers, len(jobs))), len(jobs), split)
+        finished = in_order(_write_video, jobs, min(workers, len(jobs)))
+        run_through(finished, len(jobs), f"sky_{split}")
     partial.rename(root / f"sky_{split}")
-
-
-def _show(finished: Iterator[None], total: int, split: str) -> None:
-    console = Console(stderr=True)
-    with (
-        closing(finished),
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        for _ in progress.track(finished, total=total, description=f"simulating sky_{split}"):
-            pass
 
 
 def _write_video(job: _Job) -> None:
     """Write one short video's folder in one step."""
-    folder = job.folder / job.video.folder
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with whole_folder(job.folder / job.video.folder) as folder:
         for number, picture in zip(job.video.frames, _draw(job), strict=True):
-            picture.save(temporary / job.video.file(number), "JPEG", quality=QUALITY)
-        temporary.rename(folder)
-    except OSError as error:
-        raise LamdError(
-            f"{folder}: {error.strerror or error}; make room or make it writable"
-        ) from None
+            picture.save(folder / job.video.file(number), "JPEG", quality=QUALITY)
 
 
 def _draw(job: _Job) -> Iterator[Image.Image]:

@@ -241,6 +241,9 @@ def test_verify_knows_the_counts_of_natops_or_the_manifest(root):
     assert "2 of 4320" in lines[3]
     mug = verify_gestures("mug", root)
     assert mug.ok and "3 of an unknown number of clips sound" in str(mug)
+    for subject in ("008", "084"):
+        (root / "mug" / subject).rename(root / f"elsewhere{subject}")
+    assert [split.ok for split in verify_gestures("mug", root).splits] == [False, True]
     write_stand_in(root, StandIn("natops", "test.v1", 0, {"train": 3, "test": 2}))
     assert verify_gestures("natops", root).ok
     with pytest.raises(LamdError, match="of natops, not mug"):

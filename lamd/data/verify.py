@@ -40,7 +40,8 @@ class SplitReport:
     @property
     def ok(self) -> bool:
         """True when every expected video is there and sound."""
-        return self.sound == (self.expected or self.sound) > 0 and not self.broken
+        expected = max(self.sound, 1) if self.expected is None else self.expected
+        return self.sound == expected and not self.broken
 
 
 @dataclass(frozen=True)

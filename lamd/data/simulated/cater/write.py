@@ -3,8 +3,6 @@
 import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +10,6 @@ from pathlib import Path
 import av
 import numpy as np
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import Progress
 
 from lamd.data.captions import MODES, scene_caption
 from lamd.data.cater import captions_file, data_folder
@@ -21,7 +17,7 @@ from lamd.data.simulated.cater.plan import draw_plan
 from lamd.data.simulated.cater.record import scene_json
 from lamd.data.simulated.cater.stage import CAMERA, build, draw_studio, poses
 from lamd.data.simulated.render import render_clip
-from lamd.data.simulated.workers import claim, count_workers, in_order
+from lamd.data.simulated.workers import claim, count_workers, in_order, run_through
 from lamd.data.stand_in import GENERATORS, StandIn
 from lamd.errors import LamdError
 from lamd.rng import numpy_generator
@@ -106,7 +102,7 @@ def _write_split(jobs: list[_Job], workers: int) -> None:
         missing = [job for job in jobs if not job.video.exists()]
         if missing:
             finished = in_order(_write_video, missing, min(workers, len(missing)))
-            _show(finished, len(missing), f"cater_{jobs[0].version}/{jobs[0].split}")
+            run_through(finished, len(missing), f"cater_{jobs[0].version}/{jobs[0].split}")
         for mode in MODES:
             captions = {str(job.number): _caption(job, mode) for job in jobs}
             _write_whole(
@@ -122,16 +118,6 @@ def _caption(job: _Job, mode: str) -> dict[str, str]:
     scene = json.loads(job.scene.read_text(encoding="utf-8"))
     text = scene_caption(scene, job.version, mode, job.random("caption"))
     return {"video": f"videos/{job.video.name}", "caption": text}
-
-
-def _show(finished: Iterator[None], total: int, what: str) -> None:
-    console = Console(stderr=True)
-    with (
-        closing(finished),
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        for _ in progress.track(finished, total=total, description=f"simulating {what}"):
-            pass
 
 
 def _write_video(job: _Job) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lamd.data import pack_landscape
+
 
 def frame_pixels(number: int, size: tuple[int, int] = (64, 36)) -> np.ndarray:
     """Return a smooth picture that tells its number, uint8 (H, W, 3)."""
@@ -23,3 +25,26 @@ def write_video(
         picture = Image.fromarray(frame_pixels(number, size))
         picture.save(folder / f"{name}_frames_{number}.jpg", quality=95)
     return folder
+
+
+def write_root(root: Path) -> Path:
+    """Write videos of 9, 12 and 4 frames for training, of 9 and 5 for the test."""
+    write_video(root, "train", "a_10", list(range(9)))
+    write_video(root, "train", "a_2", [*range(1, 12), 40])  # a gap
+    write_video(root, "train", "b_1", [3, 4, 5, 6])
+    write_video(root, "test", "c_1", list(range(9)))
+    write_video(root, "test", "c_2", list(range(5)))
+    return root
+
+
+def pack(root, split="train", *, broken="stop", size=16, min_frames=4, limit=None):
+    return pack_landscape(
+        root, root.parent / "cache", split=split, size=size, min_frames=min_frames,
+        limit=limit, broken=broken,
+    )  # fmt: skip
+
+
+def truncate(folder):
+    """Cut a frame of a video short."""
+    path = folder / "a_2_frames_7.jpg"
+    path.write_bytes(path.read_bytes()[:-100])

@@ -1,18 +1,17 @@
-"""The Landscape reader against files in the real layout: order, gaps, broken input, counts."""
+"""The Landscape reader against files in the real layout: order, gaps, packing, counts."""
 
 import os
 import shutil
-import socket
 
 import numpy as np
 import pytest
-from landscape_files import frame_pixels, write_video
+from landscape_files import frame_pixels, pack, truncate, write_root, write_video
 from PIL import Image
 from tiny import tiny_target
 
 from lamd import cli
 from lamd.config import DataConfig
-from lamd.data import frames, open_dataset, pack_landscape, verify_landscape
+from lamd.data import frames, open_dataset, verify_landscape
 from lamd.data.frame_folders import natural_key
 from lamd.data.landscape import open_landscape
 from lamd.data.stand_in import StandIn, write_stand_in
@@ -25,21 +24,7 @@ from lamd.training.batches import training_windows, validation_windows
 
 @pytest.fixture
 def root(tmp_path):
-    """Videos of 9, 12 and 4 frames for training, of 9 and 5 for the test."""
-    root = tmp_path / "root"
-    write_video(root, "train", "a_10", list(range(9)))
-    write_video(root, "train", "a_2", [*range(1, 12), 40])  # a gap
-    write_video(root, "train", "b_1", [3, 4, 5, 6])
-    write_video(root, "test", "c_1", list(range(9)))
-    write_video(root, "test", "c_2", list(range(5)))
-    return root
-
-
-def pack(root, split="train", *, broken="stop", size=16, min_frames=4, limit=None):
-    return pack_landscape(
-        root, root.parent / "cache", split=split, size=size, min_frames=min_frames,
-        limit=limit, broken=broken,
-    )  # fmt: skip
+    return write_root(tmp_path / "root")
 
 
 def first_frames(packed):
@@ -88,176 +73,6 @@ def test_limit_counts_usable_videos(root):
     for wrong in ({"limit": 0}, {"size": 0}, {"min_frames": 0}, {"broken": "mend"}):
         with pytest.raises(LamdError, match=next(iter(wrong))):
             pack(root, **wrong)
-
-
-def truncate(folder):
-    path = folder / "a_2_frames_7.jpg"
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def truncate_early(folder):
-    path = folder / "a_2_frames_7.jpg"
-    path.write_bytes(path.read_bytes()[:300])
-
-
-def no_jpeg(folder):
-    (folder / "a_2_frames_7.jpg").write_text("not a picture")
-
-
-def png_inside(folder):
-    Image.fromarray(frame_pixels(7)).save(folder / "a_2_frames_7.jpg", format="PNG")
-
-
-def mixed_sizes(folder):
-    Image.fromarray(frame_pixels(7, (32, 36))).save(folder / "a_2_frames_7.jpg")
-
-
-def single_frame(folder):
-    for path in sorted(folder.iterdir())[1:]:
-        path.unlink()
-
-
-def empty(folder):
-    for path in folder.iterdir():
-        path.unlink()
-
-
-def link_out(folder):
-    outside = folder.parents[3] / "outside.jpg"
-    Image.fromarray(frame_pixels(7)).save(outside)
-    (folder / "a_2_frames_7.jpg").unlink()
-    (folder / "a_2_frames_7.jpg").symlink_to(outside)
-
-
-def folder_link_out(folder):
-    shutil.move(folder, folder.parents[3] / "a_2")
-    folder.symlink_to(folder.parents[3] / "a_2")
-
-
-def dangling_link(folder):
-    (folder / "a_2_frames_7.jpg").unlink()
-    (folder / "a_2_frames_7.jpg").symlink_to("nowhere.jpg")
-
-
-def looping_link(folder):
-    (folder / "a_2_frames_7.jpg").unlink()
-    (folder / "a_2_frames_7.jpg").symlink_to("a_2_frames_7.jpg")
-
-
-def folder_named_as_a_frame(folder):
-    (folder / "a_2_frames_7.jpg").unlink()
-    (folder / "a_2_frames_7.jpg").mkdir()
-
-
-def pipe_named_as_a_frame(folder):
-    (folder / "a_2_frames_7.jpg").unlink()
-    os.mkfifo(folder / "a_2_frames_7.jpg")
-
-
-def unprintable_frame(folder):
-    (folder / "a_2_frames_7.jpg").rename(folder / "a_2_frames_7\n.jpg")
-
-
-BROKEN = {
-    truncate: "a_2_frames_7.jpg: broken JPEG (image file is truncated",
-    truncate_early: "a_2_frames_7.jpg: broken JPEG (",
-    no_jpeg: "a_2_frames_7.jpg: not a JPEG",
-    png_inside: "a_2_frames_7.jpg: not a JPEG",
-    mixed_sizes: "a_2_frames_7.jpg: 32x36 pixels, the first frame has 64x36",
-    single_frame: "a single frame",
-    empty: "no frames",
-    link_out: "a_2_frames_7.jpg: link leads out of the data root",
-    folder_link_out: "link leads out of the data root",
-    dangling_link: "a_2_frames_7.jpg: not a file",
-    looping_link: "a_2_frames_7.jpg: ",
-    folder_named_as_a_frame: "a_2_frames_7.jpg: not a file",
-    pipe_named_as_a_frame: "a_2_frames_7.jpg: not a file",
-    unprintable_frame: "a_2_frames_7\\n.jpg: name with unprintable characters",
-}
-
-
-@pytest.mark.parametrize("spoil", BROKEN, ids=lambda spoil: spoil.__name__)
-def test_a_broken_video_is_left_out_or_stops(root, spoil, capsys):
-    spoil(root / "sky_train" / "a" / "a_2")
-    packed = pack(root, broken="skip")
-    assert packed.keys == ["landscape/train/a/a_10", "landscape/train/b/b_1"]
-    ((key, reason),) = packed.left_out
-    assert key == "landscape/train/a/a_2"
-    assert reason.startswith(BROKEN[spoil])
-    err = capsys.readouterr().err.splitlines()
-    assert err == [f"lamd: {key}: left out, {reason}", "lamd: 2 videos packed, 1 left out"]
-    with pytest.raises(LamdError) as stopped:
-        pack(root, broken="stop")
-    message = str(stopped.value)
-    assert "a_2" in message
-    assert reason.rpartition(": ")[2] in message
-    assert "set data.broken: skip" in message
-    assert "\n" not in message
-    report = verify_landscape(root)
-    assert not report.ok
-    assert report.splits[0].sound == 2
-    (flaw,) = report.splits[0].broken
-    assert f"    {flaw}" in report.lines()
-    assert str(flaw) in message
-
-
-def text_file(root):
-    (root / "sky_train" / "a" / "a_2" / "notes.txt").write_text("x")
-    return "a/a_2/notes.txt", "not a .jpg frame"
-
-
-def apple_double(root):
-    (root / "sky_train" / "a" / "a_2" / "._a_2_frames_7.jpg").write_text("x")
-    return "a/a_2/._a_2_frames_7.jpg", "not a .jpg frame"
-
-
-def sub_folder(root):
-    (root / "sky_train" / "a" / "a_2" / "more").mkdir()
-    return "a/a_2/more", "not a .jpg frame"
-
-
-def file_beside_videos(root):
-    (root / "sky_train" / "a" / "list.csv").write_text("x")
-    return "a/list.csv", "not a folder of frames"
-
-
-def file_beside_long_videos(root):
-    (root / "sky_train" / "readme").write_text("x")
-    return "readme", "not a folder"
-
-
-def empty_long_video(root):
-    (root / "sky_train" / "z").mkdir()
-    return "z", "empty folder"
-
-
-def socket_beside_long_videos(root):
-    here = os.getcwd()
-    os.chdir(root / "sky_train")  # the name of a socket has to be short
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind("s")
-    os.chdir(here)
-    return "s", "not a folder"
-
-
-STRAYS = (text_file, apple_double, sub_folder, file_beside_videos, file_beside_long_videos,
-          empty_long_video, socket_beside_long_videos)  # fmt: skip
-
-
-@pytest.mark.parametrize("add", STRAYS, ids=lambda add: add.__name__)
-def test_a_stray_file_is_ignored_or_stops(root, add):
-    clean = pack(root)
-    place, reason = add(root)
-    packed = pack(root, broken="skip")
-    assert packed.left_out == [(f"landscape/train/{place}", reason)]
-    assert packed.content_hash == clean.content_hash
-    with pytest.raises(LamdError, match=reason):
-        pack(root)
-    report = verify_landscape(root)
-    assert report.splits[0].sound == 3
-    assert [str(flaw) for flaw in report.splits[0].broken] == [
-        f"{root / 'sky_train' / place}: {reason}"
-    ]
 
 
 def test_links_inside_the_root_are_followed(root):

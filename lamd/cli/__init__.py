@@ -31,6 +31,7 @@ Runs = Annotated[Path, typer.Option(envvar="LAMD_RUNS", help="Where cells are ke
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")]
 INTERRUPTED = 130
 RUNS, RESULTS = Path("runs"), Path("results")
+VALUES = ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -203,9 +204,7 @@ def evaluate(
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     values = evaluate_paths(real, fake, names, device=device)
-    print_table(
-        ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], value_rows(values)
-    )
+    print_table(VALUES, value_rows(values))
     if json_ is not None:
         from lamd.records import write_atomically
 
@@ -222,8 +221,7 @@ def evaluate_captions(
     from lamd import evaluate
     from lamd.harness.describe import value_rows
 
-    header = ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"]
-    print_table(header, value_rows(evaluate.evaluate_captions(true, told)))
+    print_table(VALUES, value_rows(evaluate.evaluate_captions(true, told)))
 
 
 @app.command()

@@ -11,7 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import slurm_cluster
 from tiny import HERE
 
 from lamd import cli
@@ -74,18 +76,24 @@ def attempts(root: Path) -> dict[str, int]:
     }
 
 
-def kill_once(root: Path, pattern: str, killed: list[str]) -> threading.Thread:
-    """Kill the process that trains a cell as soon as a path like `pattern` is there."""
+def kill_once(
+    root: Path, pattern: str, killed: list[str], numbers: tuple[int, ...] = (signal.SIGKILL,)
+) -> threading.Thread:
+    """Signal the process that trains a cell as soon as a path like `pattern` is there.
+
+    Each further number goes to another cell.
+    """
 
     def watch() -> None:
         deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
+        while len(killed) < len(numbers) and time.monotonic() < deadline:
             for found in cells(root).glob(pattern):
                 folder = next(p for p in (found, *found.parents) if p.suffix == ".partial")
-                line = (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines()[-1]
-                os.kill(json.loads(line)["pid"], signal.SIGKILL)
-                killed.append(folder.stem)
-                return
+                if folder.stem not in killed:
+                    line = (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines()[-1]
+                    os.kill(json.loads(line)["pid"], numbers[len(killed)])
+                    killed.append(folder.stem)
+                    break
             time.sleep(0.02)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -93,11 +101,11 @@ def kill_once(root: Path, pattern: str, killed: list[str]) -> threading.Thread:
     return thread
 
 
-def check_one_kill(root: Path, killed: list[str]) -> None:
-    """Check that all is made, the killed cell by two processes and any other by one."""
-    assert len(killed) == 1
+def check_kills(root: Path, killed: list[str], count: int = 1) -> None:
+    """Check that all is made, `count` killed cells by two processes and any other by one."""
+    assert len(killed) == count
     made = attempts(root)
-    assert {name: count for name, count in made.items() if count != 1} == {killed[0]: 2}
+    assert {name: n for name, n in made.items() if n != 1} == dict.fromkeys(killed, 2)
     assert not list(cells(root).glob("*.partial"))
     report = read_report(root / "results" / "sweep_tiny" / "record.json")
     assert report.holes == ()
@@ -177,7 +185,7 @@ def test_a_killed_worker_process_is_replaced(fresh):
     watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
     reproduce(fresh, *LONG, workers=Workers(jobs=2))
     watcher.join()
-    check_one_kill(fresh, killed)
+    check_kills(fresh, killed)
 
 
 def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
@@ -195,7 +203,7 @@ def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
         watcher.join()
     finally:
         cluster.shutdown()
-    check_one_kill(fresh, killed)
+    check_kills(fresh, killed)
 
 
 def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
@@ -204,9 +212,43 @@ def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
 
     auto = slurm.AutoExecutor
     monkeypatch.setattr(slurm, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
+    monkeypatch.setattr(slurm, "_queued", lambda: {str(pid) for pid in psutil.pids()})
     reproduce(fresh, workers=Workers(executor="slurm"))
     assert values(fresh) == values(place)
     assert set(attempts(fresh).values()) == {1}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    pytest.importorskip("submitit")
+    if reason := slurm_cluster.why_not():
+        pytest.skip(reason)
+    with slurm_cluster.slurm_cluster(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+SLURM = Workers(executor="slurm", slurm=("slurm_partition=test",))
+
+
+def test_slurm_gives_the_same_bits(place, fresh, cluster):
+    reproduce(fresh, workers=SLURM)
+    assert values(fresh) == values(place)
+    assert set(attempts(fresh).values()) == {1}
+
+
+def test_slurm_loses_neither_a_killed_nor_a_preempted_job(fresh, cluster, monkeypatch):
+    from lamd.harness import slurm
+
+    monkeypatch.setattr(slurm, "_QUEUE_POLL", 1.0)
+    monkeypatch.setattr(slurm, "_LATE", 5.0)
+    killed: list[str] = []
+    numbers = (signal.SIGKILL, signal.SIGUSR2)  # the second is submitit's word for preemption
+    watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed, numbers)
+    reproduce(fresh, *LONG, workers=SLURM)
+    watcher.join()
+    check_kills(fresh, killed, 2)
+    logs = [path.read_text(encoding="utf-8") for path in (fresh / "runs" / "slurm").glob("*.err")]
+    assert sum("requeued" in log.lower() for log in logs) == 1
 
 
 def test_slurm_without_slurm_is_one_line(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Slurm through submitit: ready cells go as one job array; a preempted job is queued again."""
 
 import math
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from lamd.processes import threads_each
 
 # Minutes (ours): submitit's own five would stop a training again and again.
 _TIMEOUT = 24 * 60
-_POLL = 1.0
+_POLL = 1.0  # seconds between looks for results
+_QUEUE_POLL = 10.0  # seconds between calls of squeue
+_LATE = 120.0  # seconds that a shared folder may take to show the result of a job that has ended
 
 
 class Slurm:
@@ -36,6 +39,8 @@ class Slurm:
             reason = " ".join(str(error).split())
             raise LamdError(f"--executor slurm: {reason}; mend it or use another") from None
         self._running: list[tuple[Job, object]] = []
+        self._queue_seen = -math.inf
+        self._gone: dict[str, float] = {}  # since when an unfinished job is not in the queue
 
     def submit(self, jobs: Sequence[Job]) -> None:
         if jobs:
@@ -45,12 +50,27 @@ class Slurm:
 
     def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
         until = time.monotonic() + seconds
-        while not (done := [one for one in self._running if one[1].done()]):
+        while not (ended := self._ended()):
             if time.monotonic() > until:
                 break
             time.sleep(_POLL)
-        self._running = [one for one in self._running if one not in done]
-        return [(job, _ending(handle)) for job, handle in done]
+        self._running = [one for one in self._running if one not in ended]
+        return [(job, _ending(handle)) for job, handle in ended]
+
+    def _ended(self) -> list[tuple[Job, object]]:
+        # Not by submitit's `done`: it asks sacct, which many small clusters do not keep.
+        now = time.monotonic()
+        if now - self._queue_seen >= _QUEUE_POLL:
+            self._queue_seen = now
+            queued = _queued()
+            missing = {handle.job_id for _, handle in self._running} - queued
+            self._gone = {name: self._gone.get(name, now) for name in missing}
+        return [
+            (job, handle)
+            for job, handle in self._running
+            if handle.paths.result_pickle.exists()
+            or now - self._gone.get(handle.job_id, math.inf) > _LATE
+        ]
 
     def close(self) -> None:
         pass  # jobs outlive the driver; the next one finds what they are making
@@ -66,13 +86,22 @@ class _Call:
         return DelayedSubmission(self, job)
 
 
+def _queued() -> set[str]:
+    """Return the names of this user's jobs that wait or run, `12` or `12_0` in an array."""
+    listed = subprocess.run(
+        ["squeue", "--me", "--noheader", "--array", "--format=%i"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(listed.stdout.split())
+
+
 def _ending(handle) -> Ending:
+    if not handle.paths.result_pickle.exists():
+        return Ending("lost", f"job {handle.job_id} left the queue without a result")
     try:
         return handle.result()
     except FailedJobError as error:
         return Ending("failed", str(error).strip().splitlines()[-1])
-    except Exception as error:  # submitit's, by how a job vanished: no output, no log, cancelled
-        return Ending("lost", f"{type(error).__name__}, state {handle.state}")
 
 
 def _parse(options: Sequence[str]) -> dict:

@@ -31,8 +31,8 @@ def build_paradigm(paradigm: str, widths: Widths) -> PartsAt:
     """Build a paradigm's denoiser once; return what gives the parts of a run at a shape.
 
     The parts are `encode` and `decode`, where the paradigm has them, `step`, one call of the
-    denoiser, and `denoise`, a sampling run of `num_steps`. Weights and inputs lie on torch's default
-    device, and inputs are random: no time depends on their values.
+    denoiser, and `denoise`, a sampling run of `num_steps`. Weights and inputs are on torch's
+    default device and random: no time depends on their values.
     """
     if paradigm == "latent-motion":
         return partial(_latent_motion, widths, DMG(**dmg_options(widths)).eval())

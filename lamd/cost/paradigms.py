@@ -53,13 +53,8 @@ def sampling_costs(
     if paradigm not in PARADIGMS:
         raise ValueError(f"unknown paradigm {paradigm!r}")
     if paradigm == "latent-motion":
-        vae, dmg = mcd_vae_options(widths, frames, size), dmg_options(widths)
-        latent = {"batch": batch, "size": size // SPATIAL_FACTOR} | dmg
-        return {
-            "encode": image_encoder(batch=batch, **vae) + dmg_condition(**latent),
-            "step": dmg_step(**latent),
-            "decode": video_decoder(batch=batch, **vae),
-        }
+        vae = mcd_vae_options(widths, frames, size)
+        return latent_motion_costs(vae, dmg_options(widths), batch=batch)
     space, _, conv3d = paradigm.rpartition("-")
     unet = unet_widths(widths) | {"channels": 3, "conv3d": conv3d, "batch": batch}
     if space == "pixel":
@@ -72,6 +67,16 @@ def sampling_costs(
         "encode": latent_video_encoder(batch=batch, **still),
         "step": step,
         "decode": latent_video_decoder(batch=batch, **video),
+    }
+
+
+def latent_motion_costs(vae: dict, dmg: dict, *, batch: int) -> dict[str, Cost]:
+    """Return what LaMD with these options of `MCDVAE` and `DMG` costs, as `sampling_costs`."""
+    latent = {"batch": batch, "size": vae["size"] // vae["spatial_factor"]} | dmg
+    return {
+        "encode": image_encoder(batch=batch, **vae) + dmg_condition(**latent),
+        "step": dmg_step(**latent),
+        "decode": video_decoder(batch=batch, **vae),
     }
 
 

@@ -25,7 +25,11 @@ GREY = "#8a8a8a"
 _COLORS = dict(
     zip(NAMES.values(), ("#1b6ca8", "#b8860b", "#e0a800", "#8b1a1a", "#d9534f"), strict=True)
 )
-_DEMAND = f"LaMD x L/f_t (f_t = {TEMPORAL_FACTOR})", f"LaMD x L f_s^2 (f_s = {SPATIAL_FACTOR})"
+# What theory asks of latent video and of pixel space, beside LaMD's own step.
+_THEORY = {
+    f"LaMD x L/f_t (f_t = {TEMPORAL_FACTOR})": 1 / TEMPORAL_FACTOR,
+    f"LaMD x L f_s² (f_s = {SPATIAL_FACTOR})": SPATIAL_FACTOR**2,
+}
 
 
 class Dot(NamedTuple):
@@ -60,8 +64,8 @@ def cost_lines(report: CostReport) -> dict[str, Lines]:
     )
     for one in step:
         ours = one[NAMES[OURS]]
-        for label, square in zip(_DEMAND, (1 / TEMPORAL_FACTOR, SPATIAL_FACTOR**2), strict=True):
-            one[label] = [Dot(d.x, *[d.value * d.x * square] * 3) for d in ours]
+        for label, factor in _THEORY.items():
+            one[label] = [Dot(dot.x, *[dot.value * dot.x * factor] * 3) for dot in ours]
     return {
         "a denoising step, GFLOPs (closed form)": step[0],
         "a denoising step, ms (measured)": step[1],
@@ -81,13 +85,14 @@ def render_cost_figure(report: CostReport) -> dict[str, bytes]:
         canvas.suptitle(f"{report.title}: one clip of {size}x{size} pixels", fontsize=11)
         panels = canvas.subplots(2, 2, sharex=True).flat
         for axes, (title, lines) in zip(panels, cost_lines(report).items(), strict=True):
-            axes.set(xscale="log", yscale="log", title=title)
+            axes.set(xscale="log", yscale="log", title=title, ylabel=title.rpartition(", ")[2])
             for label, dots in lines.items():
                 draw_dots(axes, dots, _COLORS.get(label, GREY), "o-" if label in _COLORS else "--")
             ticks = [dot.x for dot in lines[NAMES[OURS]]]
             axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
             axes.set_xticks([], minor=True)
-            axes.set_xlim(0.9 * ticks[0], 3.2 * ticks[-1])  # room for the labels
+            # Room for the labels, three fifths of the lines' own width.
+            axes.set_xlim(0.9 * ticks[0], ticks[-1] * (ticks[-1] / ticks[0]) ** 0.6)
             ends = {label: dots[-1] for label, dots in lines.items()}
             label_ends(axes, ends, {label: _COLORS.get(label, GREY) for label in ends})
         for axes in canvas.axes[2:]:
@@ -129,5 +134,6 @@ def label_ends(axes, ends: Mapping[str, Dot], colors: Mapping[str, str]) -> None
     height, above = 13.0, float("-inf")  # pixels
     for label, (_, y) in sorted(zip(ends, places, strict=True), key=lambda one: one[1][1]):
         above = max(y, above + height)
-        axes.annotate(label, tuple(ends[label][:2]), (6, (above - y) * 72 / axes.figure.dpi), va="center",
-                      textcoords="offset points", color=colors[label], fontsize=8)  # fmt: skip
+        raised = (above - y) * 72 / axes.figure.dpi
+        axes.annotate(label, ends[label][:2], (6, raised), textcoords="offset points",
+                      va="center", color=colors[label], fontsize=8)  # fmt: skip

@@ -38,7 +38,7 @@ def render_cost_latex(report: CostReport) -> str:
 
 
 def render_cost_csv(report: CostReport) -> str:
-    """Return `table.csv`: one line a paradigm, shape and part; `run` is all K steps with the rest."""
+    """Return `table.csv`: one line a paradigm, shape and part; `run` is K steps and the rest."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
     write(["paradigm", "frames", "size", "part", "repeats", "flops", "activations", "parameters",

@@ -1,4 +1,4 @@
-"""`reproduce` of the targets about cost: one cell of measured times, closed forms, what is drawn."""
+"""`reproduce` of the targets about cost: a cell of measured times, closed forms, what is drawn."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

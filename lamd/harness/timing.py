@@ -1,4 +1,4 @@
-"""What is timed: sampling runs of untrained networks by paradigm, and of trained ones by sampler."""
+"""What is timed: sampling runs of untrained networks by paradigm, of trained ones by sampler."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

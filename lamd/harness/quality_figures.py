@@ -42,25 +42,41 @@ def render_quality_figure(report: FigureReport) -> dict[str, bytes]:
     """
     if not report.pictures:
         return {}
+    chosen = report.config["reference"]
+    reference = Point(report.config["rows"][0], chosen["sampler"], chosen["num_steps"])
     height = 0.8 + 4.6 * len(report.pictures)
     with canvas_of(report.target, (12, height)) as canvas:
         canvas.suptitle(f"{report.title}, profile {report.profile}", fontsize=11)
         grid = canvas.subplots(len(report.pictures), len(AXES), squeeze=False, sharey="row")
         for places, picture in zip(grid, report.pictures, strict=True):
             for axes, (axis, label) in zip(places, AXES.items(), strict=True):
-                axes.set(xscale="log", xlabel=label, title=_title(picture))
-                _draw(axes, quality_lines(picture, axis))
-            places[0].set_ylabel("FVD (lower is better), 95 % interval; beside each point: K")
+                axes.set(
+                    xscale="log", xlabel=label, title=data_words(picture.data, picture.dataset)
+                )
+                _draw(axes, quality_lines(picture, axis), reference)
+            places[0].set_ylabel(
+                "FVD (lower is better), band: 95 % interval; above each point: K\n"
+                f"dotted: interval of {point_name(reference)}",
+                fontsize=8,
+            )
         return finished(canvas, [picture.caption for picture in report.pictures])
 
 
-def _draw(axes, lines: dict[str, list[Step]]) -> None:
+def _draw(axes, lines: dict[str, list[Step]], reference: Point) -> None:
     colors = {series: f"C{number}" for number, series in enumerate(lines)}
     for series, steps in lines.items():
-        draw_dots(axes, [step.dot for step in steps], colors[series], "o-")
+        dots = [step.dot for step in steps]
+        if len(dots) > 1:  # a band, since bars of equal K would hide each other
+            axes.fill_between([d.x for d in dots], [d.low for d in dots], [d.high for d in dots],
+                              color=colors[series], alpha=0.12, linewidth=0)  # fmt: skip
+            dots = [Dot(dot.x, *[dot.value] * 3) for dot in dots]
+        draw_dots(axes, dots, colors[series], "o-")
         for num_steps, dot in steps:
-            axes.annotate(str(num_steps), dot[:2], (4, 5), textcoords="offset points",
-                          fontsize=7, color=colors[series])  # fmt: skip
+            axes.annotate(str(num_steps), dot[:2], (0, 6), textcoords="offset points",
+                          ha="center", fontsize=7, color=colors[series])  # fmt: skip
+            if point_name(reference) == f"{series}, K = {num_steps}":
+                for end in (dot.low, dot.high):
+                    axes.axhline(end, linestyle=":", linewidth=1, color=colors[series])
     xs = [step.dot.x for steps in lines.values() for step in steps]
     axes.set_xlim(0.85 * min(xs), max(xs) * max(max(xs) / min(xs), 2.0) ** 0.6)  # for the labels
     ends = {series: steps[-1].dot for series, steps in lines.items()}
@@ -69,7 +85,3 @@ def _draw(axes, lines: dict[str, list[Step]]) -> None:
 
 def _series(point: Point) -> str:
     return f"{_ROWS[point.row]}, {SAMPLER_NAMES[point.sampler]}"
-
-
-def _title(picture: Picture) -> str:
-    return data_words(picture.data, picture.dataset)

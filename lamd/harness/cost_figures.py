@@ -114,7 +114,7 @@ def canvas_of(target: str, inches: tuple[float, float]) -> Iterator["Figure"]:
 
 def finished(canvas: "Figure", captions: Sequence[str]) -> dict[str, bytes]:
     """Write captions below a figure and return its two files."""
-    lines = [line for caption in captions for line in textwrap.wrap(caption, 165)]
+    lines = [line for caption in captions for line in textwrap.wrap(caption, 210)]
     canvas.supxlabel("\n".join(lines), fontsize=7.5, x=0.01, ha="left")
     return {f"figure.{kind}": save_figure(canvas, kind) for kind in ("png", "svg")}
 

@@ -191,7 +191,7 @@ def _picture(
         content_hash=facts["content"]["test"],
         seeds=seeds_of(target),
         config_hash=config_hash(target),
-        caption=" ".join((*_claims(figure, points, numbers), conditions)),
+        caption=" ".join((*claims(figure, points, numbers), conditions)),
         labels=tuple(map(str, points)),
         numbers=numbers,
         cells=tuple(behind.values()),
@@ -239,9 +239,10 @@ def lamd_costs(target: Target) -> dict[str, Cost]:
     )
 
 
-def _claims(
+def claims(
     figure: QualityFigure, points: Sequence[Point], numbers: dict[str, list[float]]
 ) -> Iterator[str]:
+    """Yield for each row whether `fast` lies within the interval of `reference`, and its time."""
     for row in figure.rows:
         fast, reference = (
             Point(row, one.sampler, one.num_steps) for one in (figure.fast, figure.reference)

@@ -71,16 +71,18 @@ def _draw(axes, lines: dict[str, list[Step]], reference: Point) -> None:
                               color=colors[series], alpha=0.12, linewidth=0)  # fmt: skip
             dots = [Dot(dot.x, *[dot.value] * 3) for dot in dots]
         draw_dots(axes, dots, colors[series], "o-")
-        for num_steps, dot in steps:
+        for num_steps, dot in steps[:-1]:
             axes.annotate(str(num_steps), dot[:2], (0, 6), textcoords="offset points",
                           ha="center", fontsize=7, color=colors[series])  # fmt: skip
-            if point_name(reference) == f"{series}, K = {num_steps}":
+        for num_steps, dot in steps:
+            if (series, num_steps) == (_series(reference), reference.num_steps):
                 for end in (dot.low, dot.high):
                     axes.axhline(end, linestyle=":", linewidth=1, color=colors[series])
     xs = [step.dot.x for steps in lines.values() for step in steps]
-    axes.set_xlim(0.85 * min(xs), max(xs) * max(max(xs) / min(xs), 2.0) ** 0.6)  # for the labels
-    ends = {series: steps[-1].dot for series, steps in lines.items()}
-    label_ends(axes, ends, colors)
+    axes.set_xlim(0.85 * min(xs), max(xs) * max(max(xs) / min(xs), 2.0) ** 0.75)  # for the labels
+    names = {series: f"{series}, K = {steps[-1].num_steps}" for series, steps in lines.items()}
+    ends = {names[series]: steps[-1].dot for series, steps in lines.items()}
+    label_ends(axes, ends, {names[series]: color for series, color in colors.items()})
 
 
 def _series(point: Point) -> str:

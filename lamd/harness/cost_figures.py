@@ -10,6 +10,7 @@ from lamd.harness.cost_tables import (
     NAMES,
     OURS,
     cost_caption,
+    growth,
     run_flops,
     run_seconds,
     swept_rows,
@@ -97,7 +98,7 @@ def render_cost_figure(report: CostReport) -> dict[str, bytes]:
             label_ends(axes, ends, {label: _COLORS.get(label, GREY) for label in ends})
         for axes in canvas.axes[2:]:
             axes.set_xlabel("frames of a clip")
-        return finished(canvas, [cost_caption(report)])
+        return finished(canvas, [cost_caption(report), *growth(report)])
 
 
 @contextmanager
@@ -122,10 +123,10 @@ def finished(canvas: "Figure", captions: Sequence[str]) -> dict[str, bytes]:
 def draw_dots(axes, dots: Sequence[Dot], color: str, style: str) -> None:
     """Draw a line through dots, with their intervals."""
     values = [dot.value for dot in dots]
-    spread = [[max(d.value - d.low, 0.0) for d in dots], [max(d.high - d.value, 0.0) for d in dots]]
-    bars = spread if any(map(any, spread)) else None
-    axes.errorbar([dot.x for dot in dots], values, yerr=bars, fmt=style, color=color, markersize=4,
-                  linewidth=1.2, capsize=2)  # fmt: skip
+    bars = [[max(d.value - d.low, 0.0) for d in dots], [max(d.high - d.value, 0.0) for d in dots]]
+    shown = bars if any(map(any, bars)) else None
+    axes.errorbar([dot.x for dot in dots], values, yerr=shown, fmt=style, color=color,
+                  markersize=4, linewidth=1.2, capsize=2)  # fmt: skip
 
 
 def label_ends(axes, ends: Mapping[str, Dot], colors: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from lamd.errors import LamdError
 
-_FORMATS = ("lamd.report.v1", "lamd.figure.v1", "lamd.sweep.v1")
+_FORMATS = ("lamd.report.v1", "lamd.figure.v1", "lamd.sweep.v1", "lamd.cost.v1")
 
 _PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
 
@@ -137,13 +137,23 @@ class PublishedRow(Frozen):
     note: str
 
 
-class Report(Frozen):
-    """All of one table for one profile."""
+class Written(Frozen):
+    """Base of what stands in a `record.json`."""
 
-    format: Literal["lamd.report.v1"] = "lamd.report.v1"
+    format: str
     target: str
     title: str
     profile: str
+
+    def to_json(self) -> str:
+        """Return the text of `record.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+class Report(Written):
+    """All of one table for one profile."""
+
+    format: Literal["lamd.report.v1"] = "lamd.report.v1"
     data: DataKind
     scale: Literal["full", "reduced"]
     dataset: str
@@ -171,10 +181,6 @@ class Report(Frozen):
         """Return the record of `row` and `metric`, or None."""
         return next((r for r in self.records if (r.row, r.metric) == (row, metric)), None)
 
-    def to_json(self) -> str:
-        """Return the text of `record.json`."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-
 
 class Picture(Frozen):
     """One picture of a figure: what made it, and the numbers that its caption tells."""
@@ -192,22 +198,15 @@ class Picture(Frozen):
     cells: tuple[CellInfo, ...]
 
 
-class FigureReport(Frozen):
+class FigureReport(Written):
     """All of one figure for one profile; `holes` are the sources that failed."""
 
     format: Literal["lamd.figure.v1"] = "lamd.figure.v1"
-    target: str
-    title: str
-    profile: str
     config: dict[str, Any]
     config_hash: str
     overrides: tuple[str, ...]
     pictures: tuple[Picture, ...]
     holes: tuple[Hole, ...]
-
-    def to_json(self) -> str:
-        """Return the text of `record.json`."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
 class SweepPoint(Frozen):
@@ -219,13 +218,10 @@ class SweepPoint(Frozen):
     holes: tuple[Hole, ...]
 
 
-class SweepReport(Frozen):
+class SweepReport(Written):
     """All of one sweep for one profile; a column is a row of its table and a metric."""
 
     format: Literal["lamd.sweep.v1"] = "lamd.sweep.v1"
-    target: str
-    title: str
-    profile: str
     data: DataKind
     scale: Literal["full", "reduced"]
     dataset: str
@@ -252,17 +248,40 @@ class SweepReport(Frozen):
         """What could not be measured, at any point."""
         return tuple(hole for point in self.points for hole in point.holes)
 
-    def to_json(self) -> str:
-        """Return the text of `record.json`."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+class CostRow(Frozen):
+    """One paradigm at one shape; a clip's share, by part of a sampling run."""
+
+    paradigm: str
+    frames: int
+    size: int  # pixels
+    flops: dict[str, float]  # encode, one step, decode
+    activations: dict[str, float]  # elements written, likewise
+    parameters: dict[str, int]  # likewise
+    seconds: dict[str, tuple[float, ...]]  # encode, one step, decode: one value a round
 
 
-AnyReport = Report | FigureReport | SweepReport
+class CostReport(Written):
+    """All of one target about cost for one profile; FLOPs and the like in closed form."""
+
+    format: Literal["lamd.cost.v1"] = "lamd.cost.v1"
+    config: dict[str, Any]
+    config_hash: str
+    overrides: tuple[str, ...]
+    num_steps: int  # K of a sampling run
+    measured: dict[str, str]  # device, dtype, threads, date
+    rows: tuple[CostRow, ...]
+    published: tuple[PublishedRow, ...]
+    holes: tuple[Hole, ...] = ()
+    cells: tuple[CellInfo, ...]
+
+
+AnyReport = Report | FigureReport | SweepReport | CostReport
 _ANY = TypeAdapter(Annotated[AnyReport, Field(discriminator="format")])
 
 
 def read_report(path: Path) -> AnyReport:
-    """Read the `record.json` of a table, a figure or a sweep.
+    """Read the `record.json` of any target.
 
     Raises:
         LamdError: when the file is none, naming the first wrong field.

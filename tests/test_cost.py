@@ -9,6 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lamd import cost
 from lamd.cost import Cost
+from lamd.cost.networks import build_paradigm
+from lamd.cost.paradigms import PARADIGMS, Widths, sampling_costs
 from lamd.models.dmg import DMG
 from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.mcd_vae import MCDVAE
@@ -187,6 +189,28 @@ def test_video_autoencoder(batch, kind, spatial, temporal, blocks, channels):
     check(encoder, autoencoder.encode, (batch, *autoencoder.clip_shape))
     check(decoder, autoencoder.decode, (batch, *autoencoder.latent_shape))
     assert (encoder + decoder).parameters == parameters(autoencoder)
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_parts_of_a_sampling_run(paradigm):
+    widths = Widths(
+        base_channels=16,
+        channel_multipliers=(1, 2),
+        num_res_blocks=1,
+        attention_factors=(2,),
+        head_channels=8,
+        context_channels=16,
+        image_channels=(8, 8, 16),
+        motion_encoder_channels=(8, 8),
+        decoder_channels=(8, 12, 16),
+    )
+    shape = {"batch": 2, "frames": 8, "size": 16}
+    closed = sampling_costs(paradigm, widths, **shape)
+    with torch.device("meta"):
+        parts = build_paradigm(paradigm, widths)(num_steps=3, **shape)
+        found = {name: counted(run)[0] for name, run in parts.items()}
+    assert found.pop("denoise") == 3 * closed["step"].flops
+    assert found == {name: cost.flops for name, cost in closed.items() if cost.flops}
 
 
 def test_the_papers_factors_at_equal_width():

@@ -31,8 +31,11 @@ LIGHT = (
     "lamd.errors",
     "lamd.config",
     "lamd.cost",
+    "lamd.cost.paradigms",
     "lamd.records",
     "lamd.harness.tables",
+    "lamd.harness.costs",
+    "lamd.harness.quality",
 )
 HEAVY = {"torch", "pandas", "matplotlib", "mujoco", "lpips", "av", "decord", "accelerate"}
 FILES = sorted(PACKAGE.rglob("*.py"))

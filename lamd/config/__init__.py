@@ -1,5 +1,6 @@
 """Strict, declarative configuration: one YAML is one target (see `schema` and `loading`)."""
 
+from lamd.config.costs import CostFigure, Point, QualityFigure, SamplingCost
 from lamd.config.derived import Figure, ReconstructionTable
 from lamd.config.loading import (
     PROFILES,
@@ -31,15 +32,19 @@ __all__ = [
     "PROFILES",
     "AnyTarget",
     "CaptionerConfig",
+    "CostFigure",
     "DMGConfig",
     "DataConfig",
     "EvaluateConfig",
     "Figure",
     "GANConfig",
     "LossConfig",
+    "Point",
     "PromptConfig",
+    "QualityFigure",
     "ReconstructionTable",
     "SamplerConfig",
+    "SamplingCost",
     "Sweep",
     "Target",
     "TrainConfig",

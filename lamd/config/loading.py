@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lamd.config.derived import Figure, ReconstructionTable
+from lamd.config.costs import CostFigure, QualityFigure, SamplingCost
+from lamd.config.derived import Derived, Figure, ReconstructionTable
 from lamd.config.schema import Target
 from lamd.config.sweep import Sweep, expand, point_target
 from lamd.config.trees import Where, closest, explain, merge, nest
@@ -27,9 +28,14 @@ _KINDS = {
     "figure": Figure,
     "reconstruction_table": ReconstructionTable,
     "sweep": Sweep,
+    "cost": SamplingCost,
+    "cost_figure": CostFigure,
+    "quality": QualityFigure,
 }
 
-AnyTarget = Target | Figure | ReconstructionTable | Sweep
+AnyTarget = (
+    Target | Figure | ReconstructionTable | Sweep | SamplingCost | CostFigure | QualityFigure
+)
 
 
 def experiments_dir() -> Path:
@@ -81,21 +87,22 @@ def _load(
 ) -> AnyTarget:
     tree, where, profiles = _read_with_base(path)
     kind = _kind(tree, where, path)
-    own = [text for text in overrides if kind is Target or not text.startswith("sources.")]
-    known = profiles if kind is Target else PROFILES
+    shows = issubclass(kind, (Derived, CostFigure))
+    own = [text for text in overrides if not (shows and text.startswith("sources."))]
+    known = PROFILES if shows else profiles
     if profile not in known:
         raise LamdError(f"{path}: no profile {profile!r}; it has: {', '.join(known) or 'none'}")
     own_profile = profiles.get(profile, ({}, {}))
     for overlay, overlay_where in (own_profile, changes, *map(_parse_override, own)):
         merge(tree, overlay)
         where.update(overlay_where)
-    sources = [] if kind is Target else _source_names(tree, where, path)
+    sources = _source_names(tree, where, path) if shows else []
     theirs = _source_overrides(overrides, sources)
     tree.setdefault("target", path.stem)
     if sources:
         inner = _take_changes(tree, where, path) if kind is Sweep else ({}, {})
         tree["sources"] = {
-            source: _load_source(source, profile, theirs[source], inner, where, path)
+            source: _load_source(kind, source, profile, theirs[source], inner, where, path)
             for source in sources
         }
     if kind is Sweep:
@@ -120,6 +127,8 @@ def load_experiment(name: str, profile: str, overrides: Sequence[str] = ()) -> T
 
 
 def _with_models(target: AnyTarget, name: str) -> Target:
+    if isinstance(target, SamplingCost):
+        raise LamdError(f"{name}: measures untrained networks; name a table")
     if not isinstance(target, Target):
         others = ", ".join(target.sources)
         raise LamdError(f"{name}: trains nothing itself; name what it shows: {others}")
@@ -173,19 +182,24 @@ def _take_changes(tree: dict, where: Where, path: Path) -> tuple[dict, Where]:
 
 
 def _load_source(
+    kind: type[BaseModel],
     source: str,
     profile: str,
     overrides: Sequence[str],
     changes: tuple[dict, Where],
     where: Where,
     path: Path,
-) -> Target:
-    beside = path.with_name(f"{source}.yaml")
+) -> Target | SamplingCost:
+    beside, at = path.with_name(f"{source}.yaml"), where.get(("of",), str(path))
     if not beside.is_file():
-        at = where.get(("of",), str(path))
         known = [p.stem for p in path.parent.glob("*.yaml") if not p.name.startswith("_")]
         raise LamdError(f"{at}: of: no {beside.name} beside it{closest(source, known)}; mend it")
-    return _with_models(_load(beside, profile, overrides, changes), str(beside))
+    loaded = _load(beside, profile, overrides, changes)
+    if kind is CostFigure:
+        if not isinstance(loaded, SamplingCost):
+            raise LamdError(f"{at}: of: {source} is no table of costs; name one")
+        return loaded
+    return _with_models(loaded, str(beside))
 
 
 def _read_with_base(path: Path) -> tuple[dict, Where, dict[str, tuple[dict, Where]]]:

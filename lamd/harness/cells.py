@@ -16,10 +16,10 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -34,6 +34,7 @@ _PROCESSES = {"RANK": "0", "WORLD_SIZE": "1"}
 
 Facts = dict[str, Any]
 Build = Callable[[Path, dict[str, Path]], Facts | None]
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,8 +287,8 @@ class Runner:
 
 
 def run_sources(
-    cells: dict[str, Cell], store: Store, device: str, say: Callable[[str], None]
-) -> dict[str, CellFailed] | None:
+    cells: dict[Name, Cell], store: Store, device: str, say: Callable[[str], None]
+) -> dict[Name, CellFailed] | None:
     """Make one cell for each source of a target; return the failures by source.
 
     Each source has a runner of its own, since two sources have cells of one name.

@@ -10,7 +10,7 @@ from lamd.config import PROFILES, AnyTarget, Sweep, config_hash
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, Store
 from lamd.harness.real_data import SPLITS, real_root
-from lamd.records import AnyReport, FigureReport, Report
+from lamd.records import AnyReport, CostReport, FigureReport, Report
 
 if TYPE_CHECKING:
     from lamd.metrics import MetricValue
@@ -63,9 +63,12 @@ def state_table(target: AnyTarget, store: Store) -> list[list[str]]:
 
 def outcome_table(report: AnyReport) -> tuple[list[list[str]], list[str]]:
     """Return what was measured, as a table with a header, and lines that explain it."""
+    from lamd.harness.cost_tables import cost_caption, growth, step_table
     from lamd.harness.sweep_tables import sweep_table
     from lamd.harness.tables import caption, measured_table
 
+    if isinstance(report, CostReport):
+        return step_table(report), [cost_caption(report), *growth(report)]
     if isinstance(report, FigureReport):
         pictures = [f"{report.title}, {one.dataset}: {one.caption}" for one in report.pictures]
         return [[]], pictures

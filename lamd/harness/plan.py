@@ -28,6 +28,7 @@ CODE_VERSIONS = {
     "features": 1,
     "values": 2,
     "figure": 1,
+    "latency": 1,
 }
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
 SAMPLED_ROW = "lamd"  # evaluate.samples_per_clip clips for each real one

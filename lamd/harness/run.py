@@ -7,8 +7,11 @@ from pathlib import Path
 
 from lamd.config import (
     AnyTarget,
+    CostFigure,
     Figure,
+    QualityFigure,
     ReconstructionTable,
+    SamplingCost,
     Sweep,
     Target,
     load_experiment,
@@ -54,6 +57,14 @@ def planned_cells(target: AnyTarget, device: str) -> dict[str, list[Cell]]:
         from lamd.harness.sweeps import plan_sweep
 
         return plan_sweep(target, device).cells()
+    if isinstance(target, SamplingCost | CostFigure):
+        from lamd.harness.costs import plan_cost
+
+        return {"": [plan_cost(target, device)]}
+    if isinstance(target, QualityFigure):
+        from lamd.harness.quality import plan_quality
+
+        return plan_quality(target, device).cells()
     if isinstance(target, Figure):
         from lamd.harness.pictures import plan_figure as plan
     else:
@@ -86,9 +97,10 @@ def reproduce(
         CellFailed: when nothing at all could be made.
     """
     target = load_target(name, profile, overrides)
-    for source in [target] if isinstance(target, Target) else target.sources.values():
-        if source.data.source == "real":
-            real_root(source.data.name)
+    if not isinstance(target, SamplingCost | CostFigure):  # they have no data
+        for source in [target] if isinstance(target, Target) else target.sources.values():
+            if source.data.source == "real":
+                real_root(source.data.name)
     if isinstance(target, Sweep):
         from lamd.harness.sweeps import reproduce_sweep
 
@@ -97,6 +109,10 @@ def reproduce(
         )
     elif workers is not None:
         raise LamdError(f"{name}: --executor, --jobs and --retry-failed are for sweeps; leave out")
+    elif isinstance(target, SamplingCost | CostFigure):
+        from lamd.harness.costs import reproduce_cost as make
+    elif isinstance(target, QualityFigure):
+        from lamd.harness.quality import reproduce_quality as make
     elif isinstance(target, Figure):
         from lamd.harness.pictures import reproduce_figure as make
     elif isinstance(target, ReconstructionTable):

@@ -1,0 +1,123 @@
+"""`reproduce` of the targets about cost: a cell of measured times, closed forms, what is drawn."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from lamd.config import CostFigure, SamplingCost, config_hash
+from lamd.cost.paradigms import Widths, sampling_costs
+from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.harness.cost_tables import render_cost_csv, render_cost_latex, render_cost_markdown
+from lamd.harness.latency import read_latency
+from lamd.harness.machine import timing_place
+from lamd.harness.plan import build_by_name, make_cell
+from lamd.harness.published import load_published
+from lamd.harness.results import choose_folder, write_files
+from lamd.records import CostReport, CostRow
+
+PUBLISHED = "sampling_seconds_per_video"
+TABLES = {
+    "table.md": render_cost_markdown,
+    "table.csv": render_cost_csv,
+    "table.tex": render_cost_latex,
+}
+_NOT_MEASURED = {"target", "title", "kind", "num_steps", "num_train_steps"}
+
+
+def plan_cost(target: SamplingCost | CostFigure, device: str) -> Cell:
+    """Plan the measurement: a table and a figure of one config share it.
+
+    Its key holds the device and PyTorch's version, so that another machine measures anew and a
+    second run on this one does not.
+    """
+    table = target.source if isinstance(target, CostFigure) else target
+    config = table.model_dump(mode="json", exclude=_NOT_MEASURED)
+    build = partial(build_by_name, "timing", "time_paradigms", config=table, device=device)
+    return make_cell("latency", config | timing_place(device), (), build)
+
+
+def reproduce_cost(
+    target: SamplingCost | CostFigure,
+    profile: str,
+    overrides: Sequence[str],
+    *,
+    store: Store,
+    results: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> tuple[CostReport, Path, list[Path], list[CellFailed]] | None:
+    """Measure where it has not been done, and write the table or the figure.
+
+    Returns:
+        The report, its folder and files, and no failures; None in the other processes of a
+        multi-process launch.
+
+    Raises:
+        CellFailed: when the measurement fails.
+    """
+    cell, runner = plan_cost(target, device), Runner(store, device, say)
+    runner.run(cell)
+    if runner.rank:
+        return None
+    report = _report(target, profile, overrides, cell, store)
+    if isinstance(target, CostFigure):
+        from lamd.harness.cost_figures import render_cost_figure
+
+        contents = render_cost_figure(report)
+    else:
+        contents = {name: render(report).encode() for name, render in TABLES.items()}
+    folder = choose_folder(results, report)
+    return report, folder, write_files(folder, report, contents), []
+
+
+def _report(
+    target: SamplingCost | CostFigure,
+    profile: str,
+    overrides: Sequence[str],
+    cell: Cell,
+    store: Store,
+) -> CostReport:
+    table = target.source if isinstance(target, CostFigure) else target
+    seconds = read_latency(store.folder(cell))
+    return CostReport(
+        target=target.target,
+        title=target.title,
+        profile=profile,
+        config=target.model_dump(mode="json"),
+        config_hash=config_hash(target),
+        overrides=tuple(overrides),
+        num_steps=table.num_steps,
+        measured=store.facts(cell),
+        rows=tuple(
+            _row(table, paradigm, frames, size, seconds)
+            for frames, size in table.shapes
+            for paradigm in table.paradigms
+        ),
+        published=tuple(load_published()[PUBLISHED].values()),
+        cells=(store.info(cell),),
+    )
+
+
+def _row(
+    table: SamplingCost, paradigm: str, frames: int, size: int, seconds: dict[str, list[float]]
+) -> CostRow:
+    widths, clips = Widths(**table.widths.model_dump()), table.batch_size
+    costs = sampling_costs(paradigm, widths, batch=clips, frames=frames, size=size)
+    none = [0.0] * table.rounds  # pixel space neither encodes nor decodes
+    measured = {
+        part: seconds.get(f"{paradigm} {frames}x{size} {name}", none)
+        for part, name in (("encode", "encode"), ("step", "denoise"), ("decode", "decode"))
+    }
+    repeats = {"encode": 1, "step": table.timed_steps, "decode": 1}
+    return CostRow(
+        paradigm=paradigm,
+        frames=frames,
+        size=size,
+        flops={part: cost.flops / clips for part, cost in costs.items()},
+        activations={part: cost.activations / clips for part, cost in costs.items()},
+        parameters={part: cost.parameters for part, cost in costs.items()},
+        seconds={
+            part: tuple(value / clips / repeats[part] for value in values)
+            for part, values in measured.items()
+        },
+    )

@@ -1,0 +1,280 @@
+"""`reproduce` of a quality figure: tables' models under other samplers, FVD beside their cost."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lamd.config import Point, QualityFigure, Target, config_hash
+from lamd.cost import Cost
+from lamd.cost.paradigms import latent_motion_costs
+from lamd.harness.cells import Cell, CellFailed, Store, run_sources
+from lamd.harness.latency import read_latency, spread
+from lamd.harness.machine import timing_place
+from lamd.harness.plan import Plan, build_by_name, make_cell, make_plan, values_cell
+from lamd.harness.quality_figures import point_name, render_quality_figure
+from lamd.harness.reporting import data_kind, seeds_of
+from lamd.harness.results import choose_folder, write_files
+from lamd.harness.schedule import identity
+from lamd.harness.tables import data_words
+from lamd.harness.values import read_values
+from lamd.records import FigureReport, Hole, Picture, Verdict
+
+_NETWORK = {
+    "base_channels",
+    "channel_multipliers",
+    "num_res_blocks",
+    "attention_factors",
+    "head_channels",
+    "context_channels",
+    "condition",
+}
+
+
+@dataclass(frozen=True)
+class QualityPlan:
+    """By source: the plan of its table, a `values` cell a point, and the cell of all times."""
+
+    plans: dict[str, Plan]
+    points: dict[str, dict[Point, Cell]]
+    latency: dict[str, Cell]
+
+    def cells(self) -> dict[str, list[Cell]]:
+        """Return the cells of each source, parents first, each once."""
+        return {
+            source: list(
+                {
+                    identity(one): one
+                    for last in (*points.values(), self.latency[source])
+                    for one in (*last.ancestors(), last)
+                }.values()
+            )
+            for source, points in self.points.items()
+        }
+
+
+def plan_quality(figure: QualityFigure, device: str) -> QualityPlan:
+    """Plan a figure over the cells of its sources' tables: a point is the table with a sampler."""
+    plans = {source: make_plan(target, device) for source, target in figure.sources.items()}
+    return QualityPlan(
+        plans,
+        {
+            source: {point: _values(figure, source, point, device) for point in figure.points}
+            for source in figure.sources
+        },
+        {source: _latency(figure, source, plan, device) for source, plan in plans.items()},
+    )
+
+
+def _values(figure: QualityFigure, source: str, point: Point, device: str) -> Cell:
+    target = figure.at(source, point)
+    return values_cell(
+        point.row,
+        [_protocol(target)],
+        make_plan(target, device).clips,
+        device,
+        num_frames=target.data.num_frames,
+        samples=target.evaluate.samples_per_clip,
+    )
+
+
+def _latency(figure: QualityFigure, source: str, plan: Plan, device: str) -> Cell:
+    timed = ("rows", "samplers", "rounds", "batch_size", "threads")
+    config = figure.model_dump(mode="json", include=set(timed)) | timing_place(device)
+    build = partial(
+        build_by_name, "timing", "time_samplers", figure=figure, source=source, device=device
+    )
+    parents = (plan.stages["vae"], plan.stages["dmg"])
+    return make_cell("latency by sampler", config, parents, build)
+
+
+def _protocol(target: Target) -> str:
+    return next(name for name in target.evaluate.protocols if name.startswith("fvd."))
+
+
+def reproduce_quality(
+    figure: QualityFigure,
+    profile: str,
+    overrides: Sequence[str],
+    *,
+    store: Store,
+    results: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> tuple[FigureReport, Path, list[Path], list[CellFailed]] | None:
+    """Make what is missing of a figure and write it; a failed point is a hole.
+
+    Returns:
+        The report, its folder and files, and what failed; None in the other processes of a
+        multi-process launch.
+
+    Raises:
+        CellFailed: when nothing could be measured.
+    """
+    plan = plan_quality(figure, device)
+    # The models first: where they fail, no point is tried.
+    models = {source: one.stages["dmg"] for source, one in plan.plans.items()}
+    failed = run_sources(models, store, device, say)
+    if failed is None:
+        return None
+    wanted = {
+        (source, what): cell
+        for source in models.keys() - failed.keys()
+        for what, cell in (*plan.points[source].items(), ("seconds", plan.latency[source]))
+    }
+    holes = {(source, "all"): failure for source, failure in failed.items()}
+    holes |= run_sources(wanted, store, device, say)
+    report = _report(figure, profile, overrides, plan, store, holes)
+    folder = choose_folder(results, report)
+    files = write_files(folder, report, render_quality_figure(report))
+    return report, folder, files, list(holes.values())
+
+
+def _report(
+    figure: QualityFigure,
+    profile: str,
+    overrides: Sequence[str],
+    plan: QualityPlan,
+    store: Store,
+    failed: dict[tuple[str, Point | str], CellFailed],
+) -> FigureReport:
+    shown = {
+        source: [point for point in points if (source, point) not in failed]
+        for source, points in plan.points.items()
+        if not {(source, "all"), (source, "seconds")} & failed.keys()
+    }
+    return FigureReport(
+        target=figure.target,
+        title=figure.title,
+        profile=profile,
+        config=figure.model_dump(mode="json"),
+        config_hash=config_hash(figure),
+        overrides=tuple(overrides),
+        pictures=tuple(
+            _picture(figure, source, points, plan, store, profile)
+            for source, points in shown.items()
+            if points
+        ),
+        holes=tuple(
+            Hole(
+                row=f"{source}, {what}",
+                reason=str(failure),
+                verdict=Verdict(kind="not run", reason=str(failure)),
+            )
+            for (source, what), failure in failed.items()
+        ),
+    )
+
+
+def _picture(
+    figure: QualityFigure,
+    source: str,
+    points: Sequence[Point],
+    plan: QualityPlan,
+    store: Store,
+    profile: str,
+) -> Picture:
+    target = figure.sources[source]
+    facts = store.facts(plan.plans[source].stages["data"])
+    numbers = _numbers(figure, source, points, plan, store)
+    conditions = _conditions(figure, source, plan, store, profile, int(numbers["n"][0]))
+    behind = {
+        store.info(one).key: store.info(one)
+        for last in (*(plan.points[source][point] for point in points), plan.latency[source])
+        for one in (*last.ancestors(), last)
+    }
+    return Picture(
+        source=source,
+        dataset=target.data.name,
+        data=data_kind(facts),
+        scale=target.scale,
+        content_hash=facts["content"]["test"],
+        seeds=seeds_of(target),
+        config_hash=config_hash(target),
+        caption=" ".join((*claims(figure, points, numbers), conditions)),
+        labels=tuple(map(str, points)),
+        numbers=numbers,
+        cells=tuple(behind.values()),
+    )
+
+
+def _numbers(
+    figure: QualityFigure, source: str, points: Sequence[Point], plan: QualityPlan, store: Store
+) -> dict[str, list[float]]:
+    """Return the figure's numbers by name, one a point; seconds and TFLOPs are a clip's."""
+    seconds = read_latency(store.folder(plan.latency[source]))
+    costs = lamd_costs(figure.sources[source])
+    rows: list[dict[str, float]] = []
+    for point in points:
+        (value,) = read_values(store.folder(plan.points[source][point]))
+        low, high = value["interval"] or (value["value"], value["value"])
+        flops = costs["encode"].flops + point.num_steps * costs["step"].flops
+        parts = zip(seconds["encode"], seconds[str(point)], seconds["decode"], strict=True)
+        run = spread([sum(one) / figure.batch_size for one in parts])
+        rows.append(
+            {
+                "fvd": value["value"],
+                "fvd_low": low,
+                "fvd_high": high,
+                "n": value["n_fake"],
+                "tflops": (flops + costs["decode"].flops) / 1e12,
+                "seconds": run.median,
+                "seconds_low": run.low,
+                "seconds_high": run.high,
+                "denoise_seconds": spread(seconds[str(point)]).median / figure.batch_size,
+            }
+        )
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def lamd_costs(target: Target) -> dict[str, Cost]:
+    """Return what the parts of LaMD's sampling run cost for one clip of a target."""
+    vae = {"num_frames": target.data.num_frames, "size": target.data.size}
+    dmg = {
+        "motion_channels": target.vae.motion_channels,
+        "content_channels": target.vae.image_channels[-1],
+    }
+    return latent_motion_costs(
+        vae | target.vae.model_dump(), dmg | target.dmg.model_dump(include=_NETWORK), batch=1
+    )
+
+
+def claims(
+    figure: QualityFigure, points: Sequence[Point], numbers: dict[str, list[float]]
+) -> Iterator[str]:
+    """Yield for each row whether `fast` lies within the interval of `reference`, and its time."""
+    for row in figure.rows:
+        fast, reference = (
+            Point(row, one.sampler, one.num_steps) for one in (figure.fast, figure.reference)
+        )
+        names = point_name(fast), point_name(reference)
+        if not {fast, reference} <= set(points):
+            yield f"{names[0]} against {names[1]}: not run."
+            continue
+        i, j = points.index(fast), points.index(reference)
+        low, high = numbers["fvd_low"][j], numbers["fvd_high"][j]
+        fvd = numbers["fvd"][i]
+        place = "within" if low <= fvd <= high else "below" if fvd < low else "above"
+        share = numbers["denoise_seconds"][i] / numbers["denoise_seconds"][j]
+        yield (
+            f"{names[0]}: FVD {fvd:.1f}, {place} the interval [{low:.1f}, {high:.1f}] of "
+            f"{names[1]} ({numbers['fvd'][j]:.1f}), at {share:.1%} of its denoising time."
+        )
+
+
+def _conditions(
+    figure: QualityFigure, source: str, plan: QualityPlan, store: Store, profile: str, n: int
+) -> str:
+    target, stages = figure.sources[source], plan.plans[source].stages
+    facts, timed = store.facts(stages["data"]), store.facts(plan.latency[source])
+    words = data_words(data_kind(facts), target.data.name)
+    local = "; indicative: this machine" if timed["device"].startswith("cpu") else ""
+    return (
+        f"{words[0].upper()}{words[1:]} ({facts['content']['test'][:12]}), profile {profile}, "
+        f"{target.data.num_frames} frames of {target.data.size}x{target.data.size}, n = {n} clips, "
+        f"`{_protocol(target)}`; MCD-VAE {store.key(stages['vae'])}, DMG "
+        f"{store.key(stages['dmg'])}. TFLOPs in closed form; seconds: median over {figure.rounds} "
+        f"rounds that time each run once, {figure.batch_size} clips at a time, on "
+        f"{timed['device']}, {timed['threads']} CPU thread{'s' * (timed['threads'] != '1')}, "
+        f"PyTorch {timed['torch']}, {timed['dtype']}, {timed['date']}{local}."
+    )

@@ -64,6 +64,12 @@ def test_keys_of_one_axis_move_together(write):
     assert sweep.axes == ()
 
 
+def test_keys_of_one_axis_may_have_a_value_each(write):
+    grid = {"vae.motion_channels, vae.temporal_factor": [[1, 4], [3, 2]], "train_vae.seed": [0, 1]}
+    found = [tuple(point.values()) for point in points(write(sweep=grid))]
+    assert found == [(1, 4, 0), (1, 4, 1), (3, 2, 0), (3, 2, 1)]
+
+
 def test_a_list_names_its_own_points(write):
     grid = [{"vae.motion_channels": 4, "loss.kl_weight": 1e-5},
             {"vae.motion_channels": 3, "loss.kl_weight": 1e-2}]  # fmt: skip
@@ -141,6 +147,8 @@ def test_a_wrong_change_names_its_line(write):
         ({"sweep": {"sampler.seed": [1, 1]}}, "stands twice"),
         ({"sweep": [{"sampler.seed": 1}, {"train_vae.seed": 1}]}, "same keys"),
         ({"sweep": {"sampler.batch_size": [4, 8]}}, "measure the same"),
+        ({"sweep": {"train_vae.seed, train_dmg.seed": [[1, 2, 3]]}}, "not one value a key; give 2"),
+        ({"diagnostics": "perhaps"}, "diagnostics"),
         ({"of": ["tiny", "tiny2"]}, "tiny2.yaml"),
         ({"published": "motion_capacity"}, "did you mean 'motion_capacity_bair'?"),
         ({"figure": {"name": "curves", "columns": ["lamd pnsr"]}}, "did you mean 'lamd psnr'?"),

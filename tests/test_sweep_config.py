@@ -14,6 +14,8 @@ from lamd.harness.schedule import identity
 from lamd.harness.sweeps import plan_sweep
 
 SWEEP = yaml.safe_load((HERE / "sweep_tiny.yaml").read_text(encoding="utf-8"))
+SWEEP |= {"sweep": {"vae.motion_channels": [1, 2],
+                    "sampler.seed": {"from": 0, "to": 1, "step": 1}}}  # fmt: skip
 
 
 @pytest.fixture

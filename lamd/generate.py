@@ -50,7 +50,7 @@ def motion_trajectory(
     keys: Sequence[str],
     prompts: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (t, z_m^t) (B, d, h, w), scaled for D_V, along one sampling run; t = -1 is the sample.
+    """Yield (t, z_m^t), scaled for D_V, along one sampling run; t = -1 is the sample.
 
     Args:
         vae, dmg: trained models in eval mode on one device.
@@ -59,6 +59,9 @@ def motion_trajectory(
         f_x0: (B, d', h, w) content feature of the given frames.
         keys: B names; equal names, seeds and frames give equal latents.
         prompts: B captions or classes for a model with prompts, and only there.
+
+    Returns:
+        z_m^t (B, *latent_shape) at each step.
 
     Raises:
         LamdError: on a prompt that the model's vocabulary cannot say.

@@ -5,6 +5,8 @@ DMG's parameter count is that model's. Layout is channels first: (B, C, h, w) or
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,14 @@ def sinusoidal_embedding(position: Tensor, channels: int, max_period: float = 10
     exponent = torch.arange(half, dtype=torch.float32, device=position.device) / half
     angles = position.float()[:, None] * torch.exp(-math.log(max_period) * exponent)[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def each_frame(module: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
+    """Apply a 2-D module to each frame of (B, C, L, h, w)."""
+    if h.shape[2] == 1:  # the general path gives other strides, and with them other last bits
+        return module(h.squeeze(2)).unsqueeze(2)
+    frames = module(h.transpose(1, 2).flatten(0, 1))  # (B * L, C', h, w)
+    return frames.unflatten(0, (len(h), -1)).transpose(1, 2)
 
 
 def conv3d(in_channels: int, out_channels: int, kind: str) -> nn.Module:
@@ -196,19 +206,29 @@ class TemporalAttention(nn.Module):
 class SpaceTimeTransformer(nn.Module):
     """`SpatialTransformer` within each frame, then (`factorised`) attention over the frames.
 
+    Each frame attends to the same context.
+
     With `full` convolutions these alone carry time: attention over all L * h * w positions at once
     would cost the 3-D UNet L times more than this (ours).
     """
 
-    def __init__(self, channels: int, head_channels: int, kind: str):
+    def __init__(
+        self, channels: int, head_channels: int, kind: str, context_channels: int | None = None
+    ):
         super().__init__()
-        self.space = SpatialTransformer(channels, head_channels, None)
+        self.space = SpatialTransformer(channels, head_channels, context_channels)
         self.time = TemporalAttention(channels, head_channels) if kind == "factorised" else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, L, h, w) to the same shape."""
-        frames = self.space(x.transpose(1, 2).flatten(0, 1))  # (B * L, C, h, w)
-        x = frames.unflatten(0, (len(x), -1)).transpose(1, 2)
+    @property
+    def cross_attention(self) -> Attention | None:
+        """That of a frame to the context."""
+        return self.space.cross_attention
+
+    def forward(self, x: Tensor, keys_values: KeysValues | None = None) -> Tensor:
+        """Map (B, C, L, h, w) to the same shape; keys and values are those of the context."""
+        if keys_values is not None:
+            keys_values = tuple(one.repeat_interleave(x.shape[2], dim=0) for one in keys_values)
+        x = each_frame(partial(self.space, keys_values=keys_values), x)
         return x if self.time is None else self.time(x)
 
 

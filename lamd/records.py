@@ -209,6 +209,16 @@ class FigureReport(Written):
     holes: tuple[Hole, ...]
 
 
+class Diagnostics(Frozen):
+    """What z_m of one MCD-VAE carries, measured on test clips."""
+
+    values: dict[str, float]  # name -> value
+    channels: dict[str, tuple[float, ...]]  # name -> one value a channel
+    probe_strength: float  # of the ridge regression, as chosen
+    clips: int
+    cells: tuple[str, ...]  # keys of all cells behind them
+
+
 class SweepPoint(Frozen):
     """One point of a sweep: where it lies, its values and what could not be measured."""
 
@@ -216,6 +226,7 @@ class SweepPoint(Frozen):
     values: dict[str, Any]  # config key -> value, seeds among them
     records: tuple[Record, ...]
     holes: tuple[Hole, ...]
+    diagnostics: Diagnostics | None = None
 
 
 class SweepReport(Written):

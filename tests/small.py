@@ -29,6 +29,7 @@ def small_vae(**changes) -> MCDVAE:
 
 
 def small_dmg(condition: str = "both", **options) -> DMG:
+    """Return a DMG for the latent of `small_vae`."""
     torch.manual_seed(0)
     return DMG(
         motion_channels=3,

@@ -84,9 +84,11 @@ def test_models_build(target):
         dmg = build_dmg(target, vocabulary)
         if target.loss.gan is not None:
             build_discriminator(target.loss.gan)
-    d, h, w = vae.latent_shape
+    d, *time, h, w = vae.latent_shape
     assert (d, h) == (target.vae.motion_channels, target.data.size // target.vae.spatial_factor)
-    z = torch.empty(2, d, h, w, device="meta")
+    kept = target.data.num_frames // target.vae.temporal_factor
+    assert time == ([] if kept == 1 else [kept])
+    z = torch.empty(2, *vae.latent_shape, device="meta")
     f_x0 = torch.empty(2, target.vae.image_channels[-1], h, w, device="meta")
     t = torch.empty(2, dtype=torch.int64, device="meta")
     words = t.new_empty(2, prompt.max_tokens or 1) if prompt else None

@@ -14,6 +14,8 @@ from lamd.harness.schedule import identity
 from lamd.harness.sweeps import plan_sweep
 
 SWEEP = yaml.safe_load((HERE / "sweep_tiny.yaml").read_text(encoding="utf-8"))
+SWEEP |= {"sweep": {"vae.motion_channels": [1, 2],
+                    "sampler.seed": {"from": 0, "to": 1, "step": 1}}}  # fmt: skip
 
 
 @pytest.fixture
@@ -62,6 +64,12 @@ def test_keys_of_one_axis_move_together(write):
     seeds = [(one.train_vae.seed, one.train_dmg.seed) for one in sweep.targets().values()]
     assert seeds == [(0, 0), (7, 7)]
     assert sweep.axes == ()
+
+
+def test_keys_of_one_axis_may_have_a_value_each(write):
+    grid = {"vae.motion_channels, vae.temporal_factor": [[1, 4], [3, 2]], "train_vae.seed": [0, 1]}
+    found = [tuple(point.values()) for point in points(write(sweep=grid))]
+    assert found == [(1, 4, 0), (1, 4, 1), (3, 2, 0), (3, 2, 1)]
 
 
 def test_a_list_names_its_own_points(write):
@@ -141,6 +149,8 @@ def test_a_wrong_change_names_its_line(write):
         ({"sweep": {"sampler.seed": [1, 1]}}, "stands twice"),
         ({"sweep": [{"sampler.seed": 1}, {"train_vae.seed": 1}]}, "same keys"),
         ({"sweep": {"sampler.batch_size": [4, 8]}}, "measure the same"),
+        ({"sweep": {"train_vae.seed, train_dmg.seed": [[1, 2, 3]]}}, "not one value a key; give 2"),
+        ({"diagnostics": "perhaps"}, "diagnostics"),
         ({"of": ["tiny", "tiny2"]}, "tiny2.yaml"),
         ({"published": "motion_capacity"}, "did you mean 'motion_capacity_bair'?"),
         ({"figure": {"name": "curves", "columns": ["lamd pnsr"]}}, "did you mean 'lamd psnr'?"),

@@ -26,7 +26,8 @@ from lamd.records import read_report
 pytestmark = pytest.mark.slow
 
 SWEEP = str(HERE / "sweep_tiny.yaml")
-TABLES = ("table.md", "table.csv", "table.tex", "figure.svg")
+TABLES = ("table.md", "table.csv", "table.tex", "figure.svg", "diagnostics.md", "diagnostics.csv",
+          "diagnostics.svg")  # fmt: skip
 LONG = ("sources.tiny.train_vae.num_steps=120", "sources.tiny.train_vae.validate_every=120",
         "sources.tiny.train_vae.checkpoint_every=10")  # fmt: skip
 
@@ -115,13 +116,18 @@ def check_kills(root: Path, killed: list[str], count: int = 1) -> None:
 def test_points_share_what_they_can_and_seeds_make_one_row(place):
     kinds = [name.split("-")[0] for name in attempts(place)]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
-        "data": 1, "vae": 2, "latents": 2, "dmg": 2, "clips": 7, "values": 6}  # fmt: skip
+        "data": 1, "vae": 2, "latents": 2, "dmg": 2, "clips": 7, "values": 6,
+        "diagnostics": 2}  # fmt: skip
     assert set(attempts(place).values()) == {1}
     report = read_report(place / "results" / "sweep_tiny" / "record.json")
     assert (report.data, report.scale) == ("stand-in", "reduced")
     for row in rows_of(report):
         assert len(row.summary("lamd psnr").records) == 2
         assert len(row.summary("reconstruction psnr").records) == 1
+        (found,) = row.diagnostics()  # the sampler's seeds share it
+        assert len(found.channels["kl"]) == row.values["vae.motion_channels"]
+        assert found.values["kl"] == pytest.approx(sum(found.channels["kl"]))
+        assert found.clips == 4 * 7  # of 4 frames, in 4 videos of 30
 
 
 def test_show_prints_the_grid(place, capsys):
@@ -147,8 +153,9 @@ def test_a_failed_point_is_a_hole_until_it_is_retried(place, fresh, capsys):
     outcome = reproduce(fresh)
     assert [failure.name for failure in outcome.failed] == ["vae"]
     rows = {point.name: len(point.holes) for point in outcome.report.points}
-    assert sorted(rows.values()) == [0, 0, 2, 2]
+    assert sorted(rows.values()) == [0, 0, 3, 3]
     assert "not run (" in tables(fresh)["table.md"].decode()
+    assert "not run (needs vae, which failed" in tables(fresh)["diagnostics.md"].decode()
     with pytest.raises(SystemExit):
         cli.main(["show", SWEEP, "--runs", str(fresh / "runs")])
     assert capsys.readouterr().out.count("failed") >= 2

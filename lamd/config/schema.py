@@ -80,7 +80,7 @@ class VAEConfig(Strict):
     """MCD-VAE: E_I, E_M, the bottleneck and D_V (paper Sec. 3.1; widths are ours)."""
 
     spatial_factor: Count  # f_s
-    temporal_factor: Count  # f_t
+    temporal_factor: Count  # f_t; below L, z_m keeps a time axis of L / f_t
     motion_channels: Count  # d
     image_channels: tuple[Count, ...]  # E_I, finest scale first; the last is d' of f_x0
     motion_encoder_channels: tuple[Count, ...]  # E_M, one width a spatial halving, finest first
@@ -278,8 +278,6 @@ class Target(Strict):
     def _check(self) -> Self:
         if self.data.num_frames % self.vae.temporal_factor:
             raise ValueError("data.num_frames must be a multiple of vae.temporal_factor")
-        if self.data.num_frames != self.vae.temporal_factor:
-            raise ValueError("data.num_frames must equal vae.temporal_factor: z_m has no time axis")
         if self.data.size % self.vae.spatial_factor:
             raise ValueError("data.size must be a multiple of vae.spatial_factor")
         latent = self.data.size // self.vae.spatial_factor

@@ -1,7 +1,8 @@
 """Sweeps: the points of a grid over the config keys of one table.
 
 Under `sweep:` a mapping of axes stands for their product, a list for its own points. An axis is a
-list or a range {from, to, step} that includes `to`; several keys in one, `a, b`, move together.
+list or a range {from, to, step} that includes `to`; several keys in one, `a, b`, move together and
+have the same value, or one each, `[1, 2]`.
 """
 
 import itertools
@@ -43,6 +44,7 @@ class Sweep(Derived):
     published: str | None  # group of published.yaml
     threads: Count  # of one cell, however many run at once: results depend on it in the last bits
     gpus: NonNegative  # asked of a cluster for one cell
+    diagnostics: bool = False  # whether each point's z_m is diagnosed
     figure: Annotated[CurvesFigure | TradeoffFigure, Field(discriminator="name")]
 
     @model_validator(mode="after")
@@ -135,7 +137,15 @@ def _axis(keys: str, values: Any, where: Where, at: str) -> list[Point]:
         raise LamdError(f"{at}: sweep.{keys}: needs a list or {{from, to, step}}; mend the value")
     for name in names:
         where[("sweep", name)] = at
-    return [dict.fromkeys(names, value) for value in values]
+    return [_step(names, value, f"{at}: sweep.{keys}") for value in values]
+
+
+def _step(names: list[str], value: Any, place: str) -> Point:
+    if len(names) == 1 or not isinstance(value, list):
+        return dict.fromkeys(names, value)
+    if len(value) != len(names):
+        raise LamdError(f"{place}: {value} is not one value a key; give {len(names)}")
+    return dict(zip(names, value, strict=True))
 
 
 def _range(limits: dict, place: str) -> list[int | float]:

@@ -48,7 +48,7 @@ def motion_encoder(
         if i >= in_space - 1:
             cost += res_block(wider, wider, cells, conv3d_of(conv3d))
         width = wider
-    cells = batch * size**2
+    cells = batch * frames * size**2
     cost += num_latent_blocks * res_block(width, width, cells, conv2d) + norm(width, cells)
     return cost + conv2d(width, 2 * motion_channels, cells)
 
@@ -73,10 +73,9 @@ def video_decoder(
     """Cost of D_V."""
     layer, width, side = conv3d_of(conv3d), decoder_channels[-1], size // spatial_factor
     frames, cells = num_frames // temporal_factor, batch * side**2
-    cost = conv2d(motion_channels, width, cells) + _fusion(
-        width, image_channels[-1], fusion, cells, 1
-    )
-    cost += num_latent_blocks * res_block(width, width, cells, conv2d)
+    cost = conv2d(motion_channels, width, cells * frames)
+    cost += _fusion(width, image_channels[-1], fusion, cells, frames)
+    cost += num_latent_blocks * res_block(width, width, cells * frames, conv2d)
     while frames < num_frames:
         cost += res_block(width, width, cells * frames, layer)
         cost += conv(width, 2 * width, cells * frames)

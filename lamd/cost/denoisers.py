@@ -83,23 +83,31 @@ def dmg_step(
     context_channels: int,
     condition: str,
     base_channels: int,
+    num_latent_frames: int = 1,
     **widths,
 ) -> Cost:
-    """Cost of one `DMG.denoise` of (batch, d, size, size); the number of heads changes nothing."""
+    """Cost of one `DMG.denoise` of (batch, d, size, size); the number of heads changes nothing.
+
+    With more than one latent frame, of (batch, d, l, size, size).
+    """
+    frames = num_latent_frames
+
+    def attention(channels: int, cells: int) -> Cost:
+        cost = spatial_transformer(channels, batch * frames, cells, context_cells)
+        return cost + self_attention(channels, batch * cells, frames) if frames > 1 else cost
+
     context_cells = size**2 if condition in ("cross_attention", "both") else 0
     beside = base_channels if condition in ("concat", "both") else 0
     return unet(
         motion_channels + beside,
         motion_channels,
         batch=batch,
-        frames=1,
+        frames=frames,
         size=size,
         base_channels=base_channels,
-        layer=conv2d,
+        layer=conv2d if frames == 1 else conv3d_of("factorised"),
         rescale=conv2d,
-        attention=lambda channels, cells: spatial_transformer(
-            channels, batch, cells, context_cells
-        ),
+        attention=attention,
         **widths,
     )
 

@@ -181,9 +181,9 @@ def heat(values: np.ndarray) -> np.ndarray:
 
 
 def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
-    """Interpolate latents (N, d, h, w) along the arc between them, so that the norm holds."""
+    """Interpolate latents (N, d, ...) along the arc between them, so that the norm holds."""
     dot = (a * b).flatten(1).sum(dim=1) / (a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1))
-    angle = torch.acos(dot.clamp(-1.0, 1.0))[:, None, None, None].clamp_min(1e-6)
+    angle = torch.acos(dot.clamp(-1.0, 1.0)).clamp_min(1e-6).reshape(-1, *[1] * (a.ndim - 1))
     return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / torch.sin(angle)
 
 

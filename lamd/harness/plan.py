@@ -27,11 +27,13 @@ CODE_VERSIONS = {
     "captions": 1,
     "features": 1,
     "values": 2,
+    "diagnostics": 1,
     "figure": 1,
     "latency": 1,
 }
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
 SAMPLED_ROW = "lamd"  # evaluate.samples_per_clip clips for each real one
+DIAGNOSED_CLIPS = 256  # at most, at even distances (ours)
 ROW_CLIPS = {"real": "test"}  # the clip set of a row that does not bear its name
 
 
@@ -39,13 +41,15 @@ ROW_CLIPS = {"real": "test"}  # the clip set of a row that does not bear its nam
 class Plan:
     """The cells of one target: stages and clip sets by name, one `values` cell a row.
 
-    `not_run` tells why a protocol is left out, by its name.
+    `diagnostics` tells why the rows are as they are; sweeps make it when they ask for it. `not_run`
+    tells why a protocol is left out, by its name.
     """
 
     stages: dict[str, Cell]
     clips: dict[str, Cell]
     rows: dict[str, Cell]
     grid: tuple[Cell, ...]
+    diagnostics: Cell
     not_run: dict[str, str]
 
     def cells(self) -> list[Cell]:
@@ -83,7 +87,13 @@ def make_plan(target: Target, device: str) -> Plan:
         for row in target.rows
     }
     grid = tuple(clips[name] for name in _grid_sets(target))
-    return Plan(stages=stages, clips=clips, rows=rows, grid=grid, not_run=not_run)
+    diagnostics = make_cell(
+        "diagnostics",
+        {"clips": DIAGNOSED_CLIPS},
+        (clips["test"], stages["vae"]),
+        partial(build_by_name, "diagnostics", "measure_latent", target=target, device=device),
+    )
+    return Plan(stages, clips, rows, grid, diagnostics, not_run)
 
 
 def _check_classes(target: Target) -> None:

@@ -3,9 +3,11 @@
 Only what was measured here is drawn; published values stand in the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from lamd.harness.diagnostics_page import COLUMNS, SHOWN, diagnostic
 from lamd.harness.figures import save_figure
 from lamd.harness.sweep_tables import Row, Summary, column_label, rows_of
 from lamd.harness.tables import measured_heading
@@ -14,42 +16,74 @@ from lamd.records import SweepReport
 
 def render_sweep_figure(report: SweepReport) -> dict[str, bytes]:
     """Return `figure.png` and `figure.svg`; the same report gives the same SVG bytes."""
+    shown, rows = report.config["figure"], rows_of(report)
+    if shown["name"] == "curves":
+        curves = {
+            column_label(column): partial(Row.summary, column=column) for column in shown["columns"]
+        }
+        return _render(report, "figure", report.title, _curve_panels(report, rows, curves))
+    panels = [
+        partial(_draw_tradeoff, report=report, rows=rows, x=shown["x"], y=shown["y"]),
+        *(partial(_draw_map, report=report, rows=rows, column=shown[key]) for key in "xy"),
+    ]
+    return _render(report, "figure", report.title, panels)
+
+
+def render_diagnostics_figure(report: SweepReport) -> dict[str, bytes]:
+    """Return `diagnostics.png` and `.svg`: one panel a diagnostic over the first axis."""
+    curves = {COLUMNS[name][0]: partial(diagnostic, name=name) for name in SHOWN}
+    panels = _curve_panels(report, rows_of(report), curves)
+    return _render(report, "diagnostics", f"{report.title}: diagnostics", panels)
+
+
+def _render(
+    report: SweepReport, name: str, title: str, panels: Sequence[Callable[[Any], None]]
+) -> dict[str, bytes]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    shown, rows = report.config["figure"], rows_of(report)
     style = {"svg.hashsalt": f"lamd-{report.target}", "font.size": 9, "axes.titlesize": 9,
              "axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.3}  # fmt: skip
     with rc_context(style):
-        panels = len(shown["columns"]) if shown["name"] == "curves" else 3
-        figure = Figure(figsize=(1 + 3.6 * panels, 3.8), layout="constrained")
-        figure.suptitle(f"{report.title}\n{measured_heading(report)}, profile {report.profile}")
-        axes = list(figure.subplots(1, panels, squeeze=False)[0])
-        if shown["name"] == "curves":
-            for place, column in zip(axes, shown["columns"], strict=True):
-                _draw_curves(place, report, rows, column)
-        else:
-            _draw_tradeoff(axes[0], report, rows, shown["x"], shown["y"])
-            for place, column in zip(axes[1:], (shown["x"], shown["y"]), strict=True):
-                _draw_map(place, report, rows, column)
-        return {f"figure.{kind}": save_figure(figure, kind) for kind in ("png", "svg")}
+        figure = Figure(figsize=(1 + 3.6 * len(panels), 3.8), layout="constrained")
+        figure.suptitle(f"{title}\n{measured_heading(report)}, profile {report.profile}")
+        for place, draw in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            draw(place)
+        return {f"{name}.{kind}": save_figure(figure, kind) for kind in ("png", "svg")}
 
 
-def _draw_curves(place, report: SweepReport, rows: Sequence[Row], column: str) -> None:
+def _curve_panels(
+    report: SweepReport, rows: Sequence[Row], curves: dict[str, Callable[[Row], Summary | None]]
+) -> list[Callable[[Any], None]]:
+    return [
+        partial(_draw_curves, report=report, rows=rows, title=title, summary=summary)
+        for title, summary in curves.items()
+    ]
+
+
+def _draw_curves(
+    place,
+    report: SweepReport,
+    rows: Sequence[Row],
+    title: str,
+    summary: Callable[[Row], Summary | None],
+) -> None:
     first, *others = report.axes or ("",)
     ticks = _distinct(row.values.get(first, "") for row in rows)
     lines = _distinct(_line(row, others) for row in rows)
     for number, line in enumerate(lines):
         found = [
-            (ticks.index(row.values.get(first, "")), summary)
+            (ticks.index(row.values.get(first, "")), measured)
             for row in rows
-            if _line(row, others) == line and (summary := row.summary(column))
+            if _line(row, others) == line and (measured := summary(row))
         ]
         _errorbar(place, [x for x, _ in found], [s for _, s in found], number, line)
     place.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
     place.set_xlim(-0.5, len(ticks) - 0.5)
     place.set_xlabel(first)
-    place.set_title(column_label(column))
+    place.set_title(title)
     if others:
         place.legend(fontsize=7)
 

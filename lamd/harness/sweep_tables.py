@@ -24,7 +24,7 @@ from lamd.harness.tables import (
     published_heading,
     published_table,
 )
-from lamd.records import Record, SweepPoint, SweepReport
+from lamd.records import Diagnostics, Record, SweepPoint, SweepReport
 
 CONFIDENCE = 0.95
 
@@ -52,6 +52,11 @@ class Row:
         different = {r.cells: r for r in found}  # a seed that the column does not depend on
         return summarise(list(different.values())) if found else None
 
+    def diagnostics(self) -> list[Diagnostics]:
+        """Return what was diagnosed, each MCD-VAE once."""
+        found = [point.diagnostics for point in self.points if point.diagnostics]
+        return list({one.cells: one for one in found}.values())
+
     def reasons(self, column: str) -> list[str]:
         """Return why a column was not measured at some seeds, each reason once."""
         row, metric = column.split(" ", 1)
@@ -63,13 +68,19 @@ def summarise(records: Sequence[Record]) -> Summary:
     """Return mean and interval of one column's records, one a seed."""
     if len(records) == 1:
         return Summary(records[0].value, records[0].interval, tuple(records))
+    return mean_summary([record.value for record in records], tuple(records))
+
+
+def mean_summary(values: Sequence[float], records: tuple[Record, ...] = ()) -> Summary:
+    """Return mean and interval of values, one a seed; no interval for one."""
+    if len(values) == 1:
+        return Summary(values[0], None, records)
     import numpy as np
     from scipy import stats
 
-    values = np.array([record.value for record in records])
-    mean, error = float(values.mean()), float(stats.sem(values))
+    mean, error = float(np.mean(values)), float(stats.sem(values))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    return Summary(mean, (mean - half, mean + half), tuple(records))
+    return Summary(mean, (mean - half, mean + half), records)
 
 
 def rows_of(report: SweepReport) -> list[Row]:

@@ -22,7 +22,7 @@ from lamd.harness.reporting import (
 )
 from lamd.harness.results import choose_folder, write_files
 from lamd.harness.schedule import Schedule, identity
-from lamd.records import PublishedRow, SweepPoint, SweepReport
+from lamd.records import Diagnostics, PublishedRow, SweepPoint, SweepReport
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,14 @@ class SweepPlan:
 
     targets: dict[str, Target]
     plans: dict[str, Plan]
+    diagnostics: bool
 
     def cells(self) -> dict[str, list[Cell]]:
-        """Return the cells behind the rows of each point, parents first, each once a point."""
-        return {point: _behind(plan) for point, plan in self.plans.items()}
+        """Return the cells behind what each point shows, parents first, each once a point."""
+        return {
+            point: _behind([*plan.rows.values(), *[plan.diagnostics] * self.diagnostics])
+            for point, plan in self.plans.items()
+        }
 
 
 def plan_sweep(sweep: Sweep, device: str) -> SweepPlan:
@@ -44,7 +48,8 @@ def plan_sweep(sweep: Sweep, device: str) -> SweepPlan:
         LamdError: when two points measure the same cells, or a name in the config is unknown.
     """
     targets = sweep.targets()
-    plan = SweepPlan(targets, {point: make_plan(one, device) for point, one in targets.items()})
+    plans = {point: make_plan(one, device) for point, one in targets.items()}
+    plan = SweepPlan(targets, plans, sweep.diagnostics)
     seen: dict[tuple[str, ...], str] = {}
     for point, one in plan.plans.items():
         same = seen.setdefault(tuple(identity(cell) for cell in one.rows.values()), point)
@@ -96,8 +101,9 @@ def reproduce_sweep(
             f"{sweep.target}: a sweep starts no multi-process training; train a point with "
             f"`accelerate launch -m lamd train {next(iter(sweep.sources))} --set KEY=VALUE`"
         )
+    from lamd.harness.diagnostics_page import PAGES
     from lamd.harness.executors import open_executor
-    from lamd.harness.sweep_figures import render_sweep_figure
+    from lamd.harness.sweep_figures import render_diagnostics_figure, render_sweep_figure
     from lamd.harness.sweep_tables import TABLES
 
     plan, runs = plan_sweep(sweep, device), store.root.parent
@@ -118,7 +124,11 @@ def reproduce_sweep(
     report = _report(sweep, profile, overrides, plan, store, failed)
     folder = choose_folder(results, report)
     contents = {name: make(report).encode() for name, make in TABLES.items()}
-    files = write_files(folder, report, contents | render_sweep_figure(report))
+    contents |= render_sweep_figure(report)
+    if sweep.diagnostics:
+        contents |= {name: make(report).encode() for name, make in PAGES.items()}
+        contents |= render_diagnostics_figure(report)
+    files = write_files(folder, report, contents)
     return report, folder, files, list({str(f): f for f in failed.values()}.values())
 
 
@@ -137,10 +147,10 @@ def grid_table(sweep: Sweep, device: str, store: Store) -> list[list[str]]:
     return rows
 
 
-def _behind(plan: Plan) -> list[Cell]:
+def _behind(shown: Sequence[Cell]) -> list[Cell]:
     found: dict[str, Cell] = {}
-    for row in plan.rows.values():
-        for cell in (*row.ancestors(), row):
+    for last in shown:
+        for cell in (*last.ancestors(), last):
             found[cell.name] = cell
     return list(found.values())
 
@@ -203,7 +213,21 @@ def _point(
             continue
         records += row_records(target, sweep.target, profile, row, cell, one, store, None)
         holes += not_run(row, row_protocols(target, row), one.not_run)
-    return SweepPoint(name=name, values=values, records=tuple(records), holes=tuple(holes))
+    found = None
+    if sweep.diagnostics:
+        failure = failed.get(identity(one.diagnostics))
+        if failure is None:
+            found = _diagnostics(one.diagnostics, store)
+        else:
+            holes.append(failed_row("diagnostics", one.diagnostics, failure))
+    return SweepPoint(
+        name=name, values=values, records=tuple(records), holes=tuple(holes), diagnostics=found
+    )
+
+
+def _diagnostics(cell: Cell, store: Store) -> Diagnostics:
+    behind = [store.info(one).key for one in (*cell.ancestors(), cell)]
+    return Diagnostics(**store.facts(cell), cells=tuple(behind))
 
 
 def _published(sweep: Sweep) -> list[PublishedRow]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from lamd.config import Target
 from lamd.evaluate import resolve_device
 from lamd.generate import generate, motion_trajectory, schedule_of
+from lamd.models.latent import Posterior
 from lamd.training import load_dmg, load_vae
 from lamd.video import to_model, to_uint8
 
@@ -18,7 +19,7 @@ class Trained:
     """The MCD-VAE of a target, and its DMG when asked for, frozen and in eval mode.
 
     Clips are uint8 (N, L, H, W, 3), frames uint8 (N, H, W, 3), motion latents float32
-    (N, d, h, w) on the CPU, scaled as D_V takes them. All methods work in batches of
+    (N, *latent_shape) on the CPU, scaled as D_V takes them. All methods work in batches of
     `sampler.batch_size`, which changes no value.
     """
 
@@ -35,11 +36,31 @@ class Trained:
     @torch.inference_mode()
     def encode(self, clips: np.ndarray) -> Tensor:
         """Return z_m of each clip, from the posterior mean."""
+        return self.normalise(self.posterior(clips).mean)
+
+    @torch.inference_mode()
+    def posterior(self, clips: np.ndarray) -> Posterior:
+        """Return q(z | x) of each clip, before normalisation, on the CPU."""
         found = []
         for at in self._batches(len(clips), "encoding"):
             x = to_model(torch.from_numpy(np.array(clips[at])).to(self.device))
-            found.append(self.vae.normalise(self.vae.encode_motion(x).mean).cpu())
-        return torch.cat(found)
+            q = self.vae.encode_motion(x)
+            found.append((q.mean.cpu(), q.logvar.cpu()))
+        return Posterior(*map(torch.cat, zip(*found, strict=True)))
+
+    @torch.inference_mode()
+    def normalise(self, z: Tensor) -> Tensor:
+        """Return z_m of posterior values."""
+        return self.vae.normalise(z.to(self.device)).cpu()
+
+    @torch.inference_mode()
+    def content(self, frames: np.ndarray) -> Tensor:
+        """Return f_x0 of each frame, float32 (N, d', h, w) on the CPU."""
+        found = (
+            self.vae.encode_image(self._x0(frames[at]))[0].float().cpu()
+            for at in self._batches(len(frames), "encoding frames")
+        )
+        return torch.cat(list(found))
 
     @torch.inference_mode()
     def decode(self, z_m: Tensor, frames: np.ndarray) -> np.ndarray:

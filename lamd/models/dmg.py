@@ -5,6 +5,10 @@
 eps_theta is the 2-D UNet of latent diffusion (paper); f_x0 enters as cross-attention tokens
 (reported), by concatenation at the input, by both, or not at all (`DMGConfig.condition`). y may
 hold a prompt too, a caption or a class, whose tokens join those of f_x0 (paper: text is optional).
+
+Where z_m keeps l frames (the ablation), the same UNet runs within each and time is added: a 3x1x1
+convolution after each 3x3 one of the residual blocks, and attention over the frames after that over
+space (ours: the 2-D DMG and what time needs, so that the two differ by the time axis alone).
 """
 
 from dataclasses import dataclass
@@ -17,7 +21,15 @@ from lamd.config import Target
 from lamd.data.vocabulary import Vocabulary
 from lamd.models.prompt import PromptEncoder
 from lamd.models.unet import Parts, UNet
-from lamd.nn import KeysValues, ResBlock2d, SpatialTransformer, group_norm, sinusoidal_embedding
+from lamd.nn import (
+    KeysValues,
+    ResBlock2d,
+    ResBlock3d,
+    SpaceTimeTransformer,
+    SpatialTransformer,
+    group_norm,
+    sinusoidal_embedding,
+)
 
 
 class ContentTokens(nn.Module):
@@ -52,7 +64,7 @@ class Condition:
 
     Attributes:
         keys_values: of the tokens, one pair for each attention block; empty without tokens.
-        features: (B, C, h, w) concatenated to z_t, or None.
+        features: (B, C, h, w) concatenated to z_t, to each frame of it, or None.
     """
 
     keys_values: list[KeysValues]
@@ -74,6 +86,7 @@ class DMG(UNet):
         head_channels: int,
         context_channels: int,
         condition: str,
+        num_latent_frames: int = 1,
         vocabulary: Vocabulary | None = None,
         max_prompt_tokens: int = 1,
         num_prompt_layers: int = 0,
@@ -96,18 +109,14 @@ class DMG(UNet):
             )
         attends = self.tokens is not None or self.prompt is not None
         context = context_channels if attends else None
+        parts = _parts_2d if num_latent_frames == 1 else _parts_3d
         self.build_scales(
             motion_channels + (base_channels if self.concat is not None else 0),
             motion_channels,
             channel_multipliers=channel_multipliers,
             num_res_blocks=num_res_blocks,
             attention_factors=attention_factors,
-            parts=Parts(
-                residual=ResBlock2d,
-                attention=lambda channels: SpatialTransformer(channels, head_channels, context),
-                conv=partial(nn.Conv2d, kernel_size=3, padding=1),
-                stride=2,
-            ),
+            parts=parts(head_channels, context),
         )
 
     def condition(self, f_x0: Tensor, words: Tensor | None = None) -> Condition:
@@ -131,19 +140,42 @@ class DMG(UNet):
         """Predict the noise in z_t.
 
         Args:
-            z_t: (B, d, h, w) noisy motion latent, unit scale.
+            z_t: (B, d, h, w), or (B, d, l, h, w), noisy motion latent, unit scale.
             t: (B,) int64 diffusion step in 0..T-1.
 
         Returns:
-            eps_hat (B, d, h, w).
+            eps_hat, shaped like z_t.
         """
-        if condition.features is not None:
-            z_t = torch.cat([z_t, condition.features], dim=1)
+        features = condition.features
+        if features is not None:
+            if z_t.ndim == 5:
+                features = features[:, :, None].expand(-1, -1, z_t.shape[2], -1, -1)
+            z_t = torch.cat([z_t, features], dim=1)
         return self.predict(z_t, t, condition.keys_values)
 
     def forward(self, z_t: Tensor, t: Tensor, f_x0: Tensor, words: Tensor | None = None) -> Tensor:
         """Predict the noise in z_t, as `denoise`, from what `condition` takes."""
         return self.denoise(z_t, t, self.condition(f_x0, words))
+
+
+def _parts_2d(head_channels: int, context_channels: int | None) -> Parts:
+    return Parts(
+        residual=ResBlock2d,
+        attention=lambda channels: SpatialTransformer(channels, head_channels, context_channels),
+        conv=partial(nn.Conv2d, kernel_size=3, padding=1),
+        stride=2,
+    )
+
+
+def _parts_3d(head_channels: int, context_channels: int | None) -> Parts:
+    return Parts(
+        residual=lambda a, b, embedding: ResBlock3d(a, b, "factorised", embedding),
+        attention=lambda channels: SpaceTimeTransformer(
+            channels, head_channels, "factorised", context_channels
+        ),
+        conv=partial(nn.Conv3d, kernel_size=(1, 3, 3), padding=(0, 1, 1)),
+        stride=(1, 2, 2),
+    )
 
 
 def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
@@ -159,6 +191,7 @@ def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
     return DMG(
         motion_channels=target.vae.motion_channels,
         content_channels=target.vae.image_channels[-1],
+        num_latent_frames=target.data.num_frames // target.vae.temporal_factor,
         **target.dmg.model_dump(exclude=process),
         **options,
     )

@@ -19,10 +19,17 @@ class Posterior:
 
     def kl(self, reduction: str) -> Tensor:
         """Return KL(q || N(0, I)) in nats, `mean` or `sum` over a latent's elements, batch mean."""
-        element = 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar)
+        element = self._kl_elements()
         if reduction == "mean":
             return element.mean()
         return element.sum(dim=tuple(range(1, element.ndim))).mean()
+
+    def kl_per_channel(self) -> Tensor:
+        """Return the KL of each channel (d,) in nats, summed over its cells, batch mean."""
+        return self._kl_elements().flatten(2).sum(dim=2).mean(dim=0)
+
+    def _kl_elements(self) -> Tensor:
+        return 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar)
 
 
 @dataclass(frozen=True)

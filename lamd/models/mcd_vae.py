@@ -4,6 +4,9 @@
     z_m = norm(mu(E_M(x_{0:L})) + eps * sigma(E_M(x_{0:L})))
     x^_{0:L} = D_V(z_m, f_x0, f^1..f^k)
 
+z_m has no time axis where f_t = L (paper). With f_t below L it keeps l = L / f_t frames (paper: an
+ablation), and the 2-D blocks around the bottleneck see them one by one (ours).
+
 The structure is the paper's; widths, the order in which space and time shrink and grow, and every
 operator that the paper leaves open are ours and named in `VAEConfig`.
 """
@@ -23,6 +26,7 @@ from lamd.nn import (
     ResBlock3d,
     TemporalUpsample,
     channels_last_3d,
+    each_frame,
     group_norm,
 )
 
@@ -36,9 +40,9 @@ class LatentNorm(nn.Module):
         self.batch = nn.BatchNorm2d(motion_channels, affine=False) if axes == "channel" else None
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map (B, d, h, w) to the same shape."""
+        """Map (B, d, h, w) or (B, d, l, h, w) to the same shape; time counts as space."""
         if self.batch is not None:
-            return self.batch(z)
+            return self.batch(z.flatten(2, -2)).reshape(z.shape)
         if self.axes == "instance":
             return F.instance_norm(z)
         return F.layer_norm(z, z.shape[1:]) if self.axes == "layer" else z
@@ -118,12 +122,13 @@ class MotionEncoder(nn.Module):
         nn.init.constant_(self.to_posterior.bias[d:], -4.0)
 
     def forward(self, x: Tensor) -> Posterior:
-        """Map (B, L, 3, H, W) to the posterior over z (B, d, h, w)."""
+        """Map (B, L, 3, H, W) to the posterior over z (B, d, h, w), or (B, d, l, h, w)."""
         x = torch.cat(
             [x, x - x[:, :1]], dim=2
         )  # ours: the change, which z_m is to carry, is at hand
-        h = self.layers(x.transpose(1, 2))  # (B, C, 1, h, w)
-        mean, logvar = self.to_posterior(self.latent(h.squeeze(2))).float().chunk(2, dim=1)
+        h = each_frame(self.latent, self.layers(x.transpose(1, 2)))  # (B, C, l, h, w)
+        h = each_frame(self.to_posterior, h).squeeze(2)
+        mean, logvar = h.float().chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
 
 
@@ -171,9 +176,14 @@ class VideoDecoder(nn.Module):
         self.to_pixels = nn.Conv3d(channels[0], 3, (1, 3, 3), padding=(0, 1, 1))
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
-        """Map z_m (B, d, h, w), f_x0 (B, d', h, w) and skips to x_hat (B, L, 3, H, W)."""
-        h = self.content(self.stem(z_m)[:, :, None], f_x0)
-        h = self.latent(h.squeeze(2))[:, :, None]  # (B, C, 1, h, w)
+        """Map z_m (B, d, h, w), or (B, d, l, h, w), f_x0 (B, d', h, w) and skips to x_hat.
+
+        Returns:
+            (B, L, 3, H, W).
+        """
+        z_m = z_m[:, :, None] if z_m.ndim == 4 else z_m
+        h = self.content(each_frame(self.stem, z_m), f_x0)
+        h = each_frame(self.latent, h)  # (B, C, l, h, w)
         for grow in self.temporal:
             h = grow(h)
         h = self.deepest(h)  # (B, C, L, h, w)
@@ -211,7 +221,8 @@ class MCDVAE(ScaledLatent):
     ):
         super().__init__(motion_channels)
         self.clip_shape = (num_frames, 3, size, size)
-        self.latent_shape = (motion_channels, size // spatial_factor, size // spatial_factor)
+        l, cells = num_frames // temporal_factor, size // spatial_factor
+        self.latent_shape = (motion_channels, *(() if l == 1 else (l,)), cells, cells)
         self.image_encoder = ImageEncoder(
             image_channels, num_res_blocks, num_skip_scales, frame_skip
         )  # E_I
@@ -251,7 +262,7 @@ class MCDVAE(ScaledLatent):
         return self.motion_encoder(x)
 
     def normalise(self, z: Tensor) -> Tensor:
-        """Map a posterior value (B, d, h, w) to z_m, the latent that D_V and the DMG see."""
+        """Map a posterior value (B, *latent_shape) to z_m, the latent that D_V and the DMG see."""
         return self.latent_norm(z)
 
     def decode(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
@@ -263,7 +274,7 @@ class MCDVAE(ScaledLatent):
 
         Args:
             x: clips in [-1, 1]; x[:, 0] is the given frame.
-            eps: (B, d, h, w) standard normal; zeros decode the posterior mean.
+            eps: (B, *latent_shape) standard normal; zeros decode the posterior mean.
         """
         posterior = self.encode_motion(x)
         z_m = self.normalise(posterior.sample(eps))

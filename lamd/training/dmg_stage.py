@@ -64,8 +64,8 @@ class DMGStage:
         self.schedule = replace(self.schedule, alpha_bar=self.schedule.alpha_bar.to(device))
 
     def read(self, rows: np.ndarray) -> Batch:
-        """Return the posteriors (B, 2, d, h, w), the first frames (B, 1, H, W, 3), and the words
-        (B, M) of the prompts where there are any.
+        """Return the posteriors (B, 2, *latent_shape), the first frames (B, 1, H, W, 3), and the
+        words (B, M) of the prompts where there are any.
         """
         windows = self.latents.windows[rows]
         stored = torch.from_numpy(self.latents.posterior[rows])
@@ -123,9 +123,7 @@ class DMGStage:
             x = to_model(read_windows(self.videos, window[None], self.num_frames).to(device))
             posterior = self.vae.encode_motion(x)
             n = self._REPEATS
-            repeated = Posterior(
-                posterior.mean.repeat(n, 1, 1, 1), posterior.logvar.repeat(n, 1, 1, 1)
-            )
+            repeated = Posterior(torch.cat([posterior.mean] * n), torch.cat([posterior.logvar] * n))
             words = [one.to(device).repeat(n, 1) for one in self._words(window[None])]
             draws = Draws(self.train.seed, "dmg validation", number, n, 0, n)
             x0 = x[:, 0].repeat(n, 1, 1, 1)

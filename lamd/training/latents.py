@@ -147,7 +147,8 @@ def latent_statistics(
         generator = torch_generator(seed, "statistics", int(rows.start))
         eps = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         z_m = vae.normalise(posterior.sample(eps)).double()
-        total, squares = total + z_m.sum((0, 2, 3)), squares + z_m.square().sum((0, 2, 3))
+        over = (0, *range(2, z_m.ndim))
+        total, squares = total + z_m.sum(over), squares + z_m.square().sum(over)
         n += z_m.numel() // z_m.shape[1]
     mean = total / n
     return mean.float(), (squares / n - mean.square()).sqrt().float()

@@ -1,0 +1,150 @@
+"""What a motion latent carries: closed forms, and the diagnostics of a small trained MCD-VAE."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import TinyVideos, tiny_target
+
+from lamd.errors import LamdError
+from lamd.harness.clips import CLIPS
+from lamd.harness.diagnostics import measure_latent
+from lamd.metrics.motion_latent import (
+    ACTIVE_VARIANCE,
+    explained_share,
+    motion_correlation,
+    probe_features,
+    relative_change,
+    unit_variance,
+)
+from lamd.models.latent import Posterior
+from lamd.training import train_vae
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def moving(path: list[tuple[int, int]], ground: int = 40) -> np.ndarray:
+    """Return one clip, uint8 (L, 16, 16, 3), of a bright square at each place of `path`."""
+    clip = np.full((len(path), 16, 16, 3), ground, np.uint8)
+    for frame, (y, x) in zip(clip, path, strict=True):
+        frame[y : y + 4, x : x + 4] = 220
+    return clip
+
+
+@pytest.mark.parametrize("cells", [(2, 2), (3, 2, 2)], ids=["no time axis", "time axis"])
+def test_the_kl_of_a_channel_is_torchs(cells):
+    mean, logvar = torch.randn(5, 3, *cells), torch.randn(5, 3, *cells)
+    q = torch.distributions.Normal(mean, (0.5 * logvar).exp())
+    theirs = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0))
+    ours = Posterior(mean, logvar).kl_per_channel()
+    assert ours.shape == (3,)
+    torch.testing.assert_close(ours, theirs.flatten(2).sum(2).mean(0))
+    torch.testing.assert_close(ours.sum(), Posterior(mean, logvar).kl("sum"))
+
+
+def test_a_posterior_equal_to_the_prior_costs_nothing():
+    q = Posterior(torch.zeros(4, 2, 3, 3), torch.zeros(4, 2, 3, 3))
+    assert q.kl_per_channel().tolist() == [0.0, 0.0]
+
+
+def test_a_collapsed_channel_is_not_active(rng):
+    mean = rng.normal(size=(500, 3, 4, 4))
+    mean[:, 1] = 0.7 + 0.05 * mean[:, 1]  # variance 0.0025 at another mean
+    mean[:, 2, :2] = 0.0  # half of the cells
+    variance = unit_variance(mean)
+    assert variance.shape == (3, 16)
+    active = variance > ACTIVE_VARIANCE
+    assert active.sum(axis=1).tolist() == [16, 0, 8]
+    np.testing.assert_allclose(variance[0], 1.0, atol=0.25)
+    assert (variance.mean(axis=1) > ACTIVE_VARIANCE).tolist() == [True, False, True]
+
+
+def test_a_linear_latent_is_explained_and_an_independent_one_is_not(rng):
+    f_x0 = rng.normal(size=(40, 6, 4, 4)).astype(np.float32)
+    features = probe_features(f_x0)
+    assert features.shape == (40, 12, 16)
+    linear = np.einsum("qp,npm->nqm", rng.normal(size=(3, 12)), features)
+    linear += rng.normal(size=(3, 16))  # a mean of each cell's own is no content
+    share, strength = explained_share(features, linear)
+    assert share > 0.999
+    assert strength == 1e-4
+    noise = rng.normal(size=linear.shape)
+    assert abs(explained_share(features, noise)[0]) < 0.05
+    scale = np.sqrt(linear.var() / noise.var())
+    half = explained_share(features, linear + scale * noise)[0]
+    assert half == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_probe_is_ridge_regression_in_closed_form(rng):
+    # (X^T X + s D)^-1 X^T y by a direct solve, D the diagonal of X^T X
+    features, latents = rng.normal(size=(12, 5, 7)), rng.normal(size=(12, 2, 7))
+    latents[:, 0] += features[:, 1]
+    share, strength = explained_share(features, latents)
+    x, y = (a - a[:6].mean(0) for a in (features, latents))
+    rows = [a[:6].transpose(0, 2, 1).reshape(-1, a.shape[1]) for a in (x, y)]
+    gram = rows[0].T @ rows[0]
+    w = np.linalg.solve(gram + strength * np.diag(np.diag(gram)), rows[0].T @ rows[1])
+    error = ((y[6:] - np.einsum("pq,npm->nqm", w, x[6:])) ** 2).sum()
+    assert share == pytest.approx(1 - error / (y[6:] ** 2).sum(), abs=1e-9)
+
+
+def test_the_probe_refuses_what_it_cannot_judge(rng):
+    with pytest.raises(ValueError, match="needs 8 clips, got 7"):
+        explained_share(rng.normal(size=(7, 2, 4)), rng.normal(size=(7, 1, 4)))
+    with pytest.raises(ValueError, match="the same in each clip"):
+        explained_share(rng.normal(size=(8, 2, 4)), np.ones((8, 1, 4)))
+
+
+def test_motion_correlates_with_the_path_and_not_with_the_colours():
+    right, down = [(2, x) for x in range(2, 10)], [(y, 2) for y in range(2, 10)]
+    clips = np.stack([moving(right), moving(right), moving(right)])
+    others = np.stack([moving(right, ground=90), moving(down), np.repeat(moving(down)[:1], 8, 0)])
+    same, other, still = motion_correlation(clips, others)
+    assert same > 0.99
+    assert other < 0.7
+    assert still == 0.0
+
+
+def test_change_is_relative_to_the_real_clips():
+    real = np.stack([moving([(2, x) for x in range(2, 10)])] * 2)
+    still = np.repeat(real[:, :1], 8, axis=1)
+    assert relative_change(still, real) == 0.0
+    assert relative_change(real, real) == 1.0
+    with pytest.raises(ValueError, match="stand still"):
+        relative_change(real, still)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return inputs of the cell: a briefly trained MCD-VAE and the clips of its videos."""
+    root = tmp_path_factory.mktemp("diagnostics")
+    videos = TinyVideos()
+    train_vae(tiny_target(*BRIEF), videos, root / "vae", identity="v", device="cpu")
+    (root / "clips").mkdir()
+    np.save(root / "clips" / CLIPS, np.stack([videos.clip(i, 0, 4) for i in range(12)]))
+    return {"vae": root / "vae", "clips test": root / "clips"}
+
+
+BRIEF = ("train_vae.num_steps=4", "train_vae.validate_every=4", "loss.gan=null")
+
+
+def test_the_diagnostics_depend_on_no_batch_size(place, tmp_path):
+    target = tiny_target(*BRIEF)
+    found = measure_latent(tmp_path, place, target, "cpu")
+    assert json.loads(json.dumps(found)) == found
+    assert len(found["channels"]["kl"]) == 2 and found["clips"] == 12
+    assert 0 <= found["values"]["active_units"] <= 2 * 4 * 4
+    assert found["values"]["zero_motion"] > 0
+    other = measure_latent(tmp_path, place, tiny_target(*BRIEF, "sampler.batch_size=5"), "cpu")
+    assert other["values"] == pytest.approx(found["values"], rel=1e-4, abs=1e-3)
+
+
+def test_too_few_clips_are_one_line(place, tmp_path):
+    few = np.load(place["clips test"] / CLIPS)[:6]
+    np.save(tmp_path / CLIPS, few)
+    with pytest.raises(LamdError, match=r"need 8 test clips, there are 6; raise data\.num_test"):
+        measure_latent(tmp_path, place | {"clips test": tmp_path}, tiny_target(*BRIEF), "cpu")

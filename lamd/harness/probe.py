@@ -184,7 +184,7 @@ def _sampling(target: Target, unit: Unit, device: str) -> float:
 
     from lamd.data.vocabulary import Vocabulary
     from lamd.evaluate import resolve_device
-    from lamd.generate import generate, schedule_of
+    from lamd.generate import compile_denoiser, generate, schedule_of
     from lamd.models.dmg import build_dmg
     from lamd.models.mcd_vae import build_vae
 
@@ -196,6 +196,8 @@ def _sampling(target: Target, unit: Unit, device: str) -> float:
         vocabulary = Vocabulary.build(target.dmg.prompt.kind, prompts)
     vae = build_vae(target.vae, target.data).eval().to(place)
     dmg = build_dmg(target, vocabulary).eval().to(place)
+    if target.sampler.compile:
+        compile_denoiser(dmg)
     x0 = torch.zeros(batch, 3, target.data.size, target.data.size, device=place)
     keys = [str(i) for i in range(batch)]
 

@@ -83,8 +83,14 @@ def forecast(
 
 
 def accuracy(target: AnyTarget, store: Store, device: str) -> str | None:
-    """Return a line that sets predicted against actual times of finished cells; None without."""
-    kept = _read(store)
+    """Return a line that sets predicted against actual times of finished cells; None without.
+
+    Predictions that cannot be read are told in their place: a finished run is no failure for them.
+    """
+    try:
+        kept = _read(store)
+    except LamdError as error:
+        return str(error)
     if not kept:
         return None
     found = _planned(target, store, device)

@@ -1,21 +1,86 @@
 """Options and fixtures of the benchmarks; `pytest benchmarks/ --benchmark-only` runs them all."""
 
+import platform
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import ratios
 import torch
 from paradigms import FULL, REDUCED, Scale
-from timing import Measure, synchronise
+from timing import Measure, affordable, seconds_of, synchronise
 
 from lamd.cost import Cost
+
+_RUN = pytest.StashKey[list[dict]]()
+_STORED = pytest.StashKey[dict[str, float]]()
+_SLOWER = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-scale", action="store_true", help="the paper's widths and sizes, on a CUDA device"
     )
+    parser.addoption(
+        "--compiled",
+        action="store_true",
+        help="torch.compile too: minutes on a CPU",
+    )
+    parser.addoption("--store-ratios", type=Path, help="write this run's ratios to a file")
+    parser.addoption("--compare-ratios", type=Path, help="fail where a stored run's have grown")
+    parser.addoption("--slowdown", type=float, default=ratios.SLOWDOWN, help="that is let pass")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the stored ratios before anything is timed."""
+    config.stash[_RUN], config.stash[_STORED] = [], {}
+    path = config.getoption("--compare-ratios")
+    if path is not None:
+        try:
+            config.stash[_STORED] = ratios.read(path, _scale_name(config))
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(autouse=True)
+def _collected(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep what each benchmark measured until the end of the session."""
+    benchmark = request.getfixturevalue("benchmark")
+    yield
+    if benchmark.stats is not None:
+        median, info = benchmark.stats.stats.median, benchmark.extra_info
+        request.config.stash[_RUN].append(
+            {"name": request.node.name, "median": median, "extra_info": info}
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Store and compare the ratios of the run."""
+    config = session.config
+    now, stored = ratios.ratios_of(config.stash[_RUN]), config.stash[_STORED]
+    if config.getoption("--store-ratios") is not None:
+        where = {"scale": _scale_name(config), "device": _device(), "torch": torch.__version__}
+        ratios.write(config.getoption("--store-ratios"), now, where)
+    config.stash[_SLOWER] = ratios.compare(now, stored, config.getoption("--slowdown"))
+    if config.stash[_SLOWER] or (stored and not now.keys() & stored.keys()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Tell what was compared and what is slower than it was."""
+    stored, slower = config.stash[_STORED], config.stash.get(_SLOWER, [])
+    if not stored:
+        return
+    now = ratios.ratios_of(config.stash[_RUN])
+    limit = config.getoption("--slowdown")
+    terminalreporter.section("ratios against the stored run")
+    terminalreporter.line(
+        f"{len(now.keys() & stored.keys())} compared, {len(slower)} grown beyond {limit:g} times; "
+        f"{len(stored.keys() - now.keys())} not measured, {len(now.keys() - stored.keys())} new"
+    )
+    for line in slower:
+        terminalreporter.line(f"SLOWER {line}", red=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,18 +106,16 @@ def matmul_rate(scale: Scale) -> float:
     """FLOP/s of a plain float32 matrix product here and now, median of nine."""
     n = scale.matmul_size
     a, b = torch.randn(n, n), torch.randn(n, n)
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
-        a @ b
-        synchronise()
-        seconds.append(time.perf_counter() - start)
+    seconds = [seconds_of(lambda: a @ b) for _ in range(10)]
     return 2 * n**3 / statistics.median(seconds[1:])
 
 
 @pytest.fixture
 def measure(benchmark, matmul_rate: float) -> Measure:
-    """Return a function that times `run`, and puts its cost beside the times."""
+    """Return a function that times `run`, and puts its cost beside the times.
+
+    Slow ones get fewer rounds than asked for.
+    """
 
     def timed(run: Callable[[], object], cost: Cost | None = None, rounds: int = 5, **info) -> None:
         def once() -> None:
@@ -61,9 +124,11 @@ def measure(benchmark, matmul_rate: float) -> Measure:
 
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        benchmark.pedantic(once, rounds=rounds, warmup_rounds=1)
+        once()
+        benchmark.pedantic(once, rounds=affordable(rounds, seconds_of(run)))
         benchmark.extra_info |= info
         seconds = benchmark.stats.stats.median
+        benchmark.extra_info["over_matmul"] = seconds * matmul_rate / 1e9  # of a GFLOP product
         if torch.cuda.is_available():
             benchmark.extra_info["peak_bytes"] = torch.cuda.max_memory_allocated()
         if "clips" in info:
@@ -82,3 +147,11 @@ def measure(benchmark, matmul_rate: float) -> Measure:
 
 def _scale(config: pytest.Config) -> Scale:
     return FULL if config.getoption("--full-scale") else REDUCED
+
+
+def _scale_name(config: pytest.Config) -> str:
+    return "full" if config.getoption("--full-scale") else "reduced"
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()

@@ -6,8 +6,8 @@ from functools import partial
 
 from lamd.cost import Cost
 from lamd.cost import paradigms as closed
-from lamd.cost.networks import SCHEDULE, build_paradigm
 from lamd.cost.paradigms import Widths, autoencoder_options_of, mcd_vae_options, unet_widths
+from lamd.cost.timed import SCHEDULE, build_paradigm
 
 __all__ = [
     "BATCH",

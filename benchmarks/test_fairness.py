@@ -1,25 +1,23 @@
 """Our UNets against diffusers' of the same configuration: no baseline of ours is a straw man.
 
-Rounds alternate, so that a slower minute of the machine meets both alike. The ratio is theirs over
-ours of the median times: above 1, ours is faster.
+And I3D as FVD runs it against the same network run plainly. Rounds alternate; see `timing.compare`.
 """
 
-import statistics
-import time
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from paradigms import BATCH, Scale, unet_widths
-from timing import synchronise
+from timing import assert_not_slower, compare
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from lamd.metrics.i3d import I3D, MaxPool3D, Unit3D, preprocess, same_padding
 from lamd.models.dmg import DMG
 from lamd.models.unet3d import UNet3d
-
-WARMUP, ROUNDS = 2, 15
 
 
 def test_2d_step_against_diffusers(benchmark, scale: Scale):
@@ -62,11 +60,11 @@ def test_2d_step_against_diffusers(benchmark, scale: Scale):
         assert _parameters(ours) - _parameters(ours.tokens) == _parameters(theirs)
         assert _flops(our_step) == _flops(their_step)
         condition = ours.condition(f_x0)
-        info = _compare(our_step, their_step, "equal_flops")
-        info |= _compare(lambda: ours.denoise(z, t, condition), their_step, "as_sampled")
+        info = compare(our_step, their_step, "equal_flops")
+        info |= compare(lambda: ours.denoise(z, t, condition), their_step, "as_sampled")
         benchmark.pedantic(our_step, rounds=5)
     benchmark.extra_info |= info
-    _assert_not_slower(info["equal_flops_ratio"], info["equal_flops_noise"])
+    assert_not_slower(info, "equal_flops")
 
 
 @pytest.mark.parametrize("public", ["UNet3DConditionModel", "UNetSpatioTemporalConditionModel"])
@@ -86,14 +84,63 @@ def test_3d_step_against_diffusers(benchmark, scale: Scale, public: str):
 
     with torch.inference_mode():
         assert our_step().numel() == their_step().numel()
-        info = _compare(our_step, their_step, "equal_width")
+        info = compare(our_step, their_step, "equal_width")
         work = _flops(their_step) / _flops(our_step)
         benchmark.pedantic(our_step, rounds=5)
     # Theirs has further temporal layers, so the times at equal width are of unequal work.
     per_flop = info["equal_width_ratio"] / work
     benchmark.extra_info |= info | {"work_ratio": work, "per_flop_ratio": per_flop}
     print(f"work: theirs / ours {work:.2f}; time per FLOP: theirs / ours {per_flop:.2f}")
-    _assert_not_slower(info["equal_width_ratio"], info["equal_width_noise"])
+    assert_not_slower(info, "equal_width")
+
+
+def test_i3d_features_against_the_same_network_run_plainly(benchmark, scale: Scale):
+    ours = I3D().eval()
+    theirs = copy.deepcopy(ours)
+    _make_plain(theirs)
+    ours = ours.to(memory_format=torch.channels_last_3d)
+    clips = torch.randint(0, 256, (BATCH, 16, scale.shape[1], scale.shape[1], 3), dtype=torch.uint8)
+    batch = 1 if clips.device.type == "cpu" else BATCH  # as `features` cuts it
+
+    def our_features() -> torch.Tensor:
+        layout = torch.channels_last_3d
+        parts = (preprocess(part).contiguous(memory_format=layout) for part in clips.split(batch))
+        return torch.cat([ours(x) for x in parts])
+
+    def their_features() -> torch.Tensor:
+        return torch.cat([theirs(preprocess(clip)) for clip in clips.split(1)])
+
+    with torch.inference_mode():
+        torch.testing.assert_close(our_features(), their_features(), atol=1e-4, rtol=1e-3)
+        info = compare(our_features, their_features, "features")
+        benchmark.pedantic(our_features, rounds=3)
+    benchmark.extra_info |= info
+    assert_not_slower(info, "features")
+
+
+class _Plain(nn.Module):
+    """A layer behind TensorFlow's SAME padding, as ports of I3D do it."""
+
+    def __init__(self, layer: nn.Module, kernel: tuple, stride: tuple, value: float):
+        super().__init__()
+        self.layer, self.kernel, self.stride, self.value = layer, kernel, stride, value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sizes = zip(x.shape[:1:-1], self.kernel[::-1], self.stride[::-1], strict=True)
+        pads = [pad for size, k, s in sizes for pad in same_padding(size, k, s)]
+        return self.layer(F.pad(x, pads, value=self.value))
+
+
+def _make_plain(network: nn.Module) -> None:
+    for name, part in network.named_children():
+        if isinstance(part, MaxPool3D):
+            pool = nn.MaxPool3d(part.kernel, part.stride)
+            setattr(network, name, _Plain(pool, part.kernel, part.stride, -torch.inf))
+        elif isinstance(part, Unit3D):
+            layer = nn.Sequential(part.conv, nn.ReLU())
+            setattr(network, name, _Plain(layer, part.kernel, part.stride, 0.0))
+        else:
+            _make_plain(part)
 
 
 def _public_3d(
@@ -128,31 +175,6 @@ def _public_3d(
         **options,
     ).eval()
     return lambda: deep(both.transpose(1, 2), t, context, time_ids).sample
-
-
-def _compare(
-    ours: Callable[[], object], theirs: Callable[[], object], name: str
-) -> dict[str, float]:
-    """Time both in alternating rounds; print and return the ratio of medians and its noise."""
-    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for _ in range(WARMUP + ROUNDS):
-        for who, step in (("ours", ours), ("theirs", theirs)):
-            start = time.perf_counter()
-            step()
-            synchronise()
-            seconds[who].append(time.perf_counter() - start)
-    info, noise = {}, 0.0
-    for who, values in seconds.items():
-        low, middle, high = statistics.quantiles(values[WARMUP:], n=4)
-        info |= {f"{name}_{who}_median_s": middle, f"{name}_{who}_iqr_s": high - low}
-        noise += (high - low) / middle / ROUNDS**0.5
-    ratio = info[f"{name}_theirs_median_s"] / info[f"{name}_ours_median_s"]
-    print(f"\n{name}: theirs / ours {ratio:.2f} (noise {noise:.2f})")
-    return info | {f"{name}_ratio": ratio, f"{name}_noise": noise}
-
-
-def _assert_not_slower(ratio: float, noise: float) -> None:
-    assert ratio >= 1.0 - noise, f"ours is slower: theirs / ours = {ratio:.2f}"
 
 
 def _flops(step: Callable[[], object]) -> int:

@@ -3,7 +3,10 @@
 import pytest
 import torch
 from paradigms import PARADIGMS, Scale
-from timing import Measure
+from timing import Measure, compare
+
+# Relative error of eps_hat against eager fp32 that a variant may have; bf16 keeps 8 bits.
+TOLERANCE = {"bf16": 5e-2, "compiled": 1e-4}
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
@@ -11,7 +14,8 @@ def test_denoiser_step(measure: Measure, scale: Scale, paradigm: str, swept: tup
     frames, size = swept
     with torch.inference_mode():
         part = PARADIGMS[paradigm](scale, frames, size)["step"]
-        measure(part.run, part.cost, paradigm=paradigm, frames=frames, size=size)
+        place = f"step {frames}x{size}x{size}"
+        measure(part.run, part.cost, paradigm=paradigm, place=place)
 
 
 @pytest.mark.parametrize("name", ["encode", "denoise", "decode"])
@@ -21,4 +25,30 @@ def test_sampling_run(measure: Measure, scale: Scale, paradigm: str, name: str):
         parts = PARADIGMS[paradigm](scale, *scale.shape)
         if name not in parts:
             pytest.skip("pixel space has neither encoder nor decoder")
-        measure(parts[name].run, parts[name].cost, paradigm=paradigm, part=name)
+        measure(parts[name].run, parts[name].cost, paradigm=paradigm, place=name)
+
+
+@pytest.mark.parametrize("variant", TOLERANCE)
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_denoiser_step_variant(benchmark, request, monkeypatch, scale, paradigm: str, variant: str):
+    """A step in bf16 or compiled beside the same one in fp32, in alternating rounds."""
+    config = request.config
+    if variant == "compiled" and not (
+        config.getoption("full_scale") or config.getoption("compiled")
+    ):
+        pytest.skip("compiling takes minutes on a CPU; --compiled asks for it")
+    for module in ("lamd.nn", "lamd.models.unet"):  # outputs of zero would equal any
+        monkeypatch.setattr(f"{module}.zero_init", lambda part: part)
+    eager = PARADIGMS[paradigm](scale, *scale.shape)["step"].run
+    compiled = torch.compile(eager) if variant == "compiled" else eager
+
+    def run() -> torch.Tensor:
+        with torch.autocast(torch.get_default_device().type, torch.bfloat16, variant == "bf16"):
+            return compiled()
+
+    with torch.inference_mode():
+        expected = eager()
+        error = (run().float() - expected).norm() / expected.norm()
+        assert error < TOLERANCE[variant]
+        benchmark.extra_info |= compare(run, eager, variant) | {"relative_error": error.item()}
+        benchmark.pedantic(run, rounds=3)

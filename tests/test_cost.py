@@ -9,8 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lamd import cost
 from lamd.cost import Cost
-from lamd.cost.networks import build_paradigm
 from lamd.cost.paradigms import PARADIGMS, Widths, sampling_costs
+from lamd.cost.timed import build_paradigm
+from lamd.data.vocabulary import Vocabulary
+from lamd.metrics.i3d import I3D
+from lamd.models.captioner import Captioner
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.dmg import DMG
 from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.mcd_vae import MCDVAE
@@ -214,6 +218,77 @@ def test_parts_of_a_sampling_run(paradigm):
         found = {name: counted(run)[0] for name, run in parts.items()}
     assert found.pop("denoise") == 3 * closed["step"].flops
     assert found == {name: cost.flops for name, cost in closed.items() if cost.flops}
+
+
+@few
+@given(unets(), batches, st.sampled_from(["cross_attention", "none"]), st.booleans())
+def test_dmg_with_prompts(unet, batch, condition, text):
+    kind, layers, tokens = ("text", 2, 5) if text else ("class", 0, 1)
+    vocabulary = Vocabulary.build(kind, ["red cone", "cube"])
+    widths = unet | {
+        "motion_channels": 2,
+        "content_channels": 8,
+        "context_channels": 16,
+        "condition": condition,
+        "max_prompt_tokens": tokens,
+        "num_prompt_layers": layers,
+    }
+    closed = widths | {"batch": batch, "size": 8, "num_words": len(vocabulary)}
+    with torch.device("meta"):
+        dmg = DMG(vocabulary=vocabulary, **widths)  # in training mode: PyTorch fuses the other
+        t, words = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, tokens, dtype=int)
+    step, once = cost.dmg_step(**closed), cost.dmg_condition(**closed)
+    content = torch.empty(batch, 8, 8, 8, device="meta")
+    told = dmg.condition(content, words)
+    check(step, lambda z_t: dmg.denoise(z_t, t, told), (batch, 2, 8, 8))
+    assert once.flops == counted(lambda: dmg.condition(content, words))[0]
+    assert (step + once).parameters == parameters(dmg)
+
+
+@few
+@given(batches, st.sampled_from([4, 16]), widths, st.integers(1, 4))
+def test_discriminator(batch, frames, base_channels, num_layers):
+    options = {"base_channels": base_channels, "num_layers": min(num_layers, frames // 4 + 1)}
+    with torch.device("meta"):
+        judge = VideoDiscriminator(**options)
+    closed = cost.discriminator(batch=batch, num_frames=frames, size=32, **options)
+    check(closed, judge, (batch, frames, 3, 32, 32))
+    assert closed.parameters == parameters(judge)
+
+
+def test_captioner():
+    vocabulary = Vocabulary.build("text", ["the red cone", "a cube is moving"])
+    options = {"max_tokens": 7, "channels": (8, 16), "num_layers": 2, "head_channels": 8}
+    with torch.device("meta"):
+        model = Captioner(vocabulary=vocabulary, num_frames=8, **options)
+        words = torch.zeros(3, 7, dtype=torch.int64)
+    clips = (3, 8, 3, 16, 16)
+    closed = cost.captioner(batch=3, num_frames=8, size=16, num_words=len(vocabulary), **options)
+    # Places are embedded once, whatever the batch.
+    assert closed.flops == counted(lambda x: model(x, words), clips)[0]
+    assert closed.parameters == parameters(model)
+
+
+@pytest.mark.parametrize(("backbone", "size"), [("alex", 64), ("alex", 35), ("vgg", 32)])
+def test_lpips(backbone, size):
+    import lpips
+
+    with torch.device("meta"):
+        net = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
+    net.scaling_layer.to("meta")
+    trunk, heads = cost.lpips(backbone, frames=3, size=size)
+    pictures = (3, 3, size, size)
+    assert 2 * trunk.flops + heads.flops == counted(net, pictures, pictures)[0]
+    assert trunk.parameters + heads.parameters == sum(p.numel() for p in set(net.parameters()))
+
+
+@pytest.mark.parametrize("num_frames", [9, 15, 16, 31])
+def test_i3d(num_frames):
+    with torch.device("meta"):
+        network = I3D()
+    closed = cost.i3d(batch=2, num_frames=num_frames)
+    assert closed.flops == counted(network, (2, 3, num_frames, 224, 224))[0]
+    assert closed.parameters == parameters(network)
 
 
 def test_the_papers_factors_at_equal_width():

@@ -4,9 +4,12 @@ import pytest
 import torch
 from small import small_dmg, small_vae, wake
 
-from lamd.config import SamplerConfig
+from lamd.config import SamplerConfig, config_hash, load_target
 from lamd.diffusion import make_schedule
-from lamd.generate import generate
+from lamd.errors import LamdError
+from lamd.generate import compile_denoiser, generate
+from lamd.harness.plan import make_plan
+from lamd.harness.schedule import identity
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 
@@ -55,3 +58,48 @@ def test_the_condition_is_encoded_once_a_clip_and_not_once_a_step():
     sampler = SamplerConfig(name="dpmpp_2m", num_steps=4, batch_size=2, seed=0)
     generate(vae, dmg, SCHEDULE, sampler, torch.zeros(2, 3, 16, 16), ["a", "b"])
     assert len(calls) == len(set(calls)) > 4
+
+
+def test_compile_is_named_only_where_it_is_set():
+    plain, compiled = (
+        load_target("table_bair", "quick", overrides)
+        for overrides in ((), ["sampler.compile=true"])
+    )
+    assert "compile" not in plain.sampler.model_dump(mode="json")
+    assert compiled.sampler.model_dump(mode="json")["compile"] is True
+    assert config_hash(plain) != config_hash(compiled)
+    cells = [{c.name: identity(c) for c in make_plan(t, "cpu").cells()} for t in (plain, compiled)]
+    assert cells[0]["dmg"] == cells[1]["dmg"]
+    assert cells[0]["clips reconstruction"] == cells[1]["clips reconstruction"]
+    assert cells[0]["clips lamd"] != cells[1]["clips lamd"]
+    with pytest.raises(LamdError, match=r"sampler\.compile"):  # nothing is compiled without it
+        load_target("table_bair", "quick", ["sampler.compile=false"])
+
+
+def test_without_a_compiler_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(LamdError, match=r"no C\+\+ compiler here; install"):
+        compile_denoiser(small_dmg())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", ["both", "none"])
+def test_compiled_samples_are_the_same_within_the_tolerance(condition):
+    vae, dmg = small_vae().eval(), small_dmg(condition).eval()
+    wake(vae), wake(dmg)
+    sampler = SamplerConfig(name="dpmpp_2m", num_steps=4, batch_size=2, seed=0)
+    x0, keys = torch.zeros(2, 3, 16, 16), ["a", "b"]
+    z, t, f_x0 = torch.randn(2, 3, 4, 4), torch.full((2,), 500), torch.randn(2, 16, 4, 4)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.inference_mode():
+            eps_hat = dmg.denoise(z, t, dmg.condition(f_x0))
+        return eps_hat, generate(vae, dmg, SCHEDULE, sampler, x0, keys)
+
+    eager = run()
+    compile_denoiser(dmg)
+    ours = run()
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    for compiled, expected in zip(ours, eager, strict=True):
+        assert torch.allclose(compiled, expected, atol=1e-4, rtol=1e-4)

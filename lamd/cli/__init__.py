@@ -88,6 +88,29 @@ def show(
 
 
 @app.command()
+def plan(
+    target: TargetArg,
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+    probe: Annotated[bool, typer.Option(help="Time a few steps here; else FLOPs only.")] = True,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds for the probe.")] = 120.0,
+) -> None:
+    """Predict what a run will take: time, memory, disk; after it, how far off that was."""
+    from lamd.config import load_target
+    from lamd.harness.cells import Store
+    from lamd.harness.costing import forecast, forecast_table
+
+    _check_device(device)
+    resolved = load_target(target, profile, set_ or ())
+    found = forecast(resolved, Store(runs), device, limit=limit if probe else None)
+    (header, *rows), lines = forecast_table(found)
+    print_table(header, rows)
+    print("\n".join(lines))
+
+
+@app.command()
 def reproduce(
     target: TargetArg,
     profile: Profile = "quick",
@@ -102,8 +125,10 @@ def reproduce(
     retry_failed: Annotated[bool, typer.Option(help="Sweeps: failed cells too.")] = False,
 ) -> None:
     """Make a target's table or pictures and its record; go on where an earlier run stopped."""
+    from lamd.config import load_target
     from lamd.harness import run
-    from lamd.harness.cells import CellFailed
+    from lamd.harness.cells import CellFailed, Store
+    from lamd.harness.costing import accuracy
     from lamd.harness.describe import outcome_table
     from lamd.harness.jobs import Workers
 
@@ -122,6 +147,9 @@ def reproduce(
     if rows:
         print_table(header, rows, outcome.report.title)
     print("\n".join(lines))
+    told = accuracy(load_target(target, profile, set_ or ()), Store(runs), device)
+    if told is not None:
+        print(told)
     if outcome.folder.name != outcome.report.target:
         print(f"{outcome.folder.parent} keeps larger or fuller results, so these are in:")
     for path in outcome.files:

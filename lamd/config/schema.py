@@ -228,12 +228,18 @@ class SamplerConfig(Strict):
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
     batch_size: Count
     seed: int
+    compile: Literal[True] | None = None  # torch.compile of the denoiser: faster, other rounding
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.name == "ddim") != (self.eta is not None):
             raise ValueError("eta goes with name: ddim, and is required there")
         return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without it a config has the hash that it had before there was such a field.
+        return {k: v for k, v in dump(self).items() if k != "compile" or v is not None}
 
 
 class CaptionerConfig(Strict):

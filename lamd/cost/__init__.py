@@ -14,14 +14,19 @@ from lamd.cost.autoencoders import (
 )
 from lamd.cost.denoisers import dmg_condition, dmg_step, unet3d_step
 from lamd.cost.layers import Cost, total
+from lamd.cost.networks import captioner, discriminator, i3d, lpips
 
 __all__ = [
     "Cost",
+    "captioner",
+    "discriminator",
     "dmg_condition",
     "dmg_step",
+    "i3d",
     "image_encoder",
     "latent_video_decoder",
     "latent_video_encoder",
+    "lpips",
     "motion_encoder",
     "total",
     "unet3d_step",

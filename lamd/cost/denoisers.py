@@ -15,6 +15,7 @@ from lamd.cost.layers import (
     self_attention,
     spatial_transformer,
     total,
+    transformer_layer,
 )
 
 
@@ -84,11 +85,15 @@ def dmg_step(
     condition: str,
     base_channels: int,
     num_latent_frames: int = 1,
+    num_words: int = 0,
+    max_prompt_tokens: int = 1,
+    num_prompt_layers: int = 0,
     **widths,
 ) -> Cost:
     """Cost of one `DMG.denoise` of (batch, d, size, size); the number of heads changes nothing.
 
-    With more than one latent frame, of (batch, d, l, size, size).
+    With more than one latent frame, of (batch, d, l, size, size). `num_words` is the size of the
+    prompts' vocabulary, 0 without prompts.
     """
     frames = num_latent_frames
 
@@ -97,6 +102,7 @@ def dmg_step(
         return cost + self_attention(channels, batch * cells, frames) if frames > 1 else cost
 
     context_cells = size**2 if condition in ("cross_attention", "both") else 0
+    context_cells += max_prompt_tokens if num_words else 0
     beside = base_channels if condition in ("concat", "both") else 0
     return unet(
         motion_channels + beside,
@@ -123,20 +129,37 @@ def dmg_condition(
     attention_factors: tuple[int, ...],
     context_channels: int,
     condition: str,
+    num_words: int = 0,
+    max_prompt_tokens: int = 1,
+    num_prompt_layers: int = 0,
     **_,
 ) -> Cost:
     """Cost of `DMG.condition`: what one clip pays once, for all steps."""
-    cells, cost = batch * size**2, Cost()
+    cells, cost, tokens = batch * size**2, Cost(), 0
     if condition in ("cross_attention", "both"):
         cost += norm(content_channels, cells) + conv(content_channels, context_channels, cells)
+        tokens = cells
+    if num_words:
+        cost += _prompt_encoder(
+            context_channels, batch, num_words, max_prompt_tokens, num_prompt_layers
+        )
+        tokens += batch * max_prompt_tokens
+    if tokens:
         widths = [base_channels * channel_multipliers[-1]]  # the middle
         for level, multiplier in enumerate(channel_multipliers):
             if 2**level in attention_factors:
                 widths += [base_channels * multiplier] * (2 * num_res_blocks + 1)
-        cost += total(keys_values(context_channels, width, cells) for width in widths)
+        cost += total(keys_values(context_channels, width, tokens) for width in widths)
     if condition in ("concat", "both"):
         cost += norm(content_channels, cells) + conv(content_channels, base_channels, cells)
     return cost
+
+
+def _prompt_encoder(channels: int, batch: int, words: int, tokens: int, layers: int) -> Cost:
+    cells = batch * tokens
+    embedding = Cost(0, (words + tokens) * channels, cells * channels)
+    encoded = layers * transformer_layer(channels, batch, tokens)
+    return embedding + encoded + norm(channels, cells)
 
 
 def unet3d_step(

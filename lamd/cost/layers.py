@@ -94,6 +94,20 @@ def spatial_transformer(channels: int, groups: int, cells: int, context_cells: i
     return cost + conv(4 * channels, channels, everywhere)
 
 
+def transformer_layer(channels: int, batch: int, tokens: int, source_tokens: int = 0) -> Cost:
+    """Cost of a transformer encoder layer of PyTorch's, or of a decoder layer over a source."""
+
+    def attention(keys: int) -> Cost:
+        cost = conv(channels, channels, cells) + 2 * conv(channels, channels, batch * keys)
+        products = Cost(4 * channels * cells * keys, 0, channels * cells)
+        return norm(channels, cells) + cost + products + conv(channels, channels, cells)
+
+    cells = batch * tokens
+    cost = attention(tokens) + (attention(source_tokens) if source_tokens else Cost())
+    cost += norm(channels, cells) + conv(channels, 4 * channels, cells)
+    return cost + conv(4 * channels, channels, cells)
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     """Return the sum of costs."""
     return sum(costs, Cost())

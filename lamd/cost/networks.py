@@ -1,92 +1,111 @@
-"""The paradigms' networks, untrained, cut into the parts of a sampling run that are timed."""
+"""What the networks beside the models cost: discriminator, captioner, LPIPS, I3D."""
 
-from collections.abc import Callable
-from functools import partial
+import math
 
-import torch
-from torch import Tensor
+from lamd.cost.layers import Cost, conv, norm, total, transformer_layer
 
-from lamd.cost.paradigms import (
-    LATENT_CHANNELS,
-    Widths,
-    autoencoder_options_of,
-    dmg_options,
-    mcd_vae_options,
-    unet_widths,
+# Blocks of LPIPS' trunks, a head behind each: whether it begins with a pool, and its convolutions,
+# (channels, taps).
+_TRUNKS = {
+    "alex": (
+        (False, ((64, 121),)),
+        (True, ((192, 25),)),
+        (True, ((384, 9),)),
+        (False, ((256, 9),)),
+        (False, ((256, 9),)),
+    ),
+    "vgg": (
+        (False, ((64, 9),) * 2),
+        (True, ((128, 9),) * 2),
+        (True, ((256, 9),) * 3),
+        (True, ((512, 9),) * 3),
+        (True, ((512, 9),) * 3),
+    ),
+}
+# Output channels of branch 0, 1 (reduce, out), 2 (reduce, out), 3 of I3D's inception blocks.
+_MIXED = (
+    ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
+    (
+        (192, 96, 208, 16, 48, 64),
+        (160, 112, 224, 24, 64, 64),
+        (128, 128, 256, 24, 64, 64),
+        (112, 144, 288, 32, 64, 64),
+        (256, 160, 320, 32, 128, 128),
+    ),
+    ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )
-from lamd.diffusion import Denoiser, make_schedule, sample, sampling_steps
-from lamd.models.dmg import DMG
-from lamd.models.latent_video import VideoAutoencoder
-from lamd.models.mcd_vae import MCDVAE
-from lamd.models.pixel_diffusion import PixelDiffusion
-from lamd.models.unet3d import UNet3d
-
-Parts = dict[str, Callable[[], object]]
-PartsAt = Callable[..., Parts]  # (batch=, frames=, size=, num_steps=)
-
-SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 
 
-def build_paradigm(paradigm: str, widths: Widths) -> PartsAt:
-    """Build a paradigm's denoiser once; return what gives the parts of a run at a shape.
-
-    The parts are `encode` and `decode`, where the paradigm has them, `step`, one call of the
-    denoiser, and `denoise`, a sampling run of `num_steps`. Weights and inputs are on torch's
-    default device and random: no time depends on their values.
-    """
-    if paradigm == "latent-motion":
-        return partial(_latent_motion, widths, DMG(**dmg_options(widths)).eval())
-    space, _, conv3d = paradigm.rpartition("-")
-    if space == "pixel":
-        return partial(_pixel_space, PixelDiffusion(conv3d=conv3d, **unet_widths(widths)).eval())
-    unet = UNet3d(channels=LATENT_CHANNELS, conv3d=conv3d, **unet_widths(widths)).eval()
-    return partial(_latent_video, widths, unet)
-
-
-def _latent_motion(
-    widths: Widths, dmg: DMG, *, batch: int, frames: int, size: int, num_steps: int
-) -> Parts:
-    vae = MCDVAE(**mcd_vae_options(widths, frames, size)).eval()
-    x0, z = torch.rand(batch, 3, size, size), torch.randn(batch, *vae.latent_shape)
-    f_x0, skips = vae.encode_image(x0)
-    condition = dmg.condition(f_x0)
-    return {
-        "encode": lambda: dmg.condition(vae.encode_image(x0)[0]),
-        **_denoising(lambda z_t, t: dmg.denoise(z_t, t, condition), z, num_steps),
-        "decode": lambda: vae.decode(z, f_x0, skips),
-    }
+def discriminator(
+    *, batch: int, num_frames: int, size: int, base_channels: int, num_layers: int
+) -> Cost:
+    """Cost of the `VideoDiscriminator` on clips (batch, num_frames, 3, size, size)."""
+    frames, width, size = num_frames, base_channels, size // 2
+    cost = conv(3, width, batch * frames * size**2, kernel=48)
+    for i in range(1, num_layers):
+        wider = base_channels * min(2**i, 8)
+        frames, size = frames // 2, size // 2
+        cells = batch * frames * size**2
+        cost += conv(width, wider, cells, kernel=64, bias=False) + norm(wider, cells)
+        width = wider
+    return cost + conv(width, 1, batch * frames * size**2, kernel=27)
 
 
-def _latent_video(
-    widths: Widths, unet: UNet3d, *, batch: int, frames: int, size: int, num_steps: int
-) -> Parts:
-    autoencoder = VideoAutoencoder(**autoencoder_options_of(widths, frames, size)).eval()
-    x0, z = torch.rand(batch, 3, size, size), torch.randn(batch, *autoencoder.latent_shape)
-    given = autoencoder.encode_image(x0)
-    return {
-        "encode": lambda: autoencoder.encode_image(x0),
-        **_denoising(lambda z_t, t: unet(z_t, t, given), z, num_steps),
-        "decode": lambda: autoencoder.decode(z),
-    }
+def captioner(
+    *,
+    batch: int,
+    num_frames: int,
+    size: int,
+    num_words: int,
+    max_tokens: int,
+    channels: tuple[int, ...],
+    num_layers: int,
+    **_,
+) -> Cost:
+    """Cost of the `Captioner` on clips and whole captions, as in training."""
+    cost, width, frames = Cost(), 6, num_frames
+    for wider in channels:
+        frames, size = frames // (2 if frames > 4 else 1), size // 2
+        cells = batch * frames * size**2
+        cost += conv(width, wider, cells, kernel=27) + norm(wider, cells)
+        width = wider
+    places, told = frames * size**2, max_tokens - 1
+    cost += conv(3 * width, width, places)
+    cost += Cost(0, (num_words + max_tokens) * width, batch * told * width)
+    cost += num_layers * transformer_layer(width, batch, told, places)
+    return cost + norm(width, batch * told) + conv(width, num_words, batch * told)
 
 
-def _pixel_space(
-    unet: PixelDiffusion, *, batch: int, frames: int, size: int, num_steps: int
-) -> Parts:
-    x0, x = torch.rand(batch, 3, size, size), torch.randn(batch, frames, 3, size, size)
-    return _denoising(lambda x_t, t: unet(x_t, t, x0), x, num_steps)
+def lpips(backbone: str, *, frames: int, size: int) -> tuple[Cost, Cost]:
+    """Cost of LPIPS' trunk on `frames` pictures, and of its heads on as many pairs."""
+    trunk, heads, width = Cost(), Cost(), 3
+    if backbone == "alex":
+        size = (size + 4 - 11) // 4 + 1
+    for pool, layers in _TRUNKS[backbone]:
+        if pool:
+            size = (size - 3) // 2 + 1 if backbone == "alex" else size // 2
+        cells = frames * size**2
+        for wider, kernel in layers:
+            trunk += conv(width, wider, cells, kernel=kernel)
+            width = wider
+        heads += conv(width, 1, cells, bias=False)
+    return trunk, heads
 
 
-def _denoising(denoiser: Denoiser, z: Tensor, num_steps: int) -> Parts:
-    t = torch.full((len(z),), len(SCHEDULE) // 2, dtype=torch.int64)
-    run = partial(
-        sample,
-        denoiser,
-        SCHEDULE,
-        z,
-        steps=sampling_steps(len(SCHEDULE), num_steps),
-        name="dpmpp_2m",
-        eta=None,
-        noise=lambda: None,
-    )
-    return {"step": lambda: denoiser(z, t), "denoise": run}
+def i3d(*, batch: int, num_frames: int) -> Cost:
+    """Cost of I3D's logits of clips of `num_frames` frames, scaled to 224x224."""
+    frames, size = math.ceil(num_frames / 2), 112
+    cost = conv(3, 64, batch * frames * size**2, kernel=343)
+    size //= 2
+    cells = batch * frames * size**2
+    cost += conv(64, 64, cells) + conv(64, 192, cells, kernel=27)
+    size, width = size // 2, 192
+    for stage, blocks in enumerate(_MIXED):
+        if stage:
+            frames, size = math.ceil(frames / 2), size // 2
+        cells = batch * frames * size**2
+        for b0, b1_in, b1, b2_in, b2, b3 in blocks:
+            cost += total(conv(width, wider, cells) for wider in (b0, b1_in, b2_in, b3))
+            cost += conv(b1_in, b1, cells, kernel=27) + conv(b2_in, b2, cells, kernel=27)
+            width = b0 + b1 + b2 + b3
+    return cost + conv(width, 400, batch * (frames - 1))

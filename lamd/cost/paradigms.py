@@ -1,7 +1,7 @@
 """Pixel-space, latent-video and latent-motion diffusion at one width: options and closed forms.
 
 All denoisers share their widths, and D_V and the 3-D decoder theirs, so that a comparison is one
-of paradigms. `networks` builds what these options say.
+of paradigms. `timed` builds what these options say.
 """
 
 from dataclasses import dataclass

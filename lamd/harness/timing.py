@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lamd.config import Point, QualityFigure, SamplingCost
-from lamd.cost.networks import build_paradigm
 from lamd.cost.paradigms import Widths
+from lamd.cost.timed import build_paradigm
 from lamd.evaluate import resolve_device
 from lamd.generate import last, motion_trajectory
 from lamd.harness.latency import Seconds, interleaved, write_latency

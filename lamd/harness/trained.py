@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lamd.config import Target
 from lamd.evaluate import resolve_device
-from lamd.generate import generate, motion_trajectory, schedule_of
+from lamd.generate import compile_denoiser, generate, motion_trajectory, schedule_of
 from lamd.models.latent import Posterior
 from lamd.training import load_dmg, load_vae
 from lamd.video import to_model, to_uint8
@@ -31,6 +31,8 @@ class Trained:
         self.sampler = target.sampler
         self.vae = load_vae(inputs["vae"], target, device=self.device)
         self.dmg = load_dmg(inputs["dmg"], target, device=self.device) if with_dmg else None
+        if with_dmg and self.sampler.compile:
+            compile_denoiser(self.dmg)
         self.schedule = schedule_of(target.dmg)
 
     @torch.inference_mode()

@@ -8,6 +8,7 @@ several GPUs) and the adaptive GAN weight see one slice at a time.
 """
 
 import math
+import statistics
 import time
 from pathlib import Path
 
@@ -90,6 +91,29 @@ def train_stage(
     if last == stage.train.num_steps:
         run.finish(target)
     return folder
+
+
+def time_steps(
+    stage: Stage, *, first: int = 1, most: int = 4, seconds: float = 30.0, device: str | None = None
+) -> float:
+    """Return the median seconds of a training step, the first one left out; nothing is written.
+
+    Args:
+        first: the step to begin with, which decides whether the adversary takes part.
+        most: steps to time at most, one at least.
+        seconds: begin no further step after this time.
+    """
+    torch.set_flush_denormal(True)
+    run = _Run(stage, Path(), "", device)
+    place, times, began = run.accelerator.device, [], time.monotonic()
+    with BatchReader(stage.read, stage.train, stage.num_windows, run.slices, place) as reader:
+        for step, batches in reader.steps(first, first + most):
+            started = time.monotonic()
+            run.one_step(step, batches)  # its finiteness checks wait for the device
+            times.append(time.monotonic() - started)
+            if len(times) > 1 and time.monotonic() - began > seconds:
+                break
+    return statistics.median(times[1:])
 
 
 class _Run:

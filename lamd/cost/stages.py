@@ -1,0 +1,174 @@
+"""What a target's training steps and batches of inference cost, from its config alone.
+
+The backward pass takes twice the FLOPs of the forward pass, and once where gradients flow through a
+frozen network; norms, optimisers and the input gradients that first layers save are not counted.
+Memory is what the tensors take at least: weights, gradients, Adam's two moments, the weight
+average, and what the layers write for the backward pass.
+"""
+
+from dataclasses import dataclass
+
+from lamd.config import Target, TrainConfig
+from lamd.cost.autoencoders import image_encoder, motion_encoder, video_decoder
+from lamd.cost.denoisers import dmg_condition, dmg_step
+from lamd.cost.layers import Cost
+from lamd.cost.networks import captioner, discriminator, lpips
+
+FLOAT = 4  # bytes
+# The vocabularies are known once the data is: words of captions (MAGE's larger one), classes.
+WORDS = {"text": 50, "class": 25}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training step over the whole batch, or one batch of inference.
+
+    Attributes:
+        flops: forward and backward.
+        parameters: of the networks that are trained, or used.
+        memory: bytes that its tensors take at least.
+    """
+
+    flops: int
+    parameters: int
+    memory: int
+
+
+def trained_bytes(parameters: int, *, ema: bool) -> int:
+    """Return the bytes of weights, gradients, Adam's moments and the weight average."""
+    return FLOAT * parameters * (5 if ema else 4)
+
+
+def vae_step(target: Target, *, adversary: bool) -> Work:
+    """Return a step of stage I; `adversary` from gan.start_step on."""
+    train, loss, options = target.train_vae, target.loss, _vae_options(target)
+    batch, frames = train.batch_size, target.data.num_frames
+    model = _vae(options, batch)
+    flops, parameters = 3 * model.flops, model.parameters
+    part = _vae(options, batch // train.gradient_accumulation)
+    memory = _activation_bytes(part, train)
+    picture = 0  # FLOPs of the gradient of LPIPS at the reconstruction
+    if loss.lpips_weight:
+        trunk, heads = lpips(
+            loss.lpips_backbone, frames=batch * (loss.lpips_frames or frames), size=target.data.size
+        )
+        picture = trunk.flops + heads.flops
+        flops += 2 * trunk.flops + heads.flops + picture
+        memory += FLOAT * (trunk.parameters + heads.parameters)
+        memory += 2 * _activation_bytes(trunk, train) // train.gradient_accumulation
+    if loss.gan is not None:
+        judge = discriminator(
+            batch=batch,
+            num_frames=frames,
+            size=target.data.size,
+            base_channels=loss.gan.base_channels,
+            num_layers=loss.gan.num_layers,
+        )
+        memory += trained_bytes(judge.parameters, ema=False)
+        if adversary:  # a frozen pass on x_hat, a trained one on x and x_hat
+            flops += 2 * judge.flops + 3 * 2 * judge.flops
+            memory += _activation_bytes(judge, train) // train.gradient_accumulation
+            if loss.gan.adaptive:  # both gradients at the last layer
+                flops += picture + judge.flops
+    memory += trained_bytes(parameters, ema=train.ema_decay is not None)
+    return Work(flops, parameters, memory)
+
+
+def dmg_training_step(target: Target) -> Work:
+    """Return a step of stage II, E_I's pass over the first frames included."""
+    train, options = target.train_dmg, _dmg_options(target)
+    content = image_encoder(batch=train.batch_size, **_vae_options(target))
+    model = _dmg(options, train.batch_size)
+    part = _dmg(options, train.batch_size // train.gradient_accumulation)
+    frozen = FLOAT * _vae(_vae_options(target), 1).parameters
+    return Work(
+        3 * model.flops + content.flops,
+        model.parameters,
+        trained_bytes(model.parameters, ema=train.ema_decay is not None)
+        + frozen
+        + _activation_bytes(part, train),
+    )
+
+
+def captioner_step(target: Target) -> Work:
+    """Return a step of the captioner's training."""
+    train = target.train_captioner
+    options = {
+        "num_frames": target.data.num_frames,
+        "size": target.data.size,
+        "num_words": WORDS["text"],
+        **target.captioner.model_dump(),
+    }
+    model = captioner(batch=train.batch_size, **options)
+    part = captioner(batch=train.batch_size // train.gradient_accumulation, **options)
+    return Work(
+        3 * model.flops,
+        model.parameters,
+        trained_bytes(model.parameters, ema=train.ema_decay is not None)
+        + _activation_bytes(part, train),
+    )
+
+
+def encode(target: Target, batch: int) -> Work:
+    """Return E_M on a batch of clips."""
+    return _inference(motion_encoder(batch=batch, **_vae_options(target)))
+
+
+def reconstruct(target: Target, batch: int) -> Work:
+    """Return E_M, E_I and D_V on a batch of clips."""
+    return _inference(_vae(_vae_options(target), batch))
+
+
+def sample(target: Target, batch: int) -> Work:
+    """Return a whole sampling run of a batch of clips: E_I, K denoising steps, D_V."""
+    options, vae = _dmg_options(target), _vae_options(target)
+    guided = 2 if target.sampler.guidance_scale is not None else 1
+    once = dmg_condition(batch=batch, **options)
+    step = dmg_step(batch=batch, **options)
+    ends = image_encoder(batch=batch, **vae) + video_decoder(batch=batch, **vae)
+    flops = ends.flops + guided * (once.flops + target.sampler.num_steps * step.flops)
+    parameters = ends.parameters + once.parameters + step.parameters
+    return Work(flops, parameters, FLOAT * parameters)
+
+
+def _inference(cost: Cost) -> Work:
+    return Work(cost.flops, cost.parameters, FLOAT * cost.parameters)
+
+
+def _activation_bytes(cost: Cost, train: TrainConfig) -> int:
+    return cost.activations * (FLOAT if train.precision == "fp32" else 2)
+
+
+def _vae(options: dict, batch: int) -> Cost:
+    return (
+        image_encoder(batch=batch, **options)
+        + motion_encoder(batch=batch, **options)
+        + video_decoder(batch=batch, **options)
+    )
+
+
+def _dmg(options: dict, batch: int) -> Cost:
+    return dmg_condition(batch=batch, **options) + dmg_step(batch=batch, **options)
+
+
+def _vae_options(target: Target) -> dict:
+    data = target.data
+    return {"num_frames": data.num_frames, "size": data.size, **target.vae.model_dump()}
+
+
+def _dmg_options(target: Target) -> dict:
+    dmg = target.dmg
+    process = {"latent", "num_train_steps", "schedule", "beta_start", "beta_end", "prompt"}
+    options = {
+        "size": target.data.size // target.vae.spatial_factor,
+        "motion_channels": target.vae.motion_channels,
+        "content_channels": target.vae.image_channels[-1],
+        **dmg.model_dump(exclude=process),
+    }
+    if dmg.prompt is not None:
+        options |= {
+            "num_words": WORDS[dmg.prompt.kind],
+            "max_prompt_tokens": dmg.prompt.max_tokens or 1,
+            "num_prompt_layers": dmg.prompt.num_layers or 0,
+        }
+    return options

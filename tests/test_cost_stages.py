@@ -1,0 +1,105 @@
+"""Training steps and sampling runs of whole targets: closed forms against what PyTorch counts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TinyVideos, tiny_target
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamd import cost
+from lamd.config import load_target
+from lamd.cost import stages
+from lamd.data.vocabulary import Vocabulary
+from lamd.generate import generate, schedule_of
+from lamd.models.discriminator import build_discriminator
+from lamd.models.dmg import build_dmg
+from lamd.models.mcd_vae import build_vae
+from lamd.training import Latents, engine
+from lamd.training.batches import training_windows
+from lamd.training.dmg_stage import DMGStage
+from lamd.training.vae_stage import VAEStage
+
+
+def num_parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def count_step(stage, step: int) -> tuple[int, int]:
+    """Return the FLOPs of one real training step, and the bytes of what training keeps of it."""
+    run = engine._Run(stage, Path(), "", "cpu")
+    (rows,) = run.slices
+    batch = stage.read(np.arange(rows.stop - rows.start))
+    with FlopCounterMode(display=False) as flops:
+        run.one_step(step, [batch])
+    modules = [stage.model, *([stage.adversary] if stage.adversary is not None else [])]
+    weights = [p for module in modules for p in module.parameters()]
+    moments = [v for o in run.optimizers for s in o.state.values() for v in s.values() if v.ndim]
+    average = list(run.ema.module.parameters())
+    kept = sum(2 * w.nbytes for w in weights) + sum(t.nbytes for t in (*moments, *average))
+    return flops.get_total_flops(), kept
+
+
+@pytest.mark.parametrize("step", [1, 4])  # gan.start_step is 3
+def test_vae_step(step):
+    target = tiny_target("loss.lpips_weight=0", "train_vae.batch_size=8")
+    counted_flops, kept = count_step(VAEStage(target, TinyVideos()), step)
+    work = stages.vae_step(target, adversary=step > 3)
+    assert 0.9 * work.flops < counted_flops <= work.flops  # first layers need no input gradient
+    judge = 4 * num_parameters(build_discriminator(target.loss.gan))
+    copies = 4 if step > 3 else 2  # it has no moments before its first step
+    assert kept == stages.trained_bytes(work.parameters, ema=True) + copies * judge
+
+
+def test_dmg_step():
+    target = tiny_target("train_dmg.batch_size=8")
+    videos = TinyVideos()
+    vae = build_vae(target.vae, target.data)
+    windows = training_windows(videos, target.train_dmg, target.data)
+    posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
+    stage = DMGStage(target, videos, vae, Latents(Path(), posterior, windows, ""))
+    counted_flops, kept = count_step(stage, 1)
+    work = stages.dmg_training_step(target)
+    assert 0.9 * work.flops < counted_flops <= work.flops
+    assert work.parameters == num_parameters(stage.model)
+    assert kept == stages.trained_bytes(work.parameters, ema=True)
+    assert work.memory > kept + 4 * num_parameters(vae)
+
+
+def test_lpips_in_a_training_step_is_counted_as_three_passes_and_its_gradient():
+    with_lpips = tiny_target("loss.gan=null", "loss.lpips_weight=1", "data.size=64")
+    without = tiny_target("loss.gan=null", "data.size=64")
+    trunk, heads = cost.lpips("alex", frames=4 * 4, size=64)
+    steps = [stages.vae_step(one, adversary=False).flops for one in (with_lpips, without)]
+    assert steps[0] - steps[1] == 3 * trunk.flops + 2 * heads.flops
+
+
+@pytest.mark.parametrize("target", ["table_bair", "table_landscape", "table_cater_v1", "table_mug"])
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+def test_parameters_of_every_profile(target, profile):
+    resolved = load_target(target, profile)
+    vocabulary = None
+    if resolved.dmg.prompt is not None:
+        words = [str(n) for n in range(200)]
+        text = Vocabulary.build("text", [" ".join(words)])
+        vocabulary = Vocabulary(resolved.dmg.prompt.kind, text.tokens)
+    with torch.device("meta"):
+        vae, dmg = build_vae(resolved.vae, resolved.data), build_dmg(resolved, vocabulary)
+    assert stages.vae_step(resolved, adversary=False).parameters == num_parameters(vae)
+    difference = 0
+    if vocabulary is not None:
+        assumed = stages.WORDS[resolved.dmg.prompt.kind]
+        difference = (len(vocabulary) - assumed) * resolved.dmg.context_channels
+    assert stages.dmg_training_step(resolved).parameters == num_parameters(dmg) - difference
+
+
+def test_a_sampling_run_is_its_parts():
+    target = tiny_target("dmg.condition=concat")
+    with torch.device("meta"):  # where attention is counted too
+        vae = build_vae(target.vae, target.data).eval()
+        dmg = build_dmg(target).eval()
+        x0 = torch.zeros(3, 3, 16, 16)
+    with FlopCounterMode(display=False) as flops:
+        generate(vae, dmg, schedule_of(target.dmg), target.sampler, x0, ["a", "b", "c"])
+    assert stages.sample(target, 3).flops == flops.get_total_flops()

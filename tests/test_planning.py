@@ -1,0 +1,224 @@
+"""`lamd plan`: what is counted, timed and kept, and what is told where there is no time."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import TinyVideos, tiny_target
+
+from lamd import cli
+from lamd.config import load_target
+from lamd.harness import costing, probe
+from lamd.harness.cells import Cell, Runner, Store
+from lamd.harness.costing import accuracy, forecast, forecast_table
+from lamd.harness.plan import make_plan
+from lamd.harness.probe import Measured, Unit
+from lamd.harness.workload import frames_of, workload
+from lamd.training.batches import training_windows
+
+ROWS = "rows=[trivial,reconstruction,lamd]"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stand in for the probe: `seconds` a unit, `asked` are the units it was asked for."""
+    told = SimpleNamespace(seconds=0.1, asked=[])
+
+    def measure(wanted, device, limit):
+        told.asked.extend(wanted)
+        return Measured(dict.fromkeys(wanted, told.seconds), {})
+
+    monkeypatch.setattr(costing, "probe", measure)
+    return told
+
+
+def works(target, store):
+    plan = make_plan(target, "cpu")
+    frames = frames_of(target, plan.stages["data"], store)
+    return {cell.name: workload(cell, target, frames) for cell in plan.cells()}
+
+
+def counts(work):
+    return {unit.kind: count for unit, count in work.units}
+
+
+def finish(store, cells, seconds):
+    """Make cells that do nothing, in the given time."""
+    for cell in cells:
+        stated = {"content_hash": "x"} if cell.states_content else {}
+        folder = Runner(store, "cpu").run(
+            Cell(cell.name, cell.kind, cell.version, cell.config, cell.parents,
+                 lambda folder, inputs, stated=stated: stated, cell.states_content)
+        )  # fmt: skip
+        content = json.loads((folder / "cell.json").read_text())
+        content["info"]["seconds"] = seconds
+        (folder / "cell.json").write_text(json.dumps(content))
+
+
+def test_every_cell_is_counted(store):
+    target = tiny_target(ROWS, "evaluate.protocols=[psnr.v1,lpips-alex.v1]", "data.size=32",
+                         "evaluate.samples_per_clip=3")  # fmt: skip
+    found = works(target, store)
+    assert counts(found["data"]) == {"simulation": 12 + 4}
+    assert counts(found["vae"]) == {"vae step": 3, "vae step, adversary": 7}
+    assert counts(found["dmg"]) == {"dmg step": 10}
+    windows = 4 * 7  # test clips: 30 frames in pieces of 4
+    assert counts(found["clips reconstruction"]) == {"reconstruction": windows}
+    assert counts(found["clips lamd"]) == {"sampling": 3 * windows}
+    assert counts(found["values lamd"]) == {"psnr": 3 * windows, "lpips-alex": 3 * windows}
+    assert counts(found["values trivial"]) == {"psnr": windows, "lpips-alex": windows}
+    assert found["clips lamd"].disk == 3 * windows * 4 * 32 * 32 * 3
+    assert found["data"].disk == 16 * 30 * 32 * 32 * 3
+
+
+def test_latents_are_counted_as_training_cuts_them(store):
+    target = tiny_target(ROWS)
+    videos = TinyVideos(count=12, num_frames=30)
+    wanted = len(training_windows(videos, target.train_dmg, target.data))
+    assert counts(works(target, store)["latents"]) == {"encoding": wanted}
+
+
+def test_features_are_counted_from_the_first_frame_that_counts(store):
+    target = load_target("table_landscape", "quick")
+    ((unit, count),) = works(target, store)["features lamd from frame 1"].units
+    assert unit.shape[0] == target.data.num_frames - 1
+    assert count >= target.data.num_test
+
+
+@pytest.mark.parametrize("target", ["table_bair", "table_landscape", "table_cater_v2", "table_mug"])
+def test_the_paper_profile_needs_neither_data_nor_gpu(store, target):
+    found = works(load_target(target, "paper"), store)
+    for name in ("vae", "dmg"):
+        assert found[name].flops > 1e18
+        assert found[name].memory > 1e9
+        assert found[name].disk > 1e8
+    assert (found["latents"].disk is None) == (target in ("table_cater_v2", "table_mug"))
+
+
+@pytest.mark.parametrize("target", ["fig_scaling", "table_reconstruction", "ablation_tradeoff"])
+def test_figures_tables_of_models_and_sweeps_are_planned(store, clock, target):
+    found = forecast(load_target(target, "quick"), store, "cpu", limit=1)
+    assert any(cell.work.flops for cell in found.cells)
+    assert {cell.state for cell in found.cells} == {"missing"}
+    _, lines = forecast_table(found)
+    assert lines[0].startswith(f"to be made: {len(found.cells)} of {len(found.cells)} cells")
+
+
+def test_points_of_a_sweep_share_what_they_share(store, clock):
+    found = forecast(load_target("ablation_tradeoff", "quick"), store, "cpu", limit=1)
+    names = [cell.name.rpartition(": ")[2] for cell in found.cells]
+    assert (names.count("data"), names.count("vae")) == (1, 4)
+    steps = [unit for unit in clock.asked if unit.kind == "dmg step"]
+    assert len(steps) == 2  # d = 3 and 4; beta changes no cost
+
+
+def test_a_cell_of_a_kind_without_a_rule_is_listed(store, monkeypatch):
+    target = tiny_target(ROWS)
+    monkeypatch.setattr(costing, "planned_cells", lambda *_: {"": [
+        *make_plan(target, "cpu").cells(), Cell("oracle", "oracle", 1, {}, (), lambda *_: None),
+    ]})  # fmt: skip
+    _, lines = forecast_table(forecast(target, store, "cpu"))
+    assert "no time for oracle: no rule for cells of kind oracle" in lines
+
+
+def test_a_prediction_is_kept_and_set_beside_what_it_took(store, clock, monkeypatch):
+    target = tiny_target(ROWS)
+    assert accuracy(target, store, "cpu") is None
+    before = forecast(target, store, "cpu", limit=1)
+    vae = next(cell for cell in before.cells if cell.name == "vae")
+    assert vae.seconds == pytest.approx(10 * 0.1)
+    plan = make_plan(target, "cpu")
+    finish(store, [plan.stages["data"], plan.stages["vae"]], 3.0)
+    predicted = 16 * 0.1 + 10 * 0.1
+    told = f"planned before and finished since: 2; predicted {predicted:.1f} s, took 6.0 s (2.31"
+    assert told in accuracy(target, store, "cpu")
+    # Planning again changes no prediction of a finished cell.
+    clock.seconds = 9.0
+    lengths = dict.fromkeys(("train", "test"), np.full(12, 30))
+    monkeypatch.setattr(costing, "frames_of", lambda *_: lengths)
+    after = {cell.name: cell for cell in forecast(target, store, "cpu", limit=1).cells}
+    assert (after["vae"].seconds, after["dmg"].seconds) == (pytest.approx(1.0), 90.0)
+    assert after["vae"].made.seconds == 3.0
+    assert after["vae"].work.flops == 0
+
+
+def test_a_damaged_file_of_predictions_is_one_line(store):
+    store.root.parent.mkdir()
+    (store.root.parent / "predictions.json").write_text("[1]")
+    with pytest.raises(cli.LamdError, match=r"predictions\.json: not readable"):
+        forecast(tiny_target(ROWS), store, "cpu")
+    assert "not readable" in accuracy(tiny_target(ROWS), store, "cpu")  # after a finished run
+
+
+def test_a_unit_that_was_not_timed_is_told_from_the_nearest_by_flops():
+    near, far, new = (Unit("dmg step", flops, 0, ()) for flops in (100, 1000, 150))
+    measured = Measured({near: 1.0, far: 4.0}, {})
+    assert costing._by_flops(new, measured) == pytest.approx(1.5)
+    assert costing._by_flops(Unit("i3d", 100, 0, ()), measured) is None
+    assert costing._by_flops(Unit("dmg step", 0, 0, ()), measured) is None
+
+
+def test_no_probe_asks_for_nothing_and_keeps_nothing(store, clock):
+    found = forecast(tiny_target(ROWS), store, "cpu")
+    assert not clock.asked
+    assert not (store.root.parent / "predictions.json").exists()
+    assert found.seconds == 0
+    assert "no times" in forecast_table(found)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "memory", "expected"),
+    [
+        (["train_vae.precision=bf16"], 0, "precision: bf16 needs a GPU"),
+        ([], 10**18, "GB of memory"),
+        (["loss.lpips_weight=1"], 0, "lamd weights fetch"),
+    ],
+)
+def test_what_cannot_be_timed_here_tells_why(overrides, memory, expected, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
+    unit = Unit("vae step", 1, memory, (4, 4, 16))
+    with pytest.raises(cli.LamdError, match=expected):
+        probe._PROBES["vae step"](tiny_target(*overrides), unit, "cpu")
+
+
+@pytest.mark.parametrize("kind", ["encoding", "reconstruction", "sampling", "psnr"])
+def test_a_unit_takes_time(kind):
+    shape = (4, 16) if kind == "psnr" else (2, 4, 16)
+    assert 0 <= probe._PROBES[kind](tiny_target(), Unit(kind, 1, 0, shape), "cpu") < 30
+
+
+def test_noise_has_what_training_reads():
+    videos = probe._NoiseVideos(tiny_target(), 3)
+    assert len(training_windows(videos, tiny_target().train_vae, tiny_target().data)) == 9
+    assert videos.clip(2, 1, 2).shape == (2, 16, 16, 3)
+    assert np.array_equal(videos.clip(0, 0, 4), videos.clip(5, 0, 4))
+
+
+def test_the_command_without_a_probe_imports_no_torch(tmp_path):
+    code = (
+        "import sys, lamd.cli\n"
+        f"try: lamd.cli.main(['plan', 'table_bair', '--no-probe', '--runs', {str(tmp_path)!r}])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "to be made: 19 of 19 cells" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_real_probe_ends_in_time_and_times_all_but_what_it_cannot(store):
+    target = tiny_target(ROWS)
+    found = works(target, store)
+    wanted = {unit: target for work in found.values() for unit, _ in work.units}
+    impossible = Unit("dmg step", 1, 10**18, (4, 16))
+    measured = probe.probe({**wanted, impossible: target}, "cpu", 200)
+    assert set(measured.seconds) == set(wanted)
+    assert "GB of memory" in measured.reasons[impossible]

@@ -118,12 +118,25 @@ class Hole(Frozen):
     verdict: Verdict
 
 
+class RowBudget(Frozen):
+    """What a baseline row trained, in closed form, beside LaMD."""
+
+    steps: int  # of the denoiser
+    clips: int  # that it saw
+    tflops: float  # of its training
+    autoencoder_tflops: float  # 0 without one
+    lamd_tflops: float  # of LaMD's two stages
+    parameters: int  # of the denoiser
+    dmg_parameters: int
+
+
 class RowInfo(Frozen):
     """A row of the table: its name, label and what was compared."""
 
     name: str
     label: str
     description: str
+    budget: RowBudget | None = None  # of a baseline's
 
 
 class PublishedRow(Frozen):

@@ -12,10 +12,12 @@ from lamd.cost.autoencoders import (
     motion_encoder,
     video_decoder,
 )
+from lamd.cost.budgets import Budget, row_budget
 from lamd.cost.denoisers import dmg_condition, dmg_step, unet3d_step
 from lamd.cost.layers import Cost, total
 
 __all__ = [
+    "Budget",
     "Cost",
     "dmg_condition",
     "dmg_step",
@@ -23,6 +25,7 @@ __all__ = [
     "latent_video_decoder",
     "latent_video_encoder",
     "motion_encoder",
+    "row_budget",
     "total",
     "unet3d_step",
     "video_decoder",

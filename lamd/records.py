@@ -14,7 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from lamd.errors import LamdError
 
@@ -118,25 +127,17 @@ class Hole(Frozen):
     verdict: Verdict
 
 
-class RowBudget(Frozen):
-    """What a baseline row trained, in closed form, beside LaMD."""
-
-    steps: int  # of the denoiser
-    clips: int  # that it saw
-    tflops: float  # of its training
-    autoencoder_tflops: float  # 0 without one
-    lamd_tflops: float  # of LaMD's two stages
-    parameters: int  # of the denoiser
-    dmg_parameters: int
-
-
 class RowInfo(Frozen):
     """A row of the table: its name, label and what was compared."""
 
     name: str
     label: str
     description: str
-    budget: RowBudget | None = None  # of a baseline's
+    budget: dict[str, float] | None = None  # what a baseline trained: steps, clips, tflops, ...
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {field: value for field, value in dump(self).items() if value is not None}
 
 
 class PublishedRow(Frozen):

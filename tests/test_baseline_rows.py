@@ -317,9 +317,9 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
         budget = row_budget(tiny_target(*overrides), row.name)
         assert record.n_fake == report.find("lamd", "psnr").n_fake
         assert record.verdict.kind == "not comparable"
-        assert row.budget.steps == budget.train.num_steps
-        assert row.budget.lamd_tflops == budget.lamd_flops / 1e12
-        assert f"{row.budget.steps:,} steps of 4 clips" in row.description
+        assert row.budget["steps"] == budget.train.num_steps
+        assert row.budget["lamd_tflops"] == budget.lamd_flops / 1e12
+        assert f"{budget.train.num_steps:,} steps of 4 clips" in row.description
     table = (outcome.folder / "table.md").read_text()
     assert "Pixel-space diffusion, equal training FLOPs (K = 5)" in table
     assert "Latent-video diffusion, equal clips (K = 10)" in table

@@ -18,7 +18,7 @@ from lamd.harness.published import load_published, verdict
 from lamd.harness.tables import metric_of
 from lamd.harness.values import read_values
 from lamd.metrics.rules import PROTOCOLS
-from lamd.records import Hole, PublishedRow, Record, Report, RowBudget, RowInfo, Verdict
+from lamd.records import Hole, PublishedRow, Record, Report, RowInfo, Verdict
 
 BAIR_CAMERA = "image_aux1"  # of every published BAIR value listed
 PUBLISHED_SIZES = {
@@ -244,29 +244,29 @@ def _baseline_info(target: Target, row: str) -> RowInfo:
     name, rule = split_row(row)
     budget, sampler = row_budget(target, row), baseline_sampler(target, name)
     train = budget.train
-    record = RowBudget(
-        steps=train.num_steps,
-        clips=train.num_steps * train.batch_size,
-        tflops=budget.flops / 1e12,
-        autoencoder_tflops=budget.autoencoder_flops / 1e12,
-        lamd_tflops=budget.lamd_flops / 1e12,
-        parameters=budget.parameters,
-        dmg_parameters=budget.dmg_parameters,
-    )
-    spent = f"{_rounded(record.tflops)} TFLOPs"
-    if record.autoencoder_tflops:
-        spent += f" after {_rounded(record.autoencoder_tflops)} for its autoencoder"
+    numbers = {
+        "steps": train.num_steps,
+        "clips": train.num_steps * train.batch_size,
+        "tflops": budget.flops / 1e12,
+        "autoencoder_tflops": budget.autoencoder_flops / 1e12,
+        "lamd_tflops": budget.lamd_flops / 1e12,
+        "parameters": budget.parameters,
+        "dmg_parameters": budget.dmg_parameters,
+    }
+    spent = f"{_rounded(numbers['tflops'])} TFLOPs"
+    if budget.autoencoder_flops:
+        spent += f" after {_rounded(numbers['autoencoder_tflops'])} for its autoencoder"
     conv3d = target.baselines.of(name).conv3d
     return RowInfo(
         name=row,
         label=f"{_BASELINES[name]}, {_EQUAL[rule][0]} (K = {sampler.num_steps})",
         description=(
-            f"3-D UNet ({conv3d}) of {record.parameters / 1e6:.3g} M parameters, the DMG has "
-            f"{record.dmg_parameters / 1e6:.3g} M; {_EQUAL[rule][1]}: {record.steps:,} steps of "
-            f"{train.batch_size} clips, {spent}, LaMD {_rounded(record.lamd_tflops)} (a step "
+            f"3-D UNet ({conv3d}) of {budget.parameters / 1e6:.3g} M parameters, the DMG has "
+            f"{budget.dmg_parameters / 1e6:.3g} M; {_EQUAL[rule][1]}: {train.num_steps:,} steps of "
+            f"{train.batch_size} clips, {spent}, LaMD {_rounded(numbers['lamd_tflops'])} (a step "
             f"counts as three forward passes of what it trains); {_sampler_words(target, sampler)}"
         ),
-        budget=record,
+        budget=numbers,
     )
 
 

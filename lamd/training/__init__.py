@@ -147,10 +147,10 @@ def train_latent_video(
 
 
 def _latents_of(vae_folder: Path, latents_folder: Path, stage: str) -> Latents:
-    latents = open_latents(latents_folder)
+    latents, model = open_latents(latents_folder), {"vae": "MCD-VAE"}.get(stage, stage)
     if latents.vae_sha256 != read_info(vae_folder, stage=stage)["sha256"]:
         raise LamdError(
-            f"{latents_folder}: encoded by another model than {vae_folder}; "
+            f"{latents_folder}: encoded by another {model} than {vae_folder}; "
             "encode the latents into another folder"
         )
     return latents

@@ -77,6 +77,22 @@ def predict_clean(schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int) -> T
     return (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
 
 
+def clipped(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
+    """Return eps_theta whose z_hat stays in [-1, 1], as all z do (Ho et al., arXiv 2006.11239).
+
+    Each sampler then sees the noise that belongs to the clipped z_hat. All rows of a batch are at
+    one step.
+    """
+
+    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
+        step = int(t[0])
+        z_hat = predict_clean(schedule, z_t, denoiser(z_t, t), step).clamp(-1.0, 1.0)
+        abar_t = _abar(schedule, step)
+        return (z_t - math.sqrt(abar_t) * z_hat) / math.sqrt(1 - abar_t)
+
+    return denoise
+
+
 def ddim_step(
     schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, eta: float, noise: NoiseSource
 ) -> Tensor:

@@ -11,10 +11,20 @@ import torch
 from torch import Tensor
 
 from lamd.config import DMGConfig, SamplerConfig
-from lamd.diffusion import Denoiser, Schedule, make_schedule, sampling_steps, trajectory
+from lamd.diffusion import (
+    Denoiser,
+    Schedule,
+    clipped,
+    make_schedule,
+    sampling_steps,
+    trajectory,
+)
 from lamd.errors import LamdError
 from lamd.models.dmg import DMG
+from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.mcd_vae import MCDVAE
+from lamd.models.pixel_diffusion import PixelDiffusion
+from lamd.models.unet3d import UNet3d
 from lamd.rng import torch_generator
 
 T = TypeVar("T")
@@ -71,7 +81,14 @@ def motion_trajectory(
     """
     denoiser = denoiser_given(dmg, sampler.guidance_scale, f_x0, prompts)
     noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, f_x0.device)
-    run = trajectory(
+    for t, z in _run(denoiser, schedule, sampler, noise):
+        yield t, vae.from_diffusion(z)
+
+
+def _run(
+    denoiser: Denoiser, schedule: Schedule, sampler: SamplerConfig, noise: KeyedNoise
+) -> Iterator[tuple[int, Tensor]]:
+    return trajectory(
         denoiser,
         schedule,
         noise(),
@@ -80,8 +97,6 @@ def motion_trajectory(
         eta=sampler.eta,
         noise=noise,
     )
-    for t, z in run:
-        yield t, vae.from_diffusion(z)
 
 
 def denoiser_given(
@@ -138,6 +153,40 @@ def generate(
     f_x0, skips = vae.encode_image(x0)
     _, z_m = last(motion_trajectory(vae, dmg, schedule, sampler, f_x0, keys, prompts))
     return vae.decode(z_m, f_x0, skips)
+
+
+@torch.inference_mode()
+def generate_pixel(
+    model: PixelDiffusion,
+    schedule: Schedule,
+    sampler: SamplerConfig,
+    num_frames: int,
+    x0: Tensor,
+    keys: Sequence[str],
+) -> Tensor:
+    """Generate clips (B, L, 3, H, W) by the pixel-space baseline; else as `generate`.
+
+    The predicted clip is clamped to [-1, 1] at each step, as is usual in pixel space.
+    """
+    denoiser = clipped(lambda x_t, t: model(x_t, t, x0), schedule)
+    noise = KeyedNoise(keys, sampler.seed, (num_frames, *x0.shape[1:]), x0.device)
+    return last(_run(denoiser, schedule, sampler, noise))[1]
+
+
+@torch.inference_mode()
+def generate_latent_video(
+    autoencoder: VideoAutoencoder,
+    model: UNet3d,
+    schedule: Schedule,
+    sampler: SamplerConfig,
+    x0: Tensor,
+    keys: Sequence[str],
+) -> Tensor:
+    """Generate clips (B, L, 3, H, W) by the latent-video baseline; else as `generate`."""
+    given = autoencoder.to_diffusion(autoencoder.encode_image(x0))
+    noise = KeyedNoise(keys, sampler.seed, autoencoder.latent_shape, x0.device)
+    _, z = last(_run(lambda z_t, t: model(z_t, t, given), schedule, sampler, noise))
+    return autoencoder.decode(autoencoder.from_diffusion(z))
 
 
 def roll_out(

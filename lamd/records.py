@@ -14,7 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from lamd.errors import LamdError
 
@@ -124,6 +133,11 @@ class RowInfo(Frozen):
     name: str
     label: str
     description: str
+    budget: dict[str, float] | None = None  # what a baseline trained: steps, clips, tflops, ...
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {field: value for field, value in dump(self).items() if value is not None}
 
 
 class PublishedRow(Frozen):

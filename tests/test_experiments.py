@@ -9,7 +9,8 @@ import yaml
 from lamd.config import PROFILES, experiments_dir, list_targets, load_target
 from lamd.data.stand_in import GENERATORS
 from lamd.data.vocabulary import Vocabulary
-from lamd.harness.plan import CODE_VERSIONS, make_plan, row_protocols
+from lamd.harness.kinds import CODE_VERSIONS
+from lamd.harness.plan import make_plan, row_protocols
 from lamd.harness.reporting import published_rows
 from lamd.harness.run import planned_cells
 from lamd.harness.schedule import identity

@@ -118,6 +118,9 @@ def reproduce(
     runs: Runs = RUNS,
     results: Annotated[Path, typer.Option(help="Where tables and figures go.")] = RESULTS,
     device: Device = "auto",
+    rows: Annotated[
+        str | None, typer.Option(help="Tables: rows, e.g. lamd,pixel_flops; short for --set rows=.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Sweeps: worker processes.")] = None,
     executor: Annotated[str, typer.Option(help="Sweeps: process, ray or slurm.")] = "process",
     ray_address: Annotated[str | None, typer.Option(help="RAY_ADDRESS by default.")] = None,
@@ -134,9 +137,10 @@ def reproduce(
 
     _check_device(device)
     workers = Workers(executor, jobs, ray_address, tuple(slurm or ()), retry_failed)
+    overrides = [*(set_ or ()), *([f"rows=[{rows}]"] if rows is not None else [])]
     try:
         outcome = run.reproduce(
-            target, profile, set_ or (), runs=runs, results=results, device=device,
+            target, profile, overrides, runs=runs, results=results, device=device,
             workers=None if workers == Workers() else workers, say=say,
         )  # fmt: skip
     except CellFailed as failure:

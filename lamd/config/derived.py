@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lamd.config.schema import Count, NonNegative, Strict, Target
+from lamd.config.schema import Target
+from lamd.config.strict import Count, NonNegative, Strict
 
 Weight = Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -8,29 +8,27 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+from lamd.config.baselines import BaselineRow, BaselinesConfig, check_baselines
+from lamd.config.strict import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Strict,
+    is_power_of_two,
+)
+
 _CATER_ONLY = ("captions", "frame_interval")
 
 
 # `real` scores the test clips' own captions, `shuffled` gives LaMD the prompts of other clips.
-Row = Literal["floor", "trivial", "real", "reconstruction", "lamd", "shuffled"]
-
-
-class Strict(BaseModel):
-    """Base of all config models."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Row = Literal["floor", "trivial", "real", "reconstruction", "lamd", "shuffled", BaselineRow]
 
 
 class DataConfig(Strict):
@@ -96,7 +94,7 @@ class VAEConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name in ("spatial_factor", "temporal_factor"):
-            if not _is_power_of_two(getattr(self, name)):
+            if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two")
         scales = int(math.log2(self.spatial_factor)) + 1
         entries = {
@@ -278,6 +276,7 @@ class Target(Strict):
     sampler: SamplerConfig
     captioner: CaptionerConfig | None = None
     train_captioner: TrainConfig | None = None
+    baselines: BaselinesConfig | None = None
     evaluate: EvaluateConfig
 
     @model_validator(mode="after")
@@ -299,7 +298,10 @@ class Target(Strict):
             raise ValueError("loss.lpips_frames must be below data.num_frames; null means all")
         if self.sampler.num_steps > self.dmg.num_train_steps:
             raise ValueError("sampler.num_steps (K) cannot exceed dmg.num_train_steps (T)")
+        if not self.rows or len(set(self.rows)) != len(self.rows):
+            raise ValueError("rows: name at least one, and each once")
         self._check_prompt()
+        check_baselines(self)
         return self
 
     def _check_prompt(self) -> None:
@@ -310,7 +312,3 @@ class Target(Strict):
             raise ValueError("sampler.guidance_scale needs dmg.prompt with dropout above 0")
         if (self.captioner is None) != (self.train_captioner is None):
             raise ValueError("captioner and train_captioner go together")
-
-
-def _is_power_of_two(value: int) -> bool:
-    return value & (value - 1) == 0

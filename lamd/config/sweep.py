@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lamd.config.derived import Derived
-from lamd.config.schema import Count, NonNegative, Strict, Target
+from lamd.config.schema import Target
+from lamd.config.strict import Count, NonNegative, Strict
 from lamd.config.trees import Where, explain, merge, nest
 from lamd.errors import LamdError
 

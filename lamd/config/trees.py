@@ -1,6 +1,7 @@
 """Trees of plain data: overlays, and errors that name the file and line of a key."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
@@ -41,6 +42,8 @@ def explain(error: ValidationError, kind: type[BaseModel], where: Where, elsewhe
         return f"{at}: missing key {key!r}; add it{more}"
     reason = first["msg"].removeprefix("Value error, ")
     shown = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    if first["type"] == "literal_error":  # its `expected` is the words, quoted
+        shown += closest(str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
     return f"{at}: {key + ': ' if key else ''}{reason}{shown}; mend the value{more}"
 
 

@@ -12,11 +12,13 @@ from lamd.cost.autoencoders import (
     motion_encoder,
     video_decoder,
 )
+from lamd.cost.budgets import Budget, row_budget
 from lamd.cost.denoisers import dmg_condition, dmg_step, unet3d_step
 from lamd.cost.layers import Cost, total
 from lamd.cost.networks import captioner, discriminator, i3d, lpips
 
 __all__ = [
+    "Budget",
     "Cost",
     "captioner",
     "discriminator",
@@ -28,6 +30,7 @@ __all__ = [
     "latent_video_encoder",
     "lpips",
     "motion_encoder",
+    "row_budget",
     "total",
     "unet3d_step",
     "video_decoder",

@@ -39,13 +39,25 @@ def trained_bytes(parameters: int, *, ema: bool) -> int:
     return FLOAT * parameters * (5 if ema else 4)
 
 
+def mcd_vae(target: Target, batch: int) -> Cost:
+    """Return E_I, E_M and D_V on a batch of clips."""
+    options = _vae_options(target) | {"batch": batch}
+    return image_encoder(**options) + motion_encoder(**options) + video_decoder(**options)
+
+
+def dmg(target: Target, batch: int) -> Cost:
+    """Return one pass of the DMG on a batch of latents, condition and prompts included."""
+    options = _dmg_options(target) | {"batch": batch}
+    return dmg_condition(**options) + dmg_step(**options)
+
+
 def vae_step(target: Target, *, adversary: bool) -> Work:
     """Return a step of stage I; `adversary` from gan.start_step on."""
-    train, loss, options = target.train_vae, target.loss, _vae_options(target)
+    train, loss = target.train_vae, target.loss
     batch, frames = train.batch_size, target.data.num_frames
-    model = _vae(options, batch)
+    model = mcd_vae(target, batch)
     flops, parameters = 3 * model.flops, model.parameters
-    part = _vae(options, batch // train.gradient_accumulation)
+    part = mcd_vae(target, batch // train.gradient_accumulation)
     memory = _activation_bytes(part, train)
     picture = 0  # FLOPs of the gradient of LPIPS at the reconstruction
     if loss.lpips_weight:
@@ -76,11 +88,11 @@ def vae_step(target: Target, *, adversary: bool) -> Work:
 
 def dmg_training_step(target: Target) -> Work:
     """Return a step of stage II, E_I's pass over the first frames included."""
-    train, options = target.train_dmg, _dmg_options(target)
+    train = target.train_dmg
     content = image_encoder(batch=train.batch_size, **_vae_options(target))
-    model = _dmg(options, train.batch_size)
-    part = _dmg(options, train.batch_size // train.gradient_accumulation)
-    frozen = FLOAT * _vae(_vae_options(target), 1).parameters
+    model = dmg(target, train.batch_size)
+    part = dmg(target, train.batch_size // train.gradient_accumulation)
+    frozen = FLOAT * mcd_vae(target, 1).parameters
     return Work(
         3 * model.flops + content.flops,
         model.parameters,
@@ -116,7 +128,7 @@ def encode(target: Target, batch: int) -> Work:
 
 def reconstruct(target: Target, batch: int) -> Work:
     """Return E_M, E_I and D_V on a batch of clips."""
-    return _inference(_vae(_vae_options(target), batch))
+    return _inference(mcd_vae(target, batch))
 
 
 def sample(target: Target, batch: int) -> Work:
@@ -139,36 +151,25 @@ def _activation_bytes(cost: Cost, train: TrainConfig) -> int:
     return cost.activations * (FLOAT if train.precision == "fp32" else 2)
 
 
-def _vae(options: dict, batch: int) -> Cost:
-    return (
-        image_encoder(batch=batch, **options)
-        + motion_encoder(batch=batch, **options)
-        + video_decoder(batch=batch, **options)
-    )
-
-
-def _dmg(options: dict, batch: int) -> Cost:
-    return dmg_condition(batch=batch, **options) + dmg_step(batch=batch, **options)
-
-
 def _vae_options(target: Target) -> dict:
     data = target.data
     return {"num_frames": data.num_frames, "size": data.size, **target.vae.model_dump()}
 
 
 def _dmg_options(target: Target) -> dict:
-    dmg = target.dmg
+    config = target.dmg
     process = {"latent", "num_train_steps", "schedule", "beta_start", "beta_end", "prompt"}
     options = {
         "size": target.data.size // target.vae.spatial_factor,
         "motion_channels": target.vae.motion_channels,
         "content_channels": target.vae.image_channels[-1],
-        **dmg.model_dump(exclude=process),
+        "num_latent_frames": target.data.num_frames // target.vae.temporal_factor,
+        **config.model_dump(exclude=process),
     }
-    if dmg.prompt is not None:
+    if config.prompt is not None:
         options |= {
-            "num_words": WORDS[dmg.prompt.kind],
-            "max_prompt_tokens": dmg.prompt.max_tokens or 1,
-            "num_prompt_layers": dmg.prompt.num_layers or 0,
+            "num_words": WORDS[config.prompt.kind],
+            "max_prompt_tokens": config.prompt.max_tokens or 1,
+            "num_prompt_layers": config.prompt.num_layers or 0,
         }
     return options

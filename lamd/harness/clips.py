@@ -105,6 +105,23 @@ def generated_clips(
     return _write(folder, Trained(target, inputs, device).generate(frames, keys, prompts), keys)
 
 
+def baseline_clips(
+    folder: Path,
+    inputs: dict[str, Path],
+    target: Target,
+    row: str,
+    samples: Sequence[int],
+    device: str,
+) -> dict:
+    """Write a baseline's clips for the first frame of each real clip, as `generated_clips`."""
+    from lamd.harness.trained import TrainedBaseline
+
+    real, keys = read_clips(inputs["clips test"]), read_keys(inputs["clips test"])
+    keys = [f"{key}#{sample}" for key in keys for sample in samples]
+    frames = np.repeat(real[:, 0], len(samples), axis=0)
+    return _write(folder, TrainedBaseline(target, inputs, device, row).generate(frames, keys), keys)
+
+
 def other_prompts(prompts: Sequence[str]) -> list[str]:
     """Return a rearrangement in which no clip has its own prompt, where no prompt is the majority.
 

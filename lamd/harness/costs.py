@@ -8,9 +8,9 @@ from lamd.config import CostFigure, SamplingCost, config_hash
 from lamd.cost.paradigms import Widths, sampling_costs
 from lamd.harness.cells import Cell, CellFailed, Runner, Store
 from lamd.harness.cost_tables import render_cost_csv, render_cost_latex, render_cost_markdown
+from lamd.harness.kinds import build_by_name, make_cell
 from lamd.harness.latency import read_latency
 from lamd.harness.machine import timing_place
-from lamd.harness.plan import build_by_name, make_cell
 from lamd.harness.published import load_published
 from lamd.harness.results import choose_folder, write_files
 from lamd.records import CostReport, CostRow

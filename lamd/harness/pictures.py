@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lamd.config import Figure, config_hash
 from lamd.harness.cells import Cell, CellFailed, Store, run_sources
-from lamd.harness.plan import Plan, build_by_name, features_cell, make_cell, make_plan
+from lamd.harness.kinds import build_by_name, make_cell
+from lamd.harness.plan import Plan, features_cell, make_plan
 from lamd.harness.reporting import data_kind, seeds_of
 from lamd.harness.results import choose_folder, encode_moving, write_files
 from lamd.harness.tables import data_words

@@ -1,8 +1,4 @@
-"""What a target needs: its cells, in an order in which parents come first.
-
-Raise a kind's number in `CODE_VERSIONS` when its code changes what it makes; cells made by the
-older code are then left alone and new ones are made beside them.
-"""
+"""What a target needs: its cells, in an order in which parents come first."""
 
 import difflib
 from collections.abc import Sequence
@@ -10,29 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from lamd.config import Target
+from lamd.config import Target, is_baseline
 from lamd.data.stand_in import GENERATORS
 from lamd.errors import LamdError
+from lamd.harness.baselines import plan_clips, plan_stages
 from lamd.harness.cells import Cell
+from lamd.harness.kinds import build_by_name, make_cell
 from lamd.harness.real_data import real_files
 from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
 
-CODE_VERSIONS = {
-    "data": 2,
-    "vae": 1,
-    "latents": 1,
-    "dmg": 1,
-    "captioner": 1,
-    "clips": 1,
-    "captions": 1,
-    "features": 1,
-    "values": 2,
-    "diagnostics": 1,
-    "figure": 1,
-    "latency": 1,
-}
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
-SAMPLED_ROW = "lamd"  # evaluate.samples_per_clip clips for each real one
+SAMPLED_ROW = "lamd"  # as the baselines: evaluate.samples_per_clip clips for each real one
 DIAGNOSED_CLIPS = 256  # at most, at even distances (ours)
 ROW_CLIPS = {"real": "test"}  # the clip set of a row that does not bear its name
 
@@ -72,7 +56,9 @@ def make_plan(target: Target, device: str) -> Plan:
     if metrics & set(CAPTION_METRICS) and target.captioner is None:
         raise LamdError("evaluate.protocols: precisions need a captioner; add it or take them out")
     stages = _stages(target, device)
+    stages |= plan_stages(target, device, stages["data"])
     clips = _clip_sets(target, device, stages)
+    clips |= plan_clips(target, device, clips["test"], stages)
     not_run = missing_weights(target.evaluate.protocols)
     rows = {
         row: values_cell(
@@ -81,7 +67,7 @@ def make_plan(target: Target, device: str) -> Plan:
             clips,
             device,
             num_frames=target.data.num_frames,
-            samples=target.evaluate.samples_per_clip if row == SAMPLED_ROW else 1,
+            samples=target.evaluate.samples_per_clip if _is_sampled(row) else 1,
             captioner=stages.get("captioner"),
         )
         for row in target.rows
@@ -129,7 +115,7 @@ def row_protocols(target: Target, row: str) -> list[str]:
         if row == "real":  # the test clips against themselves: only what their captions say
             return protocol.metric in CAPTION_METRICS
         if protocol.metric == "diversity":
-            return row == SAMPLED_ROW
+            return _is_sampled(row)
         return row not in UNPAIRED_ROWS or not protocol.paired
 
     names = [name for name in target.evaluate.protocols if applies(PROTOCOLS[name])]
@@ -139,6 +125,10 @@ def row_protocols(target: Target, row: str) -> list[str]:
             f"evaluate.protocols: row {row!r} needs {needed}; add one or take the row out"
         )
     return names
+
+
+def _is_sampled(row: str) -> bool:
+    return row == SAMPLED_ROW or is_baseline(row)
 
 
 def missing_weights(names: Sequence[str]) -> dict[str, str]:
@@ -307,19 +297,3 @@ def _grid_sets(target: Target) -> list[str]:
     if "lamd" in target.rows:
         names += ["lamd", "lamd again"]
     return names
-
-
-def make_cell(
-    name: str, config: dict[str, Any], parents: tuple[Cell, ...], build: Any, **options: bool
-) -> Cell:
-    """Plan one cell; the first word of its name is its kind."""
-    kind = name.split()[0]
-    return Cell(name, kind, CODE_VERSIONS[kind], config, parents, build, **options)
-
-
-def build_by_name(module: str, function: str, folder: Any, inputs: Any, **options: Any) -> Any:
-    """Call a function of this package; partially applied, it is a cell's build."""
-    # By name, so that planning, `lamd show` and a run with all cells cached import no torch.
-    from importlib import import_module
-
-    return getattr(import_module(f"lamd.harness.{module}"), function)(folder, inputs, **options)

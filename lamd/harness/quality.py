@@ -9,9 +9,10 @@ from lamd.config import Point, QualityFigure, Target, config_hash
 from lamd.cost import Cost
 from lamd.cost.paradigms import latent_motion_costs
 from lamd.harness.cells import Cell, CellFailed, Store, run_sources
+from lamd.harness.kinds import build_by_name, make_cell
 from lamd.harness.latency import read_latency, spread
 from lamd.harness.machine import timing_place
-from lamd.harness.plan import Plan, build_by_name, make_cell, make_plan, values_cell
+from lamd.harness.plan import Plan, make_plan, values_cell
 from lamd.harness.quality_figures import point_name, render_quality_figure
 from lamd.harness.reporting import data_kind, seeds_of
 from lamd.harness.results import choose_folder, write_files

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lamd.config import Target, config_hash
+from lamd.config import (
+    SamplerConfig,
+    Target,
+    baseline_sampler,
+    config_hash,
+    is_baseline,
+    split_row,
+)
+from lamd.cost import row_budget
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Facts, Store
 from lamd.harness.plan import Plan, row_protocols
@@ -29,6 +37,11 @@ _ROWS = {
         "LaMD, shuffled prompts",
         "as LaMD, each clip with another prompt than its own, held against its own",
     ),
+}
+_BASELINES = {"pixel": "Pixel-space diffusion", "latent_video": "Latent-video diffusion"}
+_EQUAL = {
+    "clips": ("equal clips", "as many clips as the DMG"),
+    "flops": ("equal training FLOPs", "the FLOPs of LaMD's two stages"),
 }
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp_2m": "DPM-Solver++ (2M)"}
 
@@ -216,18 +229,56 @@ def not_run(row: str, protocols: Iterable[str], reasons: dict[str, str]) -> Iter
 
 
 def _row_info(target: Target, row: str) -> RowInfo:
-    sampler = target.sampler
+    if is_baseline(row):
+        return _baseline_info(target, row)
+    label, description = _ROWS[row]
+    words = _sampler_words(target, target.sampler)
+    return RowInfo(
+        name=row,
+        label=label.format(k=target.sampler.num_steps),
+        description=description.format(sampler=words, prompt=_prompt_words(target)),
+    )
+
+
+def _baseline_info(target: Target, row: str) -> RowInfo:
+    name, rule = split_row(row)
+    budget, sampler = row_budget(target, row), baseline_sampler(target, name)
+    train = budget.train
+    numbers = {
+        "steps": train.num_steps,
+        "clips": train.num_steps * train.batch_size,
+        "tflops": budget.flops / 1e12,
+        "autoencoder_tflops": budget.autoencoder_flops / 1e12,
+        "lamd_tflops": budget.lamd_flops / 1e12,
+        "parameters": budget.parameters,
+        "dmg_parameters": budget.dmg_parameters,
+    }
+    spent = f"{_rounded(numbers['tflops'])} TFLOPs"
+    if budget.autoencoder_flops:
+        spent += f" after {_rounded(numbers['autoencoder_tflops'])} for its autoencoder"
+    conv3d = target.baselines.of(name).conv3d
+    return RowInfo(
+        name=row,
+        label=f"{_BASELINES[name]}, {_EQUAL[rule][0]} (K = {sampler.num_steps})",
+        description=(
+            f"3-D UNet ({conv3d}) of {budget.parameters / 1e6:.3g} M parameters, the DMG has "
+            f"{budget.dmg_parameters / 1e6:.3g} M; {_EQUAL[rule][1]}: {train.num_steps:,} steps of "
+            f"{train.batch_size} clips, {spent}, LaMD {_rounded(numbers['lamd_tflops'])} (a step "
+            f"counts as three forward passes of what it trains); {_sampler_words(target, sampler)}"
+        ),
+        budget=numbers,
+    )
+
+
+def _rounded(tflops: float) -> str:
+    return f"{tflops:,.0f}" if tflops >= 1000 else f"{tflops:.4g}"
+
+
+def _sampler_words(target: Target, sampler: SamplerConfig) -> str:
     words = (
         f"{SAMPLER_NAMES[sampler.name]}, {sampler.num_steps} of {target.dmg.num_train_steps} steps"
     )
-    if sampler.eta is not None:
-        words += f", eta {sampler.eta:g}"
-    label, description = _ROWS[row]
-    return RowInfo(
-        name=row,
-        label=label.format(k=sampler.num_steps),
-        description=description.format(sampler=words, prompt=_prompt_words(target)),
-    )
+    return words if sampler.eta is None else f"{words}, eta {sampler.eta:g}"
 
 
 def _prompt_words(target: Target) -> str:

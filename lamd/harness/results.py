@@ -28,8 +28,8 @@ _COLUMNS = {
 def choose_folder(root: Path, report: AnyReport) -> Path:
     """Return where a report belongs: `root/<target>`, or a folder inside it.
 
-    A smaller profile, or results with holes, do not overwrite larger or whole ones: they go into
-    `<profile>/`, or `incomplete/`, beside them.
+    A smaller profile, or results with holes or fewer rows, do not overwrite larger or whole ones:
+    they go into `<profile>/`, or `incomplete/`, beside them.
     """
     folder = root / report.target
     if not (folder / RECORD).is_file():
@@ -40,9 +40,13 @@ def choose_folder(root: Path, report: AnyReport) -> Path:
         return folder / report.profile
     if PROFILES.index(report.profile) < PROFILES.index(there.profile):
         return folder / report.profile
-    if len(report.holes) > len(there.holes):
+    if len(report.holes) > len(there.holes) or _row_names(there) - _row_names(report):
         return folder / "incomplete"
     return folder
+
+
+def _row_names(report: AnyReport) -> set[str]:
+    return {row.name for row in report.rows} if isinstance(report, Report) else set()
 
 
 def write_results(folder: Path, report: Report, grid: np.ndarray | None) -> list[Path]:

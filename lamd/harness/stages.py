@@ -1,11 +1,11 @@
-"""How the cells of the method are built: data, MCD-VAE, latents, DMG; and how they are opened."""
+"""How the cells that train are built: data, both stages, the baselines; and how data is opened."""
 
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from lamd.config import DataConfig, Target
+from lamd.config import DataConfig, Target, TrainConfig
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.evaluate import resolve_device
 from lamd.harness.cells import PARTIAL
@@ -139,6 +139,55 @@ def build_captioner(folder: Path, inputs: dict[str, Path], target: Target, devic
     train_captioner(
         target, train, folder, identity=_identity(folder), device=_training_device(device)
     )
+    return {}
+
+
+def build_pixel(
+    folder: Path, inputs: dict[str, Path], target: Target, options: TrainConfig, device: str
+) -> dict:
+    """Train the pixel-space baseline for one budget."""
+    from lamd.training import train_pixel
+
+    train_pixel(
+        target, options, open_split(inputs["data"], "train"), folder,
+        identity=_identity(folder), device=_training_device(device),
+    )  # fmt: skip
+    return {}
+
+
+def build_video_vae(folder: Path, inputs: dict[str, Path], target: Target, device: str) -> dict:
+    """Train stage I of the latent-video baseline."""
+    from lamd.training import train_video_vae
+
+    train = open_split(inputs["data"], "train")
+    train_video_vae(
+        target, train, folder, identity=_identity(folder), device=_training_device(device)
+    )
+    return {}
+
+
+def build_video_latents(folder: Path, inputs: dict[str, Path], target: Target, device: str) -> dict:
+    """Encode the training windows of stage II of the latent-video baseline."""
+    from lamd.training import encode_latents
+
+    encode_latents(
+        target, open_split(inputs["data"], "train"), inputs["video_vae"], folder / LATENTS,
+        identity=_identity(folder), stage="video_vae", device=_training_device(device),
+    )  # fmt: skip
+    return {}
+
+
+def build_latent_video(
+    folder: Path, inputs: dict[str, Path], target: Target, options: TrainConfig, device: str
+) -> dict:
+    """Train stage II of the latent-video baseline for one budget."""
+    from lamd.training import train_latent_video
+
+    train_latent_video(
+        target, options, open_split(inputs["data"], "train"), inputs["video_vae"],
+        inputs["video_latents"] / LATENTS, folder,
+        identity=_identity(folder), device=_training_device(device),
+    )  # fmt: skip
     return {}
 
 

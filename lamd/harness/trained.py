@@ -1,17 +1,25 @@
 """A target's trained models on data as it is stored: uint8 clips and frames in, uint8 clips out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lamd.config import Target
+from lamd.config import Target, baseline_sampler, split_row
 from lamd.evaluate import resolve_device
-from lamd.generate import compile_denoiser, generate, motion_trajectory, schedule_of
+from lamd.generate import (
+    compile_denoiser,
+    generate,
+    generate_latent_video,
+    generate_pixel,
+    motion_trajectory,
+    schedule_of,
+)
 from lamd.models.latent import Posterior
-from lamd.training import load_dmg, load_vae
+from lamd.training import load_denoiser, load_dmg, load_vae, load_video_vae
 from lamd.video import to_model, to_uint8
 
 
@@ -44,7 +52,7 @@ class Trained:
     def posterior(self, clips: np.ndarray) -> Posterior:
         """Return q(z | x) of each clip, before normalisation, on the CPU."""
         found = []
-        for at in self._batches(len(clips), "encoding"):
+        for at in _batches(len(clips), self.sampler.batch_size, "encoding"):
             x = to_model(torch.from_numpy(np.array(clips[at])).to(self.device))
             q = self.vae.encode_motion(x)
             found.append((q.mean.cpu(), q.logvar.cpu()))
@@ -59,8 +67,8 @@ class Trained:
     def content(self, frames: np.ndarray) -> Tensor:
         """Return f_x0 of each frame, float32 (N, d', h, w) on the CPU."""
         found = (
-            self.vae.encode_image(self._x0(frames[at]))[0].float().cpu()
-            for at in self._batches(len(frames), "encoding frames")
+            self.vae.encode_image(_x0(frames[at], self.device))[0].float().cpu()
+            for at in _batches(len(frames), self.sampler.batch_size, "encoding frames")
         )
         return torch.cat(list(found))
 
@@ -68,8 +76,8 @@ class Trained:
     def decode(self, z_m: Tensor, frames: np.ndarray) -> np.ndarray:
         """Return D_V(z_m, content of each frame); frame 0 is as decoded."""
         found = []
-        for at in self._batches(len(frames), "decoding"):
-            content = self.vae.encode_image(self._x0(frames[at]))
+        for at in _batches(len(frames), self.sampler.batch_size, "decoding"):
+            content = self.vae.encode_image(_x0(frames[at], self.device))
             found.append(to_uint8(self.vae.decode(z_m[at].to(self.device), *content)).cpu().numpy())
         return np.concatenate(found)
 
@@ -77,38 +85,72 @@ class Trained:
         self, frames: np.ndarray, keys: Sequence[str], prompts: Sequence[str] | None = None
     ) -> np.ndarray:
         """Return one generated clip a frame; frame 0 is the given one, `keys` fix the noise."""
-        found = []
-        for at in self._batches(len(frames), "sampling"):
-            x = generate(
-                self.vae, self.dmg, self.schedule, self.sampler, self._x0(frames[at]), keys[at],
-                None if prompts is None else prompts[at],
-            )  # fmt: skip
-            found.append(to_uint8(x).cpu().numpy())
-        clips = np.concatenate(found)
-        clips[:, 0] = frames
-        return clips
+
+        def sample(x0: Tensor, at: slice) -> Tensor:
+            told = None if prompts is None else prompts[at]
+            return generate(self.vae, self.dmg, self.schedule, self.sampler, x0, keys[at], told)
+
+        return _generated(sample, frames, self.sampler.batch_size, self.device)
 
     @torch.inference_mode()
     def trajectory(
         self, frames: np.ndarray, keys: Sequence[str], prompts: Sequence[str] | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield (t, z_m^t) along one sampling run, all frames in one batch; t = -1 comes last."""
-        f_x0, _ = self.vae.encode_image(self._x0(frames))
+        f_x0, _ = self.vae.encode_image(_x0(frames, self.device))
         run = motion_trajectory(
             self.vae, self.dmg, self.schedule, self.sampler, f_x0, keys, prompts
         )
         for t, z_m in run:
             yield t, z_m.cpu()
 
-    def _x0(self, frames: np.ndarray) -> Tensor:
-        video = torch.from_numpy(np.array(frames)[:, None])
-        return to_model(video.to(self.device))[:, 0]
 
-    def _batches(self, count: int, label: str) -> Iterator[slice]:
-        from rich.console import Console
-        from rich.progress import track
+class TrainedBaseline:
+    """The models of a baseline row, frozen and in eval mode."""
 
-        size, console = self.sampler.batch_size, Console(stderr=True)
-        starts = range(0, count, size)
-        for start in track(starts, label, console=console, disable=not console.is_terminal):
-            yield slice(start, min(start + size, count))
+    def __init__(self, target: Target, inputs: dict[str, Path], device: str, row: str):
+        """Load from the folders of the row's finished cells in `inputs`."""
+        name, budget = split_row(row)
+        self.device = resolve_device(device)
+        self.sampler = baseline_sampler(target, name)
+        model = load_denoiser(name, inputs[f"{name} {budget}"], target, device=self.device)
+        shared = (model, schedule_of(target.dmg), self.sampler)
+        if name == "pixel":
+            self.sample = partial(generate_pixel, *shared, target.data.num_frames)
+        else:
+            autoencoder = load_video_vae(inputs["video_vae"], target, device=self.device)
+            self.sample = partial(generate_latent_video, autoencoder, *shared)
+
+    def generate(self, frames: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+        """Return one generated clip a frame, as `Trained.generate`."""
+
+        def sample(x0: Tensor, at: slice) -> Tensor:
+            return self.sample(x0, keys[at])
+
+        return _generated(sample, frames, self.sampler.batch_size, self.device)
+
+
+def _generated(
+    sample: Callable[[Tensor, slice], Tensor], frames: np.ndarray, size: int, device: torch.device
+) -> np.ndarray:
+    found = []
+    for at in _batches(len(frames), size, "sampling"):
+        found.append(to_uint8(sample(_x0(frames[at], device), at)).cpu().numpy())
+    clips = np.concatenate(found)
+    clips[:, 0] = frames
+    return clips
+
+
+def _x0(frames: np.ndarray, device: torch.device) -> Tensor:
+    video = torch.from_numpy(np.array(frames)[:, None])
+    return to_model(video.to(device))[:, 0]
+
+
+def _batches(count: int, size: int, label: str) -> Iterator[slice]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    starts = range(0, count, size)
+    for start in track(starts, label, console=console, disable=not console.is_terminal):
+        yield slice(start, min(start + size, count))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamd import cost
-from lamd.config import Target
+from lamd.config import Target, is_baseline
 from lamd.cost import stages
 from lamd.harness.cells import Cell, Store
 from lamd.harness.probe import Unit
@@ -120,7 +120,8 @@ def _latents(cell: Cell, target: Target, frames: Frames) -> Workload:
     kept = lengths[: len(lengths) - train.num_validation_clips]
     windows = _windows(kept, target.data.num_frames, train.window_stride)
     side = target.data.size // target.vae.spatial_factor
-    floats = 2 * target.vae.motion_channels * side**2
+    latent_frames = target.data.num_frames // target.vae.temporal_factor
+    floats = 2 * target.vae.motion_channels * latent_frames * side**2
     unit = _clip_unit("encoding", stages.encode, target, min(_ENCODED, max(1, windows)))
     return Workload(((unit, windows),), windows * (stages.FLOAT * floats + 16))
 
@@ -130,6 +131,8 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Workload:
     if count is None:
         return _UNCOUNTED
     disk = count * target.data.num_frames * 3 * target.data.size**2
+    if is_baseline(cell.name.removeprefix("clips ")):
+        return Workload(None, disk, reason="no rule for the other paradigms")
     batch, units = min(target.sampler.batch_size, max(1, count)), []
     if "generated" in cell.config:
         units.append((_clip_unit("sampling", stages.sample, target, batch), count))

@@ -54,6 +54,10 @@ class ScaledLatent(nn.Module):
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(std)
 
+    def normalise(self, z: Tensor) -> Tensor:
+        """Map a posterior value to the latent that is decoded (here: itself)."""
+        return z
+
     def to_diffusion(self, z: Tensor) -> Tensor:
         """Scale a latent (B, d, ...) to zero mean and unit variance a channel."""
         return (z - _channelwise(self.latent_mean, z)) / _channelwise(self.latent_std, z)

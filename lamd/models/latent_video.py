@@ -9,7 +9,9 @@ import math
 
 from torch import Tensor, nn
 
+from lamd.config import Target, denoised_shape, unet_options
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
+from lamd.models.unet3d import UNet3d
 from lamd.nn import ResBlock3d, channels_last_3d, group_norm
 
 
@@ -86,6 +88,18 @@ class VideoAutoencoder(ScaledLatent):
     def last_layer(self) -> nn.Parameter:
         """Weight of the last convolution, where the adaptive GAN weight is measured."""
         return self.to_pixels.weight
+
+
+def build_video_autoencoder(target: Target) -> VideoAutoencoder:
+    """Build the autoencoder of a target's latent-video baseline."""
+    options = target.baselines.latent_video.autoencoder.model_dump()
+    return VideoAutoencoder(num_frames=target.data.num_frames, size=target.data.size, **options)
+
+
+def build_latent_video(target: Target) -> UNet3d:
+    """Build the denoiser of a target's latent-video baseline."""
+    channels, _, _ = denoised_shape(target, "latent_video")
+    return UNet3d(channels=channels, **unet_options(target, "latent_video"))
 
 
 def scale_strides(spatial_factor: int, temporal_factor: int) -> list[tuple[int, int, int]]:

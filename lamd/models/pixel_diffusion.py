@@ -5,6 +5,7 @@ q(x_t | x) = N(sqrt(abar_t) x, (1 - abar_t) I),  eps_hat = eps_theta(x_t, t, x_0
 
 from torch import Tensor
 
+from lamd.config import Target, unet_options
 from lamd.models.unet3d import UNet3d
 
 
@@ -17,3 +18,8 @@ class PixelDiffusion(UNet3d):
     def forward(self, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
         """Predict the noise in x_t (B, L, 3, H, W) at t (B,), given x0 (B, 3, H, W)."""
         return super().forward(x_t.transpose(1, 2), t, x0).transpose(1, 2)
+
+
+def build_pixel(target: Target) -> PixelDiffusion:
+    """Build the pixel-space baseline of a target."""
+    return PixelDiffusion(**unet_options(target, "pixel"))

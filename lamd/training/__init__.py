@@ -2,13 +2,21 @@
 
 from pathlib import Path
 
-from lamd.config import Target
+from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
 from lamd.errors import LamdError
+from lamd.training.baseline_stages import LatentVideoStage, PixelStage, VideoVAEStage
 from lamd.training.captioner_stage import CaptionerStage
 from lamd.training.dmg_stage import DMGStage
 from lamd.training.engine import train_stage
-from lamd.training.final import load_captioner, load_dmg, load_vae, read_info
+from lamd.training.final import (
+    load_captioner,
+    load_denoiser,
+    load_dmg,
+    load_vae,
+    load_video_vae,
+    read_info,
+)
 from lamd.training.latents import Latents, encode_latents, open_latents
 from lamd.training.vae_stage import VAEStage
 
@@ -16,12 +24,17 @@ __all__ = [
     "Latents",
     "encode_latents",
     "load_captioner",
+    "load_denoiser",
     "load_dmg",
     "load_vae",
+    "load_video_vae",
     "open_latents",
     "train_captioner",
     "train_dmg",
+    "train_latent_video",
+    "train_pixel",
     "train_vae",
+    "train_video_vae",
 ]
 
 
@@ -56,13 +69,8 @@ def train_dmg(
 
     Arguments and errors as for `engine.train_stage`.
     """
-    vae, latents = load_vae(vae_folder, target), open_latents(latents_folder)
-    if latents.vae_sha256 != read_info(vae_folder, stage="vae")["sha256"]:
-        raise LamdError(
-            f"{latents_folder}: encoded by another MCD-VAE than {vae_folder}; "
-            "encode the latents into another folder"
-        )
-    stage = DMGStage(target, train, vae, latents)
+    latents = _latents_of(vae_folder, latents_folder, "vae")
+    stage = DMGStage(target, train, load_vae(vae_folder, target), latents)
     return train_stage(
         stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
     )
@@ -82,3 +90,67 @@ def train_captioner(
     return train_stage(
         stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
     )
+
+
+def train_pixel(
+    target: Target,
+    options: TrainConfig,
+    train: PackedVideos,
+    folder: Path,
+    *,
+    identity: str,
+    device: str | None = None,
+    max_steps: int | None = None,
+) -> Path:
+    """Train the pixel-space baseline for a row's budget, `options`; else as `train_vae`."""
+    stage = PixelStage(target, options, train)
+    return train_stage(
+        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
+    )
+
+
+def train_video_vae(
+    target: Target,
+    train: PackedVideos,
+    folder: Path,
+    *,
+    identity: str,
+    device: str | None = None,
+    max_steps: int | None = None,
+) -> Path:
+    """Train the latent-video baseline's autoencoder; arguments and errors as for `train_vae`."""
+    stage = VideoVAEStage(target, train)
+    return train_stage(
+        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
+    )
+
+
+def train_latent_video(
+    target: Target,
+    options: TrainConfig,
+    train: PackedVideos,
+    vae_folder: Path,
+    latents_folder: Path,
+    folder: Path,
+    *,
+    identity: str,
+    device: str | None = None,
+    max_steps: int | None = None,
+) -> Path:
+    """Train the latent-video baseline's denoiser for a row's budget; else as `train_dmg`."""
+    latents = _latents_of(vae_folder, latents_folder, "video_vae")
+    autoencoder = load_video_vae(vae_folder, target)
+    stage = LatentVideoStage(target, options, train, autoencoder, latents)
+    return train_stage(
+        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
+    )
+
+
+def _latents_of(vae_folder: Path, latents_folder: Path, stage: str) -> Latents:
+    latents, model = open_latents(latents_folder), {"vae": "MCD-VAE"}.get(stage, stage)
+    if latents.vae_sha256 != read_info(vae_folder, stage=stage)["sha256"]:
+        raise LamdError(
+            f"{latents_folder}: encoded by another {model} than {vae_folder}; "
+            "encode the latents into another folder"
+        )
+    return latents

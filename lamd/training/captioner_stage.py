@@ -13,16 +13,16 @@ from lamd.data.vocabulary import Vocabulary
 from lamd.metrics.precision import precisions
 from lamd.models.captioner import Captioner, build_captioner
 from lamd.training.batches import read_windows, training_windows, validation_windows
-from lamd.training.stages import Batch, Draws, StepTerms, seeded
+from lamd.training.stages import Batch, Draws, NoAdversary, StepTerms, seeded
 from lamd.video import to_model
 
 
-class CaptionerStage:
+class CaptionerStage(NoAdversary):
     """Cross-entropy of the next word of each training clip's caption (ours)."""
 
     name = "captioner"
+    options = "train_captioner"
     best_of = "cross_entropy"
-    adversary = None
 
     def __init__(self, target: Target, videos: PackedVideos):
         self.train, self.videos = target.train_captioner, videos
@@ -50,14 +50,6 @@ class CaptionerStage:
         """Return the cross-entropy over words, padding left out."""
         video, words = batch
         return StepTerms({"cross_entropy": _cross_entropy(model(to_model(video), words), words)})
-
-    def adversary_active(self, step: int) -> bool:
-        """Return False: there is no adversary."""
-        return False
-
-    def adversary_loss(self, adversary: nn.Module, made: tuple[Tensor, ...]) -> Tensor:
-        """Never reached, since `adversary_active` is False."""
-        raise AssertionError("the captioner has no adversary")
 
     @torch.no_grad()
     def validate(self, model: Captioner) -> dict[str, float]:

@@ -18,16 +18,16 @@ from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import MCDVAE, Posterior
 from lamd.training.batches import read_windows, training_windows, validation_windows
 from lamd.training.latents import Latents
-from lamd.training.stages import Batch, Draws, StepTerms, seeded
+from lamd.training.stages import Batch, Draws, NoAdversary, StepTerms, seeded
 from lamd.video import to_model
 
 
-class DMGStage:
+class DMGStage(NoAdversary):
     """Stage II: noise prediction on cached posteriors of a frozen MCD-VAE (paper)."""
 
     name = "dmg"
+    options = "train_dmg"
     best_of = "eps_mse"
-    adversary = None
     _REPEATS = 4  # draws of (t, eps) a held-out clip
 
     def __init__(self, target: Target, videos: PackedVideos, vae: MCDVAE, latents: Latents):
@@ -105,14 +105,6 @@ class DMGStage:
         t = draws.integers("t", len(self.schedule)).to(device)
         eps = draws.normal("eps", shape).to(device)
         return diffusion_loss(model, self.schedule, z_m, t, eps, f_x0, *words)
-
-    def adversary_active(self, step: int) -> bool:
-        """Return False: there is no adversary."""
-        return False
-
-    def adversary_loss(self, adversary: nn.Module, made: tuple[Tensor, ...]) -> Tensor:
-        """Never reached, since `adversary_active` is False."""
-        raise AssertionError("stage II has no adversary")
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -247,7 +247,7 @@ class _Run:
         good = f"step {self.saved_step}" if self.saved_step else "none yet"
         raise LamdError(
             f"{self.folder / 'log.jsonl'}: {name} of stage {self.stage.name} is not finite at step "
-            f"{step} (last good checkpoint: {good}); lower train_{self.stage.name}.learning_rate"
+            f"{step} (last good checkpoint: {good}); lower {self.stage.options}.learning_rate"
         )
 
     def _averaged(self, values: dict[str, Tensor]) -> dict[str, float]:

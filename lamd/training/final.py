@@ -1,17 +1,25 @@
 """The result of a stage: `model.safetensors` and `model.json`, written last and checked on load."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lamd.config import Target
+from lamd.config import Baseline, Target, denoiser_config
 from lamd.data.vocabulary import Vocabulary
 from lamd.errors import LamdError
 from lamd.models.captioner import Captioner, build_captioner
 from lamd.models.dmg import DMG, build_dmg
+from lamd.models.latent_video import (
+    VideoAutoencoder,
+    build_latent_video,
+    build_video_autoencoder,
+)
 from lamd.models.mcd_vae import MCDVAE, build_vae
+from lamd.models.pixel_diffusion import build_pixel
+from lamd.models.unet3d import UNet3d
 from lamd.training.integrity import (
     DamagedFile,
     check_sha256,
@@ -27,6 +35,7 @@ from lamd.training.integrity import (
 FORMAT = 1
 _MEND = "delete the folder and train again, or restore the file"
 _CLIP = {"num_frames", "size"}
+_DENOISERS = {"pixel": build_pixel, "latent_video": build_latent_video}
 
 
 def write_final(folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
@@ -85,7 +94,7 @@ def load_vae(
         LamdError: on a missing or damaged file or another config (first differing key named).
     """
     info = read_info(folder, stage="vae", identity=identity)
-    saved = _checked_target(folder, info, target, {"data": _CLIP, "vae": True})
+    saved = _checked_target(folder, info, target, _parts(vae=True))
     return _filled(build_vae(saved.vae, saved.data), folder, info, device)
 
 
@@ -98,7 +107,7 @@ def load_dmg(
 ) -> DMG:
     """Load a trained DMG, frozen and in eval mode; arguments and errors as for `load_vae`."""
     info = read_info(folder, stage="dmg", identity=identity)
-    saved = _checked_target(folder, info, target, {"data": _CLIP, "vae": True, "dmg": True})
+    saved = _checked_target(folder, info, target, _parts(vae=True, dmg=True))
     return _filled(build_dmg(saved, _vocabulary(folder, info)), folder, info, device)
 
 
@@ -110,9 +119,35 @@ def load_captioner(
 ) -> Captioner:
     """Load a trained captioner, frozen and in eval mode; arguments and errors as for `load_vae`."""
     info = read_info(folder, stage="captioner", identity=identity)
-    saved = _checked_target(folder, info, None, {})
+    saved = Target.model_validate(info["target"])
     model = build_captioner(saved.captioner, saved.data, _vocabulary(folder, info))
     return _filled(model, folder, info, device)
+
+
+def load_video_vae(
+    folder: Path,
+    target: Target | None = None,
+    *,
+    device: torch.device | str = "cpu",
+) -> VideoAutoencoder:
+    """Load a trained video autoencoder, frozen; arguments and errors as for `load_vae`."""
+    info = read_info(folder, stage="video_vae")
+    network = _parts(baselines={"latent_video": {"autoencoder"}})
+    saved = _checked_target(folder, info, target, network)
+    return _filled(build_video_autoencoder(saved), folder, info, device)
+
+
+def load_denoiser(
+    name: Baseline,
+    folder: Path,
+    target: Target | None = None,
+    *,
+    device: torch.device | str = "cpu",
+) -> UNet3d:
+    """Load a baseline's trained denoiser, frozen; arguments and errors as for `load_vae`."""
+    info = read_info(folder, stage=name)
+    saved = _checked_target(folder, info, target, lambda target: denoiser_config(target, name))
+    return _filled(_DENOISERS[name](saved), folder, info, device)
 
 
 def _vocabulary(folder: Path, info: dict[str, Any]) -> Vocabulary | None:
@@ -124,13 +159,21 @@ def _vocabulary(folder: Path, info: dict[str, Any]) -> Vocabulary | None:
         raise LamdError(f"{folder / 'model.json'}: {error}") from None
 
 
+def _parts(**parts: Any) -> Callable[[Target], dict[str, Any]]:
+    include = {"data": _CLIP, **parts}
+    return lambda target: target.model_dump(mode="json", include=include)
+
+
 def _checked_target(
-    folder: Path, info: dict[str, Any], target: Target | None, parts: dict[str, Any]
+    folder: Path,
+    info: dict[str, Any],
+    target: Target | None,
+    network: Callable[[Target], dict[str, Any]],
 ) -> Target:
+    """Return the saved target; `network` is what it must have in common with `target`."""
     saved = Target.model_validate(info["target"])
     if target is not None:
-        ours, theirs = (t.model_dump(mode="json", include=parts) for t in (target, saved))
-        difference = first_difference(theirs, ours)
+        difference = first_difference(network(saved), network(target))
         if difference:
             raise LamdError(
                 f"{folder / 'model.json'}: a model of another config: {difference}; "

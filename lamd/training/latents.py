@@ -1,6 +1,6 @@
-"""Posteriors of all training windows, encoded once by the frozen MCD-VAE for stage II."""
+"""Posteriors of all training windows, encoded once by a frozen autoencoder for stage II."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from torch import Tensor
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.errors import LamdError
-from lamd.models.mcd_vae import MCDVAE, Posterior
+from lamd.models.latent import Posterior, ScaledLatent
+from lamd.models.latent_video import VideoAutoencoder
+from lamd.models.mcd_vae import MCDVAE
 from lamd.rng import torch_generator
 from lamd.training.batches import read_windows, training_windows
-from lamd.training.final import load_vae, read_info
+from lamd.training.final import load_vae, load_video_vae, read_info
 from lamd.training.integrity import (
     check_sha256,
     read_json,
@@ -31,6 +33,11 @@ _BATCH = 16
 _STATISTICS_WINDOWS = 1024
 _MEND = "delete the folder and encode the latents again"
 _FILES = ("posterior.npy", "windows.npy")
+Encode = Callable[[ScaledLatent, Tensor], Posterior]  # of clips (B, L, 3, H, W)
+_AUTOENCODERS = {
+    "vae": (load_vae, MCDVAE.encode_motion),
+    "video_vae": (load_video_vae, VideoAutoencoder.encode),
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class Latents:
 
     Attributes:
         folder: where they lie.
-        posterior: (N, 2, d, h, w) float32, mean and logvar; a read-only memory map.
+        posterior: (N, 2, d, h, w), or (N, 2, d, l, h, w), float32, mean and logvar; a read-only
+            memory map.
         windows: (N, 2) int64, video and first frame.
         vae_sha256: hash of the weights that made them.
     """
@@ -60,6 +68,7 @@ def encode_latents(
     folder: Path,
     *,
     identity: str,
+    stage: str = "vae",
     device: str | None = None,
 ) -> Path:
     """Encode every window that stage II trains on; return `folder`, complete or absent.
@@ -67,9 +76,10 @@ def encode_latents(
     Args:
         target: `train_dmg.window_stride` and `num_validation_clips` say which windows.
         train: the train split.
-        vae_folder: of `train_vae`.
+        vae_folder: of `train_vae`, or `train_video_vae`.
         folder: made here; left as it is when it is already complete and of this identity.
         identity: hash of all that the posteriors depend on.
+        stage: `vae`, or `video_vae` for the latent-video baseline.
         device: `cpu`, `cuda` or None for the best there is.
 
     Raises:
@@ -80,12 +90,13 @@ def encode_latents(
         if folder.is_dir():
             open_latents(folder, identity=identity)
             return folder
-        vae = load_vae(vae_folder, target, device=place)
-        sha256 = read_info(vae_folder, stage="vae")["sha256"]
+        load, encode = _AUTOENCODERS[stage]
+        vae = load(vae_folder, target, device=place)
+        sha256 = read_info(vae_folder, stage=stage)["sha256"]
         windows = training_windows(train, target.train_dmg, target.data)
 
         def fill(temporary: Path) -> None:
-            _encode(vae, train, windows, temporary)
+            _encode(vae, encode, train, windows, temporary)
             hashes = {name: sha256_of(temporary / name) for name in _FILES}
             meta = {"identity": identity, "vae_sha256": sha256, "sha256": hashes}
             write_json(temporary / "latents.json", meta)
@@ -94,14 +105,16 @@ def encode_latents(
     return folder
 
 
-def _encode(vae: MCDVAE, train: PackedVideos, windows: np.ndarray, folder: Path) -> None:
+def _encode(
+    vae: ScaledLatent, encode: Encode, train: PackedVideos, windows: np.ndarray, folder: Path
+) -> None:
     shape = (len(windows), 2, *vae.latent_shape)
     stored = np.lib.format.open_memmap(
         folder / "posterior.npy", mode="w+", dtype=np.float32, shape=shape
     )
     console, total = Console(stderr=True), -(-len(windows) // _BATCH)
     for rows, posterior in track(
-        _posteriors(vae, train, windows),
+        _posteriors(vae, encode, train, windows),
         "latents",
         total,
         console=console,
@@ -133,7 +146,7 @@ def open_latents(folder: Path, *, identity: str | None = None) -> Latents:
 
 
 def latent_statistics(
-    vae: MCDVAE, videos: PackedVideos, windows: np.ndarray, *, seed: int
+    vae: ScaledLatent, encode: Encode, videos: PackedVideos, windows: np.ndarray, *, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation (d,) of sampled z_m, measured in float64.
 
@@ -143,7 +156,7 @@ def latent_statistics(
     count = min(len(windows), _STATISTICS_WINDOWS)
     chosen = windows[np.linspace(0, len(windows) - 1, count).astype(np.int64)]
     total, squares, n = 0.0, 0.0, 0
-    for rows, posterior in _posteriors(vae, videos, chosen):
+    for rows, posterior in _posteriors(vae, encode, videos, chosen):
         generator = torch_generator(seed, "statistics", int(rows.start))
         eps = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         z_m = vae.normalise(posterior.sample(eps)).double()
@@ -156,10 +169,10 @@ def latent_statistics(
 
 @torch.no_grad()
 def _posteriors(
-    vae: MCDVAE, videos: PackedVideos, windows: np.ndarray
+    vae: ScaledLatent, encode: Encode, videos: PackedVideos, windows: np.ndarray
 ) -> Iterator[tuple[slice, Posterior]]:
     device, num_frames = next(vae.parameters()).device, vae.clip_shape[0]
     for first in range(0, len(windows), _BATCH):
         rows = slice(first, min(first + _BATCH, len(windows)))
         video = read_windows(videos, windows[rows], num_frames).to(device)
-        yield rows, vae.encode_motion(to_model(video))
+        yield rows, encode(vae, to_model(video))

@@ -73,6 +73,7 @@ class Stage(Protocol):
     """What the engine needs of a stage."""
 
     name: str
+    options: str  # config key that holds its learning rate
     train: TrainConfig
     config: dict[str, Any]  # what a checkpoint must agree with
     model: nn.Module
@@ -103,6 +104,20 @@ class Stage(Protocol):
 
     def info(self) -> dict[str, Any]:
         """Return what is saved beside the final model's config."""
+
+
+class NoAdversary:
+    """The adversary's part of a stage without one."""
+
+    adversary = None
+
+    def adversary_active(self, step: int) -> bool:
+        """Return False: there is no adversary."""
+        return False
+
+    def adversary_loss(self, adversary: nn.Module, made: tuple[Tensor, ...]) -> Tensor:
+        """Never reached, since `adversary_active` is False."""
+        raise AssertionError("this stage has no adversary")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What one step of stage I does."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from lamd.losses import (
     reconstruction_terms,
 )
 from lamd.models.discriminator import build_discriminator
-from lamd.models.mcd_vae import MCDVAE, VAEOutput, build_vae
+from lamd.models.latent import ScaledLatent, VAEOutput
+from lamd.models.mcd_vae import MCDVAE, build_vae
 from lamd.training.batches import read_windows, training_windows, validation_windows
 from lamd.training.stages import Batch, Draws, StepTerms, seeded
 from lamd.video import to_model
@@ -28,14 +29,18 @@ class VAEStage:
     """Stage I: L1 + LPIPS + beta KL + lambda L_GAN on clips (paper)."""
 
     name = "vae"
+    options = "train_vae"
     best_of = "l1_lpips"
+    network: ClassVar[dict[str, Any]] = {"vae": True}  # the part of the config that builds it
+    encode = staticmethod(MCDVAE.encode_motion)
 
     def __init__(self, target: Target, videos: PackedVideos):
         self.train, self.loss, self.videos = target.train_vae, target.loss, videos
-        self.config = target.model_dump(mode="json", include={"data", "vae", "loss", "train_vae"})
+        parts = {"data": True, "loss": True, "train_vae": True, **self.network}
+        self.config = target.model_dump(mode="json", include=parts)
         self.gan = self.loss.gan
         with seeded(self.train.seed, "init", self.name):
-            self.model = build_vae(target.vae, target.data)
+            self.model = self.build(target)
             self.adversary = build_discriminator(self.gan) if self.gan else None
         self.num_frames = target.data.num_frames
         self.windows = training_windows(videos, self.train, target.data)
@@ -51,6 +56,10 @@ class VAEStage:
                     "raise it or set loss.lpips_weight to 0"
                 )
             self.lpips_net = load_lpips(self.loss.lpips_backbone)
+
+    def build(self, target: Target) -> ScaledLatent:
+        """Build the untrained autoencoder."""
+        return build_vae(target.vae, target.data)
 
     def to(self, device: torch.device) -> None:
         """Move the LPIPS network."""
@@ -96,7 +105,7 @@ class VAEStage:
         return discriminator_loss(*logits.chunk(2), self.gan.loss)
 
     @torch.no_grad()
-    def validate(self, model: MCDVAE) -> dict[str, float]:
+    def validate(self, model: ScaledLatent) -> dict[str, float]:
         """Return psnr (dB), l1, lpips and their sum for the decoded posterior mean."""
         device = next(model.parameters()).device
         psnr, l1, lpips = [], [], []
@@ -113,12 +122,12 @@ class VAEStage:
         return values | {"l1_lpips": values["l1"] + values.get("lpips", 0.0)}
 
     @torch.no_grad()
-    def finish(self, model: MCDVAE) -> None:
+    def finish(self, model: ScaledLatent) -> None:
         """Measure the latent statistics over the training windows."""
         from lamd.training.latents import latent_statistics
 
         model.set_latent_statistics(
-            *latent_statistics(model, self.videos, self.windows, seed=self.train.seed)
+            *latent_statistics(model, self.encode, self.videos, self.windows, seed=self.train.seed)
         )
 
     def info(self) -> dict[str, Any]:

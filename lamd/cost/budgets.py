@@ -1,0 +1,131 @@
+"""How long the rows of a table train, and what LaMD's training costs: equal clips, or equal FLOPs.
+
+One rule for all networks: a training step costs three forward passes (forward, and backward twice
+as much) of the network that is trained. What is frozen or only scores is not counted: E_I or the
+video encoder in stage II, LPIPS, the discriminator, validation.
+"""
+
+from dataclasses import dataclass
+
+from lamd.config import (
+    Baseline,
+    Target,
+    TrainConfig,
+    denoised_shape,
+    split_row,
+    unet_options,
+)
+from lamd.cost.autoencoders import latent_video_decoder, latent_video_encoder
+from lamd.cost.denoisers import unet3d_step
+from lamd.cost.layers import Cost
+from lamd.cost.stages import dmg, mcd_vae
+from lamd.errors import LamdError
+
+TRAINING_FACTOR = 3  # forward passes that one training step costs
+_INTERVALS = ("log_every", "checkpoint_every", "validate_every")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one baseline row trains.
+
+    Attributes:
+        train: of the denoiser, its number of steps among it.
+        flops: of the denoiser's training.
+        autoencoder_flops: of the video autoencoder's, 0 in pixel space.
+        lamd_flops: of LaMD's two stages.
+        parameters: of the denoiser.
+        dmg_parameters: of the DMG beside it.
+    """
+
+    train: TrainConfig
+    flops: int
+    autoencoder_flops: int
+    lamd_flops: int
+    parameters: int
+    dmg_parameters: int
+
+
+def row_budget(target: Target, row: str) -> Budget:
+    """Return what a baseline row trains.
+
+    `*_clips`: the denoiser sees as many clips as the DMG (steps rounded to the nearest).
+    `*_flops`: all of the row's training costs what LaMD's two stages cost, the video autoencoder's
+    share taken off first (steps rounded down). In both rows the video autoencoder sees as many
+    clips as the MCD-VAE.
+
+    Raises:
+        LamdError: when the autoencoder leaves no FLOPs for one step.
+    """
+    name, rule = split_row(row)
+    options = target.baselines.of(name)
+    step = denoiser_cost(target, name)
+    lamd = lamd_training(target)
+    autoencoder = 0
+    if name == "latent_video":
+        forward = video_autoencoder_cost(target).flops
+        autoencoder = TRAINING_FACTOR * forward * _clips(target.train_vae)
+    a_step = TRAINING_FACTOR * step.flops * options.batch_size
+    if rule == "clips":
+        num_steps = max(1, round(_clips(target.train_dmg) / options.batch_size))
+    else:
+        num_steps = (lamd - autoencoder) // a_step
+    if num_steps < 1:
+        raise LamdError(
+            f"baselines.{name}: row {row}: LaMD's {lamd / 1e12:.4g} training TFLOPs less the "
+            f"autoencoder's {autoencoder / 1e12:.4g} are below one step's {a_step / 1e12:.4g}; "
+            "make the networks or the batch smaller"
+        )
+    return Budget(
+        train=_train(target, name, num_steps),
+        flops=num_steps * a_step,
+        autoencoder_flops=autoencoder,
+        lamd_flops=lamd,
+        parameters=step.parameters,
+        dmg_parameters=dmg(target, 1).parameters,
+    )
+
+
+def lamd_training(target: Target) -> int:
+    """Return the FLOPs of training the MCD-VAE and the DMG."""
+    first = mcd_vae(target, 1).flops * _clips(target.train_vae)
+    return TRAINING_FACTOR * (first + dmg(target, 1).flops * _clips(target.train_dmg))
+
+
+def denoiser_cost(target: Target, name: Baseline) -> Cost:
+    """Return the cost of one clip through a baseline's denoiser."""
+    channels, frames, size = denoised_shape(target, name)
+    options = unet_options(target, name)
+    return unet3d_step(batch=1, channels=channels, frames=frames, size=size, **options)
+
+
+def video_autoencoder_cost(target: Target) -> Cost:
+    """Return the cost of one clip through the latent-video baseline's autoencoder."""
+    options = target.baselines.latent_video.autoencoder.model_dump() | {
+        "batch": 1,
+        "num_frames": target.data.num_frames,
+        "size": target.data.size,
+    }
+    return latent_video_encoder(**options) + latent_video_decoder(**options)
+
+
+def _clips(train: TrainConfig) -> int:
+    return train.num_steps * train.batch_size
+
+
+def _train(target: Target, name: Baseline, num_steps: int) -> TrainConfig:
+    """Return `train_dmg` for another length, with the denoiser's own rate and batch.
+
+    Warm-up and intervals keep their share of the steps.
+    """
+    dmg, options = target.train_dmg, target.baselines.of(name)
+
+    def share(steps: int) -> int:
+        return steps * num_steps // dmg.num_steps
+
+    return TrainConfig.model_validate(
+        dmg.model_dump()
+        | {"num_steps": num_steps, "warmup_steps": share(dmg.warmup_steps)}
+        | {key: max(1, share(getattr(dmg, key))) for key in _INTERVALS}
+        | options.model_dump(include={"batch_size", "gradient_accumulation", "learning_rate"})
+    )

@@ -1,0 +1,329 @@
+"""Pixel-space and latent-video diffusion as rows: budgets, cells, training, samples."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import wake
+from test_resume import same_bits
+from tiny import TinyVideos, tiny_target
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamd import cli
+from lamd.config import PROFILES, Target, load_target, unet_options
+from lamd.cost import row_budget
+from lamd.cost.budgets import denoiser_cost, video_autoencoder_cost
+from lamd.cost.stages import dmg as dmg_cost
+from lamd.cost.stages import mcd_vae as mcd_vae_cost
+from lamd.diffusion import clipped, make_schedule, sample, sampling_steps
+from lamd.errors import LamdError
+from lamd.generate import generate_latent_video, generate_pixel, schedule_of
+from lamd.harness import run
+from lamd.harness.plan import make_plan
+from lamd.harness.schedule import identity
+from lamd.models.dmg import build_dmg
+from lamd.models.latent_video import build_latent_video, build_video_autoencoder
+from lamd.models.mcd_vae import build_vae
+from lamd.models.pixel_diffusion import build_pixel
+from lamd.records import read_report
+from lamd.training import (
+    encode_latents,
+    load_denoiser,
+    load_video_vae,
+    train_latent_video,
+    train_pixel,
+    train_video_vae,
+)
+
+ROWS = ("pixel_clips", "pixel_flops", "latent_video_clips", "latent_video_flops")
+TABLES = [(name, p) for name in ("table_bair", "table_landscape") for p in PROFILES]
+
+
+def with_rows(target: Target, *rows: str) -> Target:
+    return Target.model_validate(target.model_dump() | {"rows": rows})
+
+
+def count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+# ---- budgets
+
+
+@pytest.mark.parametrize(("name", "profile"), TABLES)
+def test_parameters_match_the_dmg_and_the_models(name, profile):
+    target = load_target(name, profile)
+    with torch.device("meta"):
+        dmg, pixel, video = build_dmg(target), build_pixel(target), build_latent_video(target)
+        assert mcd_vae_cost(target, 1).parameters == count(build_vae(target.vae, target.data))
+        autoencoder = build_video_autoencoder(target)
+    assert video_autoencoder_cost(target).parameters == count(autoencoder)
+    assert video_autoencoder_cost(target).flops <= mcd_vae_cost(target, 1).flops
+    assert dmg_cost(target, 1).parameters == count(dmg)
+    assert denoiser_cost(target, "pixel").parameters == count(pixel)
+    assert denoiser_cost(target, "latent_video").parameters == count(video)
+    assert count(pixel) == pytest.approx(count(dmg), rel=0.05)
+    assert count(video) == pytest.approx(count(dmg), rel=0.05)
+
+
+@pytest.mark.parametrize(("name", "profile"), TABLES)
+def test_budgets_share_clips_or_flops(name, profile):
+    target = load_target(name, profile)
+    clips = target.train_dmg.num_steps * target.train_dmg.batch_size
+    for row in ROWS:
+        budget = row_budget(target, row)
+        seen = budget.train.num_steps * budget.train.batch_size
+        total = budget.flops + budget.autoencoder_flops
+        if row.endswith("clips"):
+            assert seen == clips
+        else:
+            assert total <= budget.lamd_flops < total + budget.flops / budget.train.num_steps
+        assert (budget.autoencoder_flops > 0) == row.startswith("latent_video")
+        share = target.train_dmg.warmup_steps / target.train_dmg.num_steps
+        assert budget.train.warmup_steps == int(share * budget.train.num_steps + 1e-9)
+
+
+def test_a_step_costs_three_forward_passes():
+    target = tiny_target()
+    with torch.device("meta"):
+        pixel = build_pixel(target)
+        x, t = torch.empty(1, 4, 3, 16, 16), torch.empty(1, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        pixel(x, t, x[:, 0])
+    budget = row_budget(target, "pixel_clips")
+    assert budget.flops == 3 * counter.get_total_flops() * 40  # 10 steps of 4 clips
+    assert (budget.train.num_steps, budget.train.batch_size) == (10, 4)
+    stages = 3 * 40 * (mcd_vae_cost(target, 1).flops + dmg_cost(target, 1).flops)
+    assert budget.lamd_flops == stages
+
+
+def test_an_autoencoder_that_leaves_nothing_is_refused():
+    wide = tiny_target("baselines.latent_video.autoencoder.channels=[64,64]")
+    with pytest.raises(LamdError, match=r"row latent_video_flops.*make the networks"):
+        row_budget(wide, "latent_video_flops")
+
+
+def test_without_widths_the_unet_has_the_dmgs():
+    target = load_target("table_bair", "quick", ["baselines.pixel.unet=null"])
+    assert unet_options(target, "pixel")["channel_multipliers"] == (1, 2)
+    changed = load_target(
+        "table_bair", "quick", ["baselines.pixel.unet=null", "dmg.base_channels=32"]
+    )
+    pixels = [denoiser_cost(one, "pixel").parameters for one in (target, changed)]
+    assert pixels[0] > pixels[1]
+
+
+# ---- rows and cells
+
+
+def test_unknown_and_unfit_rows_are_refused():
+    with pytest.raises(LamdError, match="got 'pixel_flop', did you mean 'pixel_flops'"):
+        tiny_target("rows=[lamd,pixel_flop]")
+    with pytest.raises(LamdError, match=r"row pixel_clips needs baselines\.pixel"):
+        tiny_target("rows=[pixel_clips]", "baselines.pixel=null")
+    with pytest.raises(LamdError, match="each once"):
+        tiny_target("rows=[lamd,lamd]")
+    with pytest.raises(LamdError, match="cannot be halved 5 times"):
+        tiny_target("baselines.pixel.unet.channel_multipliers=[1,1,1,1,1,1]")
+    with pytest.raises(LamdError, match="num_sampling_steps cannot exceed"):
+        tiny_target("baselines.pixel.num_sampling_steps=101")
+    with pytest.raises(LamdError, match="multiple of the autoencoder's f_t"):
+        tiny_target("baselines.latent_video.autoencoder.temporal_factor=8")
+    with pytest.raises(LamdError, match="no effect"):
+        tiny_target("baselines={pixel: null, latent_video: null}")
+    with pytest.raises(LamdError, match="baselines take no prompt"):
+        tiny_target("dmg.prompt={kind: class, dropout: 0.0}")
+
+
+def test_the_command_line_names_the_nearest_row(capsys, tmp_path):
+    options = ["--rows", "lamd,pixel_clip", "--runs", str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["reproduce", "table_bair", *options])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.count("\n") == 1
+    assert "'pixel_clips'" in error and not list(tmp_path.iterdir())
+
+
+def test_other_cells_keep_their_keys():
+    def keys(target: Target) -> dict[str, str]:
+        return {cell.name: identity(cell) for cell in make_plan(target, "cpu").cells()}
+
+    own = "rows=[trivial,reconstruction,lamd]"
+    target = tiny_target(own)
+    before = keys(target)
+    assert keys(tiny_target(own, "baselines=null")) == before
+    assert keys(tiny_target(own, "baselines.pixel.learning_rate=1")) == before
+    all_rows = keys(with_rows(target, *target.rows, *ROWS))
+    assert before.items() <= all_rows.items()
+    assert all_rows.keys() - before.keys() == {
+        "pixel clips", "pixel flops", "video_vae", "video_latents", "latent_video clips",
+        "latent_video flops", *(f"{kind} {row}" for row in ROWS for kind in ("clips", "values")),
+    }  # fmt: skip
+
+
+def test_a_row_plans_only_what_it_needs():
+    pixel = make_plan(with_rows(tiny_target(), "pixel_flops"), "cpu")
+    assert set(pixel.stages) - {"data", "vae", "latents", "dmg"} == {"pixel flops"}
+    behind = {cell.name for cell in pixel.rows["pixel_flops"].ancestors()}
+    assert behind == {"data", "clips test", "pixel flops", "clips pixel_flops"}
+
+
+def test_a_key_holds_what_a_row_depends_on():
+    def key(row: str, *overrides: str) -> str:
+        target = with_rows(tiny_target(*overrides), row)
+        return identity(make_plan(target, "cpu").rows[row])
+
+    assert key("pixel_clips") != key("pixel_clips", "baselines.pixel.num_sampling_steps=6")
+    assert key("pixel_clips") != key("pixel_clips", "dmg.beta_end=0.02")
+    assert key("pixel_clips") == key("pixel_clips", "dmg.condition=concat")
+    assert key("pixel_flops") != key("pixel_flops", "train_vae.num_steps=100")
+    assert key("pixel_clips") == key("pixel_clips", "train_vae.num_steps=100")
+    assert key("latent_video_clips") != key("latent_video_clips", "train_vae.num_steps=100")
+
+
+# ---- training and samples
+
+
+def train_video(target: Target, folder: Path, *, stop: int | None = None) -> None:
+    videos, steps = TinyVideos(), row_budget(target, "latent_video_clips").train
+    vae, latents = folder / "vae", folder / "latents"
+    train_video_vae(target, videos, vae, identity="v", device="cpu")
+    encode_latents(target, videos, vae, latents, identity="l", stage="video_vae", device="cpu")
+    train_latent_video(
+        target, steps, videos, vae, latents, folder / "unet",
+        identity="d", device="cpu", max_steps=stop,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder, target = tmp_path_factory.mktemp("baselines"), tiny_target()
+    steps = row_budget(target, "pixel_clips").train
+    train_pixel(target, steps, TinyVideos(), folder / "pixel", identity="p", device="cpu")
+    train_video(target, folder)
+    return folder
+
+
+def test_a_stopped_training_ends_with_the_same_bits(trained, tmp_path):
+    target = tiny_target()
+    steps = row_budget(target, "pixel_clips").train
+    for parent in ("vae", "latents"):
+        shutil.copytree(trained / parent, tmp_path / parent)
+    for stop in (4, None):
+        train_pixel(
+            target, steps, TinyVideos(), tmp_path / "pixel",
+            identity="p", device="cpu", max_steps=stop,
+        )  # fmt: skip
+        train_video(target, tmp_path, stop=stop)
+    same_bits(trained / "pixel", tmp_path / "pixel")
+    same_bits(trained / "unet", tmp_path / "unet")
+
+
+def test_both_learn_and_the_latent_is_scaled(trained):
+    for stage in ("pixel", "unet"):
+        log = [json.loads(line) for line in (trained / stage / "log.jsonl").open()]
+        losses = [one["eps_mse"] for one in log if one["group"] == "train"]
+        assert len(losses) == 10
+        assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    autoencoder = load_video_vae(trained / "vae", tiny_target())
+    assert (autoencoder.latent_std > 0).all() and (autoencoder.latent_std != 1).all()
+
+
+def test_a_rate_that_is_too_high_is_named(tmp_path):
+    target = tiny_target("baselines.pixel.learning_rate=1e30")
+    steps = row_budget(target, "pixel_clips").train
+    with pytest.raises(LamdError, match=r"lower baselines\.pixel\.learning_rate"):
+        train_pixel(target, steps, TinyVideos(), tmp_path, identity="p", device="cpu")
+
+
+def test_another_config_is_refused(trained):
+    with pytest.raises(LamdError, match=r"another config: unet\.base_channels"):
+        load_denoiser(
+            "pixel", trained / "pixel", tiny_target("baselines.pixel.unet.base_channels=16")
+        )
+    load_denoiser("pixel", trained / "pixel", tiny_target("dmg.condition=concat"))
+    with pytest.raises(LamdError, match="of stage 'pixel'"):
+        load_denoiser("latent_video", trained / "pixel")
+
+
+def test_a_sample_depends_on_its_key_alone(trained):
+    target = tiny_target()
+    schedule, sampler = schedule_of(target.dmg), target.sampler
+    pixel = load_denoiser("pixel", trained / "pixel", target)
+    video = load_denoiser("latent_video", trained / "unet", target)
+    wake(pixel), wake(video)
+    autoencoder = load_video_vae(trained / "vae", target)
+
+    def both(x0: torch.Tensor, keys: list[str]) -> list[torch.Tensor]:
+        return [
+            generate_pixel(pixel, schedule, sampler, 4, x0, keys),
+            generate_latent_video(autoencoder, video, schedule, sampler, x0, keys),
+        ]
+
+    x0 = torch.rand(3, 3, 16, 16) * 2 - 1
+    for three, one, other in zip(
+        both(x0, ["a", "b", "c"]), both(x0[1:2], ["b"]), both(x0[1:2], ["d"]), strict=True
+    ):
+        assert three.shape == (3, 4, 3, 16, 16)
+        assert torch.allclose(three[1:2], one, atol=1e-5)
+        assert not torch.allclose(one, other, atol=1e-2)
+    assert both(x0, ["a", "b", "c"])[0].abs().max() <= 1
+
+
+def test_clipping_agrees_with_diffusers():
+    from diffusers import DDIMScheduler
+
+    schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
+    theirs = DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.0015, beta_end=0.0195, clip_sample=True,
+        beta_schedule="scaled_linear", set_alpha_to_one=True, timestep_spacing="trailing",
+    )  # fmt: skip
+    theirs.alphas_cumprod = schedule.alpha_bar  # their table is float32
+    theirs.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
+    theirs.set_timesteps(10)
+    start = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def denoiser(z_t, t):
+        return torch.tanh(z_t + 0.001 * t.reshape(-1, 1, 1))
+
+    expected = start
+    for t in theirs.timesteps:
+        eps_hat = denoiser(expected, t.repeat(2))
+        expected = theirs.step(eps_hat, t, expected, use_clipped_model_output=True).prev_sample
+    options = {"steps": sampling_steps(1000, 10), "name": "ddim", "eta": 0.0, "noise": None}
+    ours = sample(clipped(denoiser, schedule), schedule, start, **options)
+    assert torch.allclose(ours, expected, rtol=1e-9, atol=1e-9)
+    free = sample(denoiser, schedule, start, **options)
+    assert free.abs().max() > 1.0
+    assert ours.abs().max() <= 1.0
+
+
+@pytest.mark.slow
+def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAMD_RUNS", str(tmp_path / "runs"))
+    path = str(Path(__file__).with_name("tiny.yaml"))
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results", "device": "cpu"}
+    rows = ["trivial", "lamd", *ROWS]
+    overrides = [f"rows=[{','.join(rows)}]", "evaluate.samples_per_clip=2"]
+    outcome = run.reproduce(path, "quick", overrides, **places)
+    assert not outcome.failed
+    report = read_report(outcome.folder / "record.json")
+    assert [row.name for row in report.rows] == rows
+    assert overrides[0] in report.overrides
+    for row in report.rows[2:]:
+        record = report.find(row.name, "psnr")
+        budget = row_budget(tiny_target(*overrides), row.name)
+        assert record.n_fake == report.find("lamd", "psnr").n_fake
+        assert record.verdict.kind == "not comparable"
+        assert row.budget["steps"] == budget.train.num_steps
+        assert row.budget["lamd_tflops"] == budget.lamd_flops / 1e12
+        assert f"{budget.train.num_steps:,} steps of 4 clips" in row.description
+    table = (outcome.folder / "table.md").read_text()
+    assert "Pixel-space diffusion, equal training FLOPs (K = 5)" in table
+    assert "Latent-video diffusion, equal clips (K = 10)" in table
+    fewer = run.reproduce(path, "quick", [f"rows=[{','.join(rows[:3])}]", overrides[1]], **places)
+    assert fewer.folder.name == "incomplete"

@@ -11,7 +11,7 @@ from lamd.clip_files import Clips, load_clips, load_videos, size_text
 from lamd.errors import LamdError
 from lamd.metrics import MetricValue
 from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
-from lamd.records import current_origin
+from lamd.origin import current_origin
 
 __all__ = [
     "METRICS",

@@ -7,10 +7,7 @@ a stand-in number cannot reach a published column.
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,10 +23,9 @@ from pydantic import (
 )
 
 from lamd.errors import LamdError
+from lamd.origin import Origin
 
 _FORMATS = ("lamd.report.v1", "lamd.figure.v1", "lamd.sweep.v1", "lamd.cost.v1")
-
-_PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
 
 DataKind = Literal["real", "stand-in"]
 VerdictKind = Literal["reproduced", "off", "not comparable", "not run"]
@@ -39,15 +35,6 @@ class Frozen(BaseModel):
     """Base of the record models: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Origin(Frozen):
-    """Which code ran where: commit (None outside git), dirty flag, versions, device."""
-
-    commit: str | None
-    dirty: bool | None
-    versions: dict[str, str]
-    device: str
 
 
 class CellInfo(Frozen):
@@ -339,34 +326,3 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def current_origin(device: str) -> Origin:
-    """Describe the running code: git commit of the package's checkout, versions, device."""
-    commit, dirty = _git_state(Path(__file__).resolve().parent.parent)
-    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return Origin(commit=commit, dirty=dirty, versions=versions, device=device)
-
-
-def _git_state(root: Path) -> tuple[str | None, bool | None]:
-    if not (root / ".git").exists():  # an installed wheel, possibly inside someone else's checkout
-        return None, None
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ("git", "-C", str(root), *arguments), capture_output=True, text=True, timeout=20
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    # Results are outputs: a table made by this very run does not make its code dirty.
-    changed = git("status", "--porcelain", "--", ".", ":(exclude)results")
-    return commit, None if changed is None else bool(changed)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from lamd.origin import Origin
 from lamd.records import (
     CellInfo,
     Hole,
-    Origin,
     PublishedRow,
     Record,
     Report,

@@ -11,7 +11,17 @@ import lamd
 
 PACKAGE = Path(lamd.__file__).parent
 LAYERS = (
-    {"errors", "config", "video", "rng", "records", "artifacts", "numpy_pickle", "processes"},
+    {
+        "errors",
+        "config",
+        "video",
+        "rng",
+        "records",
+        "origin",
+        "artifacts",
+        "numpy_pickle",
+        "processes",
+    },
     {"nn", "diffusion", "data", "clip_files"},
     {"models", "losses", "metrics"},
     {"training", "generate", "evaluate", "cost"},
@@ -23,7 +33,7 @@ LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 NEIGHBOURS = {("losses", "models"), ("__main__", "cli"), ("data", "clip_files")} | {
     (user, ground)
     for user in ("artifacts", "records", "config", "numpy_pickle")
-    for ground in ("errors", "rng", "numpy_pickle")
+    for ground in ("errors", "rng", "numpy_pickle", "origin")
 }
 LIGHT = (
     "lamd",

@@ -9,7 +9,8 @@ from reports import PUBLISHED, make_record, make_report
 
 from lamd.errors import LamdError
 from lamd.harness.published import TOLERANCE, load_published, parse_published, verdict
-from lamd.records import Report, Verdict, current_origin, read_report, write_atomically
+from lamd.origin import current_origin
+from lamd.records import Report, Verdict, read_report, write_atomically
 
 REAL = {
     "metric": "fvd",

@@ -26,7 +26,8 @@ from filelock import FileLock, Timeout
 from lamd.config import config_hash
 from lamd.errors import LamdError
 from lamd.harness.machine import device_name, peak_memory_mb, reset_device_peak
-from lamd.records import CellInfo, current_origin, write_atomically
+from lamd.origin import current_origin
+from lamd.records import CellInfo, write_atomically
 
 PARTIAL, FAILED = ".partial", ".failed"
 ATTEMPTS = "attempts.jsonl"

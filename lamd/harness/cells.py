@@ -288,7 +288,7 @@ class Runner:
 
 
 def run_sources(
-    cells: dict[Name, Cell], store: Store, device: str, say: Callable[[str], None]
+    cells: dict[Name, Cell], make_runner: Callable[[], Runner]
 ) -> dict[Name, CellFailed] | None:
     """Make one cell for each source of a target; return the failures by source.
 
@@ -302,7 +302,7 @@ def run_sources(
     """
     failed = {}
     for source, cell in cells.items():
-        runner = Runner(store, device, say)
+        runner = make_runner()
         failures = runner.run_each([cell])
         if failures:
             failed[source] = failures[cell.name]

@@ -1,17 +1,17 @@
 """`reproduce` of the targets about cost: a cell of measured times, closed forms, what is drawn."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lamd.config import CostFigure, SamplingCost, config_hash
+from lamd.config import CostFigure, SamplingCost
 from lamd.cost.paradigms import Widths, sampling_costs
-from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.harness.cells import Cell, CellFailed
 from lamd.harness.cost_tables import render_cost_csv, render_cost_latex, render_cost_markdown
 from lamd.harness.kinds import build_by_name, make_cell
 from lamd.harness.latency import read_latency
 from lamd.harness.machine import timing_place
 from lamd.harness.published import load_published
+from lamd.harness.request import Request
 from lamd.harness.results import choose_folder, write_files
 from lamd.records import CostReport, CostRow
 
@@ -37,14 +37,7 @@ def plan_cost(target: SamplingCost | CostFigure, device: str) -> Cell:
 
 
 def reproduce_cost(
-    target: SamplingCost | CostFigure,
-    profile: str,
-    overrides: Sequence[str],
-    *,
-    store: Store,
-    results: Path,
-    device: str,
-    say: Callable[[str], None],
+    target: SamplingCost | CostFigure, request: Request
 ) -> tuple[CostReport, Path, list[Path], list[CellFailed]] | None:
     """Measure where it has not been done, and write the table or the figure.
 
@@ -55,46 +48,39 @@ def reproduce_cost(
     Raises:
         CellFailed: when the measurement fails.
     """
-    cell, runner = plan_cost(target, device), Runner(store, device, say)
+    cell, runner = plan_cost(target, request.device), request.runner()
     runner.run(cell)
     if runner.rank:
         return None
-    report = _report(target, profile, overrides, cell, store)
+    report = _report(target, request, cell)
     if isinstance(target, CostFigure):
         from lamd.harness.cost_figures import render_cost_figure
 
         contents = render_cost_figure(report)
     else:
         contents = {name: render(report).encode() for name, render in TABLES.items()}
-    folder = choose_folder(results, report)
+    folder = choose_folder(request.results, report)
     return report, folder, write_files(folder, report, contents), []
 
 
 def _report(
     target: SamplingCost | CostFigure,
-    profile: str,
-    overrides: Sequence[str],
+    request: Request,
     cell: Cell,
-    store: Store,
 ) -> CostReport:
     table = target.source if isinstance(target, CostFigure) else target
-    seconds = read_latency(store.folder(cell))
+    seconds = read_latency(request.store.folder(cell))
     return CostReport(
-        target=target.target,
-        title=target.title,
-        profile=profile,
-        config=target.model_dump(mode="json"),
-        config_hash=config_hash(target),
-        overrides=tuple(overrides),
+        **request.written(target),
         num_steps=table.num_steps,
-        measured=store.facts(cell),
+        measured=request.store.facts(cell),
         rows=tuple(
             _row(table, paradigm, frames, size, seconds)
             for frames, size in table.shapes
             for paradigm in table.paradigms
         ),
         published=tuple(load_published()[PUBLISHED].values()),
-        cells=(store.info(cell),),
+        cells=(request.store.info(cell),),
     )
 
 

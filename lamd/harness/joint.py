@@ -1,10 +1,9 @@
 """`reproduce` of a reconstruction table: the MCD-VAEs of several targets, one row each."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamd.config import ReconstructionTable, config_hash
+from lamd.config import ReconstructionTable
 from lamd.harness.cells import Cell, CellFailed, Store, run_sources
 from lamd.harness.plan import Plan, check_protocols, make_plan, missing_weights, values_cell
 from lamd.harness.published import load_published
@@ -17,6 +16,7 @@ from lamd.harness.reporting import (
     not_run,
     row_records,
 )
+from lamd.harness.request import Request
 from lamd.harness.results import choose_folder, write_results
 from lamd.records import CellInfo, PublishedRow, Report, RowInfo
 
@@ -54,14 +54,7 @@ def plan_joint(table: ReconstructionTable, device: str) -> JointPlan:
 
 
 def reproduce_joint(
-    table: ReconstructionTable,
-    profile: str,
-    overrides: Sequence[str],
-    *,
-    store: Store,
-    results: Path,
-    device: str,
-    say: Callable[[str], None],
+    table: ReconstructionTable, request: Request
 ) -> tuple[Report, Path, list[Path], list[CellFailed]] | None:
     """Make what is missing of a table and write it.
 
@@ -72,38 +65,32 @@ def reproduce_joint(
     Raises:
         CellFailed: when no row could be measured.
     """
-    plan = plan_joint(table, device)
-    failed = run_sources(plan.cells, store, device, say)
+    plan = plan_joint(table, request.device)
+    failed = run_sources(plan.cells, request.runner)
     if failed is None:
         return None
-    report = _report(table, profile, overrides, plan, store, failed)
-    folder = choose_folder(results, report)
+    report = _report(table, request, plan, failed)
+    folder = choose_folder(request.results, report)
     return report, folder, write_results(folder, report, None), list(failed.values())
 
 
 def _report(
     table: ReconstructionTable,
-    profile: str,
-    overrides: Sequence[str],
+    request: Request,
     plan: JointPlan,
-    store: Store,
     failed: dict[str, CellFailed],
 ) -> Report:
+    store = request.store
     made = {source: cell for source, cell in plan.cells.items() if source not in failed}
     facts = {source: store.facts(plan.plans[source].stages["data"]) for source in made}
     published = {source: _published(target.published) for source, target in table.sources.items()}
     protocols = list(dict.fromkeys(name for names in table.protocols.values() for name in names))
     cells = {cell.key: cell for one in made.values() for cell in _infos(one, store)}
     return Report(
-        target=table.target,
-        title=table.title,
-        profile=profile,
+        **request.written(table),
         data="real" if all(data_kind(one) == "real" for one in facts.values()) else "stand-in",
         scale="full" if all(s.scale == "full" for s in table.sources.values()) else "reduced",
         dataset=" + ".join(source.data.name for source in table.sources.values()),
-        config=table.model_dump(mode="json"),
-        config_hash=config_hash(table),
-        overrides=tuple(overrides),
         metrics=columns(protocols),
         protocols=described(protocols),
         rows=tuple(_row_info(table, source) for source in plan.cells),
@@ -111,8 +98,8 @@ def _report(
             record
             for source, cell in made.items()
             for record in row_records(
-                table.sources[source], table.target, profile, source, cell, plan.plans[source],
-                store, published[source],
+                table.sources[source], table.target, request.profile, source, cell,
+                plan.plans[source], store, published[source],
             )
         ),
         holes=(

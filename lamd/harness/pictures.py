@@ -1,6 +1,5 @@
 """`reproduce` of a figure: one cell of panels a source, then pictures, animation and record."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from lamd.harness.cells import Cell, CellFailed, Store, run_sources
 from lamd.harness.kinds import build_by_name, make_cell
 from lamd.harness.plan import Plan, features_cell, make_plan
 from lamd.harness.reporting import data_kind, seeds_of
+from lamd.harness.request import Request
 from lamd.harness.results import choose_folder, encode_moving, write_files
 from lamd.harness.tables import data_words
 from lamd.records import FigureReport, Hole, Picture, Verdict
@@ -49,14 +49,7 @@ def _panels_cell(figure: Figure, source: str, plan: Plan, device: str) -> Cell:
 
 
 def reproduce_figure(
-    figure: Figure,
-    profile: str,
-    overrides: Sequence[str],
-    *,
-    store: Store,
-    results: Path,
-    device: str,
-    say: Callable[[str], None],
+    figure: Figure, request: Request
 ) -> tuple[FigureReport, Path, list[Path], list[CellFailed]] | None:
     """Make what is missing of a figure and write it.
 
@@ -67,33 +60,26 @@ def reproduce_figure(
     Raises:
         CellFailed: when no source could be shown.
     """
-    plan = plan_figure(figure, device)
-    failed = run_sources(plan.cells, store, device, say)
+    plan = plan_figure(figure, request.device)
+    failed = run_sources(plan.cells, request.runner)
     if failed is None:
         return None
-    report = _report(figure, profile, overrides, plan, store, failed)
-    folder = choose_folder(results, report)
-    files = write_files(folder, report, _contents(figure, report, plan, store, folder))
+    report = _report(figure, request, plan, failed)
+    folder = choose_folder(request.results, report)
+    files = write_files(folder, report, _contents(figure, report, plan, request.store, folder))
     return report, folder, files, list(failed.values())
 
 
 def _report(
     figure: Figure,
-    profile: str,
-    overrides: Sequence[str],
+    request: Request,
     plan: FigurePlan,
-    store: Store,
     failed: dict[str, CellFailed],
 ) -> FigureReport:
     made = [source for source in plan.cells if source not in failed]
     return FigureReport(
-        target=figure.target,
-        title=figure.title,
-        profile=profile,
-        config=figure.model_dump(mode="json"),
-        config_hash=config_hash(figure),
-        overrides=tuple(overrides),
-        pictures=tuple(_picture(figure, source, plan, store, profile) for source in made),
+        **request.written(figure),
+        pictures=tuple(_picture(figure, source, plan, request) for source in made),
         holes=tuple(
             Hole(row=source, reason=str(f), verdict=Verdict(kind="not run", reason=str(f)))
             for source, f in failed.items()
@@ -101,13 +87,14 @@ def _report(
     )
 
 
-def _picture(figure: Figure, source: str, plan: FigurePlan, store: Store, profile: str) -> Picture:
+def _picture(figure: Figure, source: str, plan: FigurePlan, request: Request) -> Picture:
     from lamd.harness.panels import read_panels
 
-    target, cell = figure.sources[source], plan.cells[source]
+    target, cell, store = figure.sources[source], plan.cells[source], request.store
     panels = read_panels(store.folder(cell))
     facts = store.facts(plan.plans[source].stages["data"])
     behind = [store.info(one) for one in (*cell.ancestors(), cell)]
+    conditions = _provenance(target, facts, behind, request.profile)
     return Picture(
         source=source,
         dataset=target.data.name,
@@ -116,7 +103,7 @@ def _picture(figure: Figure, source: str, plan: FigurePlan, store: Store, profil
         content_hash=facts["content"]["test"],
         seeds=seeds_of(target),
         config_hash=config_hash(target),
-        caption=" ".join((_explain(figure, panels), _provenance(target, facts, behind, profile))),
+        caption=f"{_explain(figure, panels)} {conditions}",
         labels=panels.labels,
         numbers=panels.numbers,
         cells=tuple(behind),

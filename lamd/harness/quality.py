@@ -1,6 +1,6 @@
 """`reproduce` of a quality figure: tables' models under other samplers, FVD beside their cost."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from lamd.harness.machine import timing_place
 from lamd.harness.plan import Plan, make_plan, values_cell
 from lamd.harness.quality_figures import point_name, render_quality_figure
 from lamd.harness.reporting import data_kind, seeds_of
+from lamd.harness.request import Request
 from lamd.harness.results import choose_folder, write_files
 from lamd.harness.schedule import identity
 from lamd.harness.tables import data_words
@@ -94,14 +95,7 @@ def _protocol(target: Target) -> str:
 
 
 def reproduce_quality(
-    figure: QualityFigure,
-    profile: str,
-    overrides: Sequence[str],
-    *,
-    store: Store,
-    results: Path,
-    device: str,
-    say: Callable[[str], None],
+    figure: QualityFigure, request: Request
 ) -> tuple[FigureReport, Path, list[Path], list[CellFailed]] | None:
     """Make what is missing of a figure and write it; a failed point is a hole.
 
@@ -112,10 +106,10 @@ def reproduce_quality(
     Raises:
         CellFailed: when nothing could be measured.
     """
-    plan = plan_quality(figure, device)
+    plan = plan_quality(figure, request.device)
     # The models first: where they fail, no point is tried.
     models = {source: one.stages["dmg"] for source, one in plan.plans.items()}
-    failed = run_sources(models, store, device, say)
+    failed = run_sources(models, request.runner)
     if failed is None:
         return None
     wanted = {
@@ -124,19 +118,17 @@ def reproduce_quality(
         for what, cell in (*plan.points[source].items(), ("seconds", plan.latency[source]))
     }
     holes = {(source, "all"): failure for source, failure in failed.items()}
-    holes |= run_sources(wanted, store, device, say)
-    report = _report(figure, profile, overrides, plan, store, holes)
-    folder = choose_folder(results, report)
+    holes |= run_sources(wanted, request.runner)
+    report = _report(figure, request, plan, holes)
+    folder = choose_folder(request.results, report)
     files = write_files(folder, report, render_quality_figure(report))
     return report, folder, files, list(holes.values())
 
 
 def _report(
     figure: QualityFigure,
-    profile: str,
-    overrides: Sequence[str],
+    request: Request,
     plan: QualityPlan,
-    store: Store,
     failed: dict[tuple[str, Point | str], CellFailed],
 ) -> FigureReport:
     shown = {
@@ -145,14 +137,9 @@ def _report(
         if not {(source, "all"), (source, "seconds")} & failed.keys()
     }
     return FigureReport(
-        target=figure.target,
-        title=figure.title,
-        profile=profile,
-        config=figure.model_dump(mode="json"),
-        config_hash=config_hash(figure),
-        overrides=tuple(overrides),
+        **request.written(figure),
         pictures=tuple(
-            _picture(figure, source, points, plan, store, profile)
+            _picture(figure, source, points, plan, request)
             for source, points in shown.items()
             if points
         ),
@@ -172,13 +159,12 @@ def _picture(
     source: str,
     points: Sequence[Point],
     plan: QualityPlan,
-    store: Store,
-    profile: str,
+    request: Request,
 ) -> Picture:
-    target = figure.sources[source]
+    target, store = figure.sources[source], request.store
     facts = store.facts(plan.plans[source].stages["data"])
     numbers = _numbers(figure, source, points, plan, store)
-    conditions = _conditions(figure, source, plan, store, profile, int(numbers["n"][0]))
+    conditions = _conditions(figure, source, plan, request, int(numbers["n"][0]))
     behind = {
         store.info(one).key: store.info(one)
         for last in (*(plan.points[source][point] for point in points), plan.latency[source])
@@ -264,14 +250,15 @@ def claims(
 
 
 def _conditions(
-    figure: QualityFigure, source: str, plan: QualityPlan, store: Store, profile: str, n: int
+    figure: QualityFigure, source: str, plan: QualityPlan, request: Request, n: int
 ) -> str:
-    target, stages = figure.sources[source], plan.plans[source].stages
+    target, stages, store = figure.sources[source], plan.plans[source].stages, request.store
     facts, timed = store.facts(stages["data"]), store.facts(plan.latency[source])
     words = data_words(data_kind(facts), target.data.name)
     local = "; indicative: this machine" if timed["device"].startswith("cpu") else ""
     return (
-        f"{words[0].upper()}{words[1:]} ({facts['content']['test'][:12]}), profile {profile}, "
+        f"{words[0].upper()}{words[1:]} ({facts['content']['test'][:12]}), "
+        f"profile {request.profile}, "
         f"{target.data.num_frames} frames of {target.data.size}x{target.data.size}, n = {n} clips, "
         f"`{_protocol(target)}`; MCD-VAE {store.key(stages['vae'])}, DMG "
         f"{store.key(stages['dmg'])}. TFLOPs in closed form; seconds: median over {figure.rounds} "

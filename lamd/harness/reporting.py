@@ -1,6 +1,6 @@
 """From finished cells to a `Report`: records with their verdicts, holes, published rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from lamd.config import (
     SamplerConfig,
@@ -15,6 +15,7 @@ from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Facts, Store
 from lamd.harness.plan import Plan, row_protocols
 from lamd.harness.published import load_published, verdict
+from lamd.harness.request import Request
 from lamd.harness.tables import metric_of
 from lamd.harness.values import read_values
 from lamd.metrics.rules import PROTOCOLS
@@ -46,31 +47,19 @@ _EQUAL = {
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp_2m": "DPM-Solver++ (2M)"}
 
 
-def assemble(
-    target: Target,
-    profile: str,
-    overrides: Sequence[str],
-    plan: Plan,
-    store: Store,
-    failed: dict[str, CellFailed],
-) -> Report:
+def assemble(target: Target, request: Request, plan: Plan, failed: dict[str, CellFailed]) -> Report:
     """Collect the values of all rows that were made; the others become holes with their reason.
 
     Args:
         failed: what `Runner.run_each` returned for the plan's rows.
     """
-    published = published_rows(target)
+    published, store = published_rows(target), request.store
     done = {row: cell for row, cell in plan.rows.items() if cell.name not in failed}
     return Report(
-        target=target.target,
-        title=target.title,
-        profile=profile,
+        **request.written(target),
         data=data_kind(store.facts(plan.stages["data"])),
         scale=target.scale,
         dataset=target.data.name,
-        config=target.model_dump(mode="json"),
-        config_hash=config_hash(target),
-        overrides=tuple(overrides),
         metrics=columns(target.evaluate.protocols),
         protocols=described(target.evaluate.protocols),
         rows=tuple(_row_info(target, row) for row in plan.rows),
@@ -78,7 +67,7 @@ def assemble(
             record
             for row, cell in done.items()
             for record in row_records(
-                target, target.target, profile, row, cell, plan, store, published.get(row)
+                target, target.target, request.profile, row, cell, plan, store, published.get(row)
             )
         ),
         holes=(

@@ -23,6 +23,7 @@ from lamd.harness.cells import Cell, CellFailed, Runner, Store
 from lamd.harness.jobs import Workers
 from lamd.harness.plan import Plan, make_plan
 from lamd.harness.real_data import real_root
+from lamd.harness.request import Request
 from lamd.records import AnyReport, Report
 
 Say = Callable[[str], None]
@@ -119,9 +120,7 @@ def reproduce(
         from lamd.harness.joint import reproduce_joint as make
     else:
         make = _reproduce_table
-    made = make(
-        target, profile, overrides, store=Store(runs), results=results, device=device, say=say
-    )
+    made = make(target, Request(profile, tuple(overrides), Store(runs), results, device, say))
     if made is None:
         return None
     report, folder, files, failed = made
@@ -129,31 +128,24 @@ def reproduce(
 
 
 def _reproduce_table(
-    target: Target,
-    profile: str,
-    overrides: Sequence[str],
-    *,
-    store: Store,
-    results: Path,
-    device: str,
-    say: Say,
+    target: Target, request: Request
 ) -> tuple[Report, Path, list[Path], list[CellFailed]] | None:
     from lamd.harness.reporting import assemble, published_rows
 
-    plan = make_plan(target, device)
+    plan = make_plan(target, request.device)
     published_rows(target)  # a wrong name is told before hours of training, not after
-    runner = Runner(store, device, say)
+    runner = request.runner()
     failed = runner.run_each((*plan.rows.values(), *plan.grid))
     if runner.rank:
         return None
     if all(cell.name in failed for cell in plan.rows.values()):
         raise next(iter(failed.values()))
-    report = assemble(target, profile, overrides, plan, store, failed)
+    report = assemble(target, request, plan, failed)
 
     from lamd.harness.results import choose_folder, make_grid, write_results
 
-    folder = choose_folder(results, report)
-    files = write_results(folder, report, make_grid(report, plan, store))
+    folder = choose_folder(request.results, report)
+    files = write_results(folder, report, make_grid(report, plan, request.store))
     return (
         report,
         folder,

@@ -1,11 +1,11 @@
 """`reproduce` of a sweep: the cells of every point, one row a point, seeds averaged."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamd.config import Sweep, Target, closest, config_hash
+from lamd.config import Sweep, Target, closest
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Store
 from lamd.harness.jobs import Job, Workers
@@ -20,6 +20,7 @@ from lamd.harness.reporting import (
     not_run,
     row_records,
 )
+from lamd.harness.request import Request
 from lamd.harness.results import choose_folder, write_files
 from lamd.harness.schedule import Schedule, identity
 from lamd.records import Diagnostics, PublishedRow, SweepPoint, SweepReport
@@ -79,16 +80,7 @@ def columns_of(sweep: Sweep) -> list[str]:
 
 
 def reproduce_sweep(
-    sweep: Sweep,
-    profile: str,
-    overrides: Sequence[str],
-    *,
-    path: str,
-    store: Store,
-    results: Path,
-    device: str,
-    workers: Workers,
-    say: Callable[[str], None],
+    sweep: Sweep, request: Request, *, path: str, workers: Workers
 ) -> tuple[SweepReport, Path, list[Path], list[CellFailed]]:
     """Make what is missing of a sweep and write its results; `path` is its YAML.
 
@@ -106,23 +98,27 @@ def reproduce_sweep(
     from lamd.harness.sweep_figures import render_diagnostics_figure, render_sweep_figure
     from lamd.harness.sweep_tables import TABLES
 
-    plan, runs = plan_sweep(sweep, device), store.root.parent
+    plan, runs = plan_sweep(sweep, request.device), request.store.root.parent
 
     def make_job(point: str, cell: str) -> Job:
-        return Job(path, profile, tuple(overrides), point, cell, str(runs), device, sweep.threads)
+        return Job(
+            path, request.profile, request.overrides, point, cell, str(runs), request.device,
+            sweep.threads,
+        )  # fmt: skip
 
     executor = open_executor(workers, threads=sweep.threads, gpus=sweep.gpus, runs=runs)
     try:
         failed = Schedule(
-            plan.cells(), store, executor, make_job, retry_failed=workers.retry_failed, say=say
-        ).run()
+            plan.cells(), request.store, executor, make_job,
+            retry_failed=workers.retry_failed, say=request.say,
+        ).run()  # fmt: skip
     finally:
         executor.close()
     rows = [identity(cell) for one in plan.plans.values() for cell in one.rows.values()]
     if all(row in failed for row in rows):
         raise failed[rows[0]]
-    report = _report(sweep, profile, overrides, plan, store, failed)
-    folder = choose_folder(results, report)
+    report = _report(sweep, request, plan, failed)
+    folder = choose_folder(request.results, report)
     contents = {name: make(report).encode() for name, make in TABLES.items()}
     contents |= render_sweep_figure(report)
     if sweep.diagnostics:
@@ -156,13 +152,9 @@ def _behind(shown: Sequence[Cell]) -> list[Cell]:
 
 
 def _report(
-    sweep: Sweep,
-    profile: str,
-    overrides: Sequence[str],
-    plan: SweepPlan,
-    store: Store,
-    failed: dict[str, CellFailed],
+    sweep: Sweep, request: Request, plan: SweepPlan, failed: dict[str, CellFailed]
 ) -> SweepReport:
+    store = request.store
     protocols = sweep.source.evaluate.protocols
     cells = [cell for cells in plan.cells().values() for cell in cells if store.is_complete(cell)]
     facts = {
@@ -173,20 +165,15 @@ def _report(
     kinds = {data_kind(one) for one, _ in facts.values()}
     scales = {target.scale for target in plan.targets.values()}
     return SweepReport(
-        target=sweep.target,
-        title=sweep.title,
-        profile=profile,
+        **request.written(sweep),
         data="real" if kinds == {"real"} else "stand-in",
         scale="full" if scales == {"full"} else "reduced",
         dataset=sweep.source.data.name,
-        config=sweep.model_dump(mode="json"),
-        config_hash=config_hash(sweep),
-        overrides=tuple(overrides),
         axes=sweep.axes,
         columns=tuple(columns_of(sweep)),
         protocols=described(protocols),
         points=tuple(
-            _point(sweep, values, name, profile, plan, store, failed)
+            _point(sweep, values, name, request, plan, failed)
             for values, name in zip(sweep.points, plan.targets, strict=True)
         ),
         published=tuple(_published(sweep)),
@@ -199,19 +186,18 @@ def _point(
     sweep: Sweep,
     values: dict,
     name: str,
-    profile: str,
+    request: Request,
     plan: SweepPlan,
-    store: Store,
     failed: dict[str, CellFailed],
 ) -> SweepPoint:
-    target, one = plan.targets[name], plan.plans[name]
+    target, one, store = plan.targets[name], plan.plans[name], request.store
     records, holes = [], []
     for row, cell in one.rows.items():
         failure = failed.get(identity(cell))
         if failure is not None:
             holes.append(failed_row(row, cell, failure))
             continue
-        records += row_records(target, sweep.target, profile, row, cell, one, store, None)
+        records += row_records(target, sweep.target, request.profile, row, cell, one, store, None)
         holes += not_run(row, row_protocols(target, row), one.not_run)
     found = None
     if sweep.diagnostics:

@@ -1,6 +1,7 @@
 """Training of all stages: `engine` is the loop, the `*_stage` files say what a step does."""
 
 from pathlib import Path
+from typing import Required, TypedDict, Unpack
 
 from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
@@ -38,20 +39,17 @@ __all__ = [
 ]
 
 
-def train_vae(
-    target: Target,
-    train: PackedVideos,
-    folder: Path,
-    *,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
-) -> Path:
+class RunOptions(TypedDict, total=False):
+    """Options of `engine.train_stage` that every training takes."""
+
+    identity: Required[str]
+    device: str | None
+    max_steps: int | None
+
+
+def train_vae(target: Target, train: PackedVideos, folder: Path, **run: Unpack[RunOptions]) -> Path:
     """Train the MCD-VAE (stage I) in `folder`; arguments and errors as for `engine.train_stage`."""
-    stage = VAEStage(target, train)
-    return train_stage(
-        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
-    )
+    return train_stage(VAEStage(target, train), folder, target=target, **run)
 
 
 def train_dmg(
@@ -60,19 +58,15 @@ def train_dmg(
     vae_folder: Path,
     latents_folder: Path,
     folder: Path,
-    *,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
+    **run: Unpack[RunOptions],
 ) -> Path:
     """Train the DMG (stage II) in `folder` on the posteriors of `encode_latents`.
 
     Arguments and errors as for `engine.train_stage`.
     """
     latents = _latents_of(vae_folder, latents_folder, "vae")
-    stage = DMGStage(target, train, load_vae(vae_folder, target), latents)
     return train_stage(
-        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
+        DMGStage(target, train, load_vae(vae_folder, target), latents), folder, target=target, **run
     )
 
 
@@ -80,16 +74,10 @@ def train_captioner(
     target: Target,
     train: PackedVideos,
     folder: Path,
-    *,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
+    **run: Unpack[RunOptions],
 ) -> Path:
     """Train the captioner in `folder`; arguments and errors as for `engine.train_stage`."""
-    stage = CaptionerStage(target, train)
-    return train_stage(
-        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
-    )
+    return train_stage(CaptionerStage(target, train), folder, target=target, **run)
 
 
 def train_pixel(
@@ -97,32 +85,20 @@ def train_pixel(
     options: TrainConfig,
     train: PackedVideos,
     folder: Path,
-    *,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
+    **run: Unpack[RunOptions],
 ) -> Path:
     """Train the pixel-space baseline for a row's budget, `options`; else as `train_vae`."""
-    stage = PixelStage(target, options, train)
-    return train_stage(
-        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
-    )
+    return train_stage(PixelStage(target, options, train), folder, target=target, **run)
 
 
 def train_video_vae(
     target: Target,
     train: PackedVideos,
     folder: Path,
-    *,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
+    **run: Unpack[RunOptions],
 ) -> Path:
     """Train the latent-video baseline's autoencoder; arguments and errors as for `train_vae`."""
-    stage = VideoVAEStage(target, train)
-    return train_stage(
-        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
-    )
+    return train_stage(VideoVAEStage(target, train), folder, target=target, **run)
 
 
 def train_latent_video(
@@ -132,17 +108,13 @@ def train_latent_video(
     vae_folder: Path,
     latents_folder: Path,
     folder: Path,
-    *,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
+    **run: Unpack[RunOptions],
 ) -> Path:
     """Train the latent-video baseline's denoiser for a row's budget; else as `train_dmg`."""
     latents = _latents_of(vae_folder, latents_folder, "video_vae")
     autoencoder = load_video_vae(vae_folder, target)
-    stage = LatentVideoStage(target, options, train, autoencoder, latents)
     return train_stage(
-        stage, folder, target=target, identity=identity, device=device, max_steps=max_steps
+        LatentVideoStage(target, options, train, autoencoder, latents), folder, target=target, **run
     )
 
 

@@ -112,6 +112,12 @@ def test_figures_tables_of_models_and_sweeps_are_planned(store, clock, target):
     assert lines[0].startswith(f"to be made: {len(found.cells)} of {len(found.cells)} cells")
 
 
+@pytest.mark.parametrize("target", ["table_sampling_cost", "fig_cost_vs_frames"])
+def test_a_measurement_of_time_is_listed_without_one(store, target):
+    _, lines = forecast_table(forecast(load_target(target, "quick"), store, "cpu", limit=1))
+    assert lines[1] == "no time for latency: it is a measurement of time itself"
+
+
 def test_points_of_a_sweep_share_what_they_share(store, clock):
     found = forecast(load_target("ablation_tradeoff", "quick"), store, "cpu", limit=1)
     names = [cell.name.rpartition(": ")[2] for cell in found.cells]

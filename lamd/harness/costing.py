@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamd.config import AnyTarget, Sweep, Target
+from lamd.config import AnyTarget, CostFigure, SamplingCost, Sweep, Target
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, Store
 from lamd.harness.probe import Measured, Unit, probe
@@ -119,14 +119,15 @@ def forecast_table(forecast: Forecast) -> tuple[list[list[str]], list[str]]:
 
 def _planned(
     target: AnyTarget, store: Store, device: str
-) -> dict[str, tuple[str, Cell, Target, list[Cell]]]:
+) -> dict[str, tuple[str, Cell, Target | SamplingCost, list[Cell]]]:
     """Return name, cell, target and the cells of its source by identity, parents first."""
-    sources = (
-        {"": target}
-        if isinstance(target, Target)
-        else (target.targets() if isinstance(target, Sweep) else target.sources)
-    )
-    found: dict[str, tuple[str, Cell, Target, list[Cell]]] = {}
+    if isinstance(target, Target | SamplingCost):
+        sources = {"": target}
+    elif isinstance(target, CostFigure):
+        sources = {"": target.source}
+    else:
+        sources = target.targets() if isinstance(target, Sweep) else target.sources
+    found: dict[str, tuple[str, Cell, Target | SamplingCost, list[Cell]]] = {}
     for source, cells in planned_cells(target, device).items():
         for cell in cells:
             name = f"{source}: {cell.name}" if source else cell.name
@@ -134,7 +135,11 @@ def _planned(
     return found
 
 
-def _work(cell: Cell, target: Target, cells: Iterable[Cell], store: Store) -> Workload:
+def _work(
+    cell: Cell, target: Target | SamplingCost, cells: Iterable[Cell], store: Store
+) -> Workload:
+    if isinstance(target, SamplingCost):
+        return Workload(None, 0, reason="it is a measurement of time itself")
     data = next(one for one in cells if one.kind == "data")
     return workload(cell, target, frames_of(target, data, store))
 

@@ -14,6 +14,7 @@ from lamd.records import PublishedRow, Verdict
 TOLERANCE: dict[str, float] = {
     "fvd": 0.10,
     "cfvd": 0.10,
+    "cfvd_spread": 0.25,
     "fid": 0.10,
     "psnr": 0.03,
     "ssim": 0.02,

@@ -184,9 +184,23 @@ def generate_latent_video(
 ) -> Tensor:
     """Generate clips (B, L, 3, H, W) by the latent-video baseline; else as `generate`."""
     given = autoencoder.to_diffusion(autoencoder.encode_image(x0))
-    noise = KeyedNoise(keys, sampler.seed, autoencoder.latent_shape, x0.device)
-    _, z = last(_run(lambda z_t, t: model(z_t, t, given), schedule, sampler, noise))
+    shape = autoencoder.latent_shape
+    z = denoise_latent_video(model, schedule, sampler, shape, given, keys)
     return autoencoder.decode(autoencoder.from_diffusion(z))
+
+
+@torch.inference_mode()
+def denoise_latent_video(
+    model: UNet3d,
+    schedule: Schedule,
+    sampler: SamplerConfig,
+    latent_shape: tuple[int, ...],
+    given: Tensor,
+    keys: Sequence[str],
+) -> Tensor:
+    """Return the latents (B, *latent_shape) at unit scale that follow `given` (B, d, h, w)."""
+    noise = KeyedNoise(keys, sampler.seed, latent_shape, given.device)
+    return last(_run(lambda z_t, t: model(z_t, t, given), schedule, sampler, noise))[1]
 
 
 def roll_out(

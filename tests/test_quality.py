@@ -6,10 +6,11 @@ from test_cost import counted
 from test_reproduce import TINY
 
 from lamd.config import Point, load_target
+from lamd.cost import row_parts
 from lamd.errors import LamdError
 from lamd.harness import clips, run
 from lamd.harness.plan import make_plan
-from lamd.harness.quality import claims, lamd_costs, plan_quality
+from lamd.harness.quality import claims, plan_quality
 from lamd.harness.quality_figures import quality_lines, render_quality_figure
 from lamd.harness.schedule import identity
 from lamd.models.dmg import build_dmg
@@ -52,6 +53,25 @@ def test_points_use_the_tables_models_and_its_own_clips():
             "clips": others, "features": others, "values": others + 1, "latency": 1}  # fmt: skip
 
 
+def test_another_paradigm_is_a_series_of_its_own():
+    figure = load_target(
+        FIGURE, "quick", ["of=[table_bair]", "series.latent_video_flops.dpmpp_2m=[5]",
+                          "series.pixel_flops.ddim=[50]"])  # fmt: skip
+    plan = plan_quality(figure, "cpu")
+    latency = plan.latency["table_bair"]
+    assert {cell.name for cell in latency.parents} == {
+        "vae", "dmg", "pixel flops", "video_vae", "latent_video flops"}  # fmt: skip
+    own = figure.sources["table_bair"].model_copy(update={"rows": ("pixel_flops",)})
+    assert own.baselines.pixel.num_sampling_steps == 25
+    table = {identity(cell): cell.name for cell in make_plan(own, "cpu").cells()}
+    (point,) = (p for p in figure.points if p.row == "pixel_flops")
+    known = [table.get(identity(c)) for c in plan.points["table_bair"][point].ancestors()]
+    assert "pixel flops" in known and "clips pixel_flops" not in known  # K = 50
+    quarter = load_target(FIGURE, "quick", ["of=[table_bair]", "series.pixel_flops.ddim=[25]"])
+    own_k = plan_quality(quarter, "cpu").points["table_bair"][Point("pixel_flops", "ddim", 25)]
+    assert {identity(cell) for cell in own_k.ancestors()} <= set(table)
+
+
 def test_ddim_keeps_the_tables_eta_and_the_others_have_none():
     figure = load_target(FIGURE, "quick", ["sources.table_bair.sampler.eta=0.5"])
     found = {p: figure.at("table_bair", p).sampler for p in figure.points}
@@ -73,7 +93,7 @@ def test_the_closed_form_is_what_the_networks_of_the_table_do():
         "step": lambda: dmg.denoise(z, t, told),
         "decode": lambda: vae.decode(z, f_x0, skips),
     }
-    costs = lamd_costs(target)
+    costs = row_parts(target, "lamd")
     assert {name: counted(one)[0] for name, one in runs.items()} == {
         name: 2 * cost.flops for name, cost in costs.items()}  # fmt: skip
 
@@ -107,11 +127,11 @@ def test_the_figure_shows_each_point_with_its_k_and_interval():
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("samplers.ddim=[200, 2000]", "K = 2000 exceeds T = 1000 of table_bair"),
-        ("samplers.dimm=[20]", "'ddim', 'ddpm' or 'dpmpp_2m'"),
-        ("samplers.ddim=[20]", "reference: ddim 200"),
-        ("samplers.ddim=[200, 200]", "stands twice"),
-        ("rows=[pixel]", "'lamd'"),
+        ("series.lamd.ddim=[200, 2000]", "K = 2000 exceeds T = 1000 of table_bair"),
+        ("series.lamd.dimm=[20]", "'ddim', 'ddpm' or 'dpmpp_2m'"),
+        ("series.lamd.ddim=[20]", "reference: ddim 200"),
+        ("series.lamd.ddim=[200, 200]", "stands twice"),
+        ("series.pixel.ddim=[20]", "'lamd'"),
         ("of=[table_cater_v1]", "prompts of table_cater_v1"),
         ("of=[table_bair, table_bare]", "did you mean 'table_bair'"),
         ("sources.table_bair.evaluate.protocols=[psnr.v1]", "table_bair measures no FVD"),
@@ -126,7 +146,7 @@ def test_bad_input_is_one_line(option, words):
 @pytest.mark.slow
 def test_the_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch):
     tiny = [f"sources.table_bair.{option}" for option in TINY]
-    small = ["of=[table_bair]", "samplers={ddim: [2, 4], ddpm: [3], dpmpp_2m: [2]}", "rounds=2",
+    small = ["of=[table_bair]", "series.lamd={ddim: [2, 4], ddpm: [3], dpmpp_2m: [2]}", "rounds=2",
              "fast.num_steps=2", "reference.num_steps=4"]  # fmt: skip
 
     def reproduce(*more: str) -> run.Outcome:
@@ -148,7 +168,7 @@ def test_the_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch)
         raise LamdError("no memory; get some")
 
     monkeypatch.setattr(clips, "generated_clips", fails)
-    outcome = reproduce("samplers.ddim=[2, 3, 4]")
+    outcome = reproduce("series.lamd.ddim=[2, 3, 4]")
     assert [hole.row for hole in outcome.report.holes] == ["table_bair, lamd ddim 3"]
     assert outcome.report.pictures[0].labels == picture.labels
     assert outcome.folder.name == "incomplete" and len(outcome.failed) == 1

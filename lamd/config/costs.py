@@ -1,12 +1,13 @@
 """Targets about cost: what a sampling run takes by paradigm, and what quality its steps buy."""
 
-import itertools
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from lamd.config.baselines import BaselineRow, is_baseline, split_row
 from lamd.config.derived import Derived
-from lamd.config.schema import Count, Strict, Target
+from lamd.config.schema import Target
+from lamd.config.strict import Count, Strict
 
 Paradigm = Literal[
     "latent-motion",
@@ -16,6 +17,8 @@ Paradigm = Literal[
     "pixel-factorised",
 ]
 Triple = tuple[Count, Count, Count]
+Sampler = Literal["ddim", "ddpm", "dpmpp_2m"]
+SampledRow = Literal["lamd"] | BaselineRow
 
 
 class WidthsConfig(Strict):
@@ -108,7 +111,7 @@ class Point(NamedTuple):
 class Choice(Strict):
     """One of the points, without its row."""
 
-    sampler: Literal["ddim", "ddpm", "dpmpp_2m"]
+    sampler: Sampler
     num_steps: Count
 
 
@@ -116,8 +119,7 @@ class QualityFigure(Derived):
     """FVD against seconds and FLOPs a clip, over samplers and their numbers of steps."""
 
     kind: Literal["quality"]
-    rows: Annotated[tuple[Literal["lamd"], ...], Field(min_length=1)]  # one series a sampler each
-    samplers: dict[Literal["ddim", "ddpm", "dpmpp_2m"], tuple[Count, ...]]  # K of each point
+    series: Annotated[dict[SampledRow, dict[Sampler, tuple[Count, ...]]], Field(min_length=1)]  # K
     fast: Choice  # is its FVD within the interval of `reference`, and in what share of the time?
     reference: Choice
     rounds: Annotated[int, Field(ge=2)]
@@ -127,11 +129,11 @@ class QualityFigure(Derived):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.points)) != len(self.points):
-            raise ValueError("samplers: a number of steps stands twice")
+            raise ValueError("series: a number of steps stands twice")
         for key in ("fast", "reference"):
             one = getattr(self, key)
-            if one.num_steps not in self.samplers.get(one.sampler, ()):
-                raise ValueError(f"{key}: {one.sampler} {one.num_steps} is none of the samplers'")
+            if (one.sampler, one.num_steps) not in {point[1:] for point in self.points}:
+                raise ValueError(f"{key}: {one.sampler} {one.num_steps} is in none of the series")
         for name, target in self.sources.items():
             self._check_source(name, target)
         return self
@@ -139,25 +141,35 @@ class QualityFigure(Derived):
     def _check_source(self, name: str, target: Target) -> None:
         most, limit = max(point.num_steps for point in self.points), target.dmg.num_train_steps
         if most > limit:
-            raise ValueError(f"samplers: K = {most} exceeds T = {limit} of {name}")
+            raise ValueError(f"series: K = {most} exceeds T = {limit} of {name}")
         if target.dmg.prompt is not None:
             raise ValueError(f"of: no cost model for the prompts of {name}; name another target")
         if not any(protocol.startswith("fvd.") for protocol in target.evaluate.protocols):
             raise ValueError(f"of: {name} measures no FVD; name another target")
+        for row in filter(is_baseline, self.series):
+            baseline, _ = split_row(row)
+            if target.baselines is None or target.baselines.of(baseline) is None:
+                raise ValueError(f"series: {name} has no baselines.{baseline} for {row}")
 
     @property
     def points(self) -> tuple[Point, ...]:
         """All points, row by row, sampler by sampler."""
         return tuple(
             Point(row, sampler, num_steps)
-            for row, (sampler, steps) in itertools.product(self.rows, self.samplers.items())
+            for row, samplers in self.series.items()
+            for sampler, steps in samplers.items()
             for num_steps in steps
         )
 
     def at(self, source: str, point: Point) -> Target:
-        """Return a source with the sampler of a point; DDIM keeps the source's eta."""
+        """Return a source with the row and sampler of a point; DDIM keeps the source's eta."""
         target = self.sources[source]
         eta = (target.sampler.eta or 0.0) if point.sampler == "ddim" else None
         changes = {"name": point.sampler, "num_steps": point.num_steps, "eta": eta}
-        sampler = target.sampler.model_copy(update=changes)
-        return target.model_copy(update={"sampler": sampler})
+        changed = {"rows": (point.row,), "sampler": target.sampler.model_copy(update=changes)}
+        if is_baseline(point.row):
+            baseline, _ = split_row(point.row)
+            same = {"num_sampling_steps": None}  # the sampler's
+            options = target.baselines.of(baseline).model_copy(update=same)
+            changed["baselines"] = target.baselines.model_copy(update={baseline: options})
+        return target.model_copy(update=changed)

@@ -12,7 +12,7 @@ from lamd.cost.autoencoders import (
     motion_encoder,
     video_decoder,
 )
-from lamd.cost.budgets import Budget, row_budget
+from lamd.cost.budgets import Budget, row_budget, row_parts
 from lamd.cost.denoisers import dmg_condition, dmg_step, unet3d_step
 from lamd.cost.layers import Cost, total
 from lamd.cost.networks import captioner, discriminator, i3d, lpips
@@ -31,6 +31,7 @@ __all__ = [
     "lpips",
     "motion_encoder",
     "row_budget",
+    "row_parts",
     "total",
     "unet3d_step",
     "video_decoder",

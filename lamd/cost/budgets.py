@@ -12,13 +12,14 @@ from lamd.config import (
     Target,
     TrainConfig,
     denoised_shape,
+    is_baseline,
     split_row,
     unet_options,
 )
 from lamd.cost.autoencoders import latent_video_decoder, latent_video_encoder
 from lamd.cost.denoisers import unet3d_step
 from lamd.cost.layers import Cost
-from lamd.cost.stages import dmg, mcd_vae
+from lamd.cost.stages import dmg, mcd_vae, sampling_parts
 from lamd.errors import LamdError
 
 TRAINING_FACTOR = 3  # forward passes that one training step costs
@@ -101,12 +102,33 @@ def denoiser_cost(target: Target, name: Baseline) -> Cost:
 
 def video_autoencoder_cost(target: Target) -> Cost:
     """Return the cost of one clip through the latent-video baseline's autoencoder."""
-    options = target.baselines.latent_video.autoencoder.model_dump() | {
+    options = _autoencoder_options(target)
+    return latent_video_encoder(**options) + latent_video_decoder(**options)
+
+
+def row_parts(target: Target, row: str) -> dict[str, Cost]:
+    """Return what one clip of a sampled row costs: encode, one denoising step, decode."""
+    if not is_baseline(row):
+        return sampling_parts(target)
+    name, _ = split_row(row)
+    step = denoiser_cost(target, name)
+    if name == "pixel":
+        return {"encode": Cost(), "step": step, "decode": Cost()}
+    options = _autoencoder_options(target)
+    still = options | {"num_frames": options["temporal_factor"]}
+    return {
+        "encode": latent_video_encoder(**still),
+        "step": step,
+        "decode": latent_video_decoder(**options),
+    }
+
+
+def _autoencoder_options(target: Target) -> dict:
+    return target.baselines.latent_video.autoencoder.model_dump() | {
         "batch": 1,
         "num_frames": target.data.num_frames,
         "size": target.data.size,
     }
-    return latent_video_encoder(**options) + latent_video_decoder(**options)
 
 
 def _clips(train: TrainConfig) -> int:

@@ -143,6 +143,16 @@ def sample(target: Target, batch: int) -> Work:
     return Work(flops, parameters, FLOAT * parameters)
 
 
+def sampling_parts(target: Target) -> dict[str, Cost]:
+    """Return what one clip of LaMD costs: encode (E_I, the condition), one step, decode (D_V)."""
+    options, vae = _dmg_options(target) | {"batch": 1}, _vae_options(target) | {"batch": 1}
+    return {
+        "encode": image_encoder(**vae) + dmg_condition(**options),
+        "step": dmg_step(**options),
+        "decode": video_decoder(**vae),
+    }
+
+
 def _inference(cost: Cost) -> Work:
     return Work(cost.flops, cost.parameters, FLOAT * cost.parameters)
 

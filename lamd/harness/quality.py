@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lamd.config import Point, QualityFigure, Target, config_hash
-from lamd.cost import Cost
-from lamd.cost.paradigms import latent_motion_costs
+from lamd.config import Point, QualityFigure, Target, config_hash, is_baseline
+from lamd.cost import row_parts
 from lamd.harness.cells import Cell, CellFailed, Store, run_sources
 from lamd.harness.kinds import build_by_name, make_cell
 from lamd.harness.latency import read_latency, spread
@@ -21,16 +20,6 @@ from lamd.harness.schedule import identity
 from lamd.harness.tables import data_words
 from lamd.harness.values import read_values
 from lamd.records import FigureReport, Hole, Picture, Verdict
-
-_NETWORK = {
-    "base_channels",
-    "channel_multipliers",
-    "num_res_blocks",
-    "attention_factors",
-    "head_channels",
-    "context_channels",
-    "condition",
-}
 
 
 @dataclass(frozen=True)
@@ -81,13 +70,17 @@ def _values(figure: QualityFigure, source: str, point: Point, device: str) -> Ce
 
 
 def _latency(figure: QualityFigure, source: str, plan: Plan, device: str) -> Cell:
-    timed = ("rows", "samplers", "rounds", "batch_size", "threads")
+    timed = ("series", "rounds", "batch_size", "threads")
     config = figure.model_dump(mode="json", include=set(timed)) | timing_place(device)
     build = partial(
         build_by_name, "timing", "time_samplers", figure=figure, source=source, device=device
     )
-    parents = (plan.stages["vae"], plan.stages["dmg"])
-    return make_cell("latency by sampler", config, parents, build)
+    models = {name: plan.stages[name] for name in ("vae", "dmg")}
+    for point in figure.points:
+        if is_baseline(point.row):
+            clips = make_plan(figure.at(source, point), device).clips
+            models |= {cell.name: cell for cell in clips[point.row].parents if cell.kind != "clips"}
+    return make_cell("latency by sampler", config, tuple(models.values()), build)
 
 
 def _protocol(target: Target) -> str:
@@ -190,13 +183,16 @@ def _numbers(
 ) -> dict[str, list[float]]:
     """Return the figure's numbers by name, one a point; seconds and TFLOPs are a clip's."""
     seconds = read_latency(store.folder(plan.latency[source]))
-    costs = lamd_costs(figure.sources[source])
+    costs = {row: row_parts(figure.sources[source], row) for row in figure.series}
     rows: list[dict[str, float]] = []
     for point in points:
         (value,) = read_values(store.folder(plan.points[source][point]))
         low, high = value["interval"] or (value["value"], value["value"])
-        flops = costs["encode"].flops + point.num_steps * costs["step"].flops
-        parts = zip(seconds["encode"], seconds[str(point)], seconds["decode"], strict=True)
+        cost = costs[point.row]
+        flops = cost["encode"].flops + point.num_steps * cost["step"].flops
+        names = (f"{point.row} encode", str(point), f"{point.row} decode")
+        none = [0.0] * figure.rounds  # pixel space neither encodes nor decodes
+        parts = zip(*(seconds.get(name, none) for name in names), strict=True)
         run = spread([sum(one) / figure.batch_size for one in parts])
         rows.append(
             {
@@ -204,7 +200,7 @@ def _numbers(
                 "fvd_low": low,
                 "fvd_high": high,
                 "n": value["n_fake"],
-                "tflops": (flops + costs["decode"].flops) / 1e12,
+                "tflops": (flops + cost["decode"].flops) / 1e12,
                 "seconds": run.median,
                 "seconds_low": run.low,
                 "seconds_high": run.high,
@@ -214,26 +210,16 @@ def _numbers(
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def lamd_costs(target: Target) -> dict[str, Cost]:
-    """Return what the parts of LaMD's sampling run cost for one clip of a target."""
-    vae = {"num_frames": target.data.num_frames, "size": target.data.size}
-    dmg = {
-        "motion_channels": target.vae.motion_channels,
-        "content_channels": target.vae.image_channels[-1],
-    }
-    return latent_motion_costs(
-        vae | target.vae.model_dump(), dmg | target.dmg.model_dump(include=_NETWORK), batch=1
-    )
-
-
 def claims(
     figure: QualityFigure, points: Sequence[Point], numbers: dict[str, list[float]]
 ) -> Iterator[str]:
     """Yield for each row whether `fast` lies within the interval of `reference`, and its time."""
-    for row in figure.rows:
+    for row in figure.series:
         fast, reference = (
             Point(row, one.sampler, one.num_steps) for one in (figure.fast, figure.reference)
         )
+        if not {fast, reference} <= set(figure.points):
+            continue
         names = point_name(fast), point_name(reference)
         if not {fast, reference} <= set(points):
             yield f"{names[0]} against {names[1]}: not run."

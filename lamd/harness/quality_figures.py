@@ -9,7 +9,13 @@ from lamd.harness.tables import data_words
 from lamd.records import FigureReport, Picture
 
 AXES = {"seconds": "seconds a clip (measured)", "tflops": "TFLOPs a clip (closed form)"}
-_ROWS = {"lamd": "LaMD"}
+_ROWS = {
+    "lamd": "LaMD",
+    "pixel_clips": "pixel space, equal clips",
+    "pixel_flops": "pixel space, equal training FLOPs",
+    "latent_video_clips": "latent video, equal clips",
+    "latent_video_flops": "latent video, equal training FLOPs",
+}
 
 
 class Step(NamedTuple):
@@ -43,7 +49,7 @@ def render_quality_figure(report: FigureReport) -> dict[str, bytes]:
     if not report.pictures:
         return {}
     chosen = report.config["reference"]
-    reference = Point(report.config["rows"][0], chosen["sampler"], chosen["num_steps"])
+    reference = Point(next(iter(report.config["series"])), chosen["sampler"], chosen["num_steps"])
     height = 0.8 + 4.6 * len(report.pictures)
     with canvas_of(report.target, (12, height)) as canvas:
         canvas.suptitle(f"{report.title}, profile {report.profile}", fontsize=11)

@@ -113,13 +113,14 @@ class TrainedBaseline:
         name, budget = split_row(row)
         self.device = resolve_device(device)
         self.sampler = baseline_sampler(target, name)
-        model = load_denoiser(name, inputs[f"{name} {budget}"], target, device=self.device)
-        shared = (model, schedule_of(target.dmg), self.sampler)
+        self.model = load_denoiser(name, inputs[f"{name} {budget}"], target, device=self.device)
+        self.schedule, self.autoencoder = schedule_of(target.dmg), None
+        shared = (self.model, self.schedule, self.sampler)
         if name == "pixel":
             self.sample = partial(generate_pixel, *shared, target.data.num_frames)
         else:
-            autoencoder = load_video_vae(inputs["video_vae"], target, device=self.device)
-            self.sample = partial(generate_latent_video, autoencoder, *shared)
+            self.autoencoder = load_video_vae(inputs["video_vae"], target, device=self.device)
+            self.sample = partial(generate_latent_video, self.autoencoder, *shared)
 
     def generate(self, frames: np.ndarray, keys: Sequence[str]) -> np.ndarray:
         """Return one generated clip a frame, as `Trained.generate`."""

@@ -147,7 +147,11 @@ def test_bad_input_is_one_line(option, words):
 def test_the_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch):
     tiny = [f"sources.table_bair.{option}" for option in TINY]
     small = ["of=[table_bair]", "series.lamd={ddim: [2, 4], ddpm: [3], dpmpp_2m: [2]}", "rounds=2",
-             "fast.num_steps=2", "reference.num_steps=4"]  # fmt: skip
+             "fast.num_steps=2", "reference.num_steps=4", "series.pixel_clips.ddim=[2]",
+             "series.latent_video_clips.dpmpp_2m=[2]"]  # fmt: skip
+    unet = ("{base_channels: 8, channel_multipliers: [1, 2], num_res_blocks: 1, "
+            "attention_factors: [2], head_channels: 8}")  # fmt: skip
+    tiny += [f"sources.table_bair.baselines.{one}.unet={unet}" for one in ("pixel", "latent_video")]
 
     def reproduce(*more: str) -> run.Outcome:
         return run.reproduce(FIGURE, "quick", [*tiny, *small, *more], runs=tmp_path / "runs",
@@ -155,7 +159,10 @@ def test_the_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch)
 
     outcome = reproduce()
     (picture,) = outcome.report.pictures
-    assert picture.labels == ("lamd ddim 2", "lamd ddim 4", "lamd ddpm 3", "lamd dpmpp_2m 2")
+    assert picture.labels == (
+        "lamd ddim 2", "lamd ddim 4", "lamd ddpm 3", "lamd dpmpp_2m 2", "pixel_clips ddim 2",
+        "latent_video_clips dpmpp_2m 2",
+    )  # fmt: skip
     assert all(value > 0 for values in picture.numbers.values() for value in values)
     assert picture.numbers["tflops"][0] == picture.numbers["tflops"][3]  # by K alone
     for word in ("Simulated stand-in for BAIR", "fvd.bair.v1", "indicative", "denoising time"):

@@ -11,7 +11,8 @@ from tiny import TinyVideos, tiny_target
 
 from lamd import cli
 from lamd.config import load_target
-from lamd.harness import costing, probe
+from lamd.cost import row_budget
+from lamd.harness import costing, probe, probes
 from lamd.harness.cells import Cell, Runner, Store
 from lamd.harness.costing import accuracy, forecast, forecast_table
 from lamd.harness.plan import make_plan
@@ -77,6 +78,22 @@ def test_every_cell_is_counted(store):
     assert counts(found["values trivial"]) == {"psnr": windows, "lpips-alex": windows}
     assert found["clips lamd"].disk == 3 * windows * 4 * 32 * 32 * 3
     assert found["data"].disk == 16 * 30 * 32 * 32 * 3
+
+
+def test_the_other_paradigms_are_counted(store):
+    target = tiny_target("rows=[lamd,pixel_flops,latent_video_clips]")
+    found = works(target, store)
+    assert all(work.units is not None for work in found.values())
+    pixel, video = (row_budget(target, row) for row in ("pixel_flops", "latent_video_clips"))
+    assert counts(found["pixel flops"]) == {"pixel step": pixel.train.num_steps}
+    assert found["pixel flops"].flops == pixel.flops
+    assert counts(found["latent_video clips"]) == {"latent_video step": video.train.num_steps}
+    assert found["latent_video clips"].flops > video.flops  # the encoder is frozen, and at work
+    assert counts(found["video_vae"]) == {"video_vae step": 3, "video_vae step, adversary": 7}
+    assert found["video_latents"].disk > found["latents"].disk
+    for row in ("pixel", "latent_video"):
+        (name,) = (one for one in found if one.startswith(f"clips {row}"))
+        assert list(counts(found[name])) == [f"sampling {row}"]
 
 
 def test_latents_are_counted_as_training_cuts_them(store):
@@ -192,17 +209,22 @@ def test_what_cannot_be_timed_here_tells_why(overrides, memory, expected, monkey
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
     unit = Unit("vae step", 1, memory, (4, 4, 16))
     with pytest.raises(cli.LamdError, match=expected):
-        probe._PROBES["vae step"](tiny_target(*overrides), unit, "cpu")
+        probes.PROBES["vae step"](tiny_target(*overrides), unit, "cpu")
 
 
-@pytest.mark.parametrize("kind", ["encoding", "reconstruction", "sampling", "psnr"])
+@pytest.mark.parametrize(
+    "kind",
+    ["encoding", "video encoding", "reconstruction", "sampling", "sampling pixel",
+     "sampling latent_video", "psnr", "pixel step", "latent_video step",
+     "video_vae step, adversary"],
+)  # fmt: skip
 def test_a_unit_takes_time(kind):
     shape = (4, 16) if kind == "psnr" else (2, 4, 16)
-    assert 0 <= probe._PROBES[kind](tiny_target(), Unit(kind, 1, 0, shape), "cpu") < 30
+    assert 0 <= probes.PROBES[kind](tiny_target(), Unit(kind, 1, 0, shape), "cpu") < 30
 
 
 def test_noise_has_what_training_reads():
-    videos = probe._NoiseVideos(tiny_target(), 3)
+    videos = probes._NoiseVideos(tiny_target(), 3)
     assert len(training_windows(videos, tiny_target().train_vae, tiny_target().data)) == 9
     assert videos.clip(2, 1, 2).shape == (2, 16, 16, 3)
     assert np.array_equal(videos.clip(0, 0, 4), videos.clip(5, 0, 4))

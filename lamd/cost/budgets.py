@@ -11,6 +11,7 @@ from lamd.config import (
     Baseline,
     Target,
     TrainConfig,
+    baseline_sampler,
     denoised_shape,
     is_baseline,
     split_row,
@@ -19,7 +20,16 @@ from lamd.config import (
 from lamd.cost.autoencoders import latent_video_decoder, latent_video_encoder
 from lamd.cost.denoisers import unet3d_step
 from lamd.cost.layers import Cost
-from lamd.cost.stages import dmg, mcd_vae, sampling_parts
+from lamd.cost.stages import (
+    FLOAT,
+    Work,
+    activation_bytes,
+    dmg,
+    inference,
+    mcd_vae,
+    sampling_parts,
+    trained_bytes,
+)
 from lamd.errors import LamdError
 
 TRAINING_FACTOR = 3  # forward passes that one training step costs
@@ -93,17 +103,45 @@ def lamd_training(target: Target) -> int:
     return TRAINING_FACTOR * (first + dmg(target, 1).flops * _clips(target.train_dmg))
 
 
-def denoiser_cost(target: Target, name: Baseline) -> Cost:
-    """Return the cost of one clip through a baseline's denoiser."""
+def denoiser_cost(target: Target, name: Baseline, batch: int = 1) -> Cost:
+    """Return the cost of a batch through a baseline's denoiser."""
     channels, frames, size = denoised_shape(target, name)
     options = unet_options(target, name)
-    return unet3d_step(batch=1, channels=channels, frames=frames, size=size, **options)
+    return unet3d_step(batch=batch, channels=channels, frames=frames, size=size, **options)
 
 
-def video_autoencoder_cost(target: Target) -> Cost:
-    """Return the cost of one clip through the latent-video baseline's autoencoder."""
-    options = _autoencoder_options(target)
+def denoiser_step(target: Target, name: Baseline) -> Work:
+    """Return a step of a baseline's stage II, the first frames' encoding included."""
+    options, ema = target.baselines.of(name), target.train_dmg.ema_decay is not None
+    model = denoiser_cost(target, name, options.batch_size)
+    part = denoiser_cost(target, name, options.batch_size // options.gradient_accumulation)
+    flops = TRAINING_FACTOR * model.flops
+    memory = trained_bytes(model.parameters, ema=ema) + activation_bytes(part, target.train_dmg)
+    if name == "latent_video":
+        flops += options.batch_size * row_parts(target, "latent_video_flops")["encode"].flops
+        memory += FLOAT * video_autoencoder_cost(target).parameters
+    return Work(flops, model.parameters, memory)
+
+
+def video_autoencoder_cost(target: Target, batch: int = 1) -> Cost:
+    """Return the cost of a batch through the latent-video baseline's autoencoder."""
+    options = _autoencoder_options(target) | {"batch": batch}
     return latent_video_encoder(**options) + latent_video_decoder(**options)
+
+
+def video_encoder_work(target: Target, batch: int) -> Work:
+    """Return the video autoencoder's encoder on a batch of clips."""
+    return inference(latent_video_encoder(**_autoencoder_options(target) | {"batch": batch}))
+
+
+def row_sample(target: Target, *, row: str, batch: int) -> Work:
+    """Return a whole sampling run of a batch of a baseline row: encode, K steps, decode."""
+    parts = row_parts(target, row)
+    num_steps = baseline_sampler(target, split_row(row)[0]).num_steps
+    ends = parts["encode"] + parts["decode"]
+    parameters = ends.parameters + parts["step"].parameters
+    flops = batch * (ends.flops + num_steps * parts["step"].flops)
+    return Work(flops, parameters, FLOAT * parameters)
 
 
 def row_parts(target: Target, row: str) -> dict[str, Cost]:

@@ -6,6 +6,7 @@ Memory is what the tensors take at least: weights, gradients, Adam's two moments
 average, and what the layers write for the backward pass.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lamd.config import Target, TrainConfig
@@ -51,14 +52,19 @@ def dmg(target: Target, batch: int) -> Cost:
     return dmg_condition(**options) + dmg_step(**options)
 
 
-def vae_step(target: Target, *, adversary: bool) -> Work:
-    """Return a step of stage I; `adversary` from gan.start_step on."""
+def vae_step(
+    target: Target, *, adversary: bool, network: Callable[[Target, int], Cost] = mcd_vae
+) -> Work:
+    """Return a step of stage I, or of another `network` under its losses.
+
+    `adversary` from gan.start_step on.
+    """
     train, loss = target.train_vae, target.loss
     batch, frames = train.batch_size, target.data.num_frames
-    model = mcd_vae(target, batch)
+    model = network(target, batch)
     flops, parameters = 3 * model.flops, model.parameters
-    part = mcd_vae(target, batch // train.gradient_accumulation)
-    memory = _activation_bytes(part, train)
+    part = network(target, batch // train.gradient_accumulation)
+    memory = activation_bytes(part, train)
     picture = 0  # FLOPs of the gradient of LPIPS at the reconstruction
     if loss.lpips_weight:
         trunk, heads = lpips(
@@ -67,7 +73,7 @@ def vae_step(target: Target, *, adversary: bool) -> Work:
         picture = trunk.flops + heads.flops
         flops += 2 * trunk.flops + heads.flops + picture
         memory += FLOAT * (trunk.parameters + heads.parameters)
-        memory += 2 * _activation_bytes(trunk, train) // train.gradient_accumulation
+        memory += 2 * activation_bytes(trunk, train) // train.gradient_accumulation
     if loss.gan is not None:
         judge = discriminator(
             batch=batch,
@@ -79,7 +85,7 @@ def vae_step(target: Target, *, adversary: bool) -> Work:
         memory += trained_bytes(judge.parameters, ema=False)
         if adversary:  # a frozen pass on x_hat, a trained one on x and x_hat
             flops += 2 * judge.flops + 3 * 2 * judge.flops
-            memory += _activation_bytes(judge, train) // train.gradient_accumulation
+            memory += activation_bytes(judge, train) // train.gradient_accumulation
             if loss.gan.adaptive:  # both gradients at the last layer
                 flops += picture + judge.flops
     memory += trained_bytes(parameters, ema=train.ema_decay is not None)
@@ -98,7 +104,7 @@ def dmg_training_step(target: Target) -> Work:
         model.parameters,
         trained_bytes(model.parameters, ema=train.ema_decay is not None)
         + frozen
-        + _activation_bytes(part, train),
+        + activation_bytes(part, train),
     )
 
 
@@ -117,18 +123,18 @@ def captioner_step(target: Target) -> Work:
         3 * model.flops,
         model.parameters,
         trained_bytes(model.parameters, ema=train.ema_decay is not None)
-        + _activation_bytes(part, train),
+        + activation_bytes(part, train),
     )
 
 
 def encode(target: Target, batch: int) -> Work:
     """Return E_M on a batch of clips."""
-    return _inference(motion_encoder(batch=batch, **_vae_options(target)))
+    return inference(motion_encoder(batch=batch, **_vae_options(target)))
 
 
 def reconstruct(target: Target, batch: int) -> Work:
     """Return E_M, E_I and D_V on a batch of clips."""
-    return _inference(mcd_vae(target, batch))
+    return inference(mcd_vae(target, batch))
 
 
 def sample(target: Target, batch: int) -> Work:
@@ -153,11 +159,13 @@ def sampling_parts(target: Target) -> dict[str, Cost]:
     }
 
 
-def _inference(cost: Cost) -> Work:
+def inference(cost: Cost) -> Work:
+    """Return a batch of inference that costs so much."""
     return Work(cost.flops, cost.parameters, FLOAT * cost.parameters)
 
 
-def _activation_bytes(cost: Cost, train: TrainConfig) -> int:
+def activation_bytes(cost: Cost, train: TrainConfig) -> int:
+    """Return the bytes of what the layers write for the backward pass."""
     return cost.activations * (FLOAT if train.precision == "fp32" else 2)
 
 

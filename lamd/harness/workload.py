@@ -1,14 +1,16 @@
 """What a cell does, in units of work: how many of which, and the bytes that it leaves on disk."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lamd import cost
-from lamd.config import Target, is_baseline
-from lamd.cost import stages
+from lamd.config import Target, denoised_shape, is_baseline, split_row
+from lamd.cost import Cost, budgets, stages
 from lamd.harness.cells import Cell, Store
+from lamd.harness.plan import DIAGNOSED_CLIPS
 from lamd.harness.probe import Unit
 from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS
 
@@ -90,19 +92,38 @@ def _data(cell: Cell, target: Target, frames: Frames) -> Workload:
 
 
 def _vae(cell: Cell, target: Target, frames: Frames) -> Workload:
+    return _autoencoder("vae step", target, stages.mcd_vae)
+
+
+def _video_vae(cell: Cell, target: Target, frames: Frames) -> Workload:
+    return _autoencoder("video_vae step", target, budgets.video_autoencoder_cost)
+
+
+def _autoencoder(kind: str, target: Target, network: Callable[[Target, int], Cost]) -> Workload:
     train, gan = target.train_vae, target.loss.gan
     alone = train.num_steps if gan is None else gan.start_step
     shape = (train.batch_size, target.data.num_frames, target.data.size)
-    plain, judged = (stages.vae_step(target, adversary=one) for one in (False, True))
-    units = [(_unit("vae step", plain, shape), alone)]
+    plain, judged = (
+        stages.vae_step(target, adversary=one, network=network) for one in (False, True)
+    )
+    units = [(_unit(kind, plain, shape), alone)]
     if gan is not None:
-        units.append((_unit("vae step, adversary", judged, shape), train.num_steps - alone))
+        units.append((_unit(f"{kind}, adversary", judged, shape), train.num_steps - alone))
     return _trained(units, plain.parameters, train)
 
 
 def _dmg(cell: Cell, target: Target, frames: Frames) -> Workload:
     train, work = target.train_dmg, stages.dmg_training_step(target)
     unit = _unit("dmg step", work, (train.batch_size, target.data.size))
+    return _trained([(unit, train.num_steps)], work.parameters, train)
+
+
+def _denoiser(cell: Cell, target: Target, frames: Frames) -> Workload:
+    name, _, rule = cell.name.partition(" ")
+    train = budgets.row_budget(target, f"{name}_{rule}").train
+    work = budgets.denoiser_step(target, name)
+    shape = (train.batch_size, target.data.num_frames, target.data.size)
+    unit = _unit(f"{name} step", work, shape)
     return _trained([(unit, train.num_steps)], work.parameters, train)
 
 
@@ -114,16 +135,26 @@ def _captioner(cell: Cell, target: Target, frames: Frames) -> Workload:
 
 
 def _latents(cell: Cell, target: Target, frames: Frames) -> Workload:
+    side = target.data.size // target.vae.spatial_factor
+    latent_frames = target.data.num_frames // target.vae.temporal_factor
+    values = target.vae.motion_channels * latent_frames * side**2
+    return _encoded("encoding", stages.encode, values, target, frames)
+
+
+def _video_latents(cell: Cell, target: Target, frames: Frames) -> Workload:
+    channels, latent_frames, side = denoised_shape(target, "latent_video")
+    values = channels * latent_frames * side**2
+    return _encoded("video encoding", budgets.video_encoder_work, values, target, frames)
+
+
+def _encoded(kind: str, make, values: int, target: Target, frames: Frames) -> Workload:
     train, lengths = target.train_dmg, frames["train"]
     if lengths is None:
         return _UNCOUNTED
     kept = lengths[: len(lengths) - train.num_validation_clips]
     windows = _windows(kept, target.data.num_frames, train.window_stride)
-    side = target.data.size // target.vae.spatial_factor
-    latent_frames = target.data.num_frames // target.vae.temporal_factor
-    floats = 2 * target.vae.motion_channels * latent_frames * side**2
-    unit = _clip_unit("encoding", stages.encode, target, min(_ENCODED, max(1, windows)))
-    return Workload(((unit, windows),), windows * (stages.FLOAT * floats + 16))
+    unit = _clip_unit(kind, make, target, min(_ENCODED, max(1, windows)))
+    return Workload(((unit, windows),), windows * (2 * stages.FLOAT * values + 16))
 
 
 def _clips(cell: Cell, target: Target, frames: Frames) -> Workload:
@@ -131,14 +162,27 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Workload:
     if count is None:
         return _UNCOUNTED
     disk = count * target.data.num_frames * 3 * target.data.size**2
-    if is_baseline(cell.name.removeprefix("clips ")):
-        return Workload(None, disk, reason="no rule for the other paradigms")
+    row = cell.name.removeprefix("clips ")
     batch, units = min(target.sampler.batch_size, max(1, count)), []
-    if "generated" in cell.config:
+    if is_baseline(row):
+        kind = f"sampling {split_row(row)[0]}"
+        make = partial(budgets.row_sample, row=row)
+        units.append((_clip_unit(kind, make, target, batch), count))
+    elif "generated" in cell.config:
         units.append((_clip_unit("sampling", stages.sample, target, batch), count))
     elif "reconstruction" in cell.config:
         units.append((_clip_unit("reconstruction", stages.reconstruct, target, batch), count))
     return Workload(tuple(units), disk)
+
+
+def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Workload:
+    found = _num_clips(cell.parents[0], target, frames)
+    if found is None:
+        return _UNCOUNTED
+    count = min(found, DIAGNOSED_CLIPS)
+    batch = min(target.sampler.batch_size, max(1, count))
+    unit = _clip_unit("reconstruction", stages.reconstruct, target, batch)
+    return Workload(((unit, 2 * count),), 0)  # swapped and still; once of the two E_M is for both
 
 
 def _features(cell: Cell, target: Target, frames: Frames) -> Workload:
@@ -179,9 +223,14 @@ _KINDS = {
     "latents": _latents,
     "dmg": _dmg,
     "captioner": _captioner,
+    "pixel": _denoiser,
+    "video_vae": _video_vae,
+    "video_latents": _video_latents,
+    "latent_video": _denoiser,
     "clips": _clips,
     "features": _features,
     "values": _values,
+    "diagnostics": _diagnostics,
 }
 
 
@@ -200,7 +249,7 @@ def _unit(kind: str, work: stages.Work, shape: tuple[int, ...]) -> Unit:
 def _clip_unit(kind: str, make, target: Target, batch: int) -> Unit:
     """One clip of a batch, on which the weights of the time depend."""
     shape = (batch, target.data.num_frames, target.data.size)
-    work = make(target, batch)
+    work = make(target, batch=batch)
     return Unit(kind, work.flops // batch, work.memory, shape)
 
 

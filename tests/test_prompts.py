@@ -103,6 +103,7 @@ def prompted_target(*overrides):
     captioner = "{channels: [8, 16], num_layers: 1, head_channels: 8, max_tokens: 16}"
     return tiny_target(
         f"dmg.prompt={PROMPT}", f"captioner={captioner}", "train_captioner.num_steps=4",
+        "baselines=null",
         *(f"train_captioner.{key}={value}" for key, value in TRAIN.items()), *overrides,
     )  # fmt: skip
 

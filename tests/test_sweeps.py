@@ -254,8 +254,8 @@ def test_slurm_loses_neither_a_killed_nor_a_preempted_job(fresh, cluster, monkey
     reproduce(fresh, *LONG, workers=SLURM)
     watcher.join()
     check_kills(fresh, killed, 2)
-    logs = [path.read_text(encoding="utf-8") for path in (fresh / "runs" / "slurm").glob("*.err")]
-    assert sum("requeued" in log.lower() for log in logs) == 1
+    logs = [path.read_text(encoding="utf-8") for path in (fresh / "runs" / "slurm").glob("*.out")]
+    assert sum("Requeued job" in log for log in logs) == 1
 
 
 def test_slurm_without_slurm_is_one_line(tmp_path, capsys):

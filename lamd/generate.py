@@ -24,6 +24,7 @@ from lamd.models.dmg import DMG
 from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.mcd_vae import MCDVAE
 from lamd.models.pixel_diffusion import PixelDiffusion
+from lamd.models.unet import UNet
 from lamd.models.unet3d import UNet3d
 from lamd.rng import torch_generator
 
@@ -115,16 +116,16 @@ def denoiser_given(
     return guided
 
 
-def compile_denoiser(dmg: DMG) -> None:
+def compile_denoiser(denoiser: UNet) -> None:
     """Compile the UNet's pass in place: eps_hat moves by rounding, at most 1e-4 at unit scale.
 
     Raises:
         LamdError: on a CPU without a C++ compiler.
     """
-    on_cpu = next(dmg.parameters()).device.type == "cpu"
+    on_cpu = next(denoiser.parameters()).device.type == "cpu"
     if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise LamdError("sampler.compile: no C++ compiler here; install g++ or leave it out")
-    dmg.predict = torch.compile(dmg.predict)
+    denoiser.predict = torch.compile(denoiser.predict)
 
 
 def last(run: Iterable[T]) -> T:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reports import make_report
 from small import wake
 from test_resume import same_bits
 from tiny import TinyVideos, tiny_target
@@ -21,7 +22,7 @@ from lamd.cost.stages import mcd_vae as mcd_vae_cost
 from lamd.diffusion import clipped, make_schedule, sample, sampling_steps
 from lamd.errors import LamdError
 from lamd.generate import generate_latent_video, generate_pixel, schedule_of
-from lamd.harness import run
+from lamd.harness import costing, run
 from lamd.harness.plan import make_plan
 from lamd.harness.schedule import identity
 from lamd.models.dmg import build_dmg
@@ -146,6 +147,17 @@ def test_the_command_line_names_the_nearest_row(capsys, tmp_path):
     assert stopped.value.code == 2
     assert error.count("\n") == 1
     assert "'pixel_clips'" in error and not list(tmp_path.iterdir())
+
+
+def test_predictions_are_compared_for_the_rows_that_were_made(monkeypatch, tmp_path):
+    seen = []
+    outcome = run.Outcome(make_report(), tmp_path / "table_x", (), ())
+    monkeypatch.setattr(run, "reproduce", lambda *_, **__: outcome)
+    monkeypatch.setattr(costing, "accuracy", lambda target, *_: seen.append(target.rows))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["reproduce", "table_bair", "--rows", "lamd,pixel_flops"])
+    assert not stopped.value.code
+    assert seen == [("lamd", "pixel_flops")]
 
 
 def test_other_cells_keep_their_keys():

@@ -177,6 +177,19 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, name, module):
         open_executor(Workers(executor=name), threads=1, gpus=0, runs=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("script", "queued"), [("echo 12_0; echo 12_1", {"12_0", "12_1"}), ("exit 1", None)]
+)
+def test_a_controller_that_does_not_answer_loses_no_job(tmp_path, monkeypatch, script, queued):
+    pytest.importorskip("submitit")
+    from lamd.harness import slurm
+
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert slurm._queued() == queued
+
+
 def _die(job: Job) -> Ending:
     if job.cell == "dies":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -147,11 +147,11 @@ def reproduce(
         _fail([failure])
     if outcome is None:
         return
-    (header, *rows), lines = outcome_table(outcome.report)
-    if rows:
-        print_table(header, rows, outcome.report.title)
+    (header, *table), lines = outcome_table(outcome.report)
+    if table:
+        print_table(header, table, outcome.report.title)
     print("\n".join(lines))
-    told = accuracy(load_target(target, profile, set_ or ()), Store(runs), device)
+    told = accuracy(load_target(target, profile, overrides), Store(runs), device)
     if told is not None:
         print(told)
     if outcome.folder.name != outcome.report.target:

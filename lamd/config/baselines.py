@@ -9,30 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from lamd.config.strict import Count, Positive, Strict, is_power_of_two
+from lamd.config.strict import Count, Positive, Strict, UNetWidths, is_power_of_two
 
 if TYPE_CHECKING:
     from lamd.config.schema import SamplerConfig, Target
 
 Baseline = Literal["pixel", "latent_video"]
 BaselineRow = Literal["pixel_clips", "pixel_flops", "latent_video_clips", "latent_video_flops"]
-
-
-class UNetWidths(Strict):
-    """The skeleton of a denoiser."""
-
-    base_channels: Count
-    channel_multipliers: tuple[Count, ...]
-    num_res_blocks: Count
-    attention_factors: tuple[Count, ...]  # down-sampling factors that get attention
-    head_channels: Count
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        factors = {2**level for level in range(len(self.channel_multipliers))}
-        if not set(self.attention_factors) <= factors:
-            raise ValueError(f"attention_factors must be among {sorted(factors)}")
-        return self
 
 
 class DenoiserConfig(Strict):

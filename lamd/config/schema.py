@@ -21,6 +21,7 @@ from lamd.config.strict import (
     NonNegative,
     Positive,
     Strict,
+    UNetWidths,
     is_power_of_two,
 )
 
@@ -153,14 +154,9 @@ class PromptConfig(Strict):
         return self
 
 
-class DMGConfig(Strict):
+class DMGConfig(UNetWidths):
     """DMG: LDM's 2-D UNet with cross-attention on z_m, and its diffusion process."""
 
-    base_channels: Count
-    channel_multipliers: tuple[Count, ...]
-    num_res_blocks: Count
-    attention_factors: tuple[Count, ...]  # down-sampling factors that get attention
-    head_channels: Count
     context_channels: Count
     condition: Literal["cross_attention", "concat", "both", "none"]
     latent: Literal["sample", "mean"]  # which posterior value is diffused
@@ -172,9 +168,6 @@ class DMGConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        factors = {2**level for level in range(len(self.channel_multipliers))}
-        if not set(self.attention_factors) <= factors:
-            raise ValueError(f"attention_factors must be among {sorted(factors)}")
         needs_betas = self.schedule != "cosine"
         if needs_betas != (self.beta_start is not None and self.beta_end is not None):
             raise ValueError("beta_start and beta_end go with schedule linear or sqrt_linear only")

@@ -6,6 +6,7 @@ video encoder in stage II, LPIPS, the discriminator, validation.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from lamd.config import (
     Baseline,
@@ -22,17 +23,16 @@ from lamd.cost.denoisers import unet3d_step
 from lamd.cost.layers import Cost
 from lamd.cost.stages import (
     FLOAT,
+    TRAINING_FACTOR,
     Work,
-    activation_bytes,
     dmg,
     inference,
     mcd_vae,
     sampling_parts,
-    trained_bytes,
+    training_step,
 )
 from lamd.errors import LamdError
 
-TRAINING_FACTOR = 3  # forward passes that one training step costs
 _INTERVALS = ("log_every", "checkpoint_every", "validate_every")
 
 
@@ -112,15 +112,13 @@ def denoiser_cost(target: Target, name: Baseline, batch: int = 1) -> Cost:
 
 def denoiser_step(target: Target, name: Baseline) -> Work:
     """Return a step of a baseline's stage II, the first frames' encoding included."""
-    options, ema = target.baselines.of(name), target.train_dmg.ema_decay is not None
-    model = denoiser_cost(target, name, options.batch_size)
-    part = denoiser_cost(target, name, options.batch_size // options.gradient_accumulation)
-    flops = TRAINING_FACTOR * model.flops
-    memory = trained_bytes(model.parameters, ema=ema) + activation_bytes(part, target.train_dmg)
-    if name == "latent_video":
-        flops += options.batch_size * row_parts(target, "latent_video_flops")["encode"].flops
-        memory += FLOAT * video_autoencoder_cost(target).parameters
-    return Work(flops, model.parameters, memory)
+    train = row_budget(target, f"{name}_clips").train
+    step = training_step(partial(denoiser_cost, target, name), train)
+    if name == "pixel":
+        return step
+    frozen = FLOAT * video_autoencoder_cost(target).parameters
+    given = train.batch_size * _first_frame_cost(target).flops
+    return Work(step.flops + given, step.parameters, step.memory + frozen)
 
 
 def video_autoencoder_cost(target: Target, batch: int = 1) -> Cost:
@@ -152,13 +150,16 @@ def row_parts(target: Target, row: str) -> dict[str, Cost]:
     step = denoiser_cost(target, name)
     if name == "pixel":
         return {"encode": Cost(), "step": step, "decode": Cost()}
-    options = _autoencoder_options(target)
-    still = options | {"num_frames": options["temporal_factor"]}
     return {
-        "encode": latent_video_encoder(**still),
+        "encode": _first_frame_cost(target),
         "step": step,
-        "decode": latent_video_decoder(**options),
+        "decode": latent_video_decoder(**_autoencoder_options(target)),
     }
+
+
+def _first_frame_cost(target: Target) -> Cost:
+    options = _autoencoder_options(target)
+    return latent_video_encoder(**options | {"num_frames": options["temporal_factor"]})
 
 
 def _autoencoder_options(target: Target) -> dict:

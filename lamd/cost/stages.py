@@ -8,6 +8,7 @@ average, and what the layers write for the backward pass.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from lamd.config import Target, TrainConfig
 from lamd.cost.autoencoders import image_encoder, motion_encoder, video_decoder
@@ -16,6 +17,7 @@ from lamd.cost.layers import Cost
 from lamd.cost.networks import captioner, discriminator, lpips
 
 FLOAT = 4  # bytes
+TRAINING_FACTOR = 3  # forward passes that one training step costs
 # The vocabularies are known once the data is: words of captions (MAGE's larger one), classes.
 WORDS = {"text": 50, "class": 25}
 
@@ -61,10 +63,8 @@ def vae_step(
     """
     train, loss = target.train_vae, target.loss
     batch, frames = train.batch_size, target.data.num_frames
-    model = network(target, batch)
-    flops, parameters = 3 * model.flops, model.parameters
-    part = network(target, batch // train.gradient_accumulation)
-    memory = activation_bytes(part, train)
+    alone = training_step(partial(network, target), train)
+    flops, memory = alone.flops, alone.memory
     picture = 0  # FLOPs of the gradient of LPIPS at the reconstruction
     if loss.lpips_weight:
         trunk, heads = lpips(
@@ -84,46 +84,42 @@ def vae_step(
         )
         memory += trained_bytes(judge.parameters, ema=False)
         if adversary:  # a frozen pass on x_hat, a trained one on x and x_hat
-            flops += 2 * judge.flops + 3 * 2 * judge.flops
+            flops += 2 * judge.flops + TRAINING_FACTOR * 2 * judge.flops
             memory += activation_bytes(judge, train) // train.gradient_accumulation
             if loss.gan.adaptive:  # both gradients at the last layer
                 flops += picture + judge.flops
-    memory += trained_bytes(parameters, ema=train.ema_decay is not None)
-    return Work(flops, parameters, memory)
+    return Work(flops, alone.parameters, memory)
 
 
 def dmg_training_step(target: Target) -> Work:
     """Return a step of stage II, E_I's pass over the first frames included."""
     train = target.train_dmg
     content = image_encoder(batch=train.batch_size, **_vae_options(target))
-    model = dmg(target, train.batch_size)
-    part = dmg(target, train.batch_size // train.gradient_accumulation)
+    step = training_step(partial(dmg, target), train)
     frozen = FLOAT * mcd_vae(target, 1).parameters
-    return Work(
-        3 * model.flops + content.flops,
-        model.parameters,
-        trained_bytes(model.parameters, ema=train.ema_decay is not None)
-        + frozen
-        + activation_bytes(part, train),
-    )
+    return Work(step.flops + content.flops, step.parameters, step.memory + frozen)
 
 
 def captioner_step(target: Target) -> Work:
     """Return a step of the captioner's training."""
-    train = target.train_captioner
     options = {
         "num_frames": target.data.num_frames,
         "size": target.data.size,
         "num_words": WORDS["text"],
         **target.captioner.model_dump(),
     }
-    model = captioner(batch=train.batch_size, **options)
-    part = captioner(batch=train.batch_size // train.gradient_accumulation, **options)
+    return training_step(lambda batch: captioner(batch=batch, **options), target.train_captioner)
+
+
+def training_step(network: Callable[[int], Cost], train: TrainConfig) -> Work:
+    """Return a step of a network alone, given what a batch costs."""
+    model, part = (
+        network(train.batch_size),
+        network(train.batch_size // train.gradient_accumulation),
+    )
+    memory = trained_bytes(model.parameters, ema=train.ema_decay is not None)
     return Work(
-        3 * model.flops,
-        model.parameters,
-        trained_bytes(model.parameters, ema=train.ema_decay is not None)
-        + activation_bytes(part, train),
+        TRAINING_FACTOR * model.flops, model.parameters, memory + activation_bytes(part, train)
     )
 
 

@@ -156,14 +156,15 @@ def _lamd_sample(target: Target, place: str, _: str) -> Sample:
 
 
 def _baseline_sample(target: Target, place: str, baseline: str) -> Sample:
-    schedule = schedule_of(target.dmg)
+    build = build_pixel if baseline == "pixel" else build_latent_video
+    model, schedule = build(target).eval().to(place), schedule_of(target.dmg)
+    if target.sampler.compile:
+        compile_denoiser(model)
     if baseline == "pixel":
-        model = build_pixel(target).eval().to(place)
         return lambda sampler, x0, keys: generate_pixel(
             model, schedule, sampler, target.data.num_frames, x0, keys
         )
     autoencoder = build_video_autoencoder(target).eval().to(place)
-    model = build_latent_video(target).eval().to(place)
     return lambda sampler, x0, keys: generate_latent_video(
         autoencoder, model, schedule, sampler, x0, keys
     )

@@ -61,10 +61,10 @@ class Slurm:
         # Not by submitit's `done`: it asks sacct, which many small clusters do not keep.
         now = time.monotonic()
         if now - self._queue_seen >= _QUEUE_POLL:
-            self._queue_seen = now
-            queued = _queued()
-            missing = {handle.job_id for _, handle in self._running} - queued
-            self._gone = {name: self._gone.get(name, now) for name in missing}
+            self._queue_seen, queued = now, _queued()
+            if queued is not None:
+                missing = {handle.job_id for _, handle in self._running} - queued
+                self._gone = {name: self._gone.get(name, now) for name in missing}
         return [
             (job, handle)
             for job, handle in self._running
@@ -86,13 +86,15 @@ class _Call:
         return DelayedSubmission(self, job)
 
 
-def _queued() -> set[str]:
-    """Return the names of this user's jobs that wait or run, `12` or `12_0` in an array."""
+def _queued() -> set[str] | None:
+    """Return the names of this user's jobs that wait or run, `12` or `12_0` in an array.
+
+    None when the controller does not answer, as busy ones do at times: then nothing is known.
+    """
     listed = subprocess.run(
-        ["squeue", "--me", "--noheader", "--array", "--format=%i"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return set(listed.stdout.split())
+        ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True
+    )
+    return set(listed.stdout.split()) if listed.returncode == 0 else None
 
 
 def _ending(handle) -> Ending:

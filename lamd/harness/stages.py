@@ -105,7 +105,7 @@ def build_vae(folder: Path, inputs: dict[str, Path], target: Target, device: str
     from lamd.training import train_vae
 
     train = open_split(inputs["data"], "train")
-    train_vae(target, train, folder, identity=_identity(folder), device=_training_device(device))
+    train_vae(target, train, folder, **_run(folder, device))
     return {}
 
 
@@ -115,7 +115,7 @@ def build_latents(folder: Path, inputs: dict[str, Path], target: Target, device:
 
     encode_latents(
         target, open_split(inputs["data"], "train"), inputs["vae"], folder / LATENTS,
-        identity=_identity(folder), device=_training_device(device),
+        **_run(folder, device),
     )  # fmt: skip
     return {}
 
@@ -126,7 +126,7 @@ def build_dmg(folder: Path, inputs: dict[str, Path], target: Target, device: str
 
     train_dmg(
         target, open_split(inputs["data"], "train"), inputs["vae"], inputs["latents"] / LATENTS,
-        folder, identity=_identity(folder), device=_training_device(device),
+        folder, **_run(folder, device),
     )  # fmt: skip
     return {}
 
@@ -136,9 +136,7 @@ def build_captioner(folder: Path, inputs: dict[str, Path], target: Target, devic
     from lamd.training import train_captioner
 
     train = open_split(inputs["data"], "train")
-    train_captioner(
-        target, train, folder, identity=_identity(folder), device=_training_device(device)
-    )
+    train_captioner(target, train, folder, **_run(folder, device))
     return {}
 
 
@@ -148,10 +146,8 @@ def build_pixel(
     """Train the pixel-space baseline for one budget."""
     from lamd.training import train_pixel
 
-    train_pixel(
-        target, options, open_split(inputs["data"], "train"), folder,
-        identity=_identity(folder), device=_training_device(device),
-    )  # fmt: skip
+    train = open_split(inputs["data"], "train")
+    train_pixel(target, options, train, folder, **_run(folder, device))
     return {}
 
 
@@ -160,9 +156,7 @@ def build_video_vae(folder: Path, inputs: dict[str, Path], target: Target, devic
     from lamd.training import train_video_vae
 
     train = open_split(inputs["data"], "train")
-    train_video_vae(
-        target, train, folder, identity=_identity(folder), device=_training_device(device)
-    )
+    train_video_vae(target, train, folder, **_run(folder, device))
     return {}
 
 
@@ -172,7 +166,7 @@ def build_video_latents(folder: Path, inputs: dict[str, Path], target: Target, d
 
     encode_latents(
         target, open_split(inputs["data"], "train"), inputs["video_vae"], folder / LATENTS,
-        identity=_identity(folder), stage="video_vae", device=_training_device(device),
+        stage="video_vae", **_run(folder, device),
     )  # fmt: skip
     return {}
 
@@ -185,16 +179,15 @@ def build_latent_video(
 
     train_latent_video(
         target, options, open_split(inputs["data"], "train"), inputs["video_vae"],
-        inputs["video_latents"] / LATENTS, folder,
-        identity=_identity(folder), device=_training_device(device),
+        inputs["video_latents"] / LATENTS, folder, **_run(folder, device),
     )  # fmt: skip
     return {}
 
 
-def _training_device(device: str) -> str | None:
-    return None if device == "auto" else resolve_device(device)
-
-
-def _identity(folder: Path) -> str:
+def _run(folder: Path, device: str) -> dict[str, str | None]:
+    """Return what every training is told of its cell."""
     # The folder's name ends in the cell's key, which hashes all that the result depends on.
-    return folder.name.removesuffix(PARTIAL)
+    return {
+        "identity": folder.name.removesuffix(PARTIAL),
+        "device": None if device == "auto" else resolve_device(device),
+    }

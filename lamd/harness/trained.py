@@ -114,6 +114,8 @@ class TrainedBaseline:
         self.device = resolve_device(device)
         self.sampler = baseline_sampler(target, name)
         self.model = load_denoiser(name, inputs[f"{name} {budget}"], target, device=self.device)
+        if self.sampler.compile:
+            compile_denoiser(self.model)
         self.schedule, self.autoencoder = schedule_of(target.dmg), None
         shared = (self.model, self.schedule, self.sampler)
         if name == "pixel":

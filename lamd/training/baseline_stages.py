@@ -1,5 +1,6 @@
 """What one step of the baselines' trainings does."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -39,7 +40,7 @@ class VideoVAEStage(VAEStage):
         return build_video_autoencoder(target)
 
 
-class _DenoiserStage(NoAdversary):
+class _DenoiserStage(NoAdversary, ABC):
     """Noise prediction with the DMG's schedule, given the first frame."""
 
     name: Baseline
@@ -85,9 +86,9 @@ class _DenoiserStage(NoAdversary):
             losses.append(self._loss(model, *self.clean_and_given(x, draws), draws).item())
         return {"eps_mse": float(np.mean(losses))}
 
+    @abstractmethod
     def clean_and_given(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return what is diffused and its condition, of clips x (B, L, 3, H, W)."""
-        raise NotImplementedError
 
     def finish(self, model: nn.Module) -> None:
         """Nothing is measured after training."""

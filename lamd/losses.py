@@ -5,6 +5,7 @@ stage II  || eps_theta(z_t, t, y) - eps ||^2                                    
 """
 
 import torch
+from accelerate.utils import reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -54,10 +55,11 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str) -> T
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
     """Return lambda = |grad rec| / (|grad gan| + 1e-4) at D_V's last layer, in [0, 1e4].
 
-    reported as adaptive; the rule is latent diffusion's (ours).
+    The gradients are those of the mean over all training processes. reported as adaptive; the rule
+    is latent diffusion's (ours).
     """
     rec_grad, gan_grad = (
-        torch.autograd.grad(term, last_layer, retain_graph=True)[0]
+        reduce(torch.autograd.grad(term, last_layer, retain_graph=True)[0], "mean")
         for term in (reconstruction, adversarial)
     )
     return (rec_grad.norm() / (gan_grad.norm() + 1e-4)).clamp(0.0, 1e4).detach()

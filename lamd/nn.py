@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn import functional as F
 
 KeysValues = tuple[Tensor, Tensor]  # of an attention's source, each (B, heads, M, C / heads)
@@ -32,6 +33,32 @@ def channels_last_3d(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
             part.to(memory_format=torch.channels_last_3d)
+
+
+def whole_batch(x: Tensor) -> tuple[Tensor, slice]:
+    """Return the batches (B, ...) of all training processes in a row, and which rows are x's own.
+
+    A row's gradient, summed over the processes, goes back to the process that the row came from.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return x, slice(None)
+    from torch.distributed.nn.functional import all_reduce  # collects gradients too
+
+    count, rank = dist.get_world_size(), dist.get_rank()
+    parts = [x if number == rank else torch.zeros_like(x) for number in range(count)]
+    return all_reduce(torch.cat(parts)), slice(rank * len(x), (rank + 1) * len(x))
+
+
+def warp(x0: Tensor, flow: Tensor) -> Tensor:
+    """Look x0 (B, C, H, W) up where flow (B, L, 2, H, W) points: (B, L, C, H, W), edges repeated.
+
+    flow is (x, y) from the pixel itself, in sixteenths of the picture; between pixels, bilinear.
+    """
+    frames = x0[:, None].expand(-1, flow.shape[1], -1, -1, -1).flatten(0, 1)
+    still = F.affine_grid(torch.eye(2, 3, device=x0.device)[None], [1, *x0.shape[1:]], False)
+    where = still + flow.flatten(0, 1).movedim(1, -1).float() / 8  # the picture is 2 wide
+    found = F.grid_sample(frames.float(), where, padding_mode="border", align_corners=False)
+    return found.unflatten(0, flow.shape[:2])
 
 
 def sinusoidal_embedding(position: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reports import make_report
 from small import wake
 from test_resume import same_bits
@@ -182,6 +183,7 @@ def test_a_row_plans_only_what_it_needs():
     assert set(pixel.stages) - {"data", "vae", "latents", "dmg"} == {"pixel flops"}
     behind = {cell.name for cell in pixel.rows["pixel_flops"].ancestors()}
     assert behind == {"data", "clips test", "pixel flops", "clips pixel_flops"}
+    assert [cell.name for cell in pixel.grid] == ["clips test", "clips pixel_flops"]
 
 
 def test_a_key_holds_what_a_row_depends_on():
@@ -334,6 +336,8 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
         assert row.budget["steps"] == budget.train.num_steps
         assert row.budget["lamd_tflops"] == budget.lamd_flops / 1e12
         assert f"{budget.train.num_steps:,} steps of 4 clips" in row.description
+    with Image.open(outcome.folder / "grid.gif") as grid:
+        assert grid.width // 132 == 3 + len(ROWS)  # 128 pixels and a gap for each set of clips
     table = (outcome.folder / "table.md").read_text()
     assert "Pixel-space diffusion, equal training FLOPs (K = 5)" in table
     assert "Latent-video diffusion, equal clips (K = 10)" in table

@@ -146,7 +146,7 @@ def mcd_vaes(draw) -> dict:
         "num_res_blocks": each(st.integers(0, 2)),
         "num_latent_blocks": draw(st.integers(0, 2)),
         "num_skip_scales": draw(st.integers(0, scales - 1)),
-        "frame_skip": draw(st.booleans()),
+        "frame_skip": draw(st.sampled_from([False, True, "warp"])),
         "fusion": draw(st.sampled_from(["spade", "concat", "add"])),
         "conv3d": draw(block_kinds),
         "normalisation": "none",

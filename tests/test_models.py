@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 from small import small_dmg, small_vae, wake
+from torch import nn
 
 from lamd.config import load_target
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.mcd_vae import Posterior
-from lamd.nn import TemporalUpsample
+from lamd.nn import TemporalUpsample, warp
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ from lamd.nn import TemporalUpsample
         {"num_skip_scales": 0, "normalisation": "instance"},
         {"num_skip_scales": 0, "frame_skip": True},
         {"frame_skip": True},
+        {"frame_skip": "warp"},
         {"num_skip_scales": 1, "normalisation": "none"},
         {
             "spatial_factor": 2,
@@ -164,3 +166,26 @@ def test_the_discriminator_scores_patches():
     logits = VideoDiscriminator(base_channels=8, num_layers=3)(torch.zeros(2, 16, 3, 32, 32))
     assert logits.shape == (2, 1, 4, 4, 4)
     assert math.isfinite(logits.sum().item())
+
+
+def test_warp_looks_up_where_the_flow_points():
+    x0 = torch.rand(2, 3, 16, 16)
+    flow = torch.zeros(2, 4, 2, 16, 16)
+    flow[:, 1, 0] = 3.0  # sixteenths of 16 pixels, to the right
+    flow[:, 2, 1] = -2.0
+    flow[:, 3, 0] = 0.5
+    still, right, up, between = warp(x0, flow).unbind(1)
+    torch.testing.assert_close(still, x0)
+    torch.testing.assert_close(right[..., :-3], x0[..., 3:])
+    torch.testing.assert_close(right[..., -3:], x0[..., -1:].expand(-1, -1, -1, 3))
+    torch.testing.assert_close(up[:, :, 2:], x0[:, :, :-2])
+    torch.testing.assert_close(between[..., :-1], (x0[..., 1:] + x0[..., :-1]) / 2)
+
+
+def test_a_decoder_that_carries_begins_with_the_given_frame():
+    vae = small_vae(frame_skip="warp")
+    x = torch.rand(2, *vae.clip_shape)
+    nn.init.zeros_(vae.last_layer[:3])
+    nn.init.zeros_(vae.video_decoder.to_pixels.bias[:3])
+    x_hat = vae(x, torch.zeros(2, *vae.latent_shape)).x_hat
+    torch.testing.assert_close(x_hat, x[:, :1].expand_as(x))

@@ -87,7 +87,7 @@ class VAEConfig(Strict):
     num_res_blocks: tuple[Annotated[int, Field(ge=0)], ...]  # E_I and D_V, finest scale first
     num_latent_blocks: Annotated[int, Field(ge=0)]  # 2-D, where time is gone, in E_M and D_V each
     num_skip_scales: Annotated[int, Field(ge=0)]  # k
-    frame_skip: bool  # D_V predicts the difference to the given frame
+    frame_skip: bool | Literal["warp"]  # D_V predicts the change of x_0, which warp moves first
     fusion: Literal["spade", "concat", "add"]
     conv3d: Literal["full", "factorised"]
     normalisation: Literal["channel", "instance", "layer", "none"]

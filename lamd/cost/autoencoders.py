@@ -66,6 +66,7 @@ def video_decoder(
     num_res_blocks: tuple[int, ...],
     num_latent_blocks: int,
     num_skip_scales: int,
+    frame_skip: bool | str,
     fusion: str,
     conv3d: str,
     **_,
@@ -88,7 +89,8 @@ def video_decoder(
         if level >= len(decoder_channels) - 1 - num_skip_scales:
             cost += _fusion(width, image_channels[level], fusion, cells, frames)
         cost += num_res_blocks[level] * res_block(width, width, cells * frames, layer)
-    return cost + conv(width, 3, cells * frames, kernel=9)
+    shown = 5 if frame_skip == "warp" else 3
+    return cost + conv(width, shown, cells * frames, kernel=9)
 
 
 def latent_video_encoder(

@@ -12,7 +12,7 @@ MANIFEST = "stand_in.json"
 # A new number is new data: it names every random stream, and stands in the key of the data.
 GENERATORS = {
     "bair": "bair_sim.v1",
-    "landscape": "landscape_sim.v2",
+    "landscape": "landscape_sim.v3",
     "cater_v1": "cater_v1_sim.v1",
     "cater_v2": "cater_v2_sim.v1",
     "natops": "natops_sim.v1",

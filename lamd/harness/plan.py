@@ -16,7 +16,6 @@ from lamd.harness.real_data import real_files
 from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
 
 UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
-SAMPLED_ROW = "lamd"  # as the baselines: evaluate.samples_per_clip clips for each real one
 DIAGNOSED_CLIPS = 256  # at most, at even distances (ours)
 ROW_CLIPS = {"real": "test"}  # the clip set of a row that does not bear its name
 
@@ -67,7 +66,7 @@ def make_plan(target: Target, device: str) -> Plan:
             clips,
             device,
             num_frames=target.data.num_frames,
-            samples=target.evaluate.samples_per_clip if _is_sampled(row) else 1,
+            samples=target.evaluate.samples_per_clip if is_sampled(row) else 1,
             captioner=stages.get("captioner"),
         )
         for row in target.rows
@@ -115,7 +114,7 @@ def row_protocols(target: Target, row: str) -> list[str]:
         if row == "real":  # the test clips against themselves: only what their captions say
             return protocol.metric in CAPTION_METRICS
         if protocol.metric == "diversity":
-            return _is_sampled(row)
+            return is_sampled(row)
         return row not in UNPAIRED_ROWS or not protocol.paired
 
     names = [name for name in target.evaluate.protocols if applies(PROTOCOLS[name])]
@@ -127,8 +126,9 @@ def row_protocols(target: Target, row: str) -> list[str]:
     return names
 
 
-def _is_sampled(row: str) -> bool:
-    return row == SAMPLED_ROW or is_baseline(row)
+def is_sampled(row: str) -> bool:
+    """Tell whether a row has `evaluate.samples_per_clip` clips for each real one."""
+    return row == "lamd" or is_baseline(row)
 
 
 def missing_weights(names: Sequence[str]) -> dict[str, str]:
@@ -296,4 +296,4 @@ def _grid_sets(target: Target) -> list[str]:
         names.append("reconstruction")
     if "lamd" in target.rows:
         names += ["lamd", "lamd again"]
-    return names
+    return names + [row for row in target.rows if row == "shuffled" or is_baseline(row)]

@@ -11,7 +11,7 @@ from lamd.harness.cells import Store
 from lamd.harness.clips import read_clips
 from lamd.harness.figures import render_figure
 from lamd.harness.media import comparison_grid, encode_gif, encode_mp4
-from lamd.harness.plan import SAMPLED_ROW, Plan
+from lamd.harness.plan import Plan, is_sampled
 from lamd.harness.tables import render_csv, render_latex, render_markdown
 from lamd.records import AnyReport, Report, read_report, write_atomically
 
@@ -22,6 +22,11 @@ _COLUMNS = {
     "clips reconstruction": "reconstruction",
     "clips lamd": "LaMD",
     "clips lamd again": "LaMD, 2nd sample",
+    "clips shuffled": "another's prompt",
+    "clips pixel_clips": "pixel, clips",
+    "clips pixel_flops": "pixel, FLOPs",
+    "clips latent_video_clips": "lat. video, clips",
+    "clips latent_video_flops": "lat. video, FLOPs",
 }
 
 
@@ -93,6 +98,6 @@ def _grid_columns(report: Report, plan: Plan, store: Store) -> Iterator[tuple[st
     count = report.config["evaluate"]["grid_clips"]
     for cell in plan.grid:
         clips = read_clips(store.folder(cell))
-        if cell.name == f"clips {SAMPLED_ROW}":
+        if is_sampled(cell.name.removeprefix("clips ")):
             clips = clips[:: report.config["evaluate"]["samples_per_clip"]]
         yield _COLUMNS[cell.name], np.asarray(clips[:count])

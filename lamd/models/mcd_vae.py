@@ -28,6 +28,8 @@ from lamd.nn import (
     channels_last_3d,
     each_frame,
     group_norm,
+    warp,
+    whole_batch,
 )
 
 
@@ -42,7 +44,9 @@ class LatentNorm(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, d, h, w) or (B, d, l, h, w) to the same shape; time counts as space."""
         if self.batch is not None:
-            return self.batch(z.flatten(2, -2)).reshape(z.shape)
+            # in training, the statistics are those of the whole batch, however many processes share it
+            whole, own = whole_batch(z) if self.training else (z, slice(None))
+            return self.batch(whole.flatten(2, -2))[own].reshape(z.shape)
         if self.axes == "instance":
             return F.instance_norm(z)
         return F.layer_norm(z, z.shape[1:]) if self.axes == "layer" else z
@@ -56,7 +60,7 @@ class ImageEncoder(nn.Module):
         channels: tuple[int, ...],
         num_res_blocks: tuple[int, ...],
         num_skip_scales: int,
-        frame_skip: bool,
+        frame_skip: bool | str,
     ):
         super().__init__()
         self.num_skip_scales = num_skip_scales
@@ -144,6 +148,7 @@ class VideoDecoder(nn.Module):
         num_res_blocks: tuple[int, ...],
         num_latent_blocks: int,
         num_skip_scales: int,
+        frame_skip: bool | str,
         fusion: str,
         kind: str,
     ):
@@ -173,7 +178,12 @@ class VideoDecoder(nn.Module):
                 Fusion(channels[level], image_channels[level], fusion) if has_skip else None
             )
             self.scales.append(_res_blocks(channels[level], num_res_blocks[level], kind))
-        self.to_pixels = nn.Conv3d(channels[0], 3, (1, 3, 3), padding=(0, 1, 1))
+        self.carries = frame_skip == "warp"
+        shown = 5 if self.carries else 3  # colours, and where x0 is looked up
+        self.to_pixels = nn.Conv3d(channels[0], shown, (1, 3, 3), padding=(0, 1, 1))
+        if self.carries:  # nothing moves at first
+            nn.init.zeros_(self.to_pixels.weight[3:])
+            nn.init.zeros_(self.to_pixels.bias[3:])
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
         """Map z_m (B, d, h, w), or (B, d, l, h, w), f_x0 (B, d', h, w) and skips to x_hat.
@@ -194,6 +204,8 @@ class VideoDecoder(nn.Module):
                 h = fusion(h, remaining.pop())
             h = scale(h)
         x_hat = self.to_pixels(F.silu(h)).transpose(1, 2)  # (B, L, 3, H, W)
+        if self.carries:
+            return x_hat[:, :, :3] + warp(remaining.pop(), x_hat[:, :, 3:])
         return x_hat + remaining.pop()[:, None] if remaining else x_hat
 
 
@@ -214,7 +226,7 @@ class MCDVAE(ScaledLatent):
         num_res_blocks: tuple[int, ...],
         num_latent_blocks: int,
         num_skip_scales: int,
-        frame_skip: bool,
+        frame_skip: bool | str,
         fusion: str,
         conv3d: str,
         normalisation: str,
@@ -242,6 +254,7 @@ class MCDVAE(ScaledLatent):
             num_res_blocks,
             num_latent_blocks,
             num_skip_scales,
+            frame_skip,
             fusion,
             conv3d,
         )  # D_V

@@ -3,8 +3,8 @@
 Step s (counted from 1) is a function of the state after s - 1, the seed and s alone, so a run that
 was killed and goes on from a checkpoint ends, on one CPU process, with the same bits. The learning
 rate is a function of s and has no state. The global batch is cut into equal slices over gradient
-accumulation and processes, so the clips of a step do not depend on their number; BatchNorm (but on
-several GPUs) and the adaptive GAN weight see one slice at a time.
+accumulation and processes, so the clips of a step do not depend on their number. BatchNorm and the
+adaptive GAN weight see the slices of all processes, one accumulation part at a time.
 """
 
 import math
@@ -124,8 +124,6 @@ class _Run:
         self.accelerator = make_accelerator(self.train, device)
         place = self.accelerator.device
         stage.to(place)
-        if place.type == "cuda" and self.accelerator.num_processes > 1:
-            nn.SyncBatchNorm.convert_sync_batchnorm(stage.model)
         modules = [m.to(place).train() for m in (stage.model, stage.adversary) if m is not None]
         decay = self.train.ema_decay
         self.ema = make_ema(stage.model, decay) if decay is not None else None

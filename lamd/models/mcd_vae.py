@@ -44,7 +44,7 @@ class LatentNorm(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, d, h, w) or (B, d, l, h, w) to the same shape; time counts as space."""
         if self.batch is not None:
-            # in training, the statistics are those of the whole batch, however many processes share it
+            # in training, the statistics are those of all processes' batches together
             whole, own = whole_batch(z) if self.training else (z, slice(None))
             return self.batch(whole.flatten(2, -2))[own].reshape(z.shape)
         if self.axes == "instance":

@@ -186,6 +186,17 @@ def test_a_row_plans_only_what_it_needs():
     assert [cell.name for cell in pixel.grid] == ["clips test", "clips pixel_flops"]
 
 
+def test_train_knows_the_stages_of_every_row(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(run.Runner, "run", lambda _, cell: made.append(identity(cell)))
+    path = str(Path(__file__).with_name("tiny.yaml"))
+    for stage in ("vae", "dmg", "video_vae", *ROWS):
+        run.train(path, "quick", ["rows=[lamd]"], stage, runs=tmp_path, device="cpu")
+    stages = make_plan(with_rows(tiny_target(), "lamd", *ROWS), "cpu").stages
+    named = ("vae", "dmg", "video_vae", *(row.replace("_clips", " clips") for row in ROWS))
+    assert made == [identity(stages[name.replace("_flops", " flops")]) for name in named]
+
+
 def test_a_key_holds_what_a_row_depends_on():
     def key(row: str, *overrides: str) -> str:
         target = with_rows(tiny_target(*overrides), row)

@@ -165,7 +165,7 @@ def reproduce(
 @app.command()
 def train(
     target: TargetArg,
-    stage: Annotated[str, typer.Option(help="vae or dmg.")],
+    stage: Annotated[str, typer.Option(help="vae, dmg, captioner, video_vae, pixel_clips, ...")],
     profile: Profile = "quick",
     set_: Set = None,
     runs: Runs = RUNS,

@@ -14,6 +14,7 @@ from lamd.config import (
     SamplingCost,
     Sweep,
     Target,
+    is_baseline,
     load_experiment,
     load_target,
     target_path,
@@ -166,13 +167,22 @@ def train(
 ) -> Path:
     """Train one stage, and what it needs first; return the cell's folder.
 
+    A stage is vae, dmg, captioner, video_vae or a row of another paradigm, such as pixel_clips.
+
     Raises:
         LamdError: on an unknown stage, wrong config or data.
         CellFailed: when the stage or one before it fails.
     """
+    row = "latent_video_clips" if stage == "video_vae" else stage
+    if is_baseline(row):
+        overrides = [*overrides, f"rows=[{row}]"]
     target, plan, store = open_target(name, profile, overrides, runs, device)
-    if stage not in ("vae", "dmg"):
-        raise LamdError(f"--stage {stage}: unknown; use vae or dmg")
+    stages = {key.replace(" ", "_"): cell for key, cell in plan.stages.items() if cell.collective}
+    if stage not in stages:
+        raise LamdError(
+            f"--stage {stage}: unknown; use {', '.join(stages)}, video_vae or a row of another "
+            "paradigm, such as pixel_clips"
+        )
     if target.data.source == "real":
         real_root(target.data.name)
-    return Runner(store, device, say).run(plan.stages[stage])
+    return Runner(store, device, say).run(stages[stage])

@@ -176,5 +176,11 @@ def test_two_processes_give_the_losses_of_one(tmp_path, overrides):
         one, two = (records(tmp_path / n / stage) for n in ("one", "two"))
         assert [r["step"] for r in one] == [r["step"] for r in two]
         for left, right in zip(one, two, strict=True):
-            key = "loss" if left["group"] == "train" else {"vae": "l1", "dmg": "eps_mse"}[stage]
-            assert right[key] == pytest.approx(left[key], rel=1e-4)
+            key, rel = {"vae": ("l1", 1e-4), "dmg": ("eps_mse", 1e-3)}[stage]
+            assert right[key] == pytest.approx(left[key], rel=rel)
+            # a ratio of two gradients, so rounding grows in it from step to step
+            if "gan_weight" in left:
+                assert right["gan_weight"] == pytest.approx(left["gan_weight"], rel=3e-2)
+        if stage == "vae":
+            first = next(n for n, r in enumerate(one) if "gan_weight" in r)
+            assert two[first]["gan_weight"] == pytest.approx(one[first]["gan_weight"], rel=1e-4)

@@ -11,6 +11,7 @@ from lamd.config import SamplerConfig
 from lamd.diffusion import (
     SAMPLERS,
     Schedule,
+    clipped,
     ddim_step,
     make_schedule,
     q_sample,
@@ -299,3 +300,31 @@ def test_unknown_names_raise():
             eta=None,
             noise=no_noise,
         )
+
+
+def test_clipping_agrees_with_diffusers():
+    from diffusers import DDIMScheduler
+
+    schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
+    theirs = DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.0015, beta_end=0.0195, clip_sample=True,
+        beta_schedule="scaled_linear", set_alpha_to_one=True, timestep_spacing="trailing",
+    )  # fmt: skip
+    theirs.alphas_cumprod = schedule.alpha_bar  # their table is float32
+    theirs.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
+    theirs.set_timesteps(10)
+    start = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def denoiser(z_t, t):
+        return torch.tanh(z_t + 0.001 * t.reshape(-1, 1, 1))
+
+    expected = start
+    for t in theirs.timesteps:
+        eps_hat = denoiser(expected, t.repeat(2))
+        expected = theirs.step(eps_hat, t, expected, use_clipped_model_output=True).prev_sample
+    options = {"steps": sampling_steps(1000, 10), "name": "ddim", "eta": 0.0, "noise": None}
+    ours = sample(clipped(denoiser, schedule), schedule, start, **options)
+    assert torch.allclose(ours, expected, rtol=1e-9, atol=1e-9)
+    free = sample(denoiser, schedule, start, **options)
+    assert free.abs().max() > 1.0
+    assert ours.abs().max() <= 1.0

@@ -31,9 +31,9 @@ SMALL = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["vae", "dmg"])
-def test_one_step(stage, tmp_path):
-    # table_landscape takes minutes here, by the same code.
-    target = load_target("table_bair", "paper", [*SMALL, "loss.gan.start_step=0"])
+@pytest.mark.parametrize("table", ["table_bair", "table_landscape"])
+def test_one_step(table, stage, tmp_path):
+    target = load_target(table, "paper", [*SMALL, "loss.gan.start_step=0"])
     data = target.data
     videos = TinyVideos(3, data.num_frames, data.size)
     if stage == "vae":

@@ -32,6 +32,8 @@ def reconstruction_terms(
     terms = {}
     if loss.l1_weight:
         terms["l1"] = loss.l1_weight * F.l1_loss(output.x_hat, x)
+    if loss.mse_weight:
+        terms["mse"] = loss.mse_weight * F.mse_loss(output.x_hat, x)
     if loss.lpips_weight:
         real, fake = _pick_frames(x, output.x_hat, loss.lpips_frames, generator)
         terms["lpips"] = loss.lpips_weight * lpips_net(fake, real).mean()

@@ -46,6 +46,16 @@ def test_terms_are_weighted_and_zero_at_their_minimum():
     assert off["kl"].item() == pytest.approx(0.5 * 0.5 * 4.0)
 
 
+def test_mse_stands_beside_l1_or_in_its_place():
+    x = torch.rand(2, 4, 3, 8, 8)
+    generator = torch.Generator()
+    config = loss_config(l1_weight=0.0, mse_weight=10.0)
+    terms = reconstruction_terms(x, output(x + 0.25), config, None, generator)
+    assert set(terms) == {"mse", "kl"}
+    assert terms["mse"].item() == pytest.approx(10 * 0.25**2)
+    assert "mse_weight" not in loss_config().model_dump()  # hashes of configs without it stay
+
+
 def test_lpips_sees_the_same_random_frames_of_both_clips():
     x = torch.arange(2 * 6.0).reshape(2, 6, 1, 1, 1).expand(-1, -1, 3, 4, 4)
     seen = []

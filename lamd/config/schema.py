@@ -127,15 +127,25 @@ class GANConfig(Strict):
 
 
 class LossConfig(Strict):
-    """Stage I: l1_weight * L1 + lpips_weight * LPIPS + kl_weight * KL + lambda * L_GAN."""
+    """Stage I: l1_weight * L1 + lpips_weight * LPIPS + kl_weight * KL + lambda * L_GAN.
+
+    mse_weight * MSE (ours) finds small things that move in hundreds of steps where L1 takes
+    thousands: while it is unsure where they are, the median that L1 asks for is the ground.
+    """
 
     l1_weight: NonNegative
+    mse_weight: Positive | None = None  # of [-1, 1] values
     lpips_weight: NonNegative
     lpips_backbone: Literal["alex", "vgg"]
     lpips_frames: Count | None  # random frames a clip that enter LPIPS; None = all
     kl_weight: NonNegative  # beta of the paper
     kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
     gan: GANConfig | None
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without it a config has the hash that it had before there was such a field.
+        return {k: v for k, v in dump(self).items() if k != "mse_weight" or v is not None}
 
 
 class PromptConfig(Strict):

@@ -71,7 +71,7 @@ class VAEStage:
         return (read_windows(self.videos, self.windows[rows], self.num_frames),)
 
     def terms(self, model: nn.Module, batch: Batch, draws: Draws) -> StepTerms:
-        """Return l1, lpips, kl and, from gan.start_step on, the weighted gan term."""
+        """Return l1, mse, lpips, kl and, from gan.start_step on, the weighted gan term."""
         x = to_model(batch[0])
         eps = draws.normal("posterior", self.model.latent_shape).to(x.device)
         output = _in_float(model(x, eps))
@@ -89,7 +89,8 @@ class VAEStage:
         self.adversary.requires_grad_(True)
         weight = self.gan.weight
         if self.gan.adaptive:
-            picture = [terms.losses[name] for name in ("l1", "lpips") if name in terms.losses]
+            pixels = ("l1", "mse", "lpips")
+            picture = [terms.losses[name] for name in pixels if name in terms.losses]
             weight = weight * adaptive_weight(sum(picture), gan, self.model.last_layer)
             terms.notes["gan_weight"] = weight
         terms.losses["gan"] = weight * gan

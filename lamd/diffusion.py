@@ -23,17 +23,25 @@ SAMPLERS = ("ddim", "ddpm", "dpmpp_2m")
 
 @dataclass(frozen=True)
 class Schedule:
-    """betas and alpha_bar of steps 0..T-1, float64 (T,)."""
+    """betas and alpha_bar of steps 0..T-1, float64 (T,), and what a network predicts of them.
+
+    `prediction` is `eps` (paper) or `v`, sqrt(abar) eps - sqrt(1 - abar) z (arXiv 2202.00512).
+    """
 
     betas: Tensor
     alpha_bar: Tensor
+    prediction: str = "eps"
 
     def __len__(self) -> int:
         return len(self.betas)
 
 
 def make_schedule(
-    name: str, num_train_steps: int, beta_start: float | None = None, beta_end: float | None = None
+    name: str,
+    num_train_steps: int,
+    beta_start: float | None = None,
+    beta_end: float | None = None,
+    prediction: str = "eps",
 ) -> Schedule:
     """Build a schedule: `linear`, `sqrt_linear` (linear in sqrt(beta), LDM's) or `cosine`.
 
@@ -51,14 +59,33 @@ def make_schedule(
         betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
     else:
         raise ValueError(f"unknown schedule {name!r}")
-    return Schedule(betas, torch.cumprod(1 - betas, dim=0))
+    return Schedule(betas, torch.cumprod(1 - betas, dim=0), prediction)
 
 
 def q_sample(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """Diffuse clean z (B, ...) to step t (B,) with noise eps."""
-    abar = schedule.alpha_bar.to(z.device)[t].to(z.dtype)
-    abar = abar.reshape(-1, *[1] * (z.ndim - 1))
+    abar = _abar_of_rows(schedule, z, t)
     return abar.sqrt() * z + (1 - abar).sqrt() * eps
+
+
+def prediction_target(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """Return what a network is to predict of clean z (B, ...) at step t (B,) with noise eps."""
+    if schedule.prediction == "eps":
+        return eps
+    abar = _abar_of_rows(schedule, z, t)
+    return abar.sqrt() * eps - (1 - abar).sqrt() * z
+
+
+def predicted_noise(network: Denoiser, schedule: Schedule) -> Denoiser:
+    """Return eps_theta(z_t, t) of a network that predicts eps, or v."""
+    if schedule.prediction == "eps":
+        return network
+
+    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
+        abar = _abar_of_rows(schedule, z_t, t)
+        return abar.sqrt() * network(z_t, t) + (1 - abar).sqrt() * z_t
+
+    return denoise
 
 
 def sampling_steps(num_train_steps: int, num_steps: int) -> list[int]:
@@ -183,6 +210,11 @@ def sample(denoiser: Denoiser, schedule: Schedule, z: Tensor, **options) -> Tens
     for _, value in trajectory(denoiser, schedule, z, **options):
         z = value
     return z
+
+
+def _abar_of_rows(schedule: Schedule, z: Tensor, t: Tensor) -> Tensor:
+    abar = schedule.alpha_bar.to(z.device)[t].to(z.dtype)
+    return abar.reshape(-1, *[1] * (z.ndim - 1))
 
 
 def _abar(schedule: Schedule, t: int) -> float:

@@ -16,6 +16,7 @@ from lamd.diffusion import (
     Schedule,
     clipped,
     make_schedule,
+    predicted_noise,
     sampling_steps,
     trajectory,
 )
@@ -33,7 +34,9 @@ T = TypeVar("T")
 
 def schedule_of(dmg: DMGConfig) -> Schedule:
     """Build the noise schedule of a config."""
-    return make_schedule(dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end)
+    return make_schedule(
+        dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, dmg.prediction
+    )
 
 
 class KeyedNoise:
@@ -80,7 +83,7 @@ def motion_trajectory(
     Raises:
         LamdError: on a prompt that the model's vocabulary cannot say.
     """
-    denoiser = denoiser_given(dmg, sampler.guidance_scale, f_x0, prompts)
+    denoiser = denoiser_given(dmg, schedule, sampler.guidance_scale, f_x0, prompts)
     noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, f_x0.device)
     for t, z in _run(denoiser, schedule, sampler, noise):
         yield t, vae.from_diffusion(z)
@@ -101,19 +104,23 @@ def _run(
 
 
 def denoiser_given(
-    dmg: DMG, scale: float | None, f_x0: Tensor, prompts: Sequence[str] | None
+    dmg: DMG,
+    schedule: Schedule,
+    scale: float | None,
+    f_x0: Tensor,
+    prompts: Sequence[str] | None,
 ) -> Denoiser:
     """Return eps_theta(z_t, t) given y; with a scale, classifier-free guided (arXiv 2207.12598)."""
     words = None if prompts is None else dmg.prompt.words(prompts).to(f_x0.device)
     told = dmg.condition(f_x0, words)
     if scale is None:
-        return lambda z_t, t: dmg.denoise(z_t, t, told)
+        return predicted_noise(lambda z_t, t: dmg.denoise(z_t, t, told), schedule)
     untold = dmg.condition(f_x0, torch.zeros_like(words))
 
     def guided(z_t: Tensor, t: Tensor) -> Tensor:
         return torch.lerp(dmg.denoise(z_t, t, untold), dmg.denoise(z_t, t, told), scale)
 
-    return guided
+    return predicted_noise(guided, schedule)
 
 
 def compile_denoiser(denoiser: UNet) -> None:
@@ -169,7 +176,7 @@ def generate_pixel(
 
     The predicted clip is clamped to [-1, 1] at each step, as is usual in pixel space.
     """
-    denoiser = clipped(lambda x_t, t: model(x_t, t, x0), schedule)
+    denoiser = clipped(predicted_noise(lambda x_t, t: model(x_t, t, x0), schedule), schedule)
     noise = KeyedNoise(keys, sampler.seed, (num_frames, *x0.shape[1:]), x0.device)
     return last(_run(denoiser, schedule, sampler, noise))[1]
 
@@ -201,7 +208,8 @@ def denoise_latent_video(
 ) -> Tensor:
     """Return the latents (B, *latent_shape) at unit scale that follow `given` (B, d, h, w)."""
     noise = KeyedNoise(keys, sampler.seed, latent_shape, given.device)
-    return last(_run(lambda z_t, t: model(z_t, t, given), schedule, sampler, noise))[1]
+    denoiser = predicted_noise(lambda z_t, t: model(z_t, t, given), schedule)
+    return last(_run(denoiser, schedule, sampler, noise))[1]
 
 
 def roll_out(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamd.config import LossConfig
-from lamd.diffusion import Schedule, q_sample
+from lamd.diffusion import Schedule, prediction_target, q_sample
 from lamd.models.mcd_vae import VAEOutput
 
 
@@ -70,7 +70,7 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
 def diffusion_loss(
     dmg: nn.Module, schedule: Schedule, z_m: Tensor, t: Tensor, eps: Tensor, *y: Tensor
 ) -> Tensor:
-    """Return L_simple as a mean over elements.
+    """Return L_simple as a mean over elements; with v predicted, that of v (ours).
 
     Args:
         z_m: (B, d, h, w) clean latent at unit scale.
@@ -79,7 +79,7 @@ def diffusion_loss(
         y: f_x0 (B, d', h, w), and the words of the prompt (B, M) where there is one.
     """
     z_t = q_sample(schedule, z_m, t, eps)
-    return F.mse_loss(dmg(z_t, t, *y), eps)
+    return F.mse_loss(dmg(z_t, t, *y), prediction_target(schedule, z_m, t, eps))
 
 
 def _pick_frames(

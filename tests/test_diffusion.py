@@ -14,6 +14,8 @@ from lamd.diffusion import (
     clipped,
     ddim_step,
     make_schedule,
+    predicted_noise,
+    prediction_target,
     q_sample,
     sample,
     sampling_steps,
@@ -21,6 +23,7 @@ from lamd.diffusion import (
 )
 
 LDM = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
+V = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195, "v")
 HO = make_schedule("linear", 1000, 1e-4, 0.02)
 
 
@@ -41,6 +44,19 @@ def gaussian_denoiser(schedule: Schedule, mean: float, std: float):
         return (1 - abar).sqrt() * (z_t - abar.sqrt() * mean) / (abar * std**2 + 1 - abar)
 
     return denoise
+
+
+def test_v_agrees_with_diffusers():
+    from diffusers import DDPMScheduler
+
+    theirs = DDPMScheduler(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear")
+    theirs.alphas_cumprod = V.alpha_bar
+    z, eps = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64)
+    t = torch.tensor([0, 3, 400, 800, 999])
+    v = prediction_target(V, z, t, eps)
+    torch.testing.assert_close(v, theirs.get_velocity(z, eps, t))
+    noise = predicted_noise(lambda *_: v, V)(q_sample(V, z, t, eps), t)
+    torch.testing.assert_close(noise, eps)
 
 
 @pytest.mark.parametrize("num_steps", [1, 10, 50, 250, 300, 1000])
@@ -102,9 +118,10 @@ def _curved(z_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return torch.tanh(z_t * 0.8 + 0.001 * t.reshape(-1, 1, 1, 1).double())
 
 
+@pytest.mark.parametrize("prediction", ["eps", "v"])
 @pytest.mark.parametrize("num_steps", [10, 200, 1000])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_agrees_with_diffusers(num_steps, eta):
+def test_ddim_agrees_with_diffusers(num_steps, eta, prediction):
     from diffusers import DDIMScheduler
 
     theirs = DDIMScheduler(
@@ -115,6 +132,7 @@ def test_ddim_agrees_with_diffusers(num_steps, eta):
         clip_sample=False,
         set_alpha_to_one=True,
         timestep_spacing="trailing",
+        prediction_type={"eps": "epsilon", "v": "v_prediction"}[prediction],
     )
     assert np.allclose(theirs.alphas_cumprod, LDM.alpha_bar, rtol=1e-4)
     theirs.alphas_cumprod = LDM.alpha_bar  # their table is float32
@@ -124,12 +142,12 @@ def test_ddim_agrees_with_diffusers(num_steps, eta):
     start = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected, noise = start, keyed_noise(5, start.shape)
     for t in theirs.timesteps:
-        eps_hat = _curved(expected, t.repeat(2))
+        output = _curved(expected, t.repeat(2))
         expected = theirs.step(
-            eps_hat, t, expected, eta=eta, variance_noise=noise() if eta else None
+            output, t, expected, eta=eta, variance_noise=noise() if eta else None
         ).prev_sample
     ours = sample(
-        _curved,
+        predicted_noise(_curved, {"eps": LDM, "v": V}[prediction]),
         LDM,
         start,
         name="ddim",

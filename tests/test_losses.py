@@ -101,3 +101,7 @@ def test_diffusion_loss_is_zero_for_a_denoiser_that_knows_the_noise():
     assert diffusion_loss(lambda *_: eps, schedule, z_m, t, eps, None) == 0
     blind = diffusion_loss(lambda z, *_: torch.zeros_like(z), schedule, z_m, t, eps, None)
     assert blind.item() == pytest.approx(eps.square().mean().item())
+    v_schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195, "v")
+    abar = v_schedule.alpha_bar[t].reshape(-1, 1, 1, 1).float()
+    v = abar.sqrt() * eps - (1 - abar).sqrt() * z_m
+    assert diffusion_loss(lambda *_: v, v_schedule, z_m, t, eps, None).item() < 1e-12

@@ -69,11 +69,11 @@ def test_guidance_is_its_formula(scale):
     words = dmg.prompt.words([CAPTIONS[0]] * 2)
     told, untold = dmg(z_t, t, f_x0, words), dmg(z_t, t, f_x0, torch.zeros_like(words))
     assert (told - untold).abs().max() > 1e-4
-    guided = denoiser_given(dmg, scale, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
+    guided = denoiser_given(dmg, SCHEDULE, scale, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
     torch.testing.assert_close(guided, untold + scale * (told - untold))
     if scale == 1.0:
         torch.testing.assert_close(
-            guided, denoiser_given(dmg, None, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
+            guided, denoiser_given(dmg, SCHEDULE, None, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
         )
 
 

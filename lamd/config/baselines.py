@@ -97,7 +97,7 @@ def unet_options(target: "Target", name: Baseline, mode: str = "python") -> dict
 
 def denoiser_config(target: "Target", name: Baseline) -> dict[str, Any]:
     """Return all that a trained denoiser depends on beside data, parents and training options."""
-    process = {"num_train_steps", "schedule", "beta_start", "beta_end"}
+    process = {"num_train_steps", "schedule", "beta_start", "beta_end", "prediction"}
     if name == "latent_video":
         process.add("latent")
     return {

@@ -174,7 +174,13 @@ class DMGConfig(UNetWidths):
     schedule: Literal["sqrt_linear", "linear", "cosine"]
     beta_start: Positive | None = None
     beta_end: Positive | None = None
+    prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
     prompt: PromptConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # With the paper's a config has the hash that it had before there was such a field.
+        return {k: v for k, v in dump(self).items() if k != "prediction" or v != "eps"}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -29,6 +29,8 @@ class PromptEncoder(nn.Module):
         super().__init__()
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
         self.embed = nn.Embedding(len(vocabulary), channels)
+        # ours: at nn.Embedding's own unit scale words hardly move and places drown in them
+        nn.init.normal_(self.embed.weight, std=0.02)
         self.position = nn.Parameter(0.02 * torch.randn(max_tokens, channels))
         layers = (
             nn.TransformerEncoderLayer(

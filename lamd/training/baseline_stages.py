@@ -44,7 +44,6 @@ class _DenoiserStage(NoAdversary, ABC):
     """Noise prediction with the DMG's schedule, given the first frame."""
 
     name: Baseline
-    best_of = "eps_mse"
     build: Callable[[Target], nn.Module]
     _REPEATS = 4  # draws of (t, eps) a held-out clip
 
@@ -59,8 +58,9 @@ class _DenoiserStage(NoAdversary, ABC):
             self.model = self.build(target)
         dmg = target.dmg
         self.schedule = make_schedule(
-            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end
+            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, dmg.prediction
         )
+        self.best_of = f"{self.schedule.prediction}_mse"
         self.num_frames = target.data.num_frames
         self.windows = training_windows(videos, train, target.data)
         self.num_windows = len(self.windows)
@@ -76,7 +76,7 @@ class _DenoiserStage(NoAdversary, ABC):
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Return eps_mse at t and noise that are the same at each validation."""
+        """Return the loss at t and noise that are the same at each validation."""
         device = next(model.parameters()).device
         losses, n = [], self._REPEATS
         for number, window in enumerate(validation_windows(self.videos, self.train)):
@@ -84,7 +84,7 @@ class _DenoiserStage(NoAdversary, ABC):
             x = to_model(video.to(device)).repeat(n, 1, 1, 1, 1)
             draws = Draws(self.train.seed, f"{self.name} validation", number, n, 0, n)
             losses.append(self._loss(model, *self.clean_and_given(x, draws), draws).item())
-        return {"eps_mse": float(np.mean(losses))}
+        return {self.best_of: float(np.mean(losses))}
 
     @abstractmethod
     def clean_and_given(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ class PixelStage(_DenoiserStage):
     def terms(self, model: nn.Module, batch: Batch, draws: Draws) -> StepTerms:
         """Return the diffusion loss of one step t a row."""
         clean, given = self.clean_and_given(to_model(batch[0]), draws)
-        return StepTerms({"eps_mse": self._loss(model, clean, given, draws)})
+        return StepTerms({self.best_of: self._loss(model, clean, given, draws)})
 
     def clean_and_given(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return the clips and their first frames."""
@@ -156,7 +156,7 @@ class LatentVideoStage(_DenoiserStage):
         stored, first = batch
         posterior = Posterior(*stored.unbind(1))
         clean, given = self._scaled(posterior, to_model(first)[:, 0], draws)
-        return StepTerms({"eps_mse": self._loss(model, clean, given, draws)})
+        return StepTerms({self.best_of: self._loss(model, clean, given, draws)})
 
     def clean_and_given(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return the latents of the clips and of their first frames."""

@@ -27,7 +27,6 @@ class DMGStage(NoAdversary):
 
     name = "dmg"
     options = "train_dmg"
-    best_of = "eps_mse"
     _REPEATS = 4  # draws of (t, eps) a held-out clip
 
     def __init__(self, target: Target, videos: PackedVideos, vae: MCDVAE, latents: Latents):
@@ -46,8 +45,9 @@ class DMGStage(NoAdversary):
             self.model = build_dmg(target, self.vocabulary)
         self.dropout = dmg.prompt.dropout if dmg.prompt is not None else 0.0
         self.schedule = make_schedule(
-            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end
+            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, dmg.prediction
         )
+        self.best_of = f"{self.schedule.prediction}_mse"
         self.use_sample = dmg.latent == "sample"
         self.num_frames = target.data.num_frames
         wanted = training_windows(videos, self.train, target.data)
@@ -85,7 +85,7 @@ class DMGStage(NoAdversary):
             words = [words[0].masked_fill(dropped[:, None], 0)]
         posterior = Posterior(*stored.unbind(1))
         loss = self._loss(model, posterior, to_model(first)[:, 0], words, draws)
-        return StepTerms({"eps_mse": loss})
+        return StepTerms({self.best_of: loss})
 
     def _loss(
         self,
@@ -108,7 +108,7 @@ class DMGStage(NoAdversary):
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Return eps_mse at t and noise that are the same at each validation."""
+        """Return the loss at t and noise that are the same at each validation."""
         device = next(model.parameters()).device
         losses = []
         for number, window in enumerate(validation_windows(self.videos, self.train)):
@@ -120,7 +120,7 @@ class DMGStage(NoAdversary):
             draws = Draws(self.train.seed, "dmg validation", number, n, 0, n)
             x0 = x[:, 0].repeat(n, 1, 1, 1)
             losses.append(self._loss(model, repeated, x0, words, draws).item())
-        return {"eps_mse": float(np.mean(losses))}
+        return {self.best_of: float(np.mean(losses))}
 
     def finish(self, model: nn.Module) -> None:
         """Nothing is measured after stage II."""

@@ -157,6 +157,18 @@ def test_strips_show_each_frame_asked_for_and_a_still_row_once(real):
     assert moving.dtype == np.uint8
 
 
+def test_long_labels_stay_beside_their_row_and_above_their_column(real):
+    told = "the cone is picked up and placed to the first quadrant. (noise 2)"
+    shown = Panels((told, "short"), np.stack([real, real]))
+    svg = draw_strips(shown, title="T", caption="c", frames=2, name="bair")["bair.svg"].decode()
+    assert f"<!-- {told} -->" not in svg  # matplotlib notes each line of text as it is drawn
+    assert "<!-- the cone is picked -->" in svg
+    short = draw_moving(Panels(("a", "b"), shown.clips), "caption")
+    tall = draw_moving(shown, "caption")
+    assert tall.shape[1] - short.shape[1] == 3 * 16  # three more lines
+    assert tall.shape[2] == short.shape[2]
+
+
 def test_the_distance_chart_draws_every_chunk():
     numbers = {"fvd": [100.0, 200.0], "fvd_low": [90.0, 180.0], "fvd_high": [110.0, 230.0],
                "change_by_frame": [1.0] * 14, "real_change": [2.0], "seam": [1.5]}  # fmt: skip

@@ -1,6 +1,7 @@
 """Moving pictures: clips to GIF (Pillow) and MP4 (PyAV), and the labelled comparison grid."""
 
 import io
+import textwrap
 from fractions import Fraction
 
 import numpy as np
@@ -9,12 +10,14 @@ from lamd.errors import LamdError
 
 TILE = 128  # pixels of a clip in the grid, about
 FRAMES_PER_SECOND = 8
-_PAD, _BAR = 4, 16
+_PAD, _BAR, _LETTER = 4, 16, 6  # pixels
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def comparison_grid(columns: dict[str, np.ndarray], caption: str) -> np.ndarray:
     """Lay clips out: one column a set, one row a clip, labels above, caption and frame below.
+
+    A label that is wider than its column takes more lines.
 
     Args:
         columns: label -> uint8 (N, L, H, W, 3), all of one shape.
@@ -32,19 +35,21 @@ def comparison_grid(columns: dict[str, np.ndarray], caption: str) -> np.ndarray:
     scale = max(1, TILE // width)
     cell_h, cell_w = height * scale + _PAD, width * scale + _PAD
     font = ImageFont.load_default(size=11)
-    size = (len(columns) * cell_w + _PAD, count * cell_h + 3 * _BAR + _PAD)
+    labels = [textwrap.fill(label, cell_w // _LETTER) for label in columns]
+    head = _BAR * (1 + max(label.count("\n") for label in labels))
+    size = (len(columns) * cell_w + _PAD, head + count * cell_h + 2 * _BAR + _PAD)
     frames = []
     for frame in range(length):
         picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), _PAPER)
         draw = ImageDraw.Draw(picture)
-        for j, (label, clips) in enumerate(columns.items()):
+        for j, (label, clips) in enumerate(zip(labels, columns.values(), strict=True)):
             left = _PAD + j * cell_w
             draw.text((left, 2), label, _INK, font)
             for i in range(count):
                 tile = Image.fromarray(np.asarray(clips[i, frame]))
                 tile = tile.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
-                picture.paste(tile, (left, _BAR + _PAD + i * cell_h))
-        bottom = _BAR + _PAD + count * cell_h
+                picture.paste(tile, (left, head + _PAD + i * cell_h))
+        bottom = head + _PAD + count * cell_h
         given = " (given)" if frame == 0 else ""
         draw.text((_PAD, bottom), f"frame {frame}{given}", _INK, font)
         draw.text((_PAD, bottom + _BAR - 2), caption, _INK, font)

@@ -1,5 +1,7 @@
 """The still picture of a figure: for each first frame a block of labelled rows of frames."""
 
+import textwrap
+
 import numpy as np
 
 from lamd.harness.figures import save_figure
@@ -35,7 +37,8 @@ def draw_strips(panels: Panels, *, title: str, caption: str, frames: int, name: 
         for n in range(count):
             for row, label in enumerate(panels.labels):
                 top = _HEAD + 0.2 + n * block + row * step
-                text(_LABEL - 2 * _GAP, top + _TILE / 2, label, ha="right", va="center")
+                words = _wrapped(label, _LABEL - 2 * _GAP)
+                text(_LABEL - 2 * _GAP, top + _TILE / 2, words, ha="right", va="center")
                 clip = panels.clips[row, n]
                 still = len(clip) > 1 and not (clip != clip[:1]).any()
                 for j, frame in enumerate(shown[:1] if still else shown):
@@ -61,6 +64,4 @@ def draw_moving(panels: Panels, caption: str) -> np.ndarray:
 
 
 def _wrapped(text: str, width: float) -> str:
-    import textwrap
-
     return "\n".join(textwrap.wrap(text, int(width / 0.056)))

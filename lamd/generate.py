@@ -32,10 +32,11 @@ from lamd.rng import torch_generator
 T = TypeVar("T")
 
 
-def schedule_of(dmg: DMGConfig) -> Schedule:
-    """Build the noise schedule of a config."""
+def schedule_of(dmg: DMGConfig, prediction: str | None = None) -> Schedule:
+    """Build the noise schedule of a config, for a network with another `prediction` if given."""
+    prediction = prediction or dmg.prediction
     return make_schedule(
-        dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, dmg.prediction
+        dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, prediction
     )
 
 

@@ -25,6 +25,7 @@ from lamd.generate import generate_latent_video, generate_pixel, schedule_of
 from lamd.harness import costing, run
 from lamd.harness.plan import make_plan
 from lamd.harness.schedule import identity
+from lamd.harness.trained import TrainedBaseline
 from lamd.models.dmg import build_dmg
 from lamd.models.latent_video import build_latent_video, build_video_autoencoder
 from lamd.models.mcd_vae import build_vae
@@ -203,6 +204,8 @@ def test_a_key_holds_what_a_row_depends_on():
 
     assert key("pixel_clips") != key("pixel_clips", "baselines.pixel.num_sampling_steps=6")
     assert key("pixel_clips") != key("pixel_clips", "dmg.beta_end=0.02")
+    assert key("pixel_clips") != key("pixel_clips", "baselines.pixel.prediction=v")
+    assert key("pixel_clips") == key("pixel_clips", "dmg.prediction=v")
     assert key("pixel_clips") == key("pixel_clips", "dmg.condition=concat")
     assert key("pixel_flops") != key("pixel_flops", "train_vae.num_steps=100")
     assert key("pixel_clips") == key("pixel_clips", "train_vae.num_steps=100")
@@ -255,6 +258,21 @@ def test_both_learn_and_the_latent_is_scaled(trained):
         assert np.mean(losses[-3:]) < np.mean(losses[:3])
     autoencoder = load_video_vae(trained / "vae", tiny_target())
     assert (autoencoder.latent_std > 0).all() and (autoencoder.latent_std != 1).all()
+
+
+def test_a_baseline_has_a_prediction_of_its_own(trained, tmp_path):
+    target = tiny_target("baselines.pixel.prediction=v")
+    steps = row_budget(target, "pixel_clips").train
+    train_pixel(target, steps, TinyVideos(), tmp_path / "pixel", identity="p", device="cpu")
+    log = [json.loads(line) for line in (tmp_path / "pixel" / "log.jsonl").open()]
+    assert {"v_mse"} == {key for one in log for key in one if key.endswith("_mse")}
+    samples = []
+    for folder, own in ((tmp_path, target), (trained, tiny_target())):
+        inputs = {"pixel clips": folder / "pixel"}
+        baseline = TrainedBaseline(own, inputs, "cpu", "pixel_clips")
+        assert baseline.schedule.prediction == own.baselines.pixel.prediction
+        samples.append(baseline.generate(np.zeros((1, 16, 16, 3), np.uint8), ["a"]))
+    assert (samples[0] != samples[1]).any()
 
 
 def test_a_rate_that_is_too_high_is_named(tmp_path):

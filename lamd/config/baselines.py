@@ -7,7 +7,7 @@ are `train_dmg`'s, and the video autoencoder is trained by `loss` and `train_vae
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamd.config.strict import Count, Positive, Strict, UNetWidths, is_power_of_two
 
@@ -27,6 +27,12 @@ class DenoiserConfig(Strict):
     batch_size: Count
     gradient_accumulation: Count
     num_sampling_steps: Count | None  # None: sampler.num_steps (K)
+    prediction: Literal["eps", "v"] = "eps"  # of the network
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # With eps a config has the hash that it had before there was such a field.
+        return {k: v for k, v in dump(self).items() if k != "prediction" or v != "eps"}
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
@@ -97,12 +103,14 @@ def unet_options(target: "Target", name: Baseline, mode: str = "python") -> dict
 
 def denoiser_config(target: "Target", name: Baseline) -> dict[str, Any]:
     """Return all that a trained denoiser depends on beside data, parents and training options."""
-    process = {"num_train_steps", "schedule", "beta_start", "beta_end", "prediction"}
+    process = {"num_train_steps", "schedule", "beta_start", "beta_end"}
     if name == "latent_video":
         process.add("latent")
+    denoiser = target.baselines.of(name)
     return {
         "unet": unet_options(target, name, mode="json"),
-        "process": target.dmg.model_dump(mode="json", include=process, exclude_none=True),
+        "process": target.dmg.model_dump(mode="json", include=process, exclude_none=True)
+        | denoiser.model_dump(mode="json", include={"prediction"}),
     }
 
 

@@ -157,7 +157,8 @@ def _lamd_sample(target: Target, place: str, _: str) -> Sample:
 
 def _baseline_sample(target: Target, place: str, baseline: str) -> Sample:
     build = build_pixel if baseline == "pixel" else build_latent_video
-    model, schedule = build(target).eval().to(place), schedule_of(target.dmg)
+    model = build(target).eval().to(place)
+    schedule = schedule_of(target.dmg, target.baselines.of(baseline).prediction)
     if target.sampler.compile:
         compile_denoiser(model)
     if baseline == "pixel":

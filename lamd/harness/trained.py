@@ -116,7 +116,8 @@ class TrainedBaseline:
         self.model = load_denoiser(name, inputs[f"{name} {budget}"], target, device=self.device)
         if self.sampler.compile:
             compile_denoiser(self.model)
-        self.schedule, self.autoencoder = schedule_of(target.dmg), None
+        self.schedule = schedule_of(target.dmg, target.baselines.of(name).prediction)
+        self.autoencoder = None
         shared = (self.model, self.schedule, self.sampler)
         if name == "pixel":
             self.sample = partial(generate_pixel, *shared, target.data.num_frames)

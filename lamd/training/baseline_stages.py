@@ -56,9 +56,9 @@ class _DenoiserStage(NoAdversary, ABC):
         }
         with seeded(train.seed, "init", self.name):
             self.model = self.build(target)
-        dmg = target.dmg
+        dmg, prediction = target.dmg, target.baselines.of(self.name).prediction
         self.schedule = make_schedule(
-            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, dmg.prediction
+            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, prediction
         )
         self.best_of = f"{self.schedule.prediction}_mse"
         self.num_frames = target.data.num_frames

@@ -122,6 +122,9 @@ def test_the_figure_shows_each_point_with_its_k_and_interval():
     files = render_quality_figure(report)
     assert files == render_quality_figure(report) and set(files) == {"figure.png", "figure.svg"}
     assert b"interval of LaMD, DDIM, K = 200" in files["figure.svg"]
+    for tick in ("0.2", "0.5", "1", "2", "5", "10"):  # plain numbers, few enough to stand apart
+        assert f"<!-- {tick} -->".encode() in files["figure.svg"]
+    assert b"\\times" not in files["figure.svg"]
 
 
 @pytest.mark.parametrize(

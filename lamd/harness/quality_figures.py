@@ -46,6 +46,8 @@ def render_quality_figure(report: FigureReport) -> dict[str, bytes]:
 
     The same report gives the same SVG bytes.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     if not report.pictures:
         return {}
     chosen = report.config["reference"]
@@ -60,6 +62,9 @@ def render_quality_figure(report: FigureReport) -> dict[str, bytes]:
                     xscale="log", xlabel=label, title=data_words(picture.data, picture.dataset)
                 )
                 _draw(axes, quality_lines(picture, axis), reference)
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
             places[0].set_ylabel(
                 "FVD (lower is better), band: 95 % interval; above each point: K\n"
                 f"dotted: interval of {point_name(reference)}",

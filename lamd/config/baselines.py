@@ -5,9 +5,9 @@ not said is as for LaMD: the noise schedule is the DMG's, optimiser, EMA, seed a
 are `train_dmg`'s, and the video autoencoder is trained by `loss` and `train_vae`, as the MCD-VAE.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from lamd.config.strict import Count, Positive, Strict, UNetWidths, is_power_of_two
 
@@ -28,11 +28,7 @@ class DenoiserConfig(Strict):
     gradient_accumulation: Count
     num_sampling_steps: Count | None  # None: sampler.num_steps (K)
     prediction: Literal["eps", "v"] = "eps"  # of the network
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # With eps a config has the hash that it had before there was such a field.
-        return {k: v for k, v in dump(self).items() if k != "prediction" or v != "eps"}
+    later: ClassVar = {"prediction": "eps"}
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:

@@ -5,14 +5,9 @@ Required fields have no default, so a YAML states each choice and tags its sourc
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from lamd.config.baselines import BaselineRow, BaselinesConfig, check_baselines
 from lamd.config.strict import (
@@ -46,6 +41,7 @@ class DataConfig(Strict):
     num_train: Count | None  # videos; None = the whole split
     num_test: Count | None
     simulation_seed: int | None = None
+    later: ClassVar = dict.fromkeys(_CATER_ONLY)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -64,15 +60,6 @@ class DataConfig(Strict):
                     f"{field} is needed with name: cater_v1 or cater_v2, and only there"
                 )
         return self
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A data set without them has the hashes that it had before there were such fields.
-        return {
-            field: value
-            for field, value in dump(self).items()
-            if field not in _CATER_ONLY or value is not None
-        }
 
 
 class VAEConfig(Strict):
@@ -141,11 +128,7 @@ class LossConfig(Strict):
     kl_weight: NonNegative  # beta of the paper
     kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
     gan: GANConfig | None
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without it a config has the hash that it had before there was such a field.
-        return {k: v for k, v in dump(self).items() if k != "mse_weight" or v is not None}
+    later: ClassVar = {"mse_weight": None}
 
 
 class PromptConfig(Strict):
@@ -176,11 +159,7 @@ class DMGConfig(UNetWidths):
     beta_end: Positive | None = None
     prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
     prompt: PromptConfig | None = None
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # With the paper's a config has the hash that it had before there was such a field.
-        return {k: v for k, v in dump(self).items() if k != "prediction" or v != "eps"}
+    later: ClassVar = {"prediction": "eps"}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -236,17 +215,13 @@ class SamplerConfig(Strict):
     batch_size: Count
     seed: int
     compile: Literal[True] | None = None  # torch.compile of the denoiser: faster, other rounding
+    later: ClassVar = {"compile": None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.name == "ddim") != (self.eta is not None):
             raise ValueError("eta goes with name: ddim, and is required there")
         return self
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without it a config has the hash that it had before there was such a field.
-        return {k: v for k, v in dump(self).items() if k != "compile" or v is not None}
 
 
 class CaptionerConfig(Strict):

@@ -11,7 +11,7 @@ from PIL import Image
 from reports import PUBLISHED, make_record, make_report
 
 from lamd.config import experiments_dir
-from lamd.harness import sweep_tables
+from lamd.harness import costs, sweep_tables
 from lamd.harness.figures import render_figure
 from lamd.harness.media import comparison_grid, encode_gif, encode_mp4, tile_clips
 from lamd.harness.results import TABLES, choose_folder, write_results
@@ -23,8 +23,9 @@ from lamd.harness.tables import (
     render_latex,
     render_markdown,
 )
-from lamd.records import FigureReport, Report, read_report
+from lamd.records import read_report
 
+RENDERED = {"table": TABLES, "sweep": sweep_tables.TABLES, "cost": costs.TABLES}  # by kind
 COMMITTED = sorted((experiments_dir().parent / "results").glob("*/**/record.json"))
 
 
@@ -84,24 +85,22 @@ def test_markdown_tables_are_rectangular():
 def test_committed_tables_are_remade_from_their_record(path):
     report = read_report(path)
     assert path.read_text(encoding="utf-8") == report.to_json()
-    if not isinstance(report, FigureReport):
-        tables = TABLES if isinstance(report, Report) else sweep_tables.TABLES
-        for name, render in tables.items():
-            assert (path.parent / name).read_bytes() == render(report).encode()
+    for name, render in RENDERED.get(report.config["kind"], {}).items():
+        assert (path.parent / name).read_bytes() == render(report).encode()
 
 
 @pytest.mark.skipif(not COMMITTED, reason="no results are committed yet")
 def test_committed_results_are_whole():
     for path in COMMITTED:
         names, report = {p.name for p in path.parent.iterdir()}, read_report(path)
-        if not isinstance(report, FigureReport):
-            expected = {*TABLES, "figure.png", "figure.svg"}
-        else:
-            kinds = ("png", "svg", "gif", "mp4")
-            expected = {
-                f"{picture.dataset}.{kind}" for picture in report.pictures for kind in kinds
-            }
-        assert expected <= names
+        kind = report.config["kind"]
+        expected = set(RENDERED.get(kind, {}))
+        if kind in ("table", "sweep", "cost_figure", "quality"):
+            expected |= {"figure.png", "figure.svg"}
+        elif kind == "figure":
+            media = ("png", "svg", "gif", "mp4")
+            expected = {f"{one.dataset}.{suffix}" for one in report.pictures for suffix in media}
+        assert expected and expected <= names
 
 
 def test_the_figure_is_deterministic_and_keeps_panels_apart():

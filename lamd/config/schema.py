@@ -160,6 +160,10 @@ class DMGConfig(UNetWidths):
     prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
     prompt: PromptConfig | None = None
     later: ClassVar = {"prediction": "eps"}
+    # what the network's shape does not depend on, or not by this value alone
+    beside_network: ClassVar = {
+        "latent", "num_train_steps", "schedule", "beta_start", "beta_end", "prediction", "prompt",
+    }  # fmt: skip
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -172,13 +172,12 @@ def _vae_options(target: Target) -> dict:
 
 def _dmg_options(target: Target) -> dict:
     config = target.dmg
-    process = {"num_train_steps", "schedule", "beta_start", "beta_end", "prediction"}
     options = {
         "size": target.data.size // target.vae.spatial_factor,
         "motion_channels": target.vae.motion_channels,
         "content_channels": target.vae.image_channels[-1],
         "num_latent_frames": target.data.num_frames // target.vae.temporal_factor,
-        **config.model_dump(exclude={"latent", "prompt", *process}),
+        **config.model_dump(exclude=config.beside_network),
     }
     if config.prompt is not None:
         options |= {

@@ -180,7 +180,6 @@ def _parts_3d(head_channels: int, context_channels: int | None) -> Parts:
 
 def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
     """Build the DMG of a target; one with prompts needs the vocabulary of its training split."""
-    process = {"num_train_steps", "schedule", "beta_start", "beta_end", "prediction"}
     options = {}
     if target.dmg.prompt is not None:
         options = {
@@ -192,6 +191,6 @@ def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
         motion_channels=target.vae.motion_channels,
         content_channels=target.vae.image_channels[-1],
         num_latent_frames=target.data.num_frames // target.vae.temporal_factor,
-        **target.dmg.model_dump(exclude={"latent", "prompt", *process}),
+        **target.dmg.model_dump(exclude=target.dmg.beside_network),
         **options,
     )

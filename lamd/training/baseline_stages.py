@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lamd.config import Baseline, Target, TrainConfig, denoiser_config
 from lamd.data.packed import PackedVideos
-from lamd.diffusion import make_schedule
 from lamd.errors import LamdError
+from lamd.generate import schedule_of
 from lamd.losses import diffusion_loss
 from lamd.models.latent import Posterior
 from lamd.models.latent_video import (
@@ -56,10 +56,7 @@ class _DenoiserStage(NoAdversary, ABC):
         }
         with seeded(train.seed, "init", self.name):
             self.model = self.build(target)
-        dmg, prediction = target.dmg, target.baselines.of(self.name).prediction
-        self.schedule = make_schedule(
-            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, prediction
-        )
+        self.schedule = schedule_of(target.dmg, target.baselines.of(self.name).prediction)
         self.best_of = f"{self.schedule.prediction}_mse"
         self.num_frames = target.data.num_frames
         self.windows = training_windows(videos, train, target.data)

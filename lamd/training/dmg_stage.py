@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
-from lamd.diffusion import make_schedule
 from lamd.errors import LamdError
+from lamd.generate import schedule_of
 from lamd.losses import diffusion_loss
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import MCDVAE, Posterior
@@ -44,9 +44,7 @@ class DMGStage(NoAdversary):
         with seeded(self.train.seed, "init", self.name):
             self.model = build_dmg(target, self.vocabulary)
         self.dropout = dmg.prompt.dropout if dmg.prompt is not None else 0.0
-        self.schedule = make_schedule(
-            dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, dmg.prediction
-        )
+        self.schedule = schedule_of(dmg)
         self.best_of = f"{self.schedule.prediction}_mse"
         self.use_sample = dmg.latent == "sample"
         self.num_frames = target.data.num_frames

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lamd.config import DMGConfig
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,)) -> eps_hat
 NoiseSource = Callable[[], Tensor]  # one draw of standard normal noise, shaped like z_t
 Visit = tuple[int, Tensor]  # a step and the z_hat predicted there
@@ -60,6 +62,14 @@ def make_schedule(
     else:
         raise ValueError(f"unknown schedule {name!r}")
     return Schedule(betas, torch.cumprod(1 - betas, dim=0), prediction)
+
+
+def schedule_of(dmg: DMGConfig, prediction: str | None = None) -> Schedule:
+    """Build the noise schedule of a config, for a network with another `prediction` if given."""
+    prediction = prediction or dmg.prediction
+    return make_schedule(
+        dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, prediction
+    )
 
 
 def q_sample(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:

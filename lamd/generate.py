@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamd.config import DMGConfig, SamplerConfig
+from lamd.config import SamplerConfig
 from lamd.diffusion import (
     Denoiser,
     Schedule,
     clipped,
-    make_schedule,
     predicted_noise,
     sampling_steps,
     trajectory,
@@ -30,14 +29,6 @@ from lamd.models.unet3d import UNet3d
 from lamd.rng import torch_generator
 
 T = TypeVar("T")
-
-
-def schedule_of(dmg: DMGConfig, prediction: str | None = None) -> Schedule:
-    """Build the noise schedule of a config, for a network with another `prediction` if given."""
-    prediction = prediction or dmg.prediction
-    return make_schedule(
-        dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, prediction
-    )
 
 
 class KeyedNoise:

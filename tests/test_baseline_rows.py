@@ -20,8 +20,9 @@ from lamd.cost import row_budget
 from lamd.cost.budgets import denoiser_cost, video_autoencoder_cost
 from lamd.cost.stages import dmg as dmg_cost
 from lamd.cost.stages import mcd_vae as mcd_vae_cost
+from lamd.diffusion import schedule_of
 from lamd.errors import LamdError
-from lamd.generate import generate_latent_video, generate_pixel, schedule_of
+from lamd.generate import generate_latent_video, generate_pixel
 from lamd.harness import costing, run
 from lamd.harness.plan import make_plan
 from lamd.harness.schedule import identity

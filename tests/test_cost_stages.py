@@ -12,7 +12,8 @@ from lamd import cost
 from lamd.config import load_target
 from lamd.cost import stages
 from lamd.data.vocabulary import Vocabulary
-from lamd.generate import generate, schedule_of
+from lamd.diffusion import schedule_of
+from lamd.generate import generate
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae

@@ -15,6 +15,7 @@ from lamd.config import SamplerConfig, Target, baseline_sampler
 from lamd.cost import row_budget
 from lamd.data.packed import windows
 from lamd.data.vocabulary import Vocabulary
+from lamd.diffusion import schedule_of
 from lamd.errors import LamdError
 from lamd.evaluate import resolve_device
 from lamd.generate import (
@@ -22,7 +23,6 @@ from lamd.generate import (
     generate,
     generate_latent_video,
     generate_pixel,
-    schedule_of,
 )
 from lamd.harness.probe import Unit
 from lamd.models.dmg import build_dmg

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lamd.config import Target, baseline_sampler, split_row
+from lamd.diffusion import schedule_of
 from lamd.evaluate import resolve_device
 from lamd.generate import (
     compile_denoiser,
@@ -16,7 +17,6 @@ from lamd.generate import (
     generate_latent_video,
     generate_pixel,
     motion_trajectory,
-    schedule_of,
 )
 from lamd.models.latent import Posterior
 from lamd.training import load_denoiser, load_dmg, load_vae, load_video_vae

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lamd.config import Baseline, Target, TrainConfig, denoiser_config
 from lamd.data.packed import PackedVideos
+from lamd.diffusion import schedule_of
 from lamd.errors import LamdError
-from lamd.generate import schedule_of
 from lamd.losses import diffusion_loss
 from lamd.models.latent import Posterior
 from lamd.models.latent_video import (

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
+from lamd.diffusion import schedule_of
 from lamd.errors import LamdError
-from lamd.generate import schedule_of
 from lamd.losses import diffusion_loss
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import MCDVAE, Posterior

@@ -109,22 +109,37 @@ def test_the_claim_compares_with_the_interval_and_the_time_of_the_reference():
     assert told.endswith("not run.")
 
 
+def make_report(picture: Picture) -> FigureReport:
+    config = load_target(FIGURE, "quick").model_dump(mode="json")
+    return FigureReport(target=FIGURE, title="T", profile="quick", overrides=(), holes=(),
+                        config=config, config_hash="0", pictures=(picture,))  # fmt: skip
+
+
 def test_the_figure_shows_each_point_with_its_k_and_interval():
     lines = quality_lines(make_picture(), "seconds")
     assert list(lines) == ["LaMD, DDIM", "LaMD, DPM-Solver++ (2M)"]
     assert [k for k, _ in lines["LaMD, DPM-Solver++ (2M)"]] == [5, 20]
     assert tuple(lines["LaMD, DDIM"][0].dot) == (20.0, 100.0, 90.0, 110.0)
     assert quality_lines(make_picture(), "tflops")["LaMD, DDIM"][0].dot.x == 2.0
-    figure = load_target(FIGURE, "quick", ["of=[table_bair]"])
-    report = FigureReport(target=FIGURE, title="T", profile="quick", overrides=(), holes=(),
-                          config=figure.model_dump(mode="json"), config_hash="0",
-                          pictures=(make_picture(),))  # fmt: skip
+    report = make_report(make_picture())
     files = render_quality_figure(report)
     assert files == render_quality_figure(report) and set(files) == {"figure.png", "figure.svg"}
     assert b"interval of LaMD, DDIM, K = 200" in files["figure.svg"]
     for tick in ("0.2", "0.5", "1", "2", "5", "10"):  # plain numbers, few enough to stand apart
         assert f"<!-- {tick} -->".encode() in files["figure.svg"]
     assert b"\\times" not in files["figure.svg"]
+
+
+def test_a_series_far_above_the_others_leaves_them_room_and_names_stay_on_the_page():
+    labels = ("lamd ddim 200", "lamd dpmpp_2m 20", "pixel_flops dpmpp_2m 20")
+    fvd = {name: [600.0, 620.0, 2900.0] for name in ("fvd", "fvd_low", "fvd_high")}
+    picture = make_picture().model_copy(update={"labels": labels, "numbers": NUMBERS | fvd})
+    svg = render_quality_figure(make_report(picture))["figure.svg"]
+    for tick in ("1000", "2000"):  # logarithmic
+        assert f"<!-- {tick} -->".encode() in svg
+    assert b"<!-- 1500 -->" not in svg
+    # once, in the legend: beside the lines of both panels it ran off the page
+    assert svg.count(b"<!-- pixel space, equal training FLOPs, DPM-Solver++ (2M) -->") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from lamd.config import Point
-from lamd.harness.cost_figures import Dot, canvas_of, draw_dots, finished, label_ends
+from lamd.harness.cost_figures import Dot, canvas_of, draw_dots, finished
 from lamd.harness.reporting import SAMPLER_NAMES
 from lamd.harness.tables import data_words
 from lamd.records import FigureReport, Picture
@@ -46,30 +46,30 @@ def render_quality_figure(report: FigureReport) -> dict[str, bytes]:
 
     The same report gives the same SVG bytes.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     if not report.pictures:
         return {}
     chosen = report.config["reference"]
     reference = Point(next(iter(report.config["series"])), chosen["sampler"], chosen["num_steps"])
-    height = 0.8 + 4.6 * len(report.pictures)
+    height = 1.2 + 4.6 * len(report.pictures)
     with canvas_of(report.target, (12, height)) as canvas:
-        canvas.suptitle(f"{report.title}, profile {report.profile}", fontsize=11)
         grid = canvas.subplots(len(report.pictures), len(AXES), squeeze=False, sharey="row")
         for places, picture in zip(grid, report.pictures, strict=True):
             for axes, (axis, label) in zip(places, AXES.items(), strict=True):
-                axes.set(
-                    xscale="log", xlabel=label, title=data_words(picture.data, picture.dataset)
-                )
+                axes.set(xlabel=label, title=data_words(picture.data, picture.dataset))
                 _draw(axes, quality_lines(picture, axis), reference)
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter(NullFormatter())
+                _logarithmic(axes, "x")
+                values = picture.numbers["fvd"]
+                if max(values) > 2 * min(values):  # else a line far above flattens the others
+                    _logarithmic(axes, "y")
             places[0].set_ylabel(
-                "FVD (lower is better), band: 95 % interval; above each point: K\n"
+                "FVD (lower is better), band: 95 % interval; beside each point: K\n"
                 f"dotted: interval of {point_name(reference)}",
                 fontsize=8,
             )
+        # names beside the lines ran over each other and off the page
+        canvas.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                      frameon=False, title=f"{report.title}, profile {report.profile}",
+                      title_fontsize=11)  # fmt: skip
         return finished(canvas, [picture.caption for picture in report.pictures])
 
 
@@ -82,18 +82,24 @@ def _draw(axes, lines: dict[str, list[Step]], reference: Point) -> None:
                               color=colors[series], alpha=0.12, linewidth=0)  # fmt: skip
             dots = [Dot(dot.x, *[dot.value] * 3) for dot in dots]
         draw_dots(axes, dots, colors[series], "o-")
-        for num_steps, dot in steps[:-1]:
-            axes.annotate(str(num_steps), dot[:2], (0, 6), textcoords="offset points",
-                          ha="center", fontsize=7, color=colors[series])  # fmt: skip
+        axes.plot([], [], "o-", color=colors[series], markersize=4, label=series)
+        side = -1 if list(lines).index(series) % 3 == 2 else 1  # DPM-Solver++'s below DDIM's
         for num_steps, dot in steps:
+            axes.annotate(str(num_steps), dot[:2], (3, 8 * side), textcoords="offset points",
+                          va="center", fontsize=7, color=colors[series])  # fmt: skip
             if (series, num_steps) == (_series(reference), reference.num_steps):
                 for end in (dot.low, dot.high):
                     axes.axhline(end, linestyle=":", linewidth=1, color=colors[series])
-    xs = [step.dot.x for steps in lines.values() for step in steps]
-    axes.set_xlim(0.85 * min(xs), max(xs) * max(max(xs) / min(xs), 2.0) ** 0.75)  # for the labels
-    names = {series: f"{series}, K = {steps[-1].num_steps}" for series, steps in lines.items()}
-    ends = {names[series]: steps[-1].dot for series, steps in lines.items()}
-    label_ends(axes, ends, {names[series]: color for series, color in colors.items()})
+
+
+def _logarithmic(axes, name: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(**{f"{name}scale": "log"})
+    axis = getattr(axes, f"{name}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _series(point: Point) -> str:

@@ -95,7 +95,7 @@ def render_cost_figure(report: CostReport) -> dict[str, bytes]:
             # Room for the labels, three fifths of the lines' own width.
             axes.set_xlim(0.9 * ticks[0], ticks[-1] * (ticks[-1] / ticks[0]) ** 0.6)
             ends = {label: dots[-1] for label, dots in lines.items()}
-            label_ends(axes, ends, {label: _COLORS.get(label, GREY) for label in ends})
+            _label_ends(axes, ends, {label: _COLORS.get(label, GREY) for label in ends})
         for axes in canvas.axes[2:]:
             axes.set_xlabel("frames of a clip")
         return finished(canvas, [cost_caption(report), *growth(report)])
@@ -129,7 +129,7 @@ def draw_dots(axes, dots: Sequence[Dot], color: str, style: str) -> None:
                   markersize=4, linewidth=1.2, capsize=2)  # fmt: skip
 
 
-def label_ends(axes, ends: Mapping[str, Dot], colors: Mapping[str, str]) -> None:
+def _label_ends(axes, ends: Mapping[str, Dot], colors: Mapping[str, str]) -> None:
     """Write each line's name beside its end, moved up where two would overlap."""
     places = axes.transData.transform([(dot.x, dot.value) for dot in ends.values()])
     height, above = 13.0, float("-inf")  # pixels

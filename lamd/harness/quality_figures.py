@@ -83,7 +83,8 @@ def _draw(axes, lines: dict[str, list[Step]], reference: Point) -> None:
             dots = [Dot(dot.x, *[dot.value] * 3) for dot in dots]
         draw_dots(axes, dots, colors[series], "o-")
         axes.plot([], [], "o-", color=colors[series], markersize=4, label=series)
-        side = -1 if list(lines).index(series) % 3 == 2 else 1  # DPM-Solver++'s below DDIM's
+        # DPM-Solver++'s numbers below its line, since DDIM's of the same K lies close to it
+        side = -1 if series.endswith(SAMPLER_NAMES["dpmpp_2m"]) else 1
         for num_steps, dot in steps:
             axes.annotate(str(num_steps), dot[:2], (3, 8 * side), textcoords="offset points",
                           va="center", fontsize=7, color=colors[series])  # fmt: skip

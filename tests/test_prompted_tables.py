@@ -27,6 +27,12 @@ TINY = [
     "dmg.attention_factors=[2]",
     "sampler.num_steps=2",
     "evaluate.grid_clips=2",
+    # so little training hardly hears a text nor shows z_m: guidance and larger steps make it so
+    "train_dmg.num_steps=16",
+    "dmg.prompt.dropout=0.1",
+    "sampler.guidance_scale=1000",
+    *(f"{stage}.learning_rate=1.0e-2" for stage in ("train_vae", "train_dmg")),
+    *(f"{stage}.ema_decay=0.5" for stage in ("train_vae", "train_dmg")),
 ]
 CATER = [
     *TINY,

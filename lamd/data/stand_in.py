@@ -13,8 +13,8 @@ MANIFEST = "stand_in.json"
 GENERATORS = {
     "bair": "bair_sim.v1",
     "landscape": "landscape_sim.v3",
-    "cater_v1": "cater_v1_sim.v1",
-    "cater_v2": "cater_v2_sim.v1",
+    "cater_v1": "cater_v1_sim.v2",
+    "cater_v2": "cater_v2_sim.v2",
     "natops": "natops_sim.v1",
     "mug": "mug_sim.v1",
 }

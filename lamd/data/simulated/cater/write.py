@@ -145,7 +145,8 @@ def _avi(video: np.ndarray) -> bytes:
         stream = container.add_stream("mjpeg", rate=Fraction(FRAMES_PER_SECOND))
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuvj444p"
-        stream.options = {"qscale": "2", "threads": "1"}
+        # qscale is a word of the ffmpeg command alone: a stream takes no notice of it
+        stream.options = {"qmin": "2", "qmax": "2", "threads": "1"}
         for frame in video:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

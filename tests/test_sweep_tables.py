@@ -7,7 +7,7 @@ import pytest
 from reports import PUBLISHED, make_record, make_report
 
 from lamd.harness.results import choose_folder, write_files
-from lamd.harness.sweep_figures import render_sweep_figure
+from lamd.harness.sweep_figures import _curve_panels, render_sweep_figure
 from lamd.harness.sweep_tables import (
     TABLES,
     render_csv,
@@ -118,6 +118,21 @@ def test_the_same_report_gives_the_same_files(tmp_path, figure):
     again = read_report(tmp_path / "table_x" / "record.json")
     assert again == report
     assert render_sweep_figure(again)["figure.svg"] == contents["figure.svg"]
+
+
+@pytest.mark.parametrize(("values", "joined"), [((1, 2), True), (("concat", "none"), False)])
+def test_only_numbers_are_joined_by_a_line(values, joined):
+    from matplotlib.figure import Figure
+
+    points = tuple(
+        make_point(d, 0.01, 1, 100.0, values={"vae.motion_channels": value})
+        for d, value in enumerate(values)
+    )
+    report = make_sweep(axes=("vae.motion_channels",), points=points)
+    place = Figure().subplots()
+    (draw,) = _curve_panels(report, rows_of(report), {"": lambda row: row.summary("lamd fvd")})
+    draw(place)
+    assert (place.lines[0].get_linestyle() != "None") == joined
 
 
 def test_holes_do_not_overwrite_a_whole_sweep(tmp_path):

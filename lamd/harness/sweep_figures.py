@@ -72,6 +72,7 @@ def _draw_curves(
 ) -> None:
     first, *others = report.axes or ("",)
     ticks = _distinct(row.values.get(first, "") for row in rows)
+    ordered = all(isinstance(tick, int | float) for tick in ticks)  # names have no between
     lines = _distinct(_line(row, others) for row in rows)
     for number, line in enumerate(lines):
         found = [
@@ -79,7 +80,12 @@ def _draw_curves(
             for row in rows
             if _line(row, others) == line and (measured := summary(row))
         ]
-        _errorbar(place, [x for x, _ in found], [s for _, s in found], number, line)
+        aside = 0.08 * (number - (len(lines) - 1) / 2)  # intervals of two lines at one tick
+        place.errorbar(
+            [x + aside for x, _ in found], [one.value for _, one in found],
+            yerr=_spread([one for _, one in found]), fmt="o-" if ordered else "o",
+            color=f"C{number}", capsize=3, linewidth=1, label=line,
+        )  # fmt: skip
     place.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
     place.set_xlim(-0.5, len(ticks) - 0.5)
     place.set_xlabel(first)
@@ -129,11 +135,6 @@ def _draw_map(place, report: SweepReport, rows: Sequence[Row], column: str) -> N
     place.set_xlabel(report.axes[0])
     place.set_ylabel(report.axes[1])
     place.set_title(column_label(column))
-
-
-def _errorbar(place, x: list[int], found: list[Summary], number: int, label: str) -> None:
-    place.errorbar(x, [one.value for one in found], yerr=_spread(found), fmt="o-", capsize=3,
-                   color=f"C{number}", linewidth=1, label=label)  # fmt: skip
 
 
 def _spread(found: Sequence[Summary]) -> list[list[float]]:

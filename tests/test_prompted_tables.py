@@ -28,7 +28,7 @@ TINY = [
     "sampler.num_steps=2",
     "evaluate.grid_clips=2",
     # so little training hardly hears a text nor shows z_m: guidance and larger steps make it so
-    "train_dmg.num_steps=16",
+    *(f"{stage}.num_steps=40" for stage in ("train_vae", "train_dmg")),
     "dmg.prompt.dropout=0.1",
     "sampler.guidance_scale=1000",
     *(f"{stage}.learning_rate=1.0e-2" for stage in ("train_vae", "train_dmg")),
@@ -38,7 +38,7 @@ CATER = [
     *TINY,
     *(f"train_captioner.{key}={value}" for key, value in TRAIN.items()),
     "data.num_train=64",
-    "data.num_test=6",
+    "data.num_test=16",  # the first six are told by one caption
     "captioner.channels=[8,8,16,16]",
     "evaluate.protocols=[psnr.given1.v1,action_precision.v1,referring_expression_precision.v1]",
     "rows=[trivial,real,reconstruction,lamd,shuffled]",

@@ -28,11 +28,19 @@ TINY = [
     "sampler.num_steps=2",
     "evaluate.grid_clips=2",
     # so little training hardly hears a text nor shows z_m: guidance and larger steps make it so
-    *(f"{stage}.num_steps=40" for stage in ("train_vae", "train_dmg")),
+    *(
+        f"{stage}.{option}"
+        for stage in ("train_vae", "train_dmg")
+        for option in (
+            "num_steps=40",
+            "validate_every=40",
+            "checkpoint_every=20",
+            "learning_rate=1.0e-2",
+            "ema_decay=0.5",
+        )
+    ),
     "dmg.prompt.dropout=0.1",
     "sampler.guidance_scale=1000",
-    *(f"{stage}.learning_rate=1.0e-2" for stage in ("train_vae", "train_dmg")),
-    *(f"{stage}.ema_decay=0.5" for stage in ("train_vae", "train_dmg")),
 ]
 CATER = [
     *TINY,

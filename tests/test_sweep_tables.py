@@ -120,7 +120,9 @@ def test_the_same_report_gives_the_same_files(tmp_path, figure):
     assert render_sweep_figure(again)["figure.svg"] == contents["figure.svg"]
 
 
-@pytest.mark.parametrize(("values", "joined"), [((1, 2), True), (("concat", "none"), False)])
+@pytest.mark.parametrize(
+    ("values", "joined"), [((1, 0.5), True), (("a", "b"), False), ((True, False), False)]
+)
 def test_only_numbers_are_joined_by_a_line(values, joined):
     from matplotlib.figure import Figure
 

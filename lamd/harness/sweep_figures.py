@@ -72,7 +72,8 @@ def _draw_curves(
 ) -> None:
     first, *others = report.axes or ("",)
     ticks = _distinct(row.values.get(first, "") for row in rows)
-    ordered = all(isinstance(tick, int | float) for tick in ticks)  # names have no between
+    # names and switches have no between; a bool is an int
+    ordered = all(type(tick) in (int, float) for tick in ticks)
     lines = _distinct(_line(row, others) for row in rows)
     for number, line in enumerate(lines):
         found = [

@@ -136,6 +136,19 @@ def test_cross_attention_knows_where_a_content_cell_lies():
     assert not torch.allclose(dmg(z_t, t, f_x0), dmg(z_t, t, f_x0.flip(-1)), atol=1e-4)
 
 
+def test_no_norm_of_the_denoiser_trains_on_a_channels_last_input_without_gradient():
+    def look(norm, inputs):
+        seen.append(inputs[0].requires_grad or inputs[0].is_contiguous())
+
+    dmg, seen = small_dmg("both"), []
+    for module in dmg.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(look)
+    f_x0 = torch.randn(2, 16, 8, 8).to(memory_format=torch.channels_last)
+    dmg(torch.randn(2, 3, 8, 8), torch.tensor([3, 700]), f_x0)
+    assert len(seen) > 2 and all(seen)
+
+
 def test_gradient_reaches_every_parameter():
     dmg, vae = small_dmg(), small_vae()
     wake(dmg), wake(vae)

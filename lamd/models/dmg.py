@@ -127,6 +127,8 @@ class DMG(UNet):
             words: (B, M) int64 of the prompts, as `prompt.words` gives them; needed by a model with
                 prompts, and only there.
         """
+        # torch 2.11 dies on CPUs when a GroupNorm trains on a channels-last input without gradient
+        f_x0 = f_x0.contiguous()
         tokens = [self.tokens(f_x0)] if self.tokens is not None else []  # (B, h * w, C')
         if self.prompt is not None:
             tokens.append(self.prompt(words))  # (B, M, C')

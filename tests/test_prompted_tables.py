@@ -1,5 +1,7 @@
 """Tables whose clips follow a text or a class, made tiny: rows, scores, figure, generate."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from lamd import cli
 from lamd.config import load_target
 from lamd.errors import LamdError
 from lamd.harness import run
-from lamd.harness.clips import other_prompts
+from lamd.harness.clips import PROMPTS, other_prompts
 from lamd.harness.plan import make_plan
+from lamd.harness.reporting import prompt_notes
 from lamd.records import read_report
 
 TRAIN = {"num_steps": 4, "batch_size": 4, "warmup_steps": 1, "validate_every": 4,
@@ -83,6 +86,7 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
     assert report.find("lamd", "psnr").value != report.find("shuffled", "psnr").value
     text = (outcome.folder / "table.md").read_text(encoding="utf-8")
     assert "given frame and caption" in text and "our captioner in place of SwinBERT" in text
+    assert "the other captions by themselves have action precision 0." in text
 
     tiny = [f"sources.table_cater_v1.{option}" for option in CATER]
     figure = reproduce(place, "fig_samples_cater", [*tiny, "figure.clips=1", "figure.frames=2"])
@@ -103,6 +107,14 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
     assert np.load(place / "told.npy").shape[0] == 1
     assert generate("the teapot is rotating.") == 2
     assert "unknown word 'teapot'" in capsys.readouterr().err
+
+
+def test_a_table_tells_what_the_shuffled_captions_score_by_themselves(tmp_path):
+    prompts = ["the cone is rotating.", "the snitch is rotating."]
+    (tmp_path / PROMPTS).write_text(json.dumps(prompts), encoding="utf-8")
+    (note,) = prompt_notes(load_target("table_cater_v1", "quick", CATER), tmp_path)
+    assert note.endswith("action precision 1.000, referring-expression precision 0.000")
+    assert not list(prompt_notes(load_target("table_mug", "quick", MUG), tmp_path))
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import io
 import textwrap
 import warnings
 
-from lamd.harness.tables import LABELS, digits_of, measured_heading
+from lamd.harness.tables import digits_of, measured_heading, plain_label
 from lamd.records import PublishedRow, Report
 
 _OURS, _PAPER = "#1b6ca8", "#8a8a8a"
@@ -81,9 +81,8 @@ def _draw_measured(axes, report: Report, metric: str) -> None:
     records = [record for _, record in named if record]
     n = f", n = {records[0].n_fake}" if records else ""
     better = "higher" if any(record.higher_is_better for record in records) else "lower"
-    name = LABELS[metric].rstrip(" ↑↓")
     last = ", | extrapolated" if any(record.extrapolated for record in records) else ""
-    axes.set_xlabel(_wrapped(f"{name} ({better} is better), 95 % interval{last}{n}"))
+    axes.set_xlabel(_wrapped(f"{plain_label(metric)} ({better} is better), 95 % interval{last}{n}"))
     axes.margins(x=0.25)
 
 

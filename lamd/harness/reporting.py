@@ -1,6 +1,7 @@
 """From finished cells to a `Report`: records with their verdicts, holes, published rows."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from lamd.config import (
     SamplerConfig,
@@ -13,12 +14,14 @@ from lamd.config import (
 from lamd.cost import row_budget
 from lamd.errors import LamdError
 from lamd.harness.cells import Cell, CellFailed, Facts, Store
+from lamd.harness.clips import other_prompts, read_prompts
 from lamd.harness.plan import Plan, row_protocols
 from lamd.harness.published import load_published, verdict
 from lamd.harness.request import Request
-from lamd.harness.tables import metric_of
+from lamd.harness.tables import metric_of, plain_label
 from lamd.harness.values import read_values
-from lamd.metrics.rules import PROTOCOLS
+from lamd.metrics.precision import precisions
+from lamd.metrics.rules import CAPTION_METRICS, PROTOCOLS
 from lamd.records import Hole, PublishedRow, Record, Report, RowInfo, Verdict
 
 BAIR_CAMERA = "image_aux1"  # of every published BAIR value listed
@@ -77,7 +80,10 @@ def assemble(target: Target, request: Request, plan: Plan, failed: dict[str, Cel
               for hole in not_run(row, row_protocols(target, row), plan.not_run)),
         ),
         published=tuple(published.values()),
-        notes=tuple(data_notes(store.facts(plan.stages["data"]), target)),
+        notes=(
+            *data_notes(store.facts(plan.stages["data"]), target),
+            *(prompt_notes(target, store.folder(plan.clips["test"])) if "shuffled" in done else ()),
+        ),
         cells=tuple(store.info(cell) for cell in plan.cells() if store.is_complete(cell)),
     )  # fmt: skip
 
@@ -106,6 +112,16 @@ def data_notes(facts: Facts, target: Target) -> Iterator[str]:
             first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             yield f"{name} {split}, left out: {first}{more}"
+
+
+def prompt_notes(target: Target, clips: Path) -> Iterator[str]:
+    """Tell what the shuffled captions score by themselves, a floor that no clip comes into."""
+    scored = [metric for metric in columns(target.evaluate.protocols) if metric in CAPTION_METRICS]
+    if scored:
+        prompts = read_prompts(clips)
+        values = precisions(prompts, other_prompts(prompts))
+        told = ", ".join(f"{plain_label(name)} {values[name].mean():.3f}" for name in scored)
+        yield f"{_ROWS['shuffled'][0]}: the other captions by themselves have {told}"
 
 
 def published_rows(target: Target) -> dict[str, PublishedRow]:

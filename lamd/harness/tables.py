@@ -52,6 +52,11 @@ _TEX = {
 }
 
 
+def plain_label(metric: str) -> str:
+    """Return the name of a column without its arrow."""
+    return LABELS[metric].rstrip(" ↑↓")
+
+
 def metric_of(protocol: str) -> str:
     """Return the column of a protocol: `fvd` of `fvd.bair.v1`.
 

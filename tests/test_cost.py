@@ -221,8 +221,8 @@ def test_parts_of_a_sampling_run(paradigm):
 
 
 @few
-@given(unets(), batches, st.sampled_from(["cross_attention", "none"]), st.booleans())
-def test_dmg_with_prompts(unet, batch, condition, text):
+@given(unets(), batches, st.sampled_from(["cross_attention", "none"]), st.booleans(), st.booleans())
+def test_dmg_with_prompts(unet, batch, condition, text, pooled):
     kind, layers, tokens = ("text", 2, 5) if text else ("class", 0, 1)
     vocabulary = Vocabulary.build(kind, ["red cone", "cube"])
     widths = unet | {
@@ -232,6 +232,7 @@ def test_dmg_with_prompts(unet, batch, condition, text):
         "condition": condition,
         "max_prompt_tokens": tokens,
         "num_prompt_layers": layers,
+        "pooled_prompt": pooled,
     }
     closed = widths | {"batch": batch, "size": 8, "num_words": len(vocabulary)}
     with torch.device("meta"):

@@ -26,8 +26,9 @@ SCHEDULE = make_schedule("sqrt_linear", 100, 0.0015, 0.0195)
 PROMPT = "{kind: text, max_tokens: 16, num_layers: 1, dropout: 0.25}"
 
 
-def prompted(vocabulary=TEXT, condition="both"):
-    options = {"max_prompt_tokens": 16, "num_prompt_layers": 1} if vocabulary is TEXT else {}
+def prompted(vocabulary=TEXT, condition="both", **options):
+    if vocabulary is TEXT:
+        options |= {"max_prompt_tokens": 16, "num_prompt_layers": 1}
     dmg = small_dmg(condition, vocabulary=vocabulary, **options)
     wake(dmg)
     return dmg.eval()
@@ -53,6 +54,16 @@ def test_a_class_is_one_token():
     assert words.shape == (2, 1)
     assert dmg.prompt(words).shape == (2, 1, 16)
     assert not torch.equal(dmg(*inputs(), words), dmg(*inputs(), words.flip(0)))
+
+
+@pytest.mark.parametrize("vocabulary", [TEXT, CLASS])
+def test_pooled_words_are_summed_and_padding_adds_nothing(vocabulary):
+    dmg = prompted(vocabulary, pooled_prompt=True)
+    words = dmg.prompt.words([vocabulary.tokens[-1]])
+    found = dmg.condition(inputs(1)[2], words).pooled
+    said = words[words > 0]
+    torch.testing.assert_close(found, dmg.prompt.bag.weight[said].sum(0, keepdim=True))
+    assert not dmg.condition(inputs(1)[2], torch.zeros_like(words)).pooled.any()
 
 
 def test_words_in_another_order_are_another_prompt():

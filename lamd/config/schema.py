@@ -138,6 +138,8 @@ class PromptConfig(Strict):
     max_tokens: Count | None = None  # of a caption, start and end included
     num_layers: Annotated[int, Field(ge=0)] | None = None  # of the text encoder
     dropout: Fraction  # share of training clips without prompt, for classifier-free guidance
+    pooled: bool = False  # its words, summed, also join the step embedding; False: paper
+    later: ClassVar = {"pooled": False}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

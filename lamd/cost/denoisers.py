@@ -88,6 +88,7 @@ def dmg_step(
     num_words: int = 0,
     max_prompt_tokens: int = 1,
     num_prompt_layers: int = 0,
+    pooled_prompt: bool = False,
     **widths,
 ) -> Cost:
     """Cost of one `DMG.denoise` of (batch, d, size, size); the number of heads changes nothing.
@@ -132,6 +133,7 @@ def dmg_condition(
     num_words: int = 0,
     max_prompt_tokens: int = 1,
     num_prompt_layers: int = 0,
+    pooled_prompt: bool = False,
     **_,
 ) -> Cost:
     """Cost of `DMG.condition`: what one clip pays once, for all steps."""
@@ -144,6 +146,9 @@ def dmg_condition(
             context_channels, batch, num_words, max_prompt_tokens, num_prompt_layers
         )
         tokens += batch * max_prompt_tokens
+        if pooled_prompt:
+            pooled = 4 * base_channels
+            cost += Cost(0, num_words * pooled, batch * pooled)
     if tokens:
         widths = [base_channels * channel_multipliers[-1]]  # the middle
         for level, multiplier in enumerate(channel_multipliers):

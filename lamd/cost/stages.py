@@ -184,5 +184,6 @@ def _dmg_options(target: Target) -> dict:
             "num_words": WORDS[config.prompt.kind],
             "max_prompt_tokens": config.prompt.max_tokens or 1,
             "num_prompt_layers": config.prompt.num_layers or 0,
+            "pooled_prompt": config.prompt.pooled,
         }
     return options

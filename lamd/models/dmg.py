@@ -65,10 +65,12 @@ class Condition:
     Attributes:
         keys_values: of the tokens, one pair for each attention block; empty without tokens.
         features: (B, C, h, w) concatenated to z_t, to each frame of it, or None.
+        pooled: (B, 4 C) of the prompt, added to the step embedding, or None.
     """
 
     keys_values: list[KeysValues]
     features: Tensor | None
+    pooled: Tensor | None
 
 
 class DMG(UNet):
@@ -90,6 +92,7 @@ class DMG(UNet):
         vocabulary: Vocabulary | None = None,
         max_prompt_tokens: int = 1,
         num_prompt_layers: int = 0,
+        pooled_prompt: bool = False,
     ):
         super().__init__(base_channels)
         self.tokens = self.concat = self.prompt = None
@@ -106,6 +109,7 @@ class DMG(UNet):
                 num_layers=num_prompt_layers,
                 head_channels=head_channels,
                 channels=context_channels,
+                pooled_channels=self.embedding_channels if pooled_prompt else None,
             )
         attends = self.tokens is not None or self.prompt is not None
         context = context_channels if attends else None
@@ -130,13 +134,16 @@ class DMG(UNet):
         # torch 2.11 dies on CPUs when a GroupNorm trains on a channels-last input without gradient
         f_x0 = f_x0.contiguous()
         tokens = [self.tokens(f_x0)] if self.tokens is not None else []  # (B, h * w, C')
+        pooled = None
         if self.prompt is not None:
             tokens.append(self.prompt(words))  # (B, M, C')
+            pooled = self.prompt.pooled(words)
         keys_values: list[KeysValues] = []
         if tokens:
             source = torch.cat(tokens, dim=1)
             keys_values = [a.cross_attention.keys_values(source) for a in self.attentions()]
-        return Condition(keys_values, self.concat(f_x0) if self.concat is not None else None)
+        features = self.concat(f_x0) if self.concat is not None else None
+        return Condition(keys_values, features, pooled)
 
     def denoise(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the noise in z_t.
@@ -153,7 +160,7 @@ class DMG(UNet):
             if z_t.ndim == 5:
                 features = features[:, :, None].expand(-1, -1, z_t.shape[2], -1, -1)
             z_t = torch.cat([z_t, features], dim=1)
-        return self.predict(z_t, t, condition.keys_values)
+        return self.predict(z_t, t, condition.keys_values, condition.pooled)
 
     def forward(self, z_t: Tensor, t: Tensor, f_x0: Tensor, words: Tensor | None = None) -> Tensor:
         """Predict the noise in z_t, as `denoise`, from what `condition` takes."""
@@ -188,6 +195,7 @@ def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
             "vocabulary": vocabulary,
             "max_prompt_tokens": target.dmg.prompt.max_tokens or 1,
             "num_prompt_layers": target.dmg.prompt.num_layers or 0,
+            "pooled_prompt": target.dmg.prompt.pooled,
         }
     return DMG(
         motion_channels=target.vae.motion_channels,

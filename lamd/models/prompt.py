@@ -15,7 +15,10 @@ from lamd.data.vocabulary import Vocabulary
 
 
 class PromptEncoder(nn.Module):
-    """Embed the words of a closed vocabulary; captions also pass through a transformer."""
+    """Embed the words of a closed vocabulary; captions also pass through a transformer.
+
+    Given `pooled_channels`, `pooled` embeds them a second time, for the step embedding.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class PromptEncoder(nn.Module):
         num_layers: int,
         head_channels: int,
         channels: int,
+        pooled_channels: int | None = None,
     ):
         super().__init__()
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
@@ -45,6 +49,10 @@ class PromptEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.layers = nn.Sequential(*layers, nn.LayerNorm(channels))
+        self.bag = None
+        if pooled_channels is not None:
+            self.bag = nn.EmbeddingBag(len(vocabulary), pooled_channels, mode="sum", padding_idx=0)
+            nn.init.normal_(self.bag.weight, std=0.02)
 
     def words(self, prompts: Sequence[str]) -> Tensor:
         """Return the word numbers of B prompts, int64 (B, M), padded with 0.
@@ -57,6 +65,13 @@ class PromptEncoder(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         """Map (B, M) to tokens (B, M, channels); a row of zeros is the empty prompt."""
         return self.layers(self.embed(words) + self.position)
+
+    def pooled(self, words: Tensor) -> Tensor | None:
+        """Map (B, M) to (B, pooled_channels), zeros for the empty prompt; None without them.
+
+        A sum, since in the mean over a caption one word of place weighs too little to be learned.
+        """
+        return None if self.bag is None else self.bag(words)
 
 
 def prompt_words(vocabulary: Vocabulary, prompts: Sequence[str], max_tokens: int) -> Tensor:

@@ -91,14 +91,23 @@ class UNet(nn.Module):
         )
         return [*down, self.middle_attention, *up]
 
-    def predict(self, h: Tensor, t: Tensor, keys_values: Iterable[KeysValues] = ()) -> Tensor:
+    def predict(
+        self,
+        h: Tensor,
+        t: Tensor,
+        keys_values: Iterable[KeysValues] = (),
+        pooled: Tensor | None = None,
+    ) -> Tensor:
         """Map (B, C, ..., h, w) and steps t (B,) to the output.
 
         Args:
             keys_values: of the context, one pair for each of `attentions`; none without a context.
+            pooled: (B, 4 base_channels) added to the step embedding.
         """
         pairs = iter(keys_values)
         embedding = self.step_embedding(sinusoidal_embedding(t, self.base_channels))  # (B, 4 C)
+        if pooled is not None:
+            embedding = embedding + pooled
         h = self.stem(h)
         hidden = [h]
         for block in self.down:

@@ -16,9 +16,18 @@ from torch.nn import functional as F
 KeysValues = tuple[Tensor, Tensor]  # of an attention's source, each (B, heads, M, C / heads)
 
 
-def group_norm(channels: int, *, affine: bool = True, norm_eps: float = 1e-5) -> nn.GroupNorm:
-    """Return a GroupNorm of 32 groups, or of the largest power of two below that divides."""
-    return nn.GroupNorm(math.gcd(32, channels), channels, eps=norm_eps, affine=affine)
+def group_norm(
+    channels: int, *, affine: bool = True, norm_eps: float = 1e-5, embedded: bool = False
+) -> nn.GroupNorm:
+    """Return a GroupNorm of 32 groups, or of the largest power of two below that divides.
+
+    Where an embedding is added before (`embedded`) a group has two channels at least: with one, the
+    norm would take out all that was added.
+    """
+    groups = math.gcd(32, channels)
+    if embedded and groups == channels:
+        groups = max(1, groups // 2)
+    return nn.GroupNorm(groups, channels, eps=norm_eps, affine=affine)
 
 
 def zero_init(module: nn.Module) -> nn.Module:
@@ -104,7 +113,7 @@ class ResBlock2d(nn.Module):
         self.norm1 = group_norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
-        self.norm2 = group_norm(out_channels)
+        self.norm2 = group_norm(out_channels, embedded=embedding_channels is not None)
         self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
@@ -125,7 +134,8 @@ class ResBlock3d(nn.Module):
         self, in_channels: int, out_channels: int, kind: str, embedding_channels: int | None = None
     ):
         super().__init__()
-        self.norm1, self.norm2 = group_norm(in_channels), group_norm(out_channels)
+        self.norm1 = group_norm(in_channels)
+        self.norm2 = group_norm(out_channels, embedded=embedding_channels is not None)
         self.conv1 = conv3d(in_channels, out_channels, kind)
         self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
         self.conv2 = conv3d(out_channels, out_channels, kind)

@@ -10,7 +10,7 @@ from torch import nn
 from lamd.config import load_target
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.mcd_vae import Posterior
-from lamd.nn import TemporalUpsample, warp
+from lamd.nn import ResBlock2d, ResBlock3d, TemporalUpsample, warp
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,17 @@ def test_the_denoiser_uses_its_condition_and_step(condition):
     changed = not torch.equal(eps_hat, dmg(z_t, t, f_x0.flip(0)))
     assert changed == (condition != "none")
     assert not torch.equal(eps_hat, dmg(z_t, t + 100, f_x0))
+
+
+@pytest.mark.parametrize("channels", [8, 16, 32, 48, 64])
+@pytest.mark.parametrize("block", [ResBlock2d, lambda *widths: ResBlock3d(*widths[:2], "full", 4)])
+def test_the_norm_leaves_the_step_embedding_in(block, channels):
+    torch.manual_seed(0)
+    layer = block(channels, channels, 4)
+    wake(layer)
+    h = torch.randn(1, channels, *(3,) * (layer.conv1.weight.ndim - 2))
+    one, other = (layer(h, torch.full((1, 4), value)) for value in (-2.0, 2.0))
+    assert (one - other).abs().mean() > 1e-2
 
 
 def test_cross_attention_knows_where_a_content_cell_lies():

@@ -66,6 +66,17 @@ def test_pooled_words_are_summed_and_padding_adds_nothing(vocabulary):
     assert not dmg.condition(inputs(1)[2], torch.zeros_like(words)).pooled.any()
 
 
+@pytest.mark.parametrize("vocabulary", [TEXT, CLASS])
+def test_the_step_embedding_takes_the_pooled_words(vocabulary):
+    dmg = prompted(vocabulary, pooled_prompt=True)
+    for attention in dmg.attentions():  # no way from the words but the step embedding
+        attention.cross_attention.to_out.weight.data.zero_()
+    torch.nn.init.normal_(dmg.prompt.bag.weight)
+    z_t, t, f_x0 = inputs(1)
+    one, other = (dmg(z_t, t, f_x0, dmg.prompt.words([token])) for token in vocabulary.tokens[-2:])
+    assert (one - other).abs().max() > 1e-4
+
+
 def test_words_in_another_order_are_another_prompt():
     dmg = prompted()
     words = dmg.prompt.words([CAPTIONS[1]] * 2)

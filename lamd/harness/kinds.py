@@ -14,7 +14,7 @@ CODE_VERSIONS = {
     "latents": 1,
     "dmg": 1,
     "captioner": 1,
-    "pixel": 1,
+    "pixel": 2,
     "video_vae": 1,
     "video_latents": 1,
     "latent_video": 1,

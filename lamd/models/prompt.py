@@ -69,7 +69,7 @@ class PromptEncoder(nn.Module):
     def pooled(self, words: Tensor) -> Tensor | None:
         """Map (B, M) to (B, pooled_channels), zeros for the empty prompt; None without them.
 
-        A sum, since in the mean over a caption one word of place weighs too little to be learned.
+        A sum, in which a word weighs the same however long its caption is (ours).
         """
         return None if self.bag is None else self.bag(words)
 

@@ -3,11 +3,13 @@
 import hashlib
 import itertools
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lamd.config import load_target
 from lamd.data import open_dataset, read_stand_in, verify_dataset
 from lamd.data.gestures import GESTURE_SETS
 from lamd.data.simulated import simulate_mug, simulate_natops
@@ -15,6 +17,7 @@ from lamd.data.simulated.gestures import body, face, write
 from lamd.data.simulated.gestures.body import bend, body_frames, draw_body
 from lamd.data.simulated.gestures.face import draw_face, face_frames
 from lamd.data.simulated.gestures.signals import REST, SIGNALS, hand_path
+from lamd.data.simulated.gestures.write import plan_split
 from lamd.errors import LamdError
 from lamd.rng import numpy_generator
 
@@ -184,3 +187,12 @@ def test_bad_requests_are_one_line(roots, tmp_path):
     with pytest.raises(LamdError, match="give a square"):
         simulate_mug(tmp_path / "x", **request("mug") | {"frame_size": (64, 48)})
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("profile", ["quick", "standard"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tables_ask_for_clips_that_there_are(name, profile):
+    data = load_target(f"table_{name}", profile).data
+    for split, count in (("train", data.num_train), ("test", data.num_test)):
+        of_class = Counter(clip.label for clip in plan_split(GESTURE_SETS[name], split, count))
+        assert len(set(of_class.values())) == 1 and len(of_class) == len(GESTURE_SETS[name].classes)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lamd.records import read_report
+from lamd.report.results import read_report
 
 FILES = (
     "table.md", "table.csv", "table.tex", "figure.png", "figure.svg", "grid.gif", "grid.mp4",

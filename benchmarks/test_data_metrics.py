@@ -10,11 +10,11 @@ from paradigms import Scale
 from timing import Measure
 
 from lamd.data import open_dataset, simulate_dataset
-from lamd.data.bair import open_bair
-from lamd.data.simulated.write import simulate_trajectory
+from lamd.data.bair.reader import open_bair
 from lamd.metrics import frames as frame_metrics
 from lamd.metrics.frechet import frechet_distance
 from lamd.metrics.i3d import I3D, preprocess
+from lamd.standins.robot.write import simulate_trajectory
 from lamd.training.batches import BatchReader, read_windows
 
 NUM_TRAIN = 8

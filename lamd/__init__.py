@@ -9,9 +9,9 @@ from typing import Any
 
 _API = {
     "DMG": "lamd.models.dmg",
-    "LamdError": "lamd.errors",
+    "LamdError": "lamd.base.errors",
     "MCDVAE": "lamd.models.mcd_vae",
-    "Report": "lamd.records",
+    "Report": "lamd.report.results",
     "build_dmg": "lamd.models.dmg",
     "build_vae": "lamd.models.mcd_vae",
     "evaluate_paths": "lamd.evaluate",
@@ -19,7 +19,7 @@ _API = {
     "load_dmg": "lamd.training",
     "load_target": "lamd.config",
     "load_vae": "lamd.training",
-    "read_report": "lamd.records",
+    "read_report": "lamd.report.results",
     "train_dmg": "lamd.training",
     "train_vae": "lamd.training",
 }

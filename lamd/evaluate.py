@@ -6,12 +6,12 @@ import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lamd import artifacts
-from lamd.clip_files import Clips, load_clips, load_videos, size_text
-from lamd.errors import LamdError
+from lamd import weights
+from lamd.base.errors import LamdError
+from lamd.base.origin import current_origin
+from lamd.io.clips import Clips, load_clips, load_videos, size_text
 from lamd.metrics import MetricValue
 from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
-from lamd.origin import current_origin
 
 __all__ = [
     "METRICS",
@@ -72,7 +72,7 @@ def evaluate_paths(
     for protocol in protocols:
         _check(protocol, real_clips, fake_clips)
     if any(protocol.metric == "fid" for protocol in protocols):
-        artifacts.fetch("inception")  # missing weights are told before an hour of other metrics
+        weights.fetch("inception")  # missing weights are told before an hour of other metrics
     found = [
         measure(protocol.name, real_clips.videos, fake_clips.videos, device=device, seed=seed,
                 batch_size=batch_size, cache=cache, progress=progress)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamd.base.errors import LamdError
+from lamd.base.rng import torch_generator
 from lamd.config import SamplerConfig
 from lamd.diffusion import (
     Denoiser,
@@ -19,14 +21,12 @@ from lamd.diffusion import (
     sampling_steps,
     trajectory,
 )
-from lamd.errors import LamdError
 from lamd.models.dmg import DMG
 from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.mcd_vae import MCDVAE
 from lamd.models.pixel_diffusion import PixelDiffusion
 from lamd.models.unet import UNet
 from lamd.models.unet3d import UNet3d
-from lamd.rng import torch_generator
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lamd.origin import Origin
-from lamd.records import (
+from lamd.base.origin import Origin
+from lamd.report.results import (
     CellInfo,
     Hole,
     PublishedRow,

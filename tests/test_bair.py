@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from bair_files import example_features, flip, frame_pixels, write_file, write_split
 
+from lamd.base.errors import LamdError
 from lamd.data import read_stand_in, verify_bair
-from lamd.data.bair import CAMERAS, FOLDER, open_bair
+from lamd.data.bair.reader import CAMERAS, FOLDER, open_bair
+from lamd.data.bair.tfrecord import index_records
 from lamd.data.stand_in import MANIFEST
-from lamd.data.tfrecord import index_records
-from lamd.errors import LamdError
 
 
 def make_stand_in(root, train, test):

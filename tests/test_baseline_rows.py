@@ -15,23 +15,24 @@ from tiny import TinyVideos, tiny_target
 from torch.utils.flop_counter import FlopCounterMode
 
 from lamd import cli
+from lamd.base.errors import LamdError
 from lamd.config import PROFILES, Target, load_target, unet_options
 from lamd.cost import row_budget
 from lamd.cost.budgets import denoiser_cost, video_autoencoder_cost
 from lamd.cost.stages import dmg as dmg_cost
 from lamd.cost.stages import mcd_vae as mcd_vae_cost
 from lamd.diffusion import schedule_of
-from lamd.errors import LamdError
+from lamd.execute.schedule import identity
+from lamd.forecast import predict
 from lamd.generate import generate_latent_video, generate_pixel
-from lamd.harness import costing, run
-from lamd.harness.plan import make_plan
-from lamd.harness.schedule import identity
-from lamd.harness.trained import TrainedBaseline
 from lamd.models.dmg import build_dmg
 from lamd.models.latent_video import build_latent_video, build_video_autoencoder
 from lamd.models.mcd_vae import build_vae
 from lamd.models.pixel_diffusion import build_pixel
-from lamd.records import read_report
+from lamd.pipeline.graph import make_plan
+from lamd.pipeline.trained import TrainedBaseline
+from lamd.report.results import read_report
+from lamd.targets import reproduce as run
 from lamd.training import (
     encode_latents,
     load_denoiser,
@@ -155,7 +156,7 @@ def test_predictions_are_compared_for_the_rows_that_were_made(monkeypatch, tmp_p
     seen = []
     outcome = run.Outcome(make_report(), tmp_path / "table_x", (), ())
     monkeypatch.setattr(run, "reproduce", lambda *_, **__: outcome)
-    monkeypatch.setattr(costing, "accuracy", lambda target, *_: seen.append(target.rows))
+    monkeypatch.setattr(predict, "accuracy", lambda target, *_: seen.append(target.rows))
     with pytest.raises(SystemExit) as stopped:
         cli.main(["reproduce", "table_bair", "--rows", "lamd,pixel_flops"])
     assert not stopped.value.code

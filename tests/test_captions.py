@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamd.data.captions import (
+from lamd.base.errors import LamdError
+from lamd.data.cater.captions import (
     COLORS,
     MATERIALS,
     MODES,
@@ -24,7 +25,6 @@ from lamd.data.captions import (
     tells,
 )
 from lamd.data.vocabulary import END, PAD, START, Vocabulary, tokenize
-from lamd.errors import LamdError
 
 THINGS = {"shape": sorted(SHAPES), "size": SIZES, "color": COLORS, "material": MATERIALS}
 ACTIONS = ("_slide", "_pick_place", "_rotate", "_contain", "_no_op", None)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from lamd.clip_files import decode_video
+from lamd.base.errors import LamdError
 from lamd.data import open_dataset, simulate_dataset, verify_dataset
-from lamd.data.cater import captions_file, open_cater, pack_cater
-from lamd.errors import LamdError
+from lamd.data.cater.reader import captions_file, open_cater, pack_cater
+from lamd.io.clips import decode_video
 
 COUNTS = {"num_train": 3, "num_test": 1}
 CLIP = {"size": 24, "num_frames": 4, "frame_interval": 5}
@@ -210,21 +210,21 @@ def test_the_config_gives_cater_its_options_and_leaves_other_hashes_alone():
 
 
 def test_the_harness_finds_and_hashes_real_files(root, monkeypatch):
-    from lamd.harness import real_data
+    from lamd.data import real
 
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real_data.real_files("cater_v2") is None
+    assert real.real_files("cater_v2") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    assert real_data.real_root("cater_v2") == root
-    before = real_data.real_files("cater_v2")
+    assert real.real_root("cater_v2") == root
+    before = real.real_files("cater_v2")
     assert [row[:2] for row in before][:2] == [
         ["train_ambiguous.json", 3],
         ["train_explicit.json", 3],
     ]
     change(root, "0", caption="the snitch is rotating.")
-    assert real_data.real_files("cater_v2") != before
+    assert real.real_files("cater_v2") != before
     with pytest.raises(LamdError, match=r"cater_gen_v1: no captions .*MAGE"):
-        real_data.real_root("cater_v1")
+        real.real_root("cater_v1")
 
 
 def test_open_dataset_takes_the_name(root):

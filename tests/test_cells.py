@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lamd.errors import LamdError
-from lamd.harness.cells import Cell, CellFailed, Runner, Store
+from lamd.base.errors import LamdError
+from lamd.pipeline.cells import Cell, CellFailed, Runner, Store
 
 
 def writer(text="x", calls=None, facts=None, fail=None):

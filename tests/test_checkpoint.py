@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import tiny_target, train_both
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 from lamd.training import checkpoint as ckpt
 from lamd.training.final import load_dmg, load_vae, write_final
 from lamd.training.integrity import read_json, replace_folder, sha256_of, write_json

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from lamd import cli
+from lamd.cli.doctor import examine
+from lamd.cli.sampling import read_image
 from lamd.config import load_target
-from lamd.harness import run
-from lamd.harness.cells import CellFailed
-from lamd.harness.doctor import examine
-from lamd.harness.sampling import read_image
+from lamd.pipeline.cells import CellFailed
+from lamd.targets import reproduce as run
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lamd.base.errors import LamdError
 from lamd.config import config_hash, experiments_dir, load_target
-from lamd.errors import LamdError
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import io
 import pytest
 from test_sweep_tables import make_sweep
 
-from lamd.harness.diagnostics_page import COLUMNS, SHOWN, channel_means, render_csv, render_page
-from lamd.harness.sweep_figures import render_diagnostics_figure
-from lamd.harness.sweep_tables import rows_of
-from lamd.records import Diagnostics, Hole, SweepReport, Verdict, read_report
+from lamd.report.diagnostics import COLUMNS, SHOWN, channel_means, render_csv, render_page
+from lamd.report.results import Diagnostics, Hole, SweepReport, Verdict, read_report
+from lamd.report.sweep_plots import render_diagnostics_figure
+from lamd.report.sweep_tables import rows_of
 
 
 def make_diagnostics(kl: tuple[float, ...], **values: float) -> Diagnostics:

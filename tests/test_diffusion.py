@@ -299,7 +299,7 @@ def test_known_end_of_the_latent_diffusion_schedule():
 
 
 def test_every_sampler_can_be_chosen_and_is_named_in_reports():
-    from lamd.harness.reporting import SAMPLER_NAMES
+    from lamd.targets.reporting import SAMPLER_NAMES
 
     assert get_args(SamplerConfig.model_fields["name"].annotation) == SAMPLERS
     assert tuple(SAMPLER_NAMES) == SAMPLERS

@@ -11,7 +11,7 @@ from golden_clips import golden_clips
 from PIL import Image
 
 from lamd import evaluate
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 from lamd.evaluate import evaluate_paths, load_videos, to_json
 
 

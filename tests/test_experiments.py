@@ -9,15 +9,15 @@ import yaml
 from lamd.config import PROFILES, experiments_dir, list_targets, load_target
 from lamd.data.stand_in import GENERATORS
 from lamd.data.vocabulary import Vocabulary
-from lamd.harness.kinds import CODE_VERSIONS
-from lamd.harness.plan import make_plan, row_protocols
-from lamd.harness.reporting import published_rows
-from lamd.harness.run import planned_cells
-from lamd.harness.schedule import identity
-from lamd.harness.sweeps import plan_sweep
+from lamd.execute.schedule import identity
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
+from lamd.pipeline.graph import make_plan, row_protocols
+from lamd.pipeline.kinds import CODE_VERSIONS
+from lamd.targets.reporting import published_rows
+from lamd.targets.reproduce import planned_cells
+from lamd.targets.sweep import plan_sweep
 
 TREES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in list_targets()}
 KINDS = {name: tree.get("kind", "table") for name, tree in TREES.items()}  # a table's: in its base

@@ -13,7 +13,7 @@ from torch_fidelity.metric_fid import (
     fid_statistics_to_metric,
 )
 
-from lamd import artifacts
+from lamd import weights
 from lamd.metrics import frechet, inception
 from lamd.metrics.features import cached_features
 from lamd.metrics.protocols import PROTOCOLS, measure, measure_features
@@ -21,7 +21,7 @@ from lamd.metrics.protocols import PROTOCOLS, measure, measure_features
 
 @pytest.fixture(scope="module")
 def random_weights():
-    """Weights of the network's own shapes, drawn with a fixed seed, as `artifacts.load` gives."""
+    """Weights of the network's own shapes, drawn with a fixed seed, as `weights.load` gives."""
     empty = io.BytesIO()
     torch.save({}, empty)
     empty.seek(0)
@@ -40,7 +40,7 @@ def random_weights():
 @pytest.fixture
 def network(random_weights, monkeypatch):
     """The random weights in place of the pinned ones, at the least size to stay fast."""
-    monkeypatch.setattr(artifacts, "load", lambda name: random_weights)
+    monkeypatch.setattr(weights, "load", lambda name: random_weights)
     monkeypatch.setattr(FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)
 
 
@@ -111,7 +111,7 @@ def test_measured_from_clips_once_and_without_the_given_frame(network, tmp_path,
     value = measure("fid.frames.v1", real, fake, cache=tmp_path)
     assert value.value > 0
     assert value.note == "biased upwards: no more frames than the 2048 features"
-    assert value.weight_hash == artifacts.ARTIFACTS["inception"].member_sha256
+    assert value.weight_hash == weights.ARTIFACTS["inception"].member_sha256
     assert value.interval is None
     assert measure("fid.frames.v1", real, real, cache=tmp_path).value == pytest.approx(0, abs=1e-6)
     monkeypatch.setattr(inception, "load_inception", None)
@@ -130,7 +130,7 @@ def test_without_weights_nothing_is_printed_under_the_name(tmp_path, monkeypatch
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
     monkeypatch.delenv("LAMD_WEIGHTS", raising=False)
     clips = golden_clips(0, 2)[:, :2]
-    with pytest.raises(artifacts.WeightsMissing, match=r"weights missing.*--source FILE"):
+    with pytest.raises(weights.WeightsMissing, match=r"weights missing.*--source FILE"):
         measure("fid.frames.v1", clips, clips)
 
 

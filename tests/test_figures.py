@@ -11,11 +11,11 @@ from small import small_dmg, small_vae, wake
 from lamd.config import SamplerConfig
 from lamd.diffusion import make_schedule
 from lamd.generate import roll_out
-from lamd.harness import panels
-from lamd.harness.panels import Panels, heat, slerp
-from lamd.harness.rollouts import draw_distance, seam_ratio
-from lamd.harness.strips import draw_moving, draw_strips
-from lamd.harness.trained import Trained
+from lamd.pipeline.steps import panels
+from lamd.pipeline.steps.panels import Panels, heat, slerp
+from lamd.pipeline.steps.rollout import draw_distance, seam_ratio
+from lamd.pipeline.trained import Trained
+from lamd.report.strips import draw_moving, draw_strips
 
 KEYS = ["a", "b", "c"]
 

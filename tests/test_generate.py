@@ -4,12 +4,12 @@ import pytest
 import torch
 from small import small_dmg, small_vae, wake
 
+from lamd.base.errors import LamdError
 from lamd.config import SamplerConfig, config_hash, load_target
 from lamd.diffusion import make_schedule
-from lamd.errors import LamdError
+from lamd.execute.schedule import identity
 from lamd.generate import compile_denoiser, generate
-from lamd.harness.plan import make_plan
-from lamd.harness.schedule import identity
+from lamd.pipeline.graph import make_plan
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 

@@ -9,16 +9,16 @@ from PIL import Image
 from tiny import tiny_target
 
 from lamd import cli
+from lamd.base.errors import LamdError
+from lamd.cli.sampling import read_image
 from lamd.config import DataConfig
 from lamd.data import pack_gestures, verify_gestures
-from lamd.data.gesture_frames import evenly_drawn, frame_in
-from lamd.data.gestures import GESTURE_SETS, MUG, NATOPS, gesture_class, open_gestures
-from lamd.data.simulated.gestures.write import clip_folder, plan_split
+from lamd.data.gestures.pack import evenly_drawn, frame_in
+from lamd.data.gestures.reader import GESTURE_SETS, MUG, NATOPS, gesture_class, open_gestures
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.errors import LamdError
-from lamd.harness import real_data, stages
-from lamd.harness.clips import read_keys, real_clips
-from lamd.harness.sampling import read_image
+from lamd.pipeline.steps import train
+from lamd.pipeline.steps.clips import read_keys, real_clips
+from lamd.standins.people.write import clip_folder, plan_split
 
 
 @pytest.fixture
@@ -261,15 +261,15 @@ def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, nam
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real_data.real_files(name) is None
+    assert real.real_files(name) is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    facts = stages.build_data(tmp_path, {}, gesture_target(name, **real))
+    facts = train.build_data(tmp_path, {}, gesture_target(name, **real))
     assert facts["videos"] == facts["clips"] == {"train": 3, "test": 2}
-    test = stages.open_split(tmp_path, "test")
+    test = train.open_split(tmp_path, "test")
     assert len(test.conditions) == 2 and test.lengths.tolist() == [4, 4]
-    before = real_data.real_files(name)
+    before = real.real_files(name)
     os.utime(next((root / name).rglob("*s02p01-0003*" if name == "natops" else "img_0003.jpg")))
-    assert real_data.real_files(name) != before
+    assert real.real_files(name) != before
 
 
 def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, monkeypatch):
@@ -280,7 +280,7 @@ def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, mon
     monkeypatch.setenv("LAMD_DATA", str(tmp_path / "root"))
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     target = gesture_target("natops", **real)
-    stages.build_data(tmp_path, {}, target)
+    train.build_data(tmp_path, {}, target)
     for split in ("test", "train"):
         (tmp_path / split).mkdir()
         real_clips(tmp_path / split, {"data": tmp_path}, target, split)

@@ -73,9 +73,9 @@ def test_same_padding_puts_the_odd_one_behind():
 
 
 def test_folded_batch_norm_equals_the_layer():
-    from lamd import artifacts
+    from lamd import weights
 
-    tensors, unit = artifacts.load(i3d.WEIGHTS), "Mixed_3b/Branch_1/Conv3d_0b_3x3"
+    tensors, unit = weights.load(i3d.WEIGHTS), "Mixed_3b/Branch_1/Conv3d_0b_3x3"
     model = i3d.load_i3d()
     x = torch.randn(1, 96, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     kernel = torch.from_numpy(tensors[f"params/{unit}/Conv_0/kernel"].copy())

@@ -10,14 +10,14 @@ from PIL import Image
 from tiny import tiny_target
 
 from lamd import cli
+from lamd.base.errors import LamdError
 from lamd.config import DataConfig
-from lamd.data import frames, open_dataset, verify_landscape
-from lamd.data.frame_folders import natural_key
-from lamd.data.landscape import open_landscape
+from lamd.data import frames, open_dataset, real, verify_landscape
+from lamd.data.folders import natural_key
+from lamd.data.sky.reader import open_landscape
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.errors import LamdError
-from lamd.harness import real_data, stages
-from lamd.harness.clips import read_clips, read_keys, real_clips
+from lamd.pipeline.steps import train
+from lamd.pipeline.steps.clips import read_clips, read_keys, real_clips
 from lamd.training import train_vae
 from lamd.training.batches import training_windows, validation_windows
 
@@ -138,7 +138,7 @@ def data(root, tmp_path, monkeypatch):
     truncate(root / "sky_train" / "a" / "a_2")
     folder = tmp_path / "data"
     folder.mkdir()
-    return folder, stages.build_data(folder, {}, landscape_target())
+    return folder, train.build_data(folder, {}, landscape_target())
 
 
 def test_facts_count_what_is_used_and_left_out(data):
@@ -149,7 +149,7 @@ def test_facts_count_what_is_used_and_left_out(data):
     assert key == "landscape/train/a/a_2"
     assert facts["left_out"]["test"] == []
     assert facts["stand_in"] is None
-    assert stages.open_split(folder, "train").content_hash == facts["content"]["train"]
+    assert train.open_split(folder, "train").content_hash == facts["content"]["train"]
 
 
 def test_test_clips_are_disjoint_windows(data, tmp_path):
@@ -161,20 +161,20 @@ def test_test_clips_are_disjoint_windows(data, tmp_path):
     assert read_keys(tmp_path / "test") == keys
     clips = read_clips(tmp_path / "test")
     assert clips.shape == (3, 4, 16, 16, 3)
-    test = stages.open_split(folder, "test")
+    test = train.open_split(folder, "test")
     np.testing.assert_array_equal(clips[1], test.clip(0, 4, 4))
     assert len(read_keys(tmp_path / "train")) == 3
 
 
 def test_the_data_key_follows_the_files(root, monkeypatch):
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real_data.real_files("landscape") is None
+    assert real.real_files("landscape") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    before = real_data.real_files("landscape")
+    before = real.real_files("landscape")
     assert [row[:2] for row in before] == [["train", 25], ["test", 14]]
     path = root / "sky_test" / "c" / "c_1" / "c_1_frames_2.jpg"
     os.utime(path, ns=(1, 1))
-    after = real_data.real_files("landscape")
+    after = real.real_files("landscape")
     assert before[0] == after[0]
     assert before[1] != after[1]
 

@@ -8,8 +8,8 @@ import pytest
 from landscape_files import frame_pixels, pack, truncate, write_root
 from PIL import Image
 
+from lamd.base.errors import LamdError
 from lamd.data import verify_landscape
-from lamd.errors import LamdError
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ import pytest
 import torch
 from tiny import TinyVideos, tiny_target
 
-from lamd.errors import LamdError
-from lamd.harness.clips import CLIPS
-from lamd.harness.diagnostics import measure_latent
+from lamd.base.errors import LamdError
 from lamd.metrics.motion_latent import (
     ACTIVE_VARIANCE,
     explained_share,
@@ -19,6 +17,8 @@ from lamd.metrics.motion_latent import (
     unit_variance,
 )
 from lamd.models.latent import Posterior
+from lamd.pipeline.steps.clips import CLIPS
+from lamd.pipeline.steps.diagnostics import measure_latent
 from lamd.training import train_vae
 
 

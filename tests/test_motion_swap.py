@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from lamd.harness.run import open_target
-from lamd.harness.stages import open_split
+from lamd.io.video import to_model
+from lamd.pipeline.steps.train import open_split
+from lamd.targets.reproduce import open_target
 from lamd.training import load_vae
-from lamd.video import to_model
 
 pytestmark = pytest.mark.slow
 NUM_CLIPS = 32

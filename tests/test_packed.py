@@ -10,10 +10,10 @@ import pytest
 from bair_files import flip, frame_pixels, write_split
 from packed_jobs import pack_and_sum, sum_clip
 
+from lamd.base.errors import LamdError
 from lamd.data import open_dataset, open_packed, pack_bair
-from lamd.data.bair import BairSplit
+from lamd.data.bair.reader import BairSplit
 from lamd.data.packed import Source, pack, windows
-from lamd.errors import LamdError
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pytest
 import scipy.linalg
 from tiny import tiny_target
 
+from lamd.base.errors import LamdError
 from lamd.config import DataConfig
-from lamd.errors import LamdError
 from lamd.evaluate import evaluate_paths
-from lamd.harness.plan import make_plan, values_cell
-from lamd.harness.values import FEATURES, read_values, row_values
 from lamd.metrics.per_class import class_distances
 from lamd.metrics.protocols import PROTOCOLS, measure_class_features
+from lamd.pipeline.graph import make_plan, values_cell
+from lamd.pipeline.steps.values import FEATURES, read_values, row_values
 
 CLASSES = ("All Clear", "Fire", "Stop")
 NAMES = ("cfvd.gestures.v1", "cfvd_spread.gestures.v1")

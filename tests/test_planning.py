@@ -12,12 +12,12 @@ from tiny import TinyVideos, tiny_target
 from lamd import cli
 from lamd.config import load_target
 from lamd.cost import row_budget
-from lamd.harness import costing, probe, probes
-from lamd.harness.cells import Cell, Runner, Store
-from lamd.harness.costing import accuracy, forecast, forecast_table
-from lamd.harness.plan import make_plan
-from lamd.harness.probe import Measured, Unit
-from lamd.harness.workload import frames_of, workload
+from lamd.forecast import predict, probe, probes
+from lamd.forecast.predict import accuracy, forecast, forecast_table
+from lamd.forecast.probe import Measured, Unit
+from lamd.forecast.workload import frames_of, workload
+from lamd.pipeline.cells import Cell, Runner, Store
+from lamd.pipeline.graph import make_plan
 from lamd.training.batches import training_windows
 
 ROWS = "rows=[trivial,reconstruction,lamd]"
@@ -37,7 +37,7 @@ def clock(monkeypatch):
         told.asked.extend(wanted)
         return Measured(dict.fromkeys(wanted, told.seconds), {})
 
-    monkeypatch.setattr(costing, "probe", measure)
+    monkeypatch.setattr(predict, "probe", measure)
     return told
 
 
@@ -145,7 +145,7 @@ def test_points_of_a_sweep_share_what_they_share(store, clock):
 
 def test_a_cell_of_a_kind_without_a_rule_is_listed(store, monkeypatch):
     target = tiny_target(ROWS)
-    monkeypatch.setattr(costing, "planned_cells", lambda *_: {"": [
+    monkeypatch.setattr(predict, "planned_cells", lambda *_: {"": [
         *make_plan(target, "cpu").cells(), Cell("oracle", "oracle", 1, {}, (), lambda *_: None),
     ]})  # fmt: skip
     _, lines = forecast_table(forecast(target, store, "cpu"))
@@ -166,7 +166,7 @@ def test_a_prediction_is_kept_and_set_beside_what_it_took(store, clock, monkeypa
     # Planning again changes no prediction of a finished cell.
     clock.seconds = 9.0
     lengths = dict.fromkeys(("train", "test"), np.full(12, 30))
-    monkeypatch.setattr(costing, "frames_of", lambda *_: lengths)
+    monkeypatch.setattr(predict, "frames_of", lambda *_: lengths)
     after = {cell.name: cell for cell in forecast(target, store, "cpu", limit=1).cells}
     assert (after["vae"].seconds, after["dmg"].seconds) == (pytest.approx(1.0), 90.0)
     assert after["vae"].made.seconds == 3.0
@@ -184,9 +184,9 @@ def test_a_damaged_file_of_predictions_is_one_line(store):
 def test_a_unit_that_was_not_timed_is_told_from_the_nearest_by_flops():
     near, far, new = (Unit("dmg step", flops, 0, ()) for flops in (100, 1000, 150))
     measured = Measured({near: 1.0, far: 4.0}, {})
-    assert costing._by_flops(new, measured) == pytest.approx(1.5)
-    assert costing._by_flops(Unit("i3d", 100, 0, ()), measured) is None
-    assert costing._by_flops(Unit("dmg step", 0, 0, ()), measured) is None
+    assert predict._by_flops(new, measured) == pytest.approx(1.5)
+    assert predict._by_flops(Unit("i3d", 100, 0, ()), measured) is None
+    assert predict._by_flops(Unit("dmg step", 0, 0, ()), measured) is None
 
 
 def test_no_probe_asks_for_nothing_and_keeps_nothing(store, clock):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamd import cli
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 from lamd.metrics.precision import precisions
 
 TRUE = (

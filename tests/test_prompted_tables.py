@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamd import cli
+from lamd.base.errors import LamdError
 from lamd.config import load_target
-from lamd.errors import LamdError
-from lamd.harness import run
-from lamd.harness.clips import PROMPTS, other_prompts
-from lamd.harness.plan import make_plan
-from lamd.harness.reporting import prompt_notes
-from lamd.records import read_report
+from lamd.pipeline.graph import make_plan
+from lamd.pipeline.steps.clips import PROMPTS, other_prompts
+from lamd.report.results import read_report
+from lamd.targets import reproduce as run
+from lamd.targets.reporting import prompt_notes
 
 TRAIN = {"num_steps": 4, "batch_size": 4, "warmup_steps": 1, "validate_every": 4,
          "checkpoint_every": 2, "num_validation_clips": 2, "log_every": 1}  # fmt: skip

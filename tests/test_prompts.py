@@ -5,10 +5,10 @@ import torch
 from small import small_dmg, small_vae, wake
 from tiny import TinyVideos, tiny_target
 
+from lamd.base.errors import LamdError
 from lamd.config import SamplerConfig
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import make_schedule
-from lamd.errors import LamdError
 from lamd.generate import denoiser_given, generate
 from lamd.training import (
     encode_latents,

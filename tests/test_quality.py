@@ -5,17 +5,18 @@ import torch
 from test_cost import counted
 from test_reproduce import TINY
 
+from lamd.base.errors import LamdError
 from lamd.config import Point, load_target
 from lamd.cost import row_parts
-from lamd.errors import LamdError
-from lamd.harness import clips, run
-from lamd.harness.plan import make_plan
-from lamd.harness.quality import claims, plan_quality
-from lamd.harness.quality_figures import quality_lines, render_quality_figure
-from lamd.harness.schedule import identity
+from lamd.execute.schedule import identity
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.records import FigureReport, Picture
+from lamd.pipeline.graph import make_plan
+from lamd.pipeline.steps import clips
+from lamd.report.quality_plots import quality_lines, render_quality_figure
+from lamd.report.results import FigureReport, Picture
+from lamd.targets import reproduce as run
+from lamd.targets.quality import claims, plan_quality
 
 FIGURE = "fig_quality_vs_cost"
 POINTS = (Point("lamd", "ddim", 200), Point("lamd", "dpmpp_2m", 5), Point("lamd", "dpmpp_2m", 20))

@@ -7,10 +7,11 @@ import pytest
 from pydantic import ValidationError
 from reports import PUBLISHED, make_record, make_report
 
-from lamd.errors import LamdError
-from lamd.harness.published import TOLERANCE, load_published, parse_published, verdict
-from lamd.origin import current_origin
-from lamd.records import Report, Verdict, read_report, write_atomically
+from lamd.base.errors import LamdError
+from lamd.base.files import write_atomically
+from lamd.base.origin import current_origin
+from lamd.report.published import TOLERANCE, load_published, parse_published, verdict
+from lamd.report.results import Report, Verdict, read_report
 
 REAL = {
     "metric": "fvd",

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from lamd import cli
-from lamd.artifacts import cache_root, weights_path
 from lamd.config import experiments_dir
-from lamd.data.simulated import simulate_bair, simulate_landscape
-from lamd.harness import run
-from lamd.records import read_report
+from lamd.report.results import read_report
+from lamd.standins import simulate_bair, simulate_landscape
+from lamd.targets import reproduce as run
+from lamd.weights import cache_root, weights_path
 
 pytestmark = pytest.mark.slow
 

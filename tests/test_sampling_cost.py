@@ -7,17 +7,18 @@ from typing import get_args
 import pytest
 
 from lamd import cli
+from lamd.base.errors import LamdError
 from lamd.config import load_target
 from lamd.config.costs import Paradigm
 from lamd.cost import dmg_step, unet3d_step
 from lamd.cost.paradigms import PARADIGMS, Widths, dmg_options, unet_widths
-from lamd.errors import LamdError
-from lamd.harness import costs, run
-from lamd.harness.cost_figures import cost_lines
-from lamd.harness.cost_tables import growth, render_cost_csv, render_cost_markdown, step_table
-from lamd.harness.latency import interleaved, spread
-from lamd.harness.schedule import identity
-from lamd.records import CostReport, CostRow, PublishedRow, read_report
+from lamd.execute.schedule import identity
+from lamd.pipeline.steps.latency import interleaved, spread
+from lamd.report.cost_plots import cost_lines
+from lamd.report.cost_tables import growth, render_cost_csv, render_cost_markdown, step_table
+from lamd.report.results import CostReport, CostRow, PublishedRow, read_report
+from lamd.targets import cost
+from lamd.targets import reproduce as run
 
 TINY = ["shapes=[[4,16],[8,16]]", "rounds=2", "paradigms=[latent-motion,pixel-factorised]"]
 SOURCE = [f"sources.table_sampling_cost.{option}" for option in TINY]
@@ -124,12 +125,12 @@ def test_a_second_run_and_the_figure_measure_nothing(place):
 
 def test_another_machine_measures_anew(monkeypatch):
     table = load_target("table_sampling_cost", "quick", TINY)
-    here = identity(costs.plan_cost(table, "cpu"))
-    assert identity(costs.plan_cost(table.model_copy(update={"num_steps": 50}), "cpu")) == here
+    here = identity(cost.plan_cost(table, "cpu"))
+    assert identity(cost.plan_cost(table.model_copy(update={"num_steps": 50}), "cpu")) == here
     other = table.model_copy(update={"threads": 3})
-    assert identity(costs.plan_cost(other, "cpu")) != here
-    monkeypatch.setattr(costs, "timing_place", lambda device: {"device": "gpu", "torch": "3"})
-    assert identity(costs.plan_cost(table, "cpu")) != here
+    assert identity(cost.plan_cost(other, "cpu")) != here
+    monkeypatch.setattr(cost, "timing_place", lambda device: {"device": "gpu", "torch": "3"})
+    assert identity(cost.plan_cost(table, "cpu")) != here
 
 
 def test_the_caption_says_what_was_measured_on(place):

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from test_cells import cell, writer
 
-from lamd.errors import LamdError
-from lamd.harness import executors
-from lamd.harness.cells import CellFailed, Runner, Store
-from lamd.harness.executors import open_executor
-from lamd.harness.jobs import Ending, Job, Workers
-from lamd.harness.schedule import WORKERS_A_CELL, Schedule, identity
+from lamd.base.errors import LamdError
+from lamd.execute import local
+from lamd.execute.jobs import Ending, Job, Workers
+from lamd.execute.local import open_executor
+from lamd.execute.schedule import WORKERS_A_CELL, Schedule, identity
+from lamd.pipeline.cells import CellFailed, Runner, Store
 
 
 class Hands:
@@ -139,7 +139,7 @@ def test_a_worker_that_makes_another_cell_or_elsewhere_is_told(store, monkeypatc
     one = cell("vae")
     failed, _ = run({"a": [one]}, store, {"vae": [Ending("made", key="0" * 12)]})
     assert "other data, weights" in failed[identity(one)].reason
-    monkeypatch.setattr("lamd.harness.schedule._LATE", 0.0)
+    monkeypatch.setattr("lamd.execute.schedule._LATE", 0.0)
     failed, _ = run({"a": [one]}, store, {"vae": [Ending("made", key=store.key(one))]})
     assert "share the run folder" in failed[identity(one)].reason
 
@@ -172,7 +172,7 @@ def test_options_without_effect_are_refused(tmp_path, workers, reason):
 @pytest.mark.parametrize(("name", "module"), [("ray", "ray"), ("slurm", "submitit")])
 def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "lamd.harness.slurm", raising=False)
+    monkeypatch.delitem(sys.modules, "lamd.execute.slurm", raising=False)
     with pytest.raises(LamdError, match=rf"--executor {name}: not installed; pip install"):
         open_executor(Workers(executor=name), threads=1, gpus=0, runs=tmp_path)
 
@@ -182,7 +182,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, name, module):
 )
 def test_a_controller_that_does_not_answer_loses_no_job(tmp_path, monkeypatch, script, queued):
     pytest.importorskip("submitit")
-    from lamd.harness import slurm
+    from lamd.execute import slurm
 
     (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "squeue").chmod(0o755)
@@ -197,8 +197,8 @@ def _die(job: Job) -> Ending:
 
 
 def test_a_killed_process_takes_its_own_job_only(monkeypatch):
-    monkeypatch.setattr(executors, "run_job", _die)
-    pool = executors.Processes(2)
+    monkeypatch.setattr(local, "run_job", _die)
+    pool = local.Processes(2)
     job = Job("x.yaml", "quick", (), "", "", "runs", "cpu", 3)
     jobs = [replace(job, cell="dies"), replace(job, cell="lives")]
     pool.submit(jobs)

@@ -5,15 +5,15 @@ import mujoco
 import numpy as np
 import pytest
 
+from lamd.base.errors import LamdError
+from lamd.base.processes import leave_with_parent
+from lamd.base.rng import numpy_generator
 from lamd.data import open_dataset, read_stand_in, verify_bair
-from lamd.data.bair import CAMERAS, FOLDER, SPLITS, open_bair
-from lamd.data.simulated import simulate_bair, write
-from lamd.data.simulated.arm import REACH, draw_path, draw_start, joint_angles
-from lamd.data.simulated.physics import roll_out
-from lamd.data.simulated.scene import draw_scene
-from lamd.errors import LamdError
-from lamd.processes import leave_with_parent
-from lamd.rng import numpy_generator
+from lamd.data.bair.reader import CAMERAS, FOLDER, SPLITS, open_bair
+from lamd.standins import simulate_bair, write
+from lamd.standins.robot.arm import REACH, draw_path, draw_start, joint_angles
+from lamd.standins.robot.physics import roll_out
+from lamd.standins.robot.scene import draw_scene
 
 COUNTS = {"num_train": 3, "num_test": 2}
 

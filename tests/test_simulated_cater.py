@@ -6,10 +6,11 @@ import av
 import numpy as np
 import pytest
 
+from lamd.base.errors import LamdError
 from lamd.data import read_stand_in, simulate_dataset, verify_dataset
-from lamd.data.captions import COLORS, moves_of, parse, scene_caption
-from lamd.data.cater import open_cater
-from lamd.data.simulated.cater.plan import (
+from lamd.data.cater.captions import COLORS, moves_of, parse, scene_caption
+from lamd.data.cater.reader import open_cater
+from lamd.standins.blocks.plan import (
     CONTAINED,
     LAST_MOVING_FRAME,
     LIFT,
@@ -19,11 +20,10 @@ from lamd.data.simulated.cater.plan import (
     ROTATING,
     draw_plan,
 )
-from lamd.data.simulated.cater.record import scene_json
-from lamd.data.simulated.cater.stage import CAMERA, RGB, build, draw_studio, poses
-from lamd.data.simulated.cater.write import _Job, simulate_cater
-from lamd.data.simulated.render import render_clip
-from lamd.errors import LamdError
+from lamd.standins.blocks.record import scene_json
+from lamd.standins.blocks.stage import CAMERA, RGB, build, draw_studio, poses
+from lamd.standins.blocks.write import _Job, simulate_cater
+from lamd.standins.raycast.render import render_clip
 
 COUNTS = {"num_train": 3, "num_test": 1}
 SIZE = (64, 48)
@@ -72,7 +72,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(root, tmp_path, monkeypatch):
-    from lamd.data.simulated.cater import write
+    from lamd.standins.blocks import write
 
     def stops(job):
         if job.number == 2:

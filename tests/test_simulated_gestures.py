@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lamd.base.errors import LamdError
+from lamd.base.rng import numpy_generator
 from lamd.config import load_target
 from lamd.data import open_dataset, read_stand_in, verify_dataset
-from lamd.data.gestures import GESTURE_SETS
-from lamd.data.simulated import simulate_mug, simulate_natops
-from lamd.data.simulated.gestures import body, face, write
-from lamd.data.simulated.gestures.body import bend, body_frames, draw_body
-from lamd.data.simulated.gestures.face import draw_face, face_frames
-from lamd.data.simulated.gestures.signals import REST, SIGNALS, hand_path
-from lamd.data.simulated.gestures.write import plan_split
-from lamd.errors import LamdError
-from lamd.rng import numpy_generator
+from lamd.data.gestures.reader import GESTURE_SETS
+from lamd.standins import simulate_mug, simulate_natops
+from lamd.standins.people import body, face, write
+from lamd.standins.people.body import bend, body_frames, draw_body
+from lamd.standins.people.face import draw_face, face_frames
+from lamd.standins.people.signals import REST, SIGNALS, hand_path
+from lamd.standins.people.write import plan_split
 
 SIMULATE = {"natops": simulate_natops, "mug": simulate_mug}
 SIZES = {"natops": (64, 48), "mug": (48, 48)}

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lamd.base.errors import LamdError
+from lamd.base.rng import numpy_generator
 from lamd.data import read_stand_in
-from lamd.data.simulated import simulate_landscape
-from lamd.data.simulated.sky import plan as plan_module
-from lamd.data.simulated.sky import write
-from lamd.data.simulated.sky.look import draw_look
-from lamd.data.simulated.sky.noise import EvolvingNoise
-from lamd.data.simulated.sky.plan import CLIP_FRAMES, plan_split
-from lamd.data.simulated.sky.render import Renderer
-from lamd.errors import LamdError
-from lamd.rng import numpy_generator
+from lamd.standins import simulate_landscape
+from lamd.standins.sky import plan as plan_module
+from lamd.standins.sky import write
+from lamd.standins.sky.look import draw_look
+from lamd.standins.sky.noise import EvolvingNoise
+from lamd.standins.sky.plan import CLIP_FRAMES, plan_split
+from lamd.standins.sky.render import Renderer
 
 SIZE = (64, 36)
 REQUEST = {"num_train": 2, "num_test": 1, "seed": 3, "frame_size": SIZE}

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from tiny import HERE
 
+from lamd.base.errors import LamdError
 from lamd.config import load_experiment, load_target
-from lamd.errors import LamdError
-from lamd.harness.plan import make_plan
-from lamd.harness.schedule import identity
-from lamd.harness.sweeps import plan_sweep
+from lamd.execute.schedule import identity
+from lamd.pipeline.graph import make_plan
+from lamd.targets.sweep import plan_sweep
 
 SWEEP = yaml.safe_load((HERE / "sweep_tiny.yaml").read_text(encoding="utf-8"))
 SWEEP |= {"sweep": {"vae.motion_channels": [1, 2],

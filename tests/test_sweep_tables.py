@@ -6,9 +6,10 @@ import io
 import pytest
 from reports import PUBLISHED, make_record, make_report
 
-from lamd.harness.results import choose_folder, write_files
-from lamd.harness.sweep_figures import _curve_panels, render_sweep_figure
-from lamd.harness.sweep_tables import (
+from lamd.report.folder import choose_folder, write_files
+from lamd.report.results import Hole, SweepPoint, SweepReport, Verdict, read_report
+from lamd.report.sweep_plots import _curve_panels, render_sweep_figure
+from lamd.report.sweep_tables import (
     TABLES,
     render_csv,
     render_markdown,
@@ -16,7 +17,6 @@ from lamd.harness.sweep_tables import (
     summarise,
     sweep_table,
 )
-from lamd.records import Hole, SweepPoint, SweepReport, Verdict, read_report
 
 COLUMNS = ("reconstruction fvd", "lamd fvd")
 CURVES = {"name": "curves", "columns": list(COLUMNS)}

@@ -17,11 +17,11 @@ import slurm_cluster
 from tiny import HERE
 
 from lamd import cli
-from lamd.harness import run
-from lamd.harness.cells import ATTEMPTS
-from lamd.harness.jobs import Workers
-from lamd.harness.sweep_tables import rows_of
-from lamd.records import read_report
+from lamd.execute.jobs import Workers
+from lamd.pipeline.cells import ATTEMPTS
+from lamd.report.results import read_report
+from lamd.report.sweep_tables import rows_of
+from lamd.targets import reproduce as run
 
 pytestmark = pytest.mark.slow
 
@@ -215,7 +215,7 @@ def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
 
 def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
     pytest.importorskip("submitit")
-    from lamd.harness import slurm
+    from lamd.execute import slurm
 
     auto = slurm.AutoExecutor
     monkeypatch.setattr(slurm, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
@@ -244,7 +244,7 @@ def test_slurm_gives_the_same_bits(place, fresh, cluster):
 
 
 def test_slurm_loses_neither_a_killed_nor_a_preempted_job(fresh, cluster, monkeypatch):
-    from lamd.harness import slurm
+    from lamd.execute import slurm
 
     monkeypatch.setattr(slurm, "_QUEUE_POLL", 1.0)
     monkeypatch.setattr(slurm, "_LATE", 5.0)

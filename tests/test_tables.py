@@ -11,11 +11,12 @@ from PIL import Image
 from reports import PUBLISHED, make_record, make_report
 
 from lamd.config import experiments_dir
-from lamd.harness import costs, sweep_tables
-from lamd.harness.figures import render_figure
-from lamd.harness.media import comparison_grid, encode_gif, encode_mp4, tile_clips
-from lamd.harness.results import TABLES, choose_folder, write_results
-from lamd.harness.tables import (
+from lamd.report import sweep_tables
+from lamd.report.folder import TABLES, choose_folder, write_results
+from lamd.report.media import comparison_grid, encode_gif, encode_mp4, tile_clips
+from lamd.report.plots import render_figure
+from lamd.report.results import read_report
+from lamd.report.tables import (
     format_value,
     measured_table,
     published_table,
@@ -23,9 +24,9 @@ from lamd.harness.tables import (
     render_latex,
     render_markdown,
 )
-from lamd.records import read_report
+from lamd.targets import cost
 
-RENDERED = {"table": TABLES, "sweep": sweep_tables.TABLES, "cost": costs.TABLES}  # by kind
+RENDERED = {"table": TABLES, "sweep": sweep_tables.TABLES, "cost": cost.TABLES}  # by kind
 COMMITTED = sorted((experiments_dir().parent / "results").glob("*/**/record.json"))
 
 

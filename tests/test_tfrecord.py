@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tfrecord.reader import tfrecord_loader
 from tfrecord.writer import TFRecordWriter
 
-from lamd.data.tfrecord import (
+from lamd.base.errors import LamdError
+from lamd.data.bair.tfrecord import (
     RecordError,
     encode_example,
     frame_record,
@@ -19,7 +20,6 @@ from lamd.data.tfrecord import (
     resume_after,
     write_records,
 )
-from lamd.errors import LamdError
 
 RECORDS = [b"first record", b"", b"third" * 50]
 

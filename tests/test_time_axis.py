@@ -11,11 +11,11 @@ from tiny import TinyVideos, tiny_target, train_both
 from lamd.config import SamplerConfig
 from lamd.diffusion import make_schedule
 from lamd.generate import generate
-from lamd.harness.clips import CLIPS
-from lamd.harness.diagnostics import measure_latent
-from lamd.harness.panels import slerp
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
+from lamd.pipeline.steps.clips import CLIPS
+from lamd.pipeline.steps.diagnostics import measure_latent
+from lamd.pipeline.steps.panels import slerp
 from lamd.training import load_vae, open_latents
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)

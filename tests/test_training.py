@@ -9,9 +9,10 @@ import pytest
 import torch
 from tiny import HERE, TinyVideos, tiny_target, train_both
 
+from lamd.base.errors import LamdError
+from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
-from lamd.errors import LamdError
-from lamd.rng import torch_generator
+from lamd.io.video import to_model
 from lamd.training import encode_latents, load_vae, open_latents, train_dmg, train_vae, vae_stage
 from lamd.training.batches import (
     BatchReader,
@@ -24,7 +25,6 @@ from lamd.training.checkpoint import list_checkpoints, newest_good
 from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
 from lamd.training.stages import Draws
 from lamd.training.vae_stage import VAEStage
-from lamd.video import to_model
 
 GOLDEN = HERE / "golden"
 

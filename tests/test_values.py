@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lamd.harness.values import FEATURES, read_values, row_values
+from lamd.pipeline.steps.values import FEATURES, read_values, row_values
 
 
 @pytest.mark.parametrize(("num_frames", "told"), [(16, False), (12, True)])

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from lamd.rng import derive_seed, numpy_generator, torch_generator
-from lamd.video import to_model, to_uint8
+from lamd.base.rng import derive_seed, numpy_generator, torch_generator
+from lamd.io.video import to_model, to_uint8
 
 
 def test_all_256_values_survive_the_round_trip():
@@ -38,7 +38,7 @@ def test_seeds_differ_by_every_part_and_by_type():
 
 
 def test_seeds_are_the_same_in_another_process():
-    code = "from lamd.rng import derive_seed; print(derive_seed(3, 'noise', 'bair/test/7@0'))"
+    code = "from lamd.base.rng import derive_seed; print(derive_seed(3, 'noise', 'bair/test/7@0'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(out.stdout) == derive_seed(3, "noise", "bair/test/7@0")
 

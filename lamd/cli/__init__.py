@@ -7,10 +7,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from lamd.base.errors import LamdError
 from lamd.cli.data import data_app
 from lamd.cli.output import print_table, say
 from lamd.cli.weights import weights_app
-from lamd.errors import LamdError
 
 app = typer.Typer(
     name="lamd",
@@ -63,8 +63,8 @@ def _run(arguments: list[str]) -> int:
 @app.command("list")
 def list_command() -> None:
     """Name the targets."""
+    from lamd.cli.describe import target_rows
     from lamd.config import list_targets
-    from lamd.harness.describe import target_rows
 
     print_table(["target", "profiles", "title"], target_rows(list_targets()))
 
@@ -77,9 +77,9 @@ def show(
     runs: Runs = RUNS,
 ) -> None:
     """Print the resolved config and the cells with their keys, or a sweep's grid, and states."""
+    from lamd.cli.describe import config_text, state_table
     from lamd.config import load_target
-    from lamd.harness.cells import Store
-    from lamd.harness.describe import config_text, state_table
+    from lamd.pipeline.cells import Store
 
     resolved = load_target(target, profile, set_ or ())
     header, *rows = state_table(resolved, Store(runs))
@@ -99,8 +99,8 @@ def plan(
 ) -> None:
     """Predict what a run will take: time, memory, disk; after it, how far off that was."""
     from lamd.config import load_target
-    from lamd.harness.cells import Store
-    from lamd.harness.costing import forecast, forecast_table
+    from lamd.forecast.predict import forecast, forecast_table
+    from lamd.pipeline.cells import Store
 
     _check_device(device)
     resolved = load_target(target, profile, set_ or ())
@@ -128,12 +128,12 @@ def reproduce(
     retry_failed: Annotated[bool, typer.Option(help="Sweeps: failed cells too.")] = False,
 ) -> None:
     """Make a target's table or pictures and its record; go on where an earlier run stopped."""
+    from lamd.cli.describe import outcome_table
     from lamd.config import load_target
-    from lamd.harness import run
-    from lamd.harness.cells import CellFailed, Store
-    from lamd.harness.costing import accuracy
-    from lamd.harness.describe import outcome_table
-    from lamd.harness.jobs import Workers
+    from lamd.execute.jobs import Workers
+    from lamd.forecast.predict import accuracy
+    from lamd.pipeline.cells import CellFailed, Store
+    from lamd.targets import reproduce as run
 
     _check_device(device)
     workers = Workers(executor, jobs, ray_address, tuple(slurm or ()), retry_failed)
@@ -172,8 +172,8 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train one stage and what it needs; on several GPUs: `accelerate launch -m lamd train ...`."""
-    from lamd.harness import run
-    from lamd.harness.cells import CellFailed
+    from lamd.pipeline.cells import CellFailed
+    from lamd.targets import reproduce as run
 
     _check_device(device)
     try:
@@ -207,7 +207,7 @@ def generate(
     device: Device = "auto",
 ) -> None:
     """Generate clips from first frames with a finished pair of checkpoints."""
-    from lamd.harness.sampling import sample_to_file
+    from lamd.cli.sampling import sample_to_file
 
     _check_device(device)
     overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
@@ -231,14 +231,14 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure fake clips against real ones; needs no training and no config."""
+    from lamd.cli.describe import value_rows
     from lamd.evaluate import evaluate_paths, to_json
-    from lamd.harness.describe import value_rows
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     values = evaluate_paths(real, fake, names, device=device)
     print_table(VALUES, value_rows(values))
     if json_ is not None:
-        from lamd.records import write_atomically
+        from lamd.base.files import write_atomically
 
         report = to_json(real, fake, values, device)
         write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -251,7 +251,7 @@ def evaluate_captions(
 ) -> None:
     """Score what any captioner told of generated clips: action and referring precision."""
     from lamd import evaluate
-    from lamd.harness.describe import value_rows
+    from lamd.cli.describe import value_rows
 
     print_table(VALUES, value_rows(evaluate.evaluate_captions(true, told)))
 
@@ -259,7 +259,7 @@ def evaluate_captions(
 @app.command()
 def doctor(runs: Runs = RUNS) -> None:
     """Say what works here and what is missing: device, versions, data, weights, disk."""
-    from lamd.harness.doctor import examine
+    from lamd.cli.doctor import examine
 
     findings = examine(runs)
     print_table(["", "what", "found"], [[f.state, f.what, f.found] for f in findings])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 
 data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def data_prepare(
     broken: Annotated[str | None, typer.Option(help="Not bair: stop or skip.")] = None,
 ) -> None:
     """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
-    from lamd.harness.describe import prepare
+    from lamd.cli.describe import prepare
 
     lines = prepare(
         dataset, camera=camera, size=size, min_frames=min_frames, captions=captions,
@@ -68,7 +68,7 @@ def data_verify(
     root: Annotated[Path | None, typer.Option(help="In place of LAMD_DATA.")] = None,
 ) -> None:
     """Read all of a data set, compare counts with the expected ones, name what is broken."""
-    from lamd.harness.describe import verify
+    from lamd.cli.describe import verify
 
     text, ok = verify(dataset, root)
     print(text)

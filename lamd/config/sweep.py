@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from lamd.base.errors import LamdError
 from lamd.config.derived import Derived
 from lamd.config.schema import Target
 from lamd.config.strict import Count, NonNegative, Strict
 from lamd.config.trees import Where, explain, merge, nest
-from lamd.errors import LamdError
 
 MOST_POINTS = 1000
 Point = dict[str, Any]  # config key -> value

@@ -8,6 +8,7 @@ video encoder in stage II, LPIPS, the discriminator, validation.
 from dataclasses import dataclass
 from functools import partial
 
+from lamd.base.errors import LamdError
 from lamd.config import (
     Baseline,
     Target,
@@ -31,7 +32,6 @@ from lamd.cost.stages import (
     sampling_parts,
     training_step,
 )
-from lamd.errors import LamdError
 
 _INTERVALS = ("log_every", "checkpoint_every", "validate_every")
 

@@ -4,16 +4,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lamd.data.bair import pack_bair
-from lamd.data.cater import pack_cater
-from lamd.data.gesture_frames import pack_gestures
-from lamd.data.landscape_frames import pack_landscape
+from lamd.base.errors import LamdError
+from lamd.data.bair.reader import pack_bair
+from lamd.data.cater.reader import pack_cater
+from lamd.data.cater.verify import verify_cater
+from lamd.data.gestures.pack import pack_gestures
 from lamd.data.packed import PackedVideos, open_packed
+from lamd.data.sky.pack import pack_landscape
 from lamd.data.stand_in import StandIn, read_stand_in
 from lamd.data.verify import VerifyReport, verify_bair
-from lamd.data.verify_cater import verify_cater
 from lamd.data.verify_frames import verify_gestures, verify_landscape
-from lamd.errors import LamdError
 
 __all__ = [
     "DATASETS",
@@ -78,15 +78,15 @@ def simulate_dataset(
         LamdError: on an unknown name, or when `root` holds something else.
     """
     check_dataset(name)
-    from lamd.data import simulated  # MuJoCo is needed for nothing else
+    from lamd import standins  # MuJoCo is needed for nothing else
 
     simulators = {
-        "bair": simulated.simulate_bair,
-        "landscape": simulated.simulate_landscape,
-        "cater_v1": partial(simulated.simulate_cater, version="v1"),
-        "cater_v2": partial(simulated.simulate_cater, version="v2"),
-        "natops": simulated.simulate_natops,
-        "mug": simulated.simulate_mug,
+        "bair": standins.simulate_bair,
+        "landscape": standins.simulate_landscape,
+        "cater_v1": partial(standins.simulate_cater, version="v1"),
+        "cater_v2": partial(standins.simulate_cater, version="v2"),
+        "natops": standins.simulate_natops,
+        "mug": standins.simulate_mug,
     }
     simulators[name](root, num_train=num_train, num_test=num_test, seed=seed, **options)
 

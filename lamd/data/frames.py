@@ -19,8 +19,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from lamd.data.frame_folders import Flaw, FrameFolder, FrameSplit, printable
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
+from lamd.data.folders import Flaw, FrameFolder, FrameSplit, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

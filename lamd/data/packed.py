@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from filelock import FileLock
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 
 FRAMES_FILE = "frames.npy"
 INDEX_FILE = "index.json"

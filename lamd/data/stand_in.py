@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 
 MANIFEST = "stand_in.json"
 # A new number is new data: it names every random stream, and stands in the key of the data.

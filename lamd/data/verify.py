@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from lamd.data.bair import SPLITS, file_range, open_bair, read_trajectory
-from lamd.data.frame_folders import Flaw
+from lamd.data.bair.reader import SPLITS, file_range, open_bair, read_trajectory
+from lamd.data.bair.tfrecord import RecordError, RecordSpan, resume_after, scan_records
+from lamd.data.folders import Flaw
 from lamd.data.stand_in import read_stand_in
-from lamd.data.tfrecord import RecordError, RecordSpan, resume_after, scan_records
 
 REAL_COUNTS = {"train": 43_264, "test": 256}
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from lamd.data.bair import SPLITS
+from lamd.data.bair.reader import SPLITS
 from lamd.data.frames import check_frames
-from lamd.data.gestures import GESTURE_SETS, gesture_class, open_gestures
-from lamd.data.landscape import open_landscape
+from lamd.data.gestures.reader import GESTURE_SETS, gesture_class, open_gestures
 from lamd.data.packed import windows
+from lamd.data.sky.reader import open_landscape
 from lamd.data.stand_in import StandIn, read_stand_in
 from lamd.data.verify import SplitReport, VerifyReport
 

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 
 Kind = Literal["text", "class"]
 PAD, START, END = "[PAD]", "[CLS]", "[SEP]"

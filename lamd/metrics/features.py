@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lamd import artifacts
+from lamd import weights
 from lamd.metrics import i3d, inception
 
 _HASHED_AT_ONCE = 64  # clips
@@ -48,9 +48,9 @@ def cached_features(
         ValueError: on another dtype or shape.
     """
     network, kept_axes = _NETWORKS[metric]
-    folder = folder or artifacts.cache_root() / "features"
-    weights = artifacts.ARTIFACTS[network.WEIGHTS].member_sha256
-    path = folder / f"{hash_videos(videos)}-{weights[:16]}-{network.RESIZE_RULE}.npy"
+    folder = folder or weights.cache_root() / "features"
+    weights_hash = weights.ARTIFACTS[network.WEIGHTS].member_sha256
+    path = folder / f"{hash_videos(videos)}-{weights_hash[:16]}-{network.RESIZE_RULE}.npy"
     shape = (*videos.shape[:kept_axes], network.NUM_FEATURES)
     try:
         rows = np.load(path, allow_pickle=False)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lamd import artifacts, video
-from lamd.errors import LamdError
-from lamd.metrics.progress import progress_bar
+from lamd import weights
+from lamd.base.errors import LamdError
+from lamd.base.progress import progress_bar
+from lamd.io import video
 
 if TYPE_CHECKING:
     import lpips
@@ -99,7 +100,7 @@ def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> "l
     """
     import lpips
 
-    tensors = artifacts.load(BACKBONES[backbone])
+    tensors = weights.load(BACKBONES[backbone])
     # On the meta device nothing is initialised: the global generator stays untouched.
     with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torchvision")

@@ -9,7 +9,7 @@ leaves the covariances singular, and needs neither a matrix square root nor a re
 
 import numpy as np
 
-from lamd import rng
+from lamd.base import rng
 
 NUM_RESAMPLES = 200
 CONFIDENCE = 0.95

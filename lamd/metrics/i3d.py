@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamd import artifacts
-from lamd.metrics.progress import progress_bar
+from lamd import weights
+from lamd.base.progress import progress_bar
 
 WEIGHTS = "i3d-kinetics-400"
 NUM_FEATURES = 400
@@ -142,7 +142,7 @@ def load_i3d(device: torch.device | str = "cpu") -> I3D:
     Raises:
         LamdError: when the weights cannot be fetched or have a wrong hash.
     """
-    tensors = artifacts.load(WEIGHTS)
+    tensors = weights.load(WEIGHTS)
     with torch.device("meta"):
         model = I3D()
     state = {}

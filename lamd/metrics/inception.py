@@ -9,8 +9,8 @@ import io
 import numpy as np
 import torch
 
-from lamd import artifacts
-from lamd.metrics.progress import progress_bar
+from lamd import weights
+from lamd.base.progress import progress_bar
 
 WEIGHTS = "inception"
 NUM_FEATURES = 2048
@@ -26,7 +26,7 @@ def load_inception(device: torch.device | str = "cpu") -> torch.nn.Module:
     Raises:
         LamdError: `WeightsMissing` when they are not there, else when they have a wrong hash.
     """
-    tensors = artifacts.load(WEIGHTS)
+    tensors = weights.load(WEIGHTS)
     from torch_fidelity import FeatureExtractorInceptionV3
 
     # Its constructor unpickles a file without restriction, so it is given one made here, in memory.

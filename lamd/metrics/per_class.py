@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 from lamd.metrics.frechet import frechet_distance
 
 

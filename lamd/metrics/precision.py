@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from lamd.data.captions import Move, Named, parse
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
+from lamd.data.cater.captions import Move, Named, parse
 
 
 def precisions(true: Sequence[str], told: Sequence[str]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ Values of different protocols do not compare.
 
 from dataclasses import asdict, dataclass
 
-from lamd import artifacts
+from lamd import weights
 
 CLASS_METRICS = ("cfvd", "cfvd_spread")  # clips are compared class by class
 CAPTION_METRICS = ("action_precision", "referring_expression_precision")
@@ -76,7 +76,7 @@ class Protocol:
 _FVD = {
     "metric": "fvd",
     "backbone": "I3D Kinetics-400 logits",
-    "weight_hash": artifacts.ARTIFACTS["i3d-kinetics-400"].member_sha256,
+    "weight_hash": weights.ARTIFACTS["i3d-kinetics-400"].member_sha256,
     "resize": "shorter side to 224, bilinear, align_corners=False, no antialiasing, centre crop, "
     "[-1, 1]",
     "solver": "Fréchet distance in float64 by singular values, covariances over n - 1",
@@ -91,18 +91,18 @@ _FID = {
     "metric": "fid",
     "clip_rule": "the frames of all clips as one set",
     "backbone": "Inception v3 of 2015-12-05, pool3",
-    "weight_hash": artifacts.ARTIFACTS["inception"].member_sha256,
+    "weight_hash": weights.ARTIFACTS["inception"].member_sha256,
     "resize": "to 299 x 299, bilinear as in TensorFlow 1, no antialiasing",
     "solver": _FVD["solver"],
 }
 _ALEX = {
     "backbone": "AlexNet, LPIPS heads 0.1",
-    "weight_hash": artifacts.ARTIFACTS["lpips-alexnet"].member_sha256,
+    "weight_hash": weights.ARTIFACTS["lpips-alexnet"].member_sha256,
     "solver": "LPIPS",
 }
 _VGG = {
     "backbone": "VGG16, LPIPS heads 0.1",
-    "weight_hash": artifacts.ARTIFACTS["lpips-vgg16"].member_sha256,
+    "weight_hash": weights.ARTIFACTS["lpips-vgg16"].member_sha256,
     "solver": "LPIPS",
 }
 _PSNR = {

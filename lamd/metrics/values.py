@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lamd import rng
+from lamd.base import rng
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95

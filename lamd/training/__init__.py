@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Required, TypedDict, Unpack
 
+from lamd.base.errors import LamdError
 from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
-from lamd.errors import LamdError
 from lamd.training.baseline_stages import LatentVideoStage, PixelStage, VideoVAEStage
 from lamd.training.captioner_stage import CaptionerStage
 from lamd.training.dmg_stage import DMGStage

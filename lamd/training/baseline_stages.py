@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, TrainConfig, denoiser_config
 from lamd.data.packed import PackedVideos
 from lamd.diffusion import schedule_of
-from lamd.errors import LamdError
+from lamd.io.video import to_model
 from lamd.losses import diffusion_loss
 from lamd.models.latent import Posterior
 from lamd.models.latent_video import (
@@ -25,7 +26,6 @@ from lamd.training.batches import read_windows, training_windows, validation_win
 from lamd.training.latents import Latents
 from lamd.training.stages import Batch, Draws, NoAdversary, StepTerms, seeded
 from lamd.training.vae_stage import VAEStage
-from lamd.video import to_model
 
 
 class VideoVAEStage(VAEStage):

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamd.base.errors import LamdError
+from lamd.base.rng import numpy_generator
 from lamd.config import DataConfig, TrainConfig
 from lamd.data.packed import PackedVideos
-from lamd.errors import LamdError
-from lamd.rng import numpy_generator
 
 
 def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig) -> np.ndarray:

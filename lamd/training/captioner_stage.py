@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
+from lamd.io.video import to_model
 from lamd.metrics.precision import precisions
 from lamd.models.captioner import Captioner, build_captioner
 from lamd.training.batches import read_windows, training_windows, validation_windows
 from lamd.training.stages import Batch, Draws, NoAdversary, StepTerms, seeded
-from lamd.video import to_model
 
 
 class CaptionerStage(NoAdversary):

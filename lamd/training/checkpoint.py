@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 from lamd.training.integrity import (
     DamagedFile,
     check_sha256,

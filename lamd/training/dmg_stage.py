@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamd.base.errors import LamdError
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import schedule_of
-from lamd.errors import LamdError
+from lamd.io.video import to_model
 from lamd.losses import diffusion_loss
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import MCDVAE, Posterior
 from lamd.training.batches import read_windows, training_windows, validation_windows
 from lamd.training.latents import Latents
 from lamd.training.stages import Batch, Draws, NoAdversary, StepTerms, seeded
-from lamd.video import to_model
 
 
 class DMGStage(NoAdversary):

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lamd.base.errors import LamdError
 from lamd.config import Target
-from lamd.errors import LamdError
 from lamd.training.batches import BatchReader
 from lamd.training.checkpoint import (
     Checkpoint,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, denoiser_config
 from lamd.data.vocabulary import Vocabulary
-from lamd.errors import LamdError
 from lamd.models.captioner import Captioner, build_captioner
 from lamd.models.dmg import DMG, build_dmg
 from lamd.models.latent_video import (

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lamd.errors import LamdError
+from lamd.base.errors import LamdError
 
 
 class DamagedFile(LamdError):

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from lamd.base.errors import LamdError
+from lamd.base.rng import torch_generator
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
-from lamd.errors import LamdError
+from lamd.io.video import to_model
 from lamd.models.latent import Posterior, ScaledLatent
 from lamd.models.latent_video import VideoAutoencoder
 from lamd.models.mcd_vae import MCDVAE
-from lamd.rng import torch_generator
 from lamd.training.batches import read_windows, training_windows
 from lamd.training.final import load_vae, load_video_vae, read_info
 from lamd.training.integrity import (
@@ -27,7 +28,6 @@ from lamd.training.integrity import (
     sha256_of,
     write_json,
 )
-from lamd.video import to_model
 
 _BATCH = 16
 _STATISTICS_WINDOWS = 1024

@@ -8,8 +8,8 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from lamd.base.errors import LamdError
 from lamd.config import TrainConfig
-from lamd.errors import LamdError
 
 FINAL_LR = 0.01  # ours: the cosine ends at this part of the peak
 

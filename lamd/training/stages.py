@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamd.base.rng import derive_seed, torch_generator
 from lamd.config import TrainConfig
-from lamd.rng import derive_seed, torch_generator
 
 Batch = tuple[Tensor, ...]
 

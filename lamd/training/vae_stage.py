@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamd.base.errors import LamdError
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
-from lamd.errors import LamdError
+from lamd.io.video import to_model
 from lamd.losses import (
     adaptive_weight,
     discriminator_loss,
@@ -22,7 +23,6 @@ from lamd.models.latent import ScaledLatent, VAEOutput
 from lamd.models.mcd_vae import MCDVAE, build_vae
 from lamd.training.batches import read_windows, training_windows, validation_windows
 from lamd.training.stages import Batch, Draws, StepTerms, seeded
-from lamd.video import to_model
 
 
 class VAEStage:

@@ -1,0 +1,1 @@
+"""BAIR robot pushing."""

@@ -1,0 +1,1 @@
+"""CATER-GEN-v1 and -v2."""

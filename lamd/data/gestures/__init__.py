@@ -1,0 +1,1 @@
+"""NATOPS and MUG."""

@@ -1,0 +1,1 @@
+"""Landscape, from Sky Time-lapse."""

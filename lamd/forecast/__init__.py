@@ -1,0 +1,1 @@
+"""`lamd plan`: what a run will cost."""

@@ -1,0 +1,219 @@
+"""Read a set of clips from files: an `.npy`, a folder of videos, or a folder of frame folders."""
+
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from lamd.base.errors import LamdError
+
+VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+FRAME_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_LOSSY_FRAMES = {".jpeg", ".jpg", ".webp"}
+_FORMS = (
+    "give an .npy of uint8 (N, L, H, W, 3), a folder of video files, or a folder of frame folders"
+)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """A set of clips and where it was read from."""
+
+    path: Path
+    videos: np.ndarray  # uint8 (N, L, H, W, 3)
+    names: tuple[str, ...]  # without suffix; empty for an .npy
+    lossless: bool
+
+
+def load_videos(path: Path | str) -> np.ndarray:
+    """Read a set of clips, uint8 (N, L, H, W, 3), in natural order of names.
+
+    Args:
+        path: an `.npy` (memory-mapped), a folder of video files, or a folder of frame folders.
+            Names that begin with a dot are passed over.
+
+    Raises:
+        LamdError: when anything there is unreadable or no clip, or clips differ in length or size.
+    """
+    return load_clips(path).videos
+
+
+def load_clips(path: Path | str) -> Clips:
+    """Read a set of clips as `load_videos` does, together with their names."""
+    path = Path(path)
+    if not path.exists():
+        raise LamdError(f"{path}: does not exist; {_FORMS}")
+    if path.is_file():
+        if path.suffix != ".npy":
+            raise LamdError(f"{path}: a single file that is no .npy; {_FORMS}")
+        return Clips(path, _load_npy(path), (), lossless=True)
+    entries = _listing(path)
+    folders = [entry for entry in entries if entry.is_dir()]
+    if folders and len(folders) < len(entries):
+        odd = next(entry for entry in entries if not entry.is_dir())
+        raise LamdError(f"{path}: holds folders and files ({odd.name}); keep one kind")
+    allowed, kind = (FRAME_SUFFIXES, "frame") if folders else (VIDEO_SUFFIXES, "video")
+    files = {folder: _listing(folder) for folder in folders} or {path: entries}
+    for file in (file for group in files.values() for file in group):
+        if file.suffix.lower() not in allowed:
+            hint = "one folder of frames for each clip" if not folders else "take it out"
+            raise LamdError(f"{file}: not a {kind} file ({', '.join(sorted(allowed))}); {hint}")
+    if folders:
+        videos = _stack(path, folders, lambda folder: _read_frames(folder, files[folder]))
+        suffixes = {file.suffix.lower() for group in files.values() for file in group}
+        return Clips(path, videos, _names(folders), not suffixes & _LOSSY_FRAMES)
+    return Clips(path, _stack(path, entries, _read_video), _names(entries), lossless=False)
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    mend = "save uint8 (N, L, H, W, 3) with numpy.save"
+    try:
+        videos = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise LamdError(f"{path}: not a readable .npy ({reason}); {mend}") from None
+    if not isinstance(videos, np.ndarray):
+        raise LamdError(f"{path}: an archive of arrays, not one; {mend}")
+    if videos.dtype != np.uint8:
+        raise LamdError(f"{path}: dtype is {videos.dtype}, not uint8; {mend}")
+    if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
+        raise LamdError(f"{path}: shape is {videos.shape}; {mend}")
+    return videos
+
+
+def _listing(folder: Path) -> list[Path]:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if not entries:
+        raise LamdError(f"{folder}: an empty folder; {_FORMS}")
+    return sorted(entries, key=_natural)
+
+
+def _natural(path: Path) -> list:
+    # Odd places are numbers, so that frame_10 follows frame_9.
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _names(entries: list[Path]) -> tuple[str, ...]:
+    return tuple(entry.stem if entry.is_file() else entry.name for entry in entries)
+
+
+def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    first = read(entries[0])
+    videos = np.empty((len(entries), *first.shape), np.uint8)
+    shapes = []
+    for i, entry in enumerate(entries):
+        clip = read(entry) if i else first
+        shapes.append(clip.shape)
+        if clip.shape == first.shape:
+            videos[i] = clip
+    usual, count = Counter(shapes).most_common(1)[0]
+    odd = [
+        f"{e.name} is {size_text(s)}" for e, s in zip(entries, shapes, strict=True) if s != usual
+    ]
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise LamdError(
+            f"{path}: {', '.join(odd[:3])}{more}, but {count} of {len(shapes)} clips are "
+            f"{size_text(usual)}; make all clips equal in length and size"
+        )
+    return videos
+
+
+def size_text(shape: tuple[int, ...] | list[int]) -> str:
+    """Return (L, H, W, ...) in words."""
+    return f"{shape[0]} frames of {shape[1]} x {shape[2]}"
+
+
+def import_decord() -> ModuleType:
+    """Import decord without the CUDA libraries it would load for all of the process.
+
+    decord2 opens all that lies in the `nvidia` packages, gigabytes, with global symbols; libnvblas
+    is among them and takes over the `sgemm` of a torch imported later, which then crashes. The CPU
+    build needs none of it.
+    """
+    if "decord" not in sys.modules:
+        hidden = {"nvidia": sys.modules["nvidia"]} if "nvidia" in sys.modules else {}
+        sys.modules["nvidia"] = None  # so that it is not found
+        try:
+            import decord  # noqa: F401
+        finally:
+            del sys.modules["nvidia"]
+            sys.modules.update(hidden)
+    return sys.modules["decord"]
+
+
+def decode_video(path: Path, max_frames: int | None = None) -> np.ndarray:
+    """Decode the first `max_frames` frames of a video, by default all: uint8 (T, H, W, 3).
+
+    Raises:
+        ValueError: when it cannot be decoded; says why.
+    """
+    decord = import_decord()
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        with _native_stderr_hidden():
+            reader = decord.VideoReader(str(path), num_threads=1)
+            count = len(reader) if max_frames is None else min(len(reader), max_frames)
+            frames = [_unpadded(reader.next().asnumpy()) for _ in range(count)]
+    except (decord.DECORDError, RuntimeError, StopIteration) as error:
+        reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
+        raise ValueError(f"not a readable video ({reason})") from None
+    if not frames:
+        raise ValueError("a video without frames")
+    return np.stack(frames)
+
+
+def _read_video(path: Path) -> np.ndarray:
+    try:
+        return decode_video(path)
+    except ValueError as error:
+        raise LamdError(f"{path}: {error}; write it anew or take it out") from None
+
+
+def _unpadded(frame: np.ndarray) -> np.ndarray:
+    # Where the width divides a row's padding, decord returns it as channels (dmlc/decord#336).
+    height, width, _ = frame.shape
+    return frame.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
+
+
+@contextmanager
+def _native_stderr_hidden() -> Iterator[None]:
+    # decord's C++ side writes its own lines on a bad file, whatever its log level.
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _read_frames(folder: Path, files: list[Path]) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    frames = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                if image.mode not in ("RGB", "L", "P", "1"):
+                    raise LamdError(f"{file}: pixels are {image.mode}; save it as 8-bit RGB")
+                frames.append(np.asarray(image.convert("RGB")))
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            reason = " ".join(str(error).split())[:80]
+            raise LamdError(f"{file}: not a readable image ({reason}); write it anew") from None
+        if frames[-1].shape != frames[0].shape:
+            sizes = ["{} x {}".format(*frame.shape[:2]) for frame in (frames[-1], frames[0])]
+            raise LamdError(
+                f"{file}: is {sizes[0]}, {files[0].name} is {sizes[1]}; make them equal"
+            )
+    return np.stack(frames)

@@ -1,0 +1,1 @@
+"""Cells: the steps behind a result, each made once."""

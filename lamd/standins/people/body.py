@@ -1,0 +1,185 @@
+"""A signaller from head to hip, seen from the front: how one looks, and one clip of one signal.
+
+Lengths are in lengths of the arm without its hand, from the middle between the shoulders.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamd.standins.people.canvas import Canvas, at
+from lamd.standins.people.signals import REST, SIGNALS, hand_path
+
+FRAMES = (40, 60)  # of a clip at 20 a second, least and most
+UPPER = 0.53  # of the arm's length
+HIP = 0.27  # half the width
+_SKIN = np.array([[0.93, 0.76, 0.65], [0.82, 0.62, 0.48], [0.62, 0.44, 0.32], [0.4, 0.27, 0.19]])
+_HAIR = np.array([[0.12, 0.09, 0.08], [0.3, 0.2, 0.12], [0.62, 0.48, 0.26], [0.5, 0.5, 0.5]])
+_CLOTHES = np.array([
+    [0.85, 0.2, 0.18], [0.9, 0.75, 0.2], [0.2, 0.5, 0.3], [0.2, 0.3, 0.65], [0.9, 0.9, 0.88],
+    [0.16, 0.16, 0.2], [0.5, 0.25, 0.55], [0.35, 0.6, 0.75], [0.75, 0.45, 0.25], [0.55, 0.57, 0.5],
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BodyLook:
+    """What a subject keeps from clip to clip; `tempo` scales the number of frames."""
+
+    skin: np.ndarray
+    hair: np.ndarray
+    shirt: np.ndarray
+    trousers: np.ndarray
+    wall: np.ndarray  # (2, 3), its colour above and below
+    panel: np.ndarray  # x from, x to, y to in canvas units, then its colour
+    sleeve: float  # share of the arm that is clothed
+    long_hair: bool
+    shoulders: float  # half their width
+    girth: float
+    head: float
+    tempo: float
+
+
+def draw_body(rng: np.random.Generator) -> BodyLook:
+    """Draw how a subject looks."""
+    shirt, trousers = rng.choice(len(_CLOTHES), 2, replace=False)
+    wall = rng.uniform(0.35, 0.85) + rng.uniform(-0.08, 0.08, 3)
+    panel = np.concatenate([
+        [(left := rng.uniform(-1.8, 1.0)), left + rng.uniform(0.4, 1.2), rng.uniform(-0.4, 1.0)],
+        (wall + rng.uniform(-0.25, 0.25, 3)).clip(0.1, 0.95),
+    ])  # fmt: skip
+    return BodyLook(
+        skin=(_SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.92, 1.06)).clip(0, 1),
+        hair=_HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2),
+        shirt=(_CLOTHES[shirt] * rng.uniform(0.8, 1.05)).clip(0, 1),
+        trousers=_CLOTHES[trousers] * rng.uniform(0.4, 0.8),
+        wall=np.stack([wall, wall * rng.uniform(0.65, 0.95)]).clip(0, 1),
+        panel=panel,
+        sleeve=float(rng.choice([0.25, 0.5, 0.97])),
+        long_hair=bool(rng.uniform() < 0.35),
+        shoulders=rng.uniform(0.31, 0.39),
+        girth=rng.uniform(0.85, 1.2),
+        head=rng.uniform(0.9, 1.1),
+        tempo=rng.uniform(0.88, 1.12),
+    )
+
+
+def body_frames(
+    look: BodyLook, signal: int, rng: np.random.Generator, frame_size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Yield a clip of signal 0-23, uint8 (height, width, 3); `rng` draws amplitude, pace and sway.
+
+    The first frame shows rest, and nothing in it depends on the signal.
+    """
+    width, height = frame_size
+    scale = height / 2.85 * rng.uniform(0.95, 1.03)
+    origin = (width * (0.5 + rng.uniform(-0.03, 0.03)), height * (0.45 + rng.uniform(-0.02, 0.02)))
+    exposure, amplitude = rng.uniform(0.92, 1.06), rng.uniform(0.86, 1.04)
+    num_frames = round(rng.integers(FRAMES[0], FRAMES[1] + 1) / look.tempo)
+    pace, delay = rng.uniform(0.8, 1.25), rng.uniform(0.02, 0.07)
+    sway = _draw_sway(rng, num_frames)
+    times = np.arange(num_frames) / (num_frames - 1)
+    acting = ((times - delay) / (1 - delay)).clip(0, 1) ** pace
+    of, freely = SIGNALS[signal], np.array([amplitude] * 3 + [1.0] * 2)
+    right, left = (
+        REST + freely * (hand_path(poses, of.cycles, acting) - REST)
+        for poses in (of.right, of.left)
+    )
+    behind = Canvas(_wall(look, frame_size), scale, origin)
+    x0, x1, bottom = look.panel[:3]
+    behind.convex([(x0, -2), (x1, -2), (x1, bottom), (x0, bottom)], 0.02, look.panel[3:])
+    hip = HIP * look.girth
+    behind.convex([(-hip, 0.9), (hip, 0.9), (hip, 2.2), (-hip, 2.2)], 0.06, look.trousers)
+    for k in range(num_frames):
+        canvas = Canvas(behind.picture, scale, origin)
+        _draw_figure(canvas, look, right[k], left[k], sway[k])
+        canvas.picture *= exposure
+        yield canvas.pixels()
+
+
+def _draw_sway(rng: np.random.Generator, num_frames: int) -> np.ndarray:
+    """Draw slow movements (T, 6) of a few hundredths: torso x, y, head x, turn, hands."""
+    seconds = np.arange(num_frames)[:, None] / 20
+    speeds, phases = rng.uniform(0.8, 3.0, (2, 6)), rng.uniform(0, 2 * np.pi, (2, 6))
+    waves = np.sin(seconds * speeds[0] + phases[0]) + np.sin(2.3 * seconds * speeds[1] + phases[1])
+    return 0.012 * waves
+
+
+def _wall(look: BodyLook, frame_size: tuple[int, int]) -> np.ndarray:
+    width, height = frame_size
+    share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    rows = look.wall[0] * (1 - share) + look.wall[1] * share
+    return np.broadcast_to(rows, (height, width, 3)).astype(np.float32)
+
+
+def _draw_figure(
+    canvas: Canvas, look: BodyLook, right: np.ndarray, left: np.ndarray, sway: np.ndarray
+) -> None:
+    middle = sway[:2]
+    s, hip = look.shoulders, HIP * look.girth
+    top = [middle + at(0.06 - s, 0.03), middle + at(s - 0.06, 0.03)]
+    canvas.convex([*top, (hip, 0.95), (-hip, 0.95)], 0.06, look.shirt)
+    _draw_head(canvas, look, middle + at(sway[2], -0.42), sway[3])
+    for side, hand, wobble in ((-1, right, sway[4]), (1, left, sway[5])):
+        shoulder = middle + at(side * s, 0.06)
+        moved = hand + np.array((wobble, -wobble, 0.0, 0.0, 0.0))
+        _draw_arm(canvas, look, shoulder, side, moved)
+
+
+def _draw_head(canvas: Canvas, look: BodyLook, center: np.ndarray, turn: float) -> None:
+    size = look.head
+    if look.long_hair:
+        canvas.ellipse(center + at(0, 0.08), (0.2 * size, 0.3 * size), look.hair)
+    canvas.capsule(center + at(0, 0.1), center + at(0, 0.42), 0.075, 0.085, look.skin * 0.85)
+    canvas.ellipse(center + at(0, -0.06), (0.175 * size, 0.2 * size), look.hair, shade=0.2)
+    canvas.ellipse(center + at(turn, 0.02), (0.15 * size, 0.195 * size), look.skin, shade=0.22)
+    face = center + at(1.5 * turn, 0)
+    for side in (-1, 1):
+        canvas.ellipse(face + at(0.058 * side * size, -0.01), (0.018, 0.014), (0.08, 0.06, 0.06))
+    canvas.stroke([face + at(-0.04, 0.11), face + at(0.04, 0.11)], 0.011, look.skin * 0.55)
+
+
+def _draw_arm(
+    canvas: Canvas, look: BodyLook, shoulder: np.ndarray, side: int, hand: np.ndarray
+) -> None:
+    def near(point: np.ndarray) -> float:
+        return 1 + 0.22 * point[2]
+
+    def place(point: np.ndarray) -> np.ndarray:
+        return shoulder + at(side * point[0], -point[1])
+
+    (elbow, wrist), (opened, thumb) = bend(hand[:3]), hand[3:]
+    joints, sizes = [np.zeros(3), elbow, wrist], [0.088, 0.07, 0.05]
+    for k, covered in enumerate((look.sleeve / UPPER, (look.sleeve - UPPER) / (1 - UPPER))):
+        a, b = joints[k : k + 2]
+        r_a, r_b = sizes[k] * near(a), sizes[k + 1] * near(b)
+        canvas.capsule(place(a), place(b), r_a, r_b, look.skin, 0.25)
+        if covered > 0:
+            end, r_end = a + min(covered, 1) * (b - a), r_a + min(covered, 1) * (r_b - r_a)
+            canvas.capsule(place(a), place(end), r_a + 0.012, r_end + 0.012, look.shirt, 0.25)
+    along = place(wrist) - place(elbow)
+    along /= max(np.hypot(*along), 1e-6)
+    size = near(wrist)
+    palm = place(wrist) + 0.08 * along
+    tip = palm + 0.14 * opened * size * along
+    canvas.capsule(palm, tip, 0.06 * size, 0.035 * size, look.skin, 0.15)
+    canvas.ellipse(palm, (0.072 * size, 0.068 * size), look.skin, shade=0.25)
+    canvas.capsule(
+        palm, palm + at(0, -0.17 * thumb * size), 0.03 * size, 0.026 * size, look.skin * 0.92
+    )
+
+
+def bend(wrist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return elbow and wrist of an arm of length 1 from (0, 0, 0): the elbow points out and down.
+
+    A wrist that is out of reach comes nearer.
+    """
+    lower = 1 - UPPER
+    far = np.linalg.norm(wrist)
+    reach = np.clip(far, UPPER - lower + 0.05, 0.995)
+    toward = wrist / max(far, 1e-6)
+    pole = np.array([0.7, -0.65, -0.3])
+    pole -= toward * (pole @ toward)
+    pole /= max(np.linalg.norm(pole), 1e-6)
+    along = (UPPER**2 - lower**2 + reach**2) / (2 * reach)
+    return along * toward + np.sqrt(max(UPPER**2 - along**2, 0.0)) * pole, reach * toward

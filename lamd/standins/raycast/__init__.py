@@ -1,0 +1,1 @@
+"""Pictures of MuJoCo scenes by casting rays, without OpenGL."""

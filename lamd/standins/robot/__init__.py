@@ -1,0 +1,1 @@
+"""Simulated BAIR: a MuJoCo arm that pushes objects."""

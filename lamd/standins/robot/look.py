@@ -1,0 +1,118 @@
+"""What a simulated clip looks like: cameras, light and the static surfaces' procedural textures."""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamd.standins.raycast.view import Camera, Painted, View
+from lamd.standins.robot.scene import TRAY_HALF
+
+SHADOW_CORNER = (-0.64, -0.42)
+TEXTURE_SIZE = 128
+TEXTURE_METRES = 1.28
+FLOOR_PATTERNS = ("wood", "checker", "speckle", "stripes", "cloth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look(View):
+    """The tray's colours beside cameras and light; fixed within a clip."""
+
+    floor: np.ndarray
+    wall_color: np.ndarray
+    ground_color: np.ndarray
+
+    def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return the colours of static geoms at ground positions `points` (..., 2)."""
+        color = scene.albedo.copy()
+        for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
+            color[scene.model.geom(wall).id] = self.wall_color
+        floor = scene.model.geom("floor").id
+        color[floor] = self.ground_color
+        albedo = color[geom]
+        x, y = points[..., 0], points[..., 1]
+        inside = (geom == floor) & (np.abs(x) < TRAY_HALF[0]) & (np.abs(y) < TRAY_HALF[1])
+        texel = np.floor(points[inside] * (TEXTURE_SIZE / TEXTURE_METRES)).astype(int)
+        texel %= TEXTURE_SIZE
+        albedo[inside] = self.floor[texel[:, 1], texel[:, 0]]
+        return albedo
+
+
+def draw_look(rng: np.random.Generator) -> Look:
+    """Draw cameras (slightly jittered), a point light, and the tray's texture and colours."""
+    azimuth = rng.uniform(-np.pi, 0.0)
+    tilt = rng.uniform(0.2, 0.6)
+    light = 2.2 * np.array([np.cos(azimuth) * tilt, np.sin(azimuth) * tilt, 1.0])
+    warmth = rng.uniform(-0.06, 0.06)
+    tint = np.array([1 + warmth, 1.0, 1 - warmth], np.float32)
+    ambient = rng.uniform(0.34, 0.48)
+    return Look(
+        cameras={
+            "image_main": _camera(rng, (0.0, -0.74, 0.66), (0.0, 0.09, 0.02), 0.385),
+            "image_aux1": _camera(rng, (-0.70, -0.34, 0.60), (0.0, 0.02, 0.03), 0.37),
+        },
+        shadow_corner=SHADOW_CORNER,
+        light=light,
+        light_color=(tint * rng.uniform(0.62, 0.85)).astype(np.float32),
+        ambient=(np.float32(ambient) / tint).astype(np.float32),
+        floor=_floor_texture(rng),
+        wall_color=_surface_color(rng),
+        ground_color=_surface_color(rng) * np.float32(0.6),
+    )
+
+
+def _camera(
+    rng: np.random.Generator,
+    position: tuple[float, float, float],
+    target: tuple[float, float, float],
+    half_side: float,
+) -> Camera:
+    eye = np.array(position) + rng.uniform(-0.015, 0.015, 3)
+    target_now = np.array(target) + rng.uniform(-0.01, 0.01, 3)
+    return Camera.at(eye, target_now, half_side * rng.uniform(0.98, 1.02))
+
+
+def _surface_color(rng: np.random.Generator) -> np.ndarray:
+    """Draw a quiet colour, so that saturated objects stand out."""
+    hue = rng.uniform(0.05, 0.13) if rng.uniform() < 0.5 else rng.uniform()
+    rgb = colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.4), rng.uniform(0.4, 0.78))
+    return np.array(rgb, np.float32)
+
+
+def _floor_texture(rng: np.random.Generator) -> np.ndarray:
+    """Make a float32 (size, size, 3) colour map, repeated every `TEXTURE_METRES`."""
+    base = _surface_color(rng)
+    pattern = _pattern(rng, str(rng.choice(FLOOR_PATTERNS)))
+    strength = rng.uniform(0.06, 0.2)
+    shade = 1 + np.float32(strength) * pattern[..., None]
+    accent = np.float32(0.25 * strength) * (_surface_color(rng) - base)
+    return np.clip(base * shade + accent * pattern[..., None], 0, 1).astype(np.float32)
+
+
+def _pattern(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Return a pattern in about [-1, 1]; all of them repeat without a seam."""
+    y, x = np.mgrid[0:TEXTURE_SIZE, 0:TEXTURE_SIZE].astype(np.float32) / TEXTURE_SIZE
+    if rng.uniform() < 0.5:
+        x, y = y, x
+    if kind == "checker":
+        n = 2 * int(rng.integers(4, 9))
+        return np.where((np.floor(x * n) + np.floor(y * n)) % 2 == 0, 1.0, -1.0).astype(np.float32)
+    if kind == "stripes":
+        n = int(rng.integers(6, 16))
+        return np.sin(2 * np.pi * n * x).astype(np.float32)
+    if kind == "wood":
+        warp = _noise(rng, 0.02, 0.25)
+        rings = np.sin(2 * np.pi * (int(rng.integers(6, 12)) * x) + 2.5 * warp)
+        return (0.6 * rings + 0.4 * _noise(rng, 0.02, 0.3)).astype(np.float32)
+    if kind == "speckle":
+        return np.clip(_noise(rng, 0.3, 0.3), -1.5, 1.5)
+    return np.clip(0.8 * _noise(rng, 0.06, 0.06), -1.5, 1.5)
+
+
+def _noise(rng: np.random.Generator, width_y: float, width_x: float) -> np.ndarray:
+    """Return periodic Gaussian noise of unit variance, low-passed at widths in cycles a texel."""
+    spectrum = np.fft.rfft2(rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)))
+    fy = np.fft.fftfreq(TEXTURE_SIZE)[:, None]
+    fx = np.fft.rfftfreq(TEXTURE_SIZE)[None]
+    field = np.fft.irfft2(spectrum * np.exp(-((fy / width_y) ** 2) - (fx / width_x) ** 2))
+    return (field / field.std()).astype(np.float32)

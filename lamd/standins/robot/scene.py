@@ -1,0 +1,245 @@
+"""What one simulated clip contains: the MuJoCo model of arm, tray and objects, drawn at random.
+
+Lengths in metres, masses in kilograms. World frame: x to the right and y away from the front
+camera, z up, origin in the middle of the tray's floor; the arm stands behind the tray at +y.
+"""
+
+import colorsys
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from lamd.standins.raycast.cast import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP
+from lamd.standins.raycast.view import Painted
+
+TRAY_HALF = (0.30, 0.24)
+WALL_HEIGHT = 0.045
+WALL_HALF_THICKNESS = 0.012
+BASE_Y = 0.52
+SHOULDER_Z = 0.30
+UPPER_ARM = 0.46
+FOREARM = 0.46
+HAND = 0.19  # wrist axis to finger tips
+TIMESTEP = 0.005
+SPECULAR = 0.25
+KINDS = ("box", "sphere", "cylinder", "capsule", "lying_cylinder", "hammer")
+
+
+@dataclass(frozen=True)
+class SimObject:
+    """One free object: geoms as MJCF strings, resting pose and the radius of its footprint."""
+
+    geoms: tuple[str, ...]
+    position: tuple[float, float, float]
+    yaw: float
+    footprint: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene(Painted):
+    """A compiled model; `objects` are the free bodies in the model's order."""
+
+    objects: tuple[SimObject, ...]
+
+
+def draw_scene(rng: np.random.Generator, tip: np.ndarray) -> Scene:
+    """Draw objects around the starting gripper position `tip` (x, y, z) and compile the model."""
+    hue = rng.uniform()
+    objects: list[SimObject] = []
+    count = int(rng.integers(4, 9))
+    for k in range(count):
+        color = _object_color(rng, (hue + k / count) % 1.0)
+        placed = _place(rng, color, objects, tip)
+        if placed is not None:
+            objects.append(placed)
+    model = mujoco.MjModel.from_xml_string(_model_xml(rng, objects))
+    return Scene(
+        model=model,
+        albedo=model.geom_rgba[:, :3].astype(np.float32),
+        specular=np.full(model.ngeom, SPECULAR, np.float32),
+        objects=tuple(objects),
+    )
+
+
+def _object_color(rng: np.random.Generator, hue: float) -> str:
+    saturation, value = rng.uniform(0.65, 1.0), rng.uniform(0.5, 1.0)
+    if rng.uniform() < 0.12:
+        saturation = 0.05
+    return _rgba(colorsys.hsv_to_rgb(hue, saturation, value))
+
+
+def _rgba(color: tuple[float, float, float]) -> str:
+    return " ".join(f"{c:.4f}" for c in color) + " 1"
+
+
+def _place(
+    rng: np.random.Generator, color: str, others: list[SimObject], tip: np.ndarray
+) -> SimObject | None:
+    """Find free room for one more object; None when the tray is too full."""
+    geoms, height, footprint = _object_geoms(rng, str(rng.choice(KINDS)), color)
+    room = np.array(TRAY_HALF) - footprint - 0.01
+    for _ in range(30):
+        x, y = rng.uniform(-room, room)
+        clear = np.hypot(x - tip[0], y - tip[1]) > footprint + 0.065
+        if clear and all(
+            np.hypot(x - o.position[0], y - o.position[1]) > footprint + o.footprint + 0.004
+            for o in others
+        ):
+            yaw = float(rng.uniform(-np.pi, np.pi))
+            return SimObject(geoms, (float(x), float(y), height), yaw, footprint)
+    return None
+
+
+def _object_geoms(
+    rng: np.random.Generator, kind: str, color: str
+) -> tuple[tuple[str, ...], float, float]:
+    """Return the object's geoms, the height of its centre at rest and its footprint's radius."""
+    r = rng.uniform(0.027, 0.046)
+    h = rng.uniform(0.025, 0.05)
+    look = f'class="object" rgba="{color}"'
+    if kind == "box":
+        w = rng.uniform(0.02, 0.05)
+        z = rng.uniform(0.018, 0.038)
+        geoms = (f'<geom type="box" size="{r:.4f} {w:.4f} {z:.4f}" {look}/>',)
+        return geoms, z, float(np.hypot(r, w))
+    if kind == "sphere":
+        return (f'<geom type="sphere" size="{r:.4f}" {look}/>',), r, r
+    if kind == "cylinder":
+        return (f'<geom type="cylinder" size="{r:.4f} {h / 1.4:.4f}" {look}/>',), h / 1.4, r
+    along = 'euler="0 90 0"'
+    if kind == "capsule":
+        r *= 0.75
+        geoms = (f'<geom type="capsule" size="{r:.4f} {h:.4f}" {along} {look}/>',)
+        return geoms, r, r + h
+    if kind == "lying_cylinder":
+        r *= 0.85
+        geoms = (f'<geom type="cylinder" size="{r:.4f} {h:.4f}" {along} {look}/>',)
+        return geoms, r, float(np.hypot(r, h))
+    head = rng.uniform(0.02, 0.028)
+    handle = _rgba(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.2, 0.9), 0.9))
+    geoms = (
+        f'<geom type="box" pos="-0.045 0 0" size="0.018 0.04 {head:.4f}" {look}/>',
+        f'<geom type="capsule" pos="0.02 0 {0.013 - head:.4f}" size="0.013 0.05" {along} '
+        f'class="object" rgba="{handle}"/>',
+    )
+    return geoms, head, 0.085
+
+
+def _arm_colors(rng: np.random.Generator) -> dict[str, str]:
+    """Return colours near one robot's: dark links, red joints, pale hand."""
+    shade = rng.uniform(0.12, 0.22)
+    red = colorsys.hsv_to_rgb(rng.uniform(-0.02, 0.02) % 1.0, 0.85, rng.uniform(0.65, 0.85))
+    pale = rng.uniform(0.72, 0.85)
+    return {
+        "link": _rgba((shade, shade, shade * 1.1)),
+        "joint": _rgba(red),
+        "hand": _rgba((pale, pale, pale)),
+        "finger": _rgba((shade * 0.8, shade * 0.8, shade * 0.8)),
+    }
+
+
+def _model_xml(rng: np.random.Generator, objects: list[SimObject]) -> str:
+    bodies = "\n".join(
+        f'<body pos="{o.position[0]:.5f} {o.position[1]:.5f} {o.position[2] + 0.001:.5f}" '
+        f'euler="0 0 {np.degrees(o.yaw):.3f}"><joint type="free" damping="0.0015"/>'
+        f"{''.join(o.geoms)}</body>"
+        for o in objects
+    )
+    return f"""
+<mujoco>
+  <compiler angle="degree"/>
+  <option timestep="{TIMESTEP}" integrator="implicitfast" iterations="30" tolerance="1e-6">
+    <flag sleep="enable"/>
+  </option>
+  <size memory="4M"/>
+  <default>
+    <geom solref="0.012 1"/>
+    <default class="object">
+      <geom group="{OBJECT_GROUP}" density="350" friction="0.55 0.005 0.0002"/>
+    </default>
+    <default class="static"><geom group="{STATIC_GROUP}" friction="0.55 0.005 0.0002"/></default>
+    <default class="arm">
+      <geom group="{ARM_GROUP}" contype="0" conaffinity="0" mass="0.4"/>
+    </default>
+    <default class="grip">
+      <geom group="{ARM_GROUP}" mass="0.1" friction="0.7 0.005 0.0002"/>
+    </default>
+  </default>
+  <worldbody>
+    {_tray_xml()}
+    {_arm_xml(_arm_colors(rng))}
+    {bodies}
+  </worldbody>
+  <contact><exclude body1="finger_a" body2="finger_b"/></contact>
+  <actuator>
+    <position joint="yaw" kp="3000" dampratio="1"/>
+    <position joint="shoulder" kp="3000" dampratio="1"/>
+    <position joint="elbow" kp="2000" dampratio="1"/>
+    <position joint="wrist" kp="600" dampratio="1"/>
+    <position joint="roll" kp="80" dampratio="1"/>
+    <position joint="finger_a" kp="300" dampratio="1"/>
+    <position joint="finger_b" kp="300" dampratio="1"/>
+  </actuator>
+</mujoco>"""
+
+
+def _tray_xml() -> str:
+    x, y = TRAY_HALF
+    t, h = WALL_HALF_THICKNESS, WALL_HEIGHT / 2
+    wall = 'class="static" type="box" rgba="0.5 0.5 0.5 1"'
+    return f"""
+    <geom name="floor" class="static" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
+    <geom name="wall_l" {wall} pos="{-x - t} 0 {h}" size="{t} {y + 2 * t} {h}"/>
+    <geom name="wall_r" {wall} pos="{x + t} 0 {h}" size="{t} {y + 2 * t} {h}"/>
+    <geom name="wall_f" {wall} pos="0 {-y - t} {h}" size="{x} {t} {h}"/>
+    <geom name="wall_b" {wall} pos="0 {y + t} {h}" size="{x} {t} {h}"/>"""
+
+
+def _arm_xml(color: dict[str, str]) -> str:
+    """Write the arm: yaw, shoulder, elbow, wrist pitch, wrist roll and two sliding fingers.
+
+    At zero angles every link lies along its own x axis; positive pitch turns it downwards.
+    """
+    joint = 'type="cylinder" euler="90 0 0" class="arm"'
+    return f"""
+    <geom class="static" type="cylinder" size="0.085 0.13" pos="0 {BASE_Y} 0.13"
+      rgba="{color["link"]}"/>
+    <body pos="0 {BASE_Y} 0" euler="0 0 -90" gravcomp="1">
+      <joint name="yaw" axis="0 0 1" armature="0.1"/>
+      <geom {joint} size="0.08 0.085" pos="0 0 {SHOULDER_Z}" rgba="{color["joint"]}"/>
+      <body pos="0 0 {SHOULDER_Z}" gravcomp="1">
+        <joint name="shoulder" axis="0 1 0" armature="0.1"/>
+        <geom class="arm" type="capsule" size="0.055" fromto="0.03 0 0 {UPPER_ARM} 0 0"
+          rgba="{color["link"]}"/>
+        <body pos="{UPPER_ARM} 0 0" gravcomp="1">
+          <joint name="elbow" axis="0 1 0" armature="0.1"/>
+          <geom {joint} size="0.062 0.062" rgba="{color["joint"]}"/>
+          <geom class="arm" type="capsule" size="0.045" fromto="0.03 0 0 {FOREARM} 0 0"
+            rgba="{color["link"]}"/>
+          <body pos="{FOREARM} 0 0" gravcomp="1">
+            <joint name="wrist" axis="0 1 0" armature="0.05"/>
+            <geom {joint} size="0.05 0.052" rgba="{color["joint"]}"/>
+            <body gravcomp="1">
+              <joint name="roll" axis="1 0 0" armature="0.02"/>
+              <geom class="arm" type="cylinder" size="0.035 0.045" pos="0.06 0 0"
+                euler="0 90 0" rgba="{color["hand"]}"/>
+              <geom class="grip" type="box" size="0.016 0.062 0.026" pos="0.115 0 0"
+                rgba="{color["hand"]}"/>
+              <site name="tip" pos="{HAND} 0 0"/>
+              {_finger_xml("finger_a", 1, color["finger"])}
+              {_finger_xml("finger_b", -1, color["finger"])}
+            </body>
+          </body>
+        </body>
+      </body>
+    </body>"""
+
+
+def _finger_xml(name: str, side: int, color: str) -> str:
+    length = (HAND - 0.125) / 2
+    return f"""
+              <body name="{name}" pos="{0.125 + length} {side * 0.012} 0" gravcomp="1">
+                <joint name="{name}" type="slide" axis="0 {side} 0" armature="0.05"/>
+                <geom class="grip" type="box" size="{length} 0.01 0.02" rgba="{color}"/>
+              </body>"""

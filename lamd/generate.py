@@ -123,7 +123,7 @@ def compile_denoiser(denoiser: UNet) -> None:
     """
     on_cpu = next(denoiser.parameters()).device.type == "cpu"
     if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise LamdError("sampler.compile: no C++ compiler here; install g++ or leave it out")
+        raise LamdError("runtime.compile: no C++ compiler here; install g++ or leave it out")
     denoiser.predict = torch.compile(denoiser.predict)
 
 

@@ -135,7 +135,7 @@ def test_unknown_and_unfit_rows_are_refused():
     with pytest.raises(LamdError, match="num_sampling_steps cannot exceed"):
         tiny_target("baselines.pixel.num_sampling_steps=101")
     with pytest.raises(LamdError, match="multiple of the autoencoder's f_t"):
-        tiny_target("baselines.latent_video.autoencoder.temporal_factor=8")
+        tiny_target("baselines.latent_video.autoencoder.temporal_downsampling=8")
     with pytest.raises(LamdError, match="no effect"):
         tiny_target("baselines={pixel: null, latent_video: null}")
     with pytest.raises(LamdError, match="baselines take no prompt"):
@@ -167,7 +167,7 @@ def test_other_cells_keep_their_keys():
     def keys(target: Target) -> dict[str, str]:
         return {cell.name: identity(cell) for cell in make_plan(target, "cpu").cells()}
 
-    own = "rows=[trivial,reconstruction,lamd]"
+    own = "rows=[copy_first_frame,reconstruction,lamd]"
     target = tiny_target(own)
     before = keys(target)
     assert keys(tiny_target(own, "baselines=null")) == before
@@ -323,7 +323,7 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("LAMD_RUNS", str(tmp_path / "runs"))
     path = str(Path(__file__).with_name("tiny.yaml"))
     places = {"runs": tmp_path / "runs", "results": tmp_path / "results", "device": "cpu"}
-    rows = ["trivial", "lamd", *ROWS]
+    rows = ["copy_first_frame", "lamd", *ROWS]
     overrides = [f"rows=[{','.join(rows)}]", "evaluate.samples_per_clip=2"]
     outcome = run.reproduce(path, "quick", overrides, **places)
     assert not outcome.failed

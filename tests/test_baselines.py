@@ -33,8 +33,8 @@ def small_autoencoder(**changes) -> VideoAutoencoder:
     options = {
         "num_frames": 8,
         "size": 16,
-        "spatial_factor": 4,
-        "temporal_factor": 4,
+        "spatial_downsampling": 4,
+        "temporal_downsampling": 4,
         "latent_channels": 2,
         "channels": (8, 16),
         "num_res_blocks": 1,
@@ -153,9 +153,9 @@ def test_pixel_diffusion_trains_and_samples_with_the_shared_schedule():
     "changes",
     [
         {},
-        {"temporal_factor": 1},
-        {"spatial_factor": 2, "temporal_factor": 8, "channels": (8, 8, 16, 16)},
-        {"spatial_factor": 1, "num_res_blocks": 0},
+        {"temporal_downsampling": 1},
+        {"spatial_downsampling": 2, "temporal_downsampling": 8, "channels": (8, 8, 16, 16)},
+        {"spatial_downsampling": 1, "num_res_blocks": 0},
         {"conv3d": "factorised"},
     ],
 )
@@ -185,4 +185,4 @@ def test_autoencoder_refuses_what_it_cannot_shrink():
     with pytest.raises(ValueError, match="no multiple of f_t"):
         small_autoencoder().encode(torch.zeros(1, 6, 3, 16, 16))
     with pytest.raises(ValueError, match="power of two"):
-        small_autoencoder(temporal_factor=3)
+        small_autoencoder(temporal_downsampling=3)

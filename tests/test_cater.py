@@ -210,21 +210,21 @@ def test_the_config_gives_cater_its_options_and_leaves_other_hashes_alone():
 
 
 def test_the_harness_finds_and_hashes_real_files(root, monkeypatch):
-    from lamd.data import real
+    from lamd.data import real as real_data
 
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real.real_files("cater_v2") is None
+    assert real_data.real_files("cater_v2") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    assert real.real_root("cater_v2") == root
-    before = real.real_files("cater_v2")
+    assert real_data.real_root("cater_v2") == root
+    before = real_data.real_files("cater_v2")
     assert [row[:2] for row in before][:2] == [
         ["train_ambiguous.json", 3],
         ["train_explicit.json", 3],
     ]
     change(root, "0", caption="the snitch is rotating.")
-    assert real.real_files("cater_v2") != before
+    assert real_data.real_files("cater_v2") != before
     with pytest.raises(LamdError, match=r"cater_gen_v1: no captions .*MAGE"):
-        real.real_root("cater_v1")
+        real_data.real_root("cater_v1")
 
 
 def test_open_dataset_takes_the_name(root):

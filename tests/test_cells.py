@@ -81,7 +81,7 @@ def test_the_same_content_is_the_same_data(runner):
 def test_a_failure_stops_only_what_depends_on_it(runner):
     bad = cell("vae", writer(fail=ValueError("no\nmemory")))
     lost = cell("clips", parents=(cell("latents", parents=(bad,)),))
-    fine = cell("floor")
+    fine = cell("real_train")
     failed = runner.run_each([lost, fine, bad])
     assert set(failed) == {"clips", "vae"}
     assert failed["clips"] is failed["vae"]
@@ -154,7 +154,7 @@ def test_two_runs_side_by_side_share_the_work(tmp_path):
 
 def test_with_several_processes_a_failure_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    bad, fine = cell("vae", writer(fail=ValueError("x"))), cell("floor")
+    bad, fine = cell("vae", writer(fail=ValueError("x"))), cell("real_train")
     runner = Runner(Store(tmp_path), "cpu")
     with pytest.raises(CellFailed):
         runner.run_each([bad, fine])

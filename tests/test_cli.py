@@ -86,7 +86,7 @@ def test_wrong_usage_exits_2(lamd, arguments):
         (("reproduce", "table_bair", "--device", "cuda:99"), "not on this machine"),
         (("reproduce", "table_bair", "--profile", "paper"), "LAMD_DATA is not set"),
         (("reproduce", "table_bair", "--set", "published=x"), "no cell 'x'"),
-        (("reproduce", "table_bair", "--set", "rivals=x"), "no group 'x'"),
+        (("reproduce", "table_bair", "--set", "compare_with=x"), "no group 'x'"),
         (
             ("show", "table_bair", "--set", "evaluate.protocols=[fvd.bear.v1]"),
             "did you mean 'fvd.bair.v1'?",

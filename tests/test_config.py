@@ -136,7 +136,7 @@ def test_no_override_text_crashes(text):
 
 
 def test_overrides_reach_the_sources_of_a_figure():
-    changes = ["of=[table_bair]", "sources.table_bair.data.num_test=8", "figure.clips=2"]
+    changes = ["sources=[table_bair]", "sources.table_bair.data.num_test=8", "figure.clips=2"]
     figure = load_target("fig_reconstruction", "quick", changes)
     assert list(figure.sources) == ["table_bair"]
     assert (figure.sources["table_bair"].data.num_test, figure.figure.clips) == (8, 2)
@@ -149,9 +149,9 @@ def test_overrides_reach_the_sources_of_a_figure():
         ("sources.table_bar.seed=1", "no such source, did you mean 'table_bair'"),
         ("sources.table_bair.data.num_tst=3", "unknown key 'data.num_tst'"),
         ("figure.frames=99", "table_bair has 16 frames"),
-        ("of=[table_bai]", "no table_bai.yaml beside it, did you mean 'table_bair'"),
-        ("of=[]", "needs a list of the targets"),
-        ("of=[fig_scaling]", "trains nothing itself"),
+        ("sources=[table_bai]", "no table_bai.yaml beside it, did you mean 'table_bair'"),
+        ("sources=[]", "needs a list of the targets"),
+        ("sources=[fig_scaling]", "trains nothing itself"),
     ],
 )
 def test_a_mistake_in_a_figure_is_told(override, reason):
@@ -161,7 +161,7 @@ def test_a_mistake_in_a_figure_is_told(override, reason):
 
 
 def test_one_source_of_a_table_can_stand_alone():
-    table = load_target("table_reconstruction", "quick", ["of=[table_landscape]"])
+    table = load_target("table_reconstruction", "quick", ["sources=[table_landscape]"])
     assert list(table.sources) == ["table_landscape"]
     with pytest.raises(LamdError, match="needs one list for each of table_bair"):
         load_target("table_reconstruction", "quick", ["protocols=null", "protocols={}"])

@@ -25,7 +25,7 @@ CASES = [(name, profile) for name, kind in KINDS.items() if kind == "table" for 
 SWEEPS = [
     (name, profile) for name, kind in KINDS.items() if kind == "sweep" for profile in PROFILES
 ]
-DERIVED = [(name, profile) for name, tree in TREES.items() if "of" in tree
+DERIVED = [(name, profile) for name, tree in TREES.items() if "sources" in tree
            and KINDS[name] not in ("sweep", "cost_figure") for profile in PROFILES]  # fmt: skip
 TAGS = ("paper", "reported", "ours")
 # A key inside a part, with a value on its line; its comment starts with where the value is from.
@@ -86,8 +86,11 @@ def test_models_build(target):
         if target.loss.gan is not None:
             build_discriminator(target.loss.gan)
     d, *time, h, w = vae.latent_shape
-    assert (d, h) == (target.vae.motion_channels, target.data.size // target.vae.spatial_factor)
-    kept = target.data.num_frames // target.vae.temporal_factor
+    assert (d, h) == (
+        target.vae.motion_channels,
+        target.data.size // target.vae.spatial_downsampling,
+    )
+    kept = target.data.num_frames // target.vae.temporal_downsampling
     assert time == ([] if kept == 1 else [kept])
     z = torch.empty(2, *vae.latent_shape, device="meta")
     f_x0 = torch.empty(2, target.vae.image_channels[-1], h, w, device="meta")
@@ -136,7 +139,7 @@ def test_the_paper_profile_is_the_paper():
     target = load_target("table_bair", "paper")
     assert (target.scale, target.data.source) == ("full", "real")
     assert (target.sampler.num_steps, target.dmg.num_train_steps) == (200, 1000)
-    assert (target.vae.spatial_factor, target.vae.temporal_factor) == (4, 16)
+    assert (target.vae.spatial_downsampling, target.vae.temporal_downsampling) == (4, 16)
     with torch.device("meta"):
         count = sum(p.numel() for p in build_dmg(target).parameters())
     assert count == pytest.approx(336e6, rel=0.03)

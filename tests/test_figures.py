@@ -29,7 +29,8 @@ def trained() -> Trained:
     wake(models.dmg)
     models.device = "cpu"
     models.schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
-    models.sampler = SamplerConfig(name="ddim", num_steps=10, eta=0.0, batch_size=2, seed=0)
+    models.sampler = SamplerConfig(name="ddim", num_steps=10, eta=0.0, seed=0)
+    models.batch_size = 2
     return models
 
 

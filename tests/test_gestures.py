@@ -13,6 +13,7 @@ from lamd.base.errors import LamdError
 from lamd.cli.sampling import read_image
 from lamd.config import DataConfig
 from lamd.data import pack_gestures, verify_gestures
+from lamd.data import real as real_data
 from lamd.data.gestures.pack import evenly_drawn, frame_in
 from lamd.data.gestures.reader import GESTURE_SETS, MUG, NATOPS, gesture_class, open_gestures
 from lamd.data.stand_in import StandIn, write_stand_in
@@ -261,15 +262,15 @@ def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, nam
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real.real_files(name) is None
+    assert real_data.real_files(name) is None
     monkeypatch.setenv("LAMD_DATA", str(root))
     facts = train.build_data(tmp_path, {}, gesture_target(name, **real))
     assert facts["videos"] == facts["clips"] == {"train": 3, "test": 2}
     test = train.open_split(tmp_path, "test")
     assert len(test.conditions) == 2 and test.lengths.tolist() == [4, 4]
-    before = real.real_files(name)
+    before = real_data.real_files(name)
     os.utime(next((root / name).rglob("*s02p01-0003*" if name == "natops" else "img_0003.jpg")))
-    assert real.real_files(name) != before
+    assert real_data.real_files(name) != before
 
 
 def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ from tiny import tiny_target
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import DataConfig
-from lamd.data import frames, open_dataset, real, verify_landscape
+from lamd.data import frames, open_dataset, verify_landscape
+from lamd.data import real as real_data
 from lamd.data.folders import natural_key
 from lamd.data.sky.reader import open_landscape
 from lamd.data.stand_in import StandIn, write_stand_in
@@ -168,13 +169,13 @@ def test_test_clips_are_disjoint_windows(data, tmp_path):
 
 def test_the_data_key_follows_the_files(root, monkeypatch):
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real.real_files("landscape") is None
+    assert real_data.real_files("landscape") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    before = real.real_files("landscape")
+    before = real_data.real_files("landscape")
     assert [row[:2] for row in before] == [["train", 25], ["test", 14]]
     path = root / "sky_test" / "c" / "c_1" / "c_1_frames_2.jpg"
     os.utime(path, ns=(1, 1))
-    after = real.real_files("landscape")
+    after = real_data.real_files("landscape")
     assert before[0] == after[0]
     assert before[1] != after[1]
 

@@ -19,15 +19,15 @@ from lamd.nn import ResBlock2d, ResBlock3d, TemporalUpsample, warp
         {},
         {"fusion": "concat"},
         {"fusion": "add", "conv3d": "factorised"},
-        {"num_frames": 16, "temporal_factor": 16, "motion_channels": 1},
-        {"num_frames": 2, "temporal_factor": 2, "normalisation": "layer"},
+        {"num_frames": 16, "temporal_downsampling": 16, "motion_channels": 1},
+        {"num_frames": 2, "temporal_downsampling": 2, "normalisation": "layer"},
         {"num_skip_scales": 0, "normalisation": "instance"},
-        {"num_skip_scales": 0, "frame_skip": True},
-        {"frame_skip": True},
-        {"frame_skip": "warp"},
+        {"num_skip_scales": 0, "first_frame_residual": "add"},
+        {"first_frame_residual": "add"},
+        {"first_frame_residual": "warp"},
         {"num_skip_scales": 1, "normalisation": "none"},
         {
-            "spatial_factor": 2,
+            "spatial_downsampling": 2,
             "image_channels": (8, 16),
             "motion_encoder_channels": (8,),
             "decoder_channels": (8, 16),
@@ -207,7 +207,7 @@ def test_warp_looks_up_where_the_flow_points():
 
 
 def test_a_decoder_that_carries_begins_with_the_given_frame():
-    vae = small_vae(frame_skip="warp")
+    vae = small_vae(first_frame_residual="warp")
     x = torch.rand(2, *vae.clip_shape)
     nn.init.zeros_(vae.last_layer[:3])
     nn.init.zeros_(vae.video_decoder.to_pixels.bias[:3])

@@ -139,7 +139,9 @@ def test_the_diagnostics_depend_on_no_batch_size(place, tmp_path):
     assert len(found["channels"]["kl"]) == 2 and found["clips"] == 12
     assert 0 <= found["values"]["active_units"] <= 2 * 4 * 4
     assert found["values"]["zero_motion"] > 0
-    other = measure_latent(tmp_path, place, tiny_target(*BRIEF, "sampler.batch_size=5"), "cpu")
+    other = measure_latent(
+        tmp_path, place, tiny_target(*BRIEF, "runtime.sampling_batch_size=5"), "cpu"
+    )
     assert other["values"] == pytest.approx(found["values"], rel=1e-4, abs=1e-3)
 
 

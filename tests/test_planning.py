@@ -20,7 +20,7 @@ from lamd.pipeline.cells import Cell, Runner, Store
 from lamd.pipeline.graph import make_plan
 from lamd.training.batches import training_windows
 
-ROWS = "rows=[trivial,reconstruction,lamd]"
+ROWS = "rows=[copy_first_frame,reconstruction,lamd]"
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_every_cell_is_counted(store):
     assert counts(found["clips reconstruction"]) == {"reconstruction": windows}
     assert counts(found["clips lamd"]) == {"sampling": 3 * windows}
     assert counts(found["values lamd"]) == {"psnr": 3 * windows, "lpips-alex": 3 * windows}
-    assert counts(found["values trivial"]) == {"psnr": windows, "lpips-alex": windows}
+    assert counts(found["values copy_first_frame"]) == {"psnr": windows, "lpips-alex": windows}
     assert found["clips lamd"].disk == 3 * windows * 4 * 32 * 32 * 3
     assert found["data"].disk == 16 * 30 * 32 * 32 * 3
 

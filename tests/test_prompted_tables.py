@@ -52,14 +52,14 @@ CATER = [
     "data.num_test=16",  # the first six are told by one caption
     "captioner.channels=[8,8,16,16]",
     "evaluate.protocols=[psnr.given1.v1,action_precision.v1,referring_expression_precision.v1]",
-    "rows=[trivial,real,reconstruction,lamd,shuffled]",
+    "rows=[copy_first_frame,real_test,reconstruction,lamd,permuted_prompts]",
 ]
 MUG = [
     *TINY,
     "data.num_train=28",
     "data.num_test=14",
     "evaluate.protocols=[cfvd.gestures.v1,cfvd_spread.gestures.v1]",
-    "rows=[floor,trivial,lamd,shuffled]",
+    "rows=[real_train,copy_first_frame,lamd,permuted_prompts]",
 ]
 
 
@@ -79,11 +79,11 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
     report = read_report(outcome.folder / "record.json")
     assert not report.holes and report.data == "stand-in"
     for metric in ("action_precision", "referring_expression_precision"):
-        for row in ("trivial", "real", "reconstruction", "lamd", "shuffled"):
+        for row in ("copy_first_frame", "real_test", "reconstruction", "lamd", "permuted_prompts"):
             assert 0 <= report.find(row, metric).value <= 1
-    assert report.find("real", "psnr") is None
+    assert report.find("real_test", "psnr") is None
     # the same noise under other texts is another clip
-    assert report.find("lamd", "psnr").value != report.find("shuffled", "psnr").value
+    assert report.find("lamd", "psnr").value != report.find("permuted_prompts", "psnr").value
     text = (outcome.folder / "table.md").read_text(encoding="utf-8")
     assert "given frame and caption" in text and "our captioner in place of SwinBERT" in text
     assert "the other captions by themselves have action precision 0." in text
@@ -122,10 +122,10 @@ def test_a_class_table_compares_class_by_class(place):
     outcome = reproduce(place, "table_mug", MUG)
     report = read_report(outcome.folder / "record.json")
     assert not report.holes
-    for row in ("floor", "trivial", "lamd", "shuffled"):
+    for row in ("real_train", "copy_first_frame", "lamd", "permuted_prompts"):
         assert report.find(row, "cfvd").value > 0
         assert report.find(row, "cfvd_spread").value >= 0
-    assert report.find("lamd", "cfvd").value != report.find("shuffled", "cfvd").value
+    assert report.find("lamd", "cfvd").value != report.find("permuted_prompts", "cfvd").value
 
 
 @given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=60))
@@ -145,7 +145,7 @@ def test_classes_that_take_turns_are_shuffled():
     ("override", "reason"),
     [
         ("captioner=null", "captioner and train_captioner go together"),
-        ("dmg.prompt=null", "row shuffled needs dmg.prompt"),
+        ("dmg.prompt=null", "row permuted_prompts needs dmg.prompt"),
         ("sampler.guidance_scale=2", "needs dmg.prompt with dropout above 0"),
         ("dmg.prompt.num_layers=null", "needed with kind: text, and only there"),
         ("dmg.attention_factors=[]", "cross-attention needs at least one entry"),

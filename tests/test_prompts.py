@@ -101,7 +101,7 @@ def test_guidance_is_its_formula(scale):
 
 def test_samples_depend_on_the_prompt():
     dmg, vae = prompted(), small_vae().eval()
-    sampler = SamplerConfig(name="ddim", num_steps=4, eta=0.0, batch_size=2, seed=0)
+    sampler = SamplerConfig(name="ddim", num_steps=4, eta=0.0, seed=0)
     x0 = torch.rand(2, 3, 16, 16)
     one, other = (generate(vae, dmg, SCHEDULE, sampler, x0, ["a", "b"], [c, c]) for c in CAPTIONS)
     assert (one - other).abs().max() > 1e-4

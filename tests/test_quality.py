@@ -56,7 +56,7 @@ def test_points_use_the_tables_models_and_its_own_clips():
 
 def test_another_paradigm_is_a_series_of_its_own():
     figure = load_target(
-        FIGURE, "quick", ["of=[table_bair]", "series.latent_video_flops.dpmpp_2m=[5]",
+        FIGURE, "quick", ["sources=[table_bair]", "series.latent_video_flops.dpmpp_2m=[5]",
                           "series.pixel_flops.ddim=[50]"])  # fmt: skip
     plan = plan_quality(figure, "cpu")
     latency = plan.latency["table_bair"]
@@ -68,7 +68,7 @@ def test_another_paradigm_is_a_series_of_its_own():
     (point,) = (p for p in figure.points if p.row == "pixel_flops")
     known = [table.get(identity(c)) for c in plan.points["table_bair"][point].ancestors()]
     assert "pixel flops" in known and "clips pixel_flops" not in known  # K = 50
-    quarter = load_target(FIGURE, "quick", ["of=[table_bair]", "series.pixel_flops.ddim=[25]"])
+    quarter = load_target(FIGURE, "quick", ["sources=[table_bair]", "series.pixel_flops.ddim=[25]"])
     own_k = plan_quality(quarter, "cpu").points["table_bair"][Point("pixel_flops", "ddim", 25)]
     assert {identity(cell) for cell in own_k.ancestors()} <= set(table)
 
@@ -82,7 +82,7 @@ def test_ddim_keeps_the_tables_eta_and_the_others_have_none():
 
 
 def test_the_closed_form_is_what_the_networks_of_the_table_do():
-    target = load_target(FIGURE, "quick", ["of=[table_bair]"]).sources["table_bair"]
+    target = load_target(FIGURE, "quick", ["sources=[table_bair]"]).sources["table_bair"]
     with torch.device("meta"):
         vae, dmg = build_vae(target.vae, target.data), build_dmg(target)
         x0 = torch.empty(2, 3, target.data.size, target.data.size)
@@ -100,7 +100,7 @@ def test_the_closed_form_is_what_the_networks_of_the_table_do():
 
 
 def test_the_claim_compares_with_the_interval_and_the_time_of_the_reference():
-    figure = load_target(FIGURE, "quick", ["of=[table_bair]"])
+    figure = load_target(FIGURE, "quick", ["sources=[table_bair]"])
     (told,) = claims(figure, POINTS, NUMBERS)
     assert "K = 20: FVD 104.0, within the interval [90.0, 110.0] of LaMD, DDIM, K = 200" in told
     assert told.endswith("at 10.0% of its denoising time.")
@@ -151,8 +151,8 @@ def test_a_series_far_above_the_others_leaves_them_room_and_names_stay_on_the_pa
         ("series.lamd.ddim=[20]", "reference: ddim 200"),
         ("series.lamd.ddim=[200, 200]", "stands twice"),
         ("series.pixel.ddim=[20]", "'lamd'"),
-        ("of=[table_cater_v1]", "prompts of table_cater_v1"),
-        ("of=[table_bair, table_bare]", "did you mean 'table_bair'"),
+        ("sources=[table_cater_v1]", "prompts of table_cater_v1"),
+        ("sources=[table_bair, table_bare]", "did you mean 'table_bair'"),
         ("sources.table_bair.evaluate.protocols=[psnr.v1]", "table_bair measures no FVD"),
     ],
 )
@@ -165,7 +165,7 @@ def test_bad_input_is_one_line(option, words):
 @pytest.mark.slow
 def test_the_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch):
     tiny = [f"sources.table_bair.{option}" for option in TINY]
-    small = ["of=[table_bair]", "series.lamd={ddim: [2, 4], ddpm: [3], dpmpp_2m: [2]}", "rounds=2",
+    small = ["sources=[table_bair]", "series.lamd={ddim: [2, 4], ddpm: [3], dpmpp_2m: [2]}", "rounds=2",
              "fast.num_steps=2", "reference.num_steps=4", "series.pixel_clips.ddim=[2]",
              "series.latent_video_clips.dpmpp_2m=[2]"]  # fmt: skip
     unet = ("{base_channels: 8, channel_multipliers: [1, 2], num_res_blocks: 1, "

@@ -36,7 +36,7 @@ TINY = [
     "dmg.channel_multipliers=[1,1]",
     "dmg.attention_factors=[2]",
     "sampler.num_steps=2",
-    "sampler.batch_size=8",
+    "runtime.sampling_batch_size=8",
     "evaluate.grid_clips=2",
 ]  # fmt: skip
 OPTIONS = [word for text in TINY for word in ("--set", text)]
@@ -81,12 +81,17 @@ def test_everything_is_made_and_labelled(place):
     assert set(contents(folder)) == FILES
     report = read_report(folder / "record.json")
     assert not report.holes
-    assert [row.name for row in report.rows] == ["floor", "trivial", "reconstruction", "lamd"]
+    assert [row.name for row in report.rows] == [
+        "real_train",
+        "copy_first_frame",
+        "reconstruction",
+        "lamd",
+    ]
     assert len(report.records) == 1 + 3 * 5
     assert {record.data for record in report.records} == {"stand-in"}
     assert {record.verdict.kind for record in report.records} == {"not comparable"}
     assert {record.n_fake for record in report.records} == {COUNTS["num_test"]}
-    assert report.find("trivial", "psnr").value > report.find("lamd", "psnr").value
+    assert report.find("copy_first_frame", "psnr").value > report.find("lamd", "psnr").value
     assert all(cell.seconds >= 0 and cell.peak_memory_mb > 0 for cell in report.cells)
 
 
@@ -115,7 +120,7 @@ def test_another_seed_remakes_only_the_samples(copy):
     assert sorted(name.split("-")[0] for name in new) == ["clips", "clips", "features", "values"]
     assert before.items() <= cells(copy).items()
     old = read_report(copy / "results" / "table_bair" / "record.json")
-    assert old.find("floor", "fvd").value == report.find("floor", "fvd").value
+    assert old.find("real_train", "fvd").value == report.find("real_train", "fvd").value
 
 
 def test_several_samples_a_clip_are_measured_together(copy):
@@ -237,7 +242,7 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
     notes = " ".join(report.notes)
     assert broken.name in notes and "broken JPEG" in notes and "notes.txt" in notes
     assert {"fvd", "fvd-counted", "smoothness", "psnr"} <= {r.metric for r in report.records}
-    assert report.find("floor", "smoothness") is not None
+    assert report.find("real_train", "smoothness") is not None
     assert report.find("lamd", "fvd").value != report.find("lamd", "fvd-counted").value
 
 
@@ -309,6 +314,6 @@ def test_generate_keeps_the_given_frame_and_depends_on_its_key_only(place, tmp_p
     assert (*two.shape[:2], two.shape[-1]) == (4, 16, 3)
     assert (two[0, 0] == two[1, 0]).all()
     assert (two[0, 1:] != two[1, 1:]).any()
-    one = sample("--count", "1", "--set", "sampler.batch_size=1")
+    one = sample("--count", "1", "--set", "runtime.sampling_batch_size=1")
     assert np.abs(one[0].astype(int) - two[0]).max() <= 1
     assert (sample("--count", "1", "--seed", "9") != one).any()

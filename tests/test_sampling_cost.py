@@ -183,9 +183,9 @@ def test_the_figure_shows_lamd_flat_and_the_lines_of_theory():
         ("table_sampling_cost", "shapes=[[16, 30]]", "multiple of 16"),
         ("table_sampling_cost", "shapes=[]", "each once"),
         ("table_sampling_cost", "rounds=1", "rounds"),
-        ("fig_cost_vs_frames", "of=[table_bair]", "no table of costs"),
+        ("fig_cost_vs_frames", "sources=[table_bair]", "no table of costs"),
         ("fig_cost_vs_frames", "sources.table_sampling_cost.shapes=[[16, 32]]", "two or more"),
-        ("fig_reconstruction", "of=[table_sampling_cost]", "untrained networks"),
+        ("fig_reconstruction", "sources=[table_sampling_cost]", "untrained networks"),
     ],
 )
 def test_bad_input_is_one_line(name, option, words):

@@ -10,7 +10,8 @@ from lamd.base.processes import leave_with_parent
 from lamd.base.rng import numpy_generator
 from lamd.data import open_dataset, read_stand_in, verify_bair
 from lamd.data.bair.reader import CAMERAS, FOLDER, SPLITS, open_bair
-from lamd.standins import simulate_bair, write
+from lamd.standins import simulate_bair
+from lamd.standins.robot import write
 from lamd.standins.robot.arm import REACH, draw_path, draw_start, joint_angles
 from lamd.standins.robot.physics import roll_out
 from lamd.standins.robot.scene import draw_scene

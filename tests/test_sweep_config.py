@@ -67,7 +67,10 @@ def test_keys_of_one_axis_move_together(write):
 
 
 def test_keys_of_one_axis_may_have_a_value_each(write):
-    grid = {"vae.motion_channels, vae.temporal_factor": [[1, 4], [3, 2]], "train_vae.seed": [0, 1]}
+    grid = {
+        "vae.motion_channels, vae.temporal_downsampling": [[1, 4], [3, 2]],
+        "train_vae.seed": [0, 1],
+    }
     found = [tuple(point.values()) for point in points(write(sweep=grid))]
     assert found == [(1, 4, 0), (1, 4, 1), (3, 2, 0), (3, 2, 1)]
 
@@ -91,7 +94,7 @@ def test_changes_reach_the_table_and_overrides_come_last(write):
 def test_the_cells_of_a_point_are_those_of_the_table_with_its_values(write):
     plan = plan_sweep(load_target(write(), "quick"), "cpu")
     stages = [f"{stage}.{key}={value}" for stage in ("train_vae", "train_dmg")
-              for key, value in SWEEP["set"][stage].items()]  # fmt: skip
+              for key, value in SWEEP["overrides"][stage].items()]  # fmt: skip
     options = ["rows=[reconstruction, lamd]", "loss.gan=null", *stages]
     table = load_experiment(str(HERE / "tiny.yaml"), "quick", options)
     other = plan_sweep(load_target(write(sweep={"vae.motion_channels": [2]}), "quick"), "cpu")
@@ -132,7 +135,7 @@ def test_values_that_do_not_go_together_name_the_sweep(write):
 
 
 def test_a_wrong_change_names_its_line(write):
-    path = write(set={"vae": {"motion_channels": 0}})
+    path = write(overrides={"vae": {"motion_channels": 0}})
     assert refused(path).startswith(f"{path}:{line_of(path, 'motion_channels: 0')}: vae.motion")
 
 
@@ -148,15 +151,15 @@ def test_a_wrong_change_names_its_line(write):
         ({"sweep": {"sampler.seed": {"from": 0, "to": ".inf", "step": 1}}}, "are numbers"),
         ({"sweep": {"sampler.seed": [1, 1]}}, "stands twice"),
         ({"sweep": [{"sampler.seed": 1}, {"train_vae.seed": 1}]}, "same keys"),
-        ({"sweep": {"sampler.batch_size": [4, 8]}}, "measure the same"),
+        ({"sweep": {"runtime.sampling_batch_size": [4, 8]}}, "measure the same"),
         ({"sweep": {"train_vae.seed, train_dmg.seed": [[1, 2, 3]]}}, "not one value a key; give 2"),
         ({"diagnostics": "perhaps"}, "diagnostics"),
-        ({"of": ["tiny", "tiny2"]}, "tiny2.yaml"),
+        ({"sources": ["tiny", "tiny2"]}, "tiny2.yaml"),
         ({"published": "motion_capacity"}, "did you mean 'motion_capacity_bair'?"),
         ({"figure": {"name": "curves", "columns": ["lamd pnsr"]}}, "did you mean 'lamd psnr'?"),
         ({"figure": {"name": "tradeoff", "x": "lamd psnr", "y": "lamd psnr"}}, "two axes"),
         ({"threads": 0}, "threads"),
-        ({"set": 3}, "set: needs keys"),
+        ({"overrides": 3}, "overrides: needs keys"),
         ({"sets": {}}, "unknown key 'sets'"),
     ],
 )  # fmt: skip

@@ -19,15 +19,17 @@ from lamd.pipeline.steps.panels import slerp
 from lamd.training import load_vae, open_latents
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
-BRIEF = ("vae.temporal_factor=2", "loss.gan=null", *(
+BRIEF = ("vae.temporal_downsampling=2", "loss.gan=null", *(
     f"{stage}.{value}" for stage in ("train_vae", "train_dmg")
     for value in ("num_steps=4", "validate_every=4", "checkpoint_every=4")))  # fmt: skip
 
 
 @pytest.mark.parametrize("normalisation", ["channel", "instance", "layer", "none"])
-@pytest.mark.parametrize(("temporal_factor", "frames"), [(8, []), (4, [2]), (2, [4]), (1, [8])])
-def test_shapes(temporal_factor, frames, normalisation):
-    vae = small_vae(temporal_factor=temporal_factor, normalisation=normalisation)
+@pytest.mark.parametrize(
+    ("temporal_downsampling", "frames"), [(8, []), (4, [2]), (2, [4]), (1, [8])]
+)
+def test_shapes(temporal_downsampling, frames, normalisation):
+    vae = small_vae(temporal_downsampling=temporal_downsampling, normalisation=normalisation)
     x = torch.rand(2, *vae.clip_shape) * 2 - 1
     out = vae(x, torch.randn(2, *vae.latent_shape))
     assert vae.latent_shape == (3, *frames, 4, 4)
@@ -36,7 +38,7 @@ def test_shapes(temporal_factor, frames, normalisation):
 
 
 def test_time_changes_only_the_layers_that_shrink_and_grow_it():
-    removed, kept = (dict(small_vae(temporal_factor=f).named_parameters()) for f in (8, 4))
+    removed, kept = (dict(small_vae(temporal_downsampling=f).named_parameters()) for f in (8, 4))
     gone = removed.keys() - kept.keys()
     assert kept.keys() < removed.keys()
     assert all(
@@ -45,7 +47,7 @@ def test_time_changes_only_the_layers_that_shrink_and_grow_it():
 
 
 def test_channel_normalisation_is_over_batch_time_and_space():
-    vae = small_vae(temporal_factor=2)
+    vae = small_vae(temporal_downsampling=2)
     z = 5 + 3 * torch.randn(64, *vae.latent_shape)
     theirs = torch.nn.functional.batch_norm(z, None, None, training=True)
     torch.testing.assert_close(vae.normalise(z), theirs)
@@ -53,7 +55,7 @@ def test_channel_normalisation_is_over_batch_time_and_space():
 
 @pytest.mark.parametrize("slot", range(4))
 def test_a_slot_of_time_holds_its_own_frames(slot):
-    vae = small_vae(num_frames=16, temporal_factor=4, normalisation="none").eval()
+    vae = small_vae(num_frames=16, temporal_downsampling=4, normalisation="none").eval()
     wake(vae)
     x = torch.rand(2, *vae.clip_shape) * 2 - 1
     other = x.clone()
@@ -87,9 +89,9 @@ def test_the_dmg_passes_what_it_knows_between_frames(condition):
 
 
 def test_a_sample_depends_on_no_batch_size():
-    vae, dmg = small_vae(temporal_factor=2).eval(), small_dmg(num_latent_frames=4).eval()
+    vae, dmg = small_vae(temporal_downsampling=2).eval(), small_dmg(num_latent_frames=4).eval()
     wake(vae), wake(dmg)
-    sampler = SamplerConfig(name="ddim", num_steps=4, eta=1.0, batch_size=4, seed=0)
+    sampler = SamplerConfig(name="ddim", num_steps=4, eta=1.0, seed=0)
     x0 = torch.rand(3, 3, 16, 16) * 2 - 1
     together = generate(vae, dmg, SCHEDULE, sampler, x0, ["a", "b", "c"])
     alone = [generate(vae, dmg, SCHEDULE, sampler, x0[i : i + 1], ["abc"[i]]) for i in range(3)]
@@ -133,7 +135,7 @@ def test_the_diagnostics_count_units_over_time(trained, tmp_path):
 
 
 def test_a_config_builds_both_networks():
-    target = tiny_target("vae.temporal_factor=2")
+    target = tiny_target("vae.temporal_downsampling=2")
     vae, dmg = build_vae(target.vae, target.data), build_dmg(target)
     z = torch.randn(1, *vae.latent_shape)
     assert dmg(z, torch.tensor([5]), torch.randn(1, 16, 4, 4)).shape == z.shape == (1, 2, 2, 4, 4)

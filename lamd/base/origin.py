@@ -21,9 +21,24 @@ class Origin(BaseModel):
     device: str
 
 
+class CellInfo(BaseModel):
+    """One finished cell of the run: its key, what it cost, and the code that made it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+    key: str
+    seconds: float
+    resumed: bool  # seconds count the last attempt only
+    peak_memory_mb: float  # of the process
+    peak_device_memory_mb: float | None
+    origin: Origin
+
+
 def current_origin(device: str) -> Origin:
     """Describe the running code: git commit of the package's checkout, versions, device."""
-    commit, dirty = _git_state(Path(__file__).resolve().parent.parent)
+    commit, dirty = _git_state(Path(__file__).resolve().parents[2])
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in _PACKAGES:
         try:

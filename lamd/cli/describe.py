@@ -39,7 +39,7 @@ def target_rows(paths: Sequence[Path]) -> list[list[str]]:
     rows = []
     for path in paths:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        profiles = PROFILES if "of" in tree else tree.get("profiles", {})
+        profiles = PROFILES if "sources" in tree else tree.get("profiles", {})
         rows.append([path.stem, ", ".join(profiles), str(tree.get("title", ""))])
     return rows
 

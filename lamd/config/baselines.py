@@ -5,7 +5,7 @@ not said is as for LaMD: the noise schedule is the DMG's, optimiser, EMA, seed a
 are `train_dmg`'s, and the video autoencoder is trained by `loss` and `train_vae`, as the MCD-VAE.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -28,7 +28,6 @@ class DenoiserConfig(Strict):
     gradient_accumulation: Count
     num_sampling_steps: Count | None  # None: sampler.num_steps (K)
     prediction: Literal["eps", "v"] = "eps"  # of the network
-    later: ClassVar = {"prediction": "eps"}
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
@@ -40,8 +39,8 @@ class DenoiserConfig(Strict):
 class VideoAutoencoderConfig(Strict):
     """The 3-D KL autoencoder of latent-video diffusion."""
 
-    spatial_factor: Count  # f_s
-    temporal_factor: Count  # f_t
+    spatial_downsampling: Count  # f_s
+    temporal_downsampling: Count  # f_t
     latent_channels: Count
     channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # finest scale first
     num_res_blocks: Annotated[int, Field(ge=0)]
@@ -49,7 +48,7 @@ class VideoAutoencoderConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("spatial_factor", "temporal_factor"):
+        for name in ("spatial_downsampling", "temporal_downsampling"):
             if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two")
         return self
@@ -101,7 +100,7 @@ def denoiser_config(target: "Target", name: Baseline) -> dict[str, Any]:
     """Return all that a trained denoiser depends on beside data, parents and training options."""
     process = {"num_train_steps", "schedule", "beta_start", "beta_end"}
     if name == "latent_video":
-        process.add("latent")
+        process.add("posterior")
     denoiser = target.baselines.of(name)
     return {
         "unet": unet_options(target, name, mode="json"),
@@ -118,8 +117,8 @@ def denoised_shape(target: "Target", name: Baseline) -> tuple[int, int, int]:
     options = target.baselines.latent_video.autoencoder
     return (
         options.latent_channels,
-        frames // options.temporal_factor,
-        size // options.spatial_factor,
+        frames // options.temporal_downsampling,
+        size // options.spatial_downsampling,
     )
 
 
@@ -148,9 +147,9 @@ def check_baselines(target: "Target") -> None:
         raise ValueError("baselines take no prompt; take out baselines or dmg.prompt")
     if baselines.latent_video is not None:
         options = baselines.latent_video.autoencoder
-        if target.data.num_frames % options.temporal_factor:
+        if target.data.num_frames % options.temporal_downsampling:
             raise ValueError("data.num_frames must be a multiple of the autoencoder's f_t")
-        if target.data.size % options.spatial_factor:
+        if target.data.size % options.spatial_downsampling:
             raise ValueError("data.size must be a multiple of the autoencoder's f_s")
     for name in get_args(Baseline):
         if baselines.of(name) is not None:

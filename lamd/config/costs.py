@@ -86,9 +86,11 @@ class CostFigure(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.sources) != 1:
-            raise ValueError("of: a cost figure has one table; name one")
+            raise ValueError("sources: a cost figure has one table; name one")
         if len(self.source.swept) < 2:
-            raise ValueError("of: needs two or more frame counts at the size of the first shape")
+            raise ValueError(
+                "sources: needs two or more frame counts at the size of the first shape"
+            )
         return self
 
     @property
@@ -143,9 +145,11 @@ class QualityFigure(Derived):
         if most > limit:
             raise ValueError(f"series: K = {most} exceeds T = {limit} of {name}")
         if target.dmg.prompt is not None:
-            raise ValueError(f"of: no cost model for the prompts of {name}; name another target")
+            raise ValueError(
+                f"sources: no cost model for the prompts of {name}; name another target"
+            )
         if not any(protocol.startswith("fvd.") for protocol in target.evaluate.protocols):
-            raise ValueError(f"of: {name} measures no FVD; name another target")
+            raise ValueError(f"sources: {name} measures no FVD; name another target")
         for row in filter(is_baseline, self.series):
             baseline, _ = split_row(row)
             if target.baselines is None or target.baselines.of(baseline) is None:

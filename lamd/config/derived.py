@@ -1,6 +1,6 @@
 """Targets that show what other targets trained: figures, and tables over several data sets.
 
-They name their sources under `of:` and train nothing themselves, so that a figure never retrains
+They name their sources under `sources:` and train nothing themselves, so that a figure never retrains
 what a table trained. Resolved, each source stands whole under `sources`.
 """
 
@@ -98,7 +98,7 @@ class Derived(Strict):
     def _check_sources(self) -> Self:
         names = [source.data.name for source in self.sources.values()]
         if len(set(names)) != len(names):
-            raise ValueError("of: two sources of one data set; name one of them")
+            raise ValueError("sources: two sources of one data set; name one of them")
         return self
 
 
@@ -126,7 +126,9 @@ class ReconstructionTable(Derived):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        missing = set(self.sources) - set(self.protocols)  # of=[NAME] leaves lists without source
+        missing = set(self.sources) - set(
+            self.protocols
+        )  # sources=[NAME] leaves lists without source
         if missing:
             raise ValueError(f"protocols: needs one list for each of {', '.join(sorted(missing))}")
         return self

@@ -68,13 +68,13 @@ def target_path(name: str) -> Path:
 
 
 def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTarget:
-    """Resolve one target, with the sources that it names under `of:`, for one profile.
+    """Resolve one target, with the sources that it names under `sources:`, for one profile.
 
     Args:
         name: a target's name or a path to a YAML.
         profile: a key of `profiles:`; a target with sources takes theirs.
         overrides: `a.b=value` strings, value in YAML; applied last. `sources.NAME.a.b=value`
-            reaches into a source, `of=[NAME]` shows that source alone.
+            reaches into a source, `sources=[NAME]` shows that source alone.
 
     Raises:
         LamdError: file, line, key and reason, with the closest known key for a mistyped one.
@@ -136,10 +136,16 @@ def _with_models(target: AnyTarget, name: str) -> Target:
 
 
 def config_hash(value: BaseModel | dict[str, Any]) -> str:
-    """Return the first 12 hex digits of the SHA-256 of the canonical JSON of `value`."""
+    """Return 12 hex digits of the SHA-256 of the canonical JSON of `value`, `runtime` left out."""
     data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_without_runtime(data), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without_runtime(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_runtime(inner) for key, inner in value.items() if key != "runtime"}
 
 
 def _kind(tree: dict, where: Where, path: Path) -> type[BaseModel]:
@@ -151,10 +157,10 @@ def _kind(tree: dict, where: Where, path: Path) -> type[BaseModel]:
 
 
 def _source_names(tree: dict, where: Where, path: Path) -> list[str]:
-    names = tree.pop("of", None)
+    names = tree.pop("sources", None)
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        at = where.get(("of",), str(path))
-        raise LamdError(f"{at}: of: needs a list of the targets that are shown; add it")
+        at = where.get(("sources",), str(path))
+        raise LamdError(f"{at}: sources: needs a list of the targets that are shown; add it")
     return names
 
 
@@ -174,11 +180,13 @@ def _source_overrides(overrides: Sequence[str], sources: Sequence[str]) -> dict[
 
 
 def _take_changes(tree: dict, where: Where, path: Path) -> tuple[dict, Where]:
-    changes = tree.pop("set", {})
+    changes = tree.pop("overrides", {})
     if not isinstance(changes, dict):
-        at = where.get(("set",), str(path))
-        raise LamdError(f"{at}: set: needs keys of the table and their values; mend it")
-    return changes, {key[1:]: at for key, at in where.items() if key[:1] == ("set",) and key[1:]}
+        at = where.get(("overrides",), str(path))
+        raise LamdError(f"{at}: overrides: needs keys of the table and their values; mend it")
+    return changes, {
+        key[1:]: at for key, at in where.items() if key[:1] == ("overrides",) and key[1:]
+    }
 
 
 def _load_source(
@@ -190,14 +198,16 @@ def _load_source(
     where: Where,
     path: Path,
 ) -> Target | SamplingCost:
-    beside, at = path.with_name(f"{source}.yaml"), where.get(("of",), str(path))
+    beside, at = path.with_name(f"{source}.yaml"), where.get(("sources",), str(path))
     if not beside.is_file():
         known = [p.stem for p in path.parent.glob("*.yaml") if not p.name.startswith("_")]
-        raise LamdError(f"{at}: of: no {beside.name} beside it{closest(source, known)}; mend it")
+        raise LamdError(
+            f"{at}: sources: no {beside.name} beside it{closest(source, known)}; mend it"
+        )
     loaded = _load(beside, profile, overrides, changes)
     if kind is CostFigure:
         if not isinstance(loaded, SamplingCost):
-            raise LamdError(f"{at}: of: {source} is no table of costs; name one")
+            raise LamdError(f"{at}: sources: {source} is no table of costs; name one")
         return loaded
     return _with_models(loaded, str(beside))
 

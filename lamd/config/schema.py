@@ -23,8 +23,16 @@ from lamd.config.strict import (
 _CATER_ONLY = ("captions", "frame_interval")
 
 
-# `real` scores the test clips' own captions, `shuffled` gives LaMD the prompts of other clips.
-Row = Literal["floor", "trivial", "real", "reconstruction", "lamd", "shuffled", BaselineRow]
+# `real_test` scores the test clips' own captions, `permuted_prompts` gives LaMD the prompts of other clips.
+Row = Literal[
+    "real_train",
+    "copy_first_frame",
+    "real_test",
+    "reconstruction",
+    "lamd",
+    "permuted_prompts",
+    BaselineRow,
+]
 
 
 class DataConfig(Strict):
@@ -41,7 +49,6 @@ class DataConfig(Strict):
     num_train: Count | None  # videos; None = the whole split
     num_test: Count | None
     simulation_seed: int | None = None
-    later: ClassVar = dict.fromkeys(_CATER_ONLY)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -65,8 +72,8 @@ class DataConfig(Strict):
 class VAEConfig(Strict):
     """MCD-VAE: E_I, E_M, the bottleneck and D_V (paper Sec. 3.1; widths are ours)."""
 
-    spatial_factor: Count  # f_s
-    temporal_factor: Count  # f_t; below L, z_m keeps a time axis of L / f_t
+    spatial_downsampling: Count  # f_s
+    temporal_downsampling: Count  # f_t; below L, z_m keeps a time axis of L / f_t
     motion_channels: Count  # d
     image_channels: tuple[Count, ...]  # E_I, finest scale first; the last is d' of f_x0
     motion_encoder_channels: tuple[Count, ...]  # E_M, one width a spatial halving, finest first
@@ -74,17 +81,17 @@ class VAEConfig(Strict):
     num_res_blocks: tuple[Annotated[int, Field(ge=0)], ...]  # E_I and D_V, finest scale first
     num_latent_blocks: Annotated[int, Field(ge=0)]  # 2-D, where time is gone, in E_M and D_V each
     num_skip_scales: Annotated[int, Field(ge=0)]  # k
-    frame_skip: bool | Literal["warp"]  # D_V predicts the change of x_0, which warp moves first
+    first_frame_residual: Literal["none", "add", "warp"]  # D_V adds to x_0, which warp moves first
     fusion: Literal["spade", "concat", "add"]
     conv3d: Literal["full", "factorised"]
     normalisation: Literal["channel", "instance", "layer", "none"]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("spatial_factor", "temporal_factor"):
+        for name in ("spatial_downsampling", "temporal_downsampling"):
             if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two")
-        scales = int(math.log2(self.spatial_factor)) + 1
+        scales = int(math.log2(self.spatial_downsampling)) + 1
         entries = {
             "image_channels": scales,
             "motion_encoder_channels": scales - 1,
@@ -94,7 +101,7 @@ class VAEConfig(Strict):
         for name, count in entries.items():
             if len(getattr(self, name)) != count:
                 raise ValueError(
-                    f"{name} needs {count} entries for spatial_factor {self.spatial_factor}"
+                    f"{name} needs {count} entries for spatial_downsampling {self.spatial_downsampling}"
                 )
         if self.num_skip_scales > scales - 1:
             raise ValueError(f"num_skip_scales can be at most {scales - 1} here")
@@ -128,7 +135,6 @@ class LossConfig(Strict):
     kl_weight: NonNegative  # beta of the paper
     kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
     gan: GANConfig | None
-    later: ClassVar = {"mse_weight": None}
 
 
 class PromptConfig(Strict):
@@ -139,7 +145,6 @@ class PromptConfig(Strict):
     num_layers: Annotated[int, Field(ge=0)] | None = None  # of the text encoder
     dropout: Fraction  # share of training clips without prompt, for classifier-free guidance
     pooled: bool = False  # its words, summed, also join the step embedding; False: paper
-    later: ClassVar = {"pooled": False}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -154,17 +159,16 @@ class DMGConfig(UNetWidths):
 
     context_channels: Count
     condition: Literal["cross_attention", "concat", "both", "none"]
-    latent: Literal["sample", "mean"]  # which posterior value is diffused
+    posterior: Literal["sample", "mean"]  # which posterior value is diffused
     num_train_steps: Count  # T
     schedule: Literal["sqrt_linear", "linear", "cosine"]
     beta_start: Positive | None = None
     beta_end: Positive | None = None
     prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
     prompt: PromptConfig | None = None
-    later: ClassVar = {"prediction": "eps"}
     # what the network's shape does not depend on, or not by this value alone
     beside_network: ClassVar = {
-        "latent", "num_train_steps", "schedule", "beta_start", "beta_end", "prediction", "prompt",
+        "posterior", "num_train_steps", "schedule", "beta_start", "beta_end", "prediction", "prompt",
     }  # fmt: skip
 
     @model_validator(mode="after")
@@ -218,16 +222,20 @@ class SamplerConfig(Strict):
     num_steps: Count  # K
     eta: NonNegative | None = None
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
-    batch_size: Count
     seed: int
-    compile: Literal[True] | None = None  # torch.compile of the denoiser: faster, other rounding
-    later: ClassVar = {"compile": None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.name == "ddim") != (self.eta is not None):
             raise ValueError("eta goes with name: ddim, and is required there")
         return self
+
+
+class RuntimeConfig(Strict):
+    """How a run uses the machine; no hash covers it, since values change by rounding at most."""
+
+    sampling_batch_size: Count
+    compile: bool = False  # torch.compile of the denoiser
 
 
 class CaptionerConfig(Strict):
@@ -254,7 +262,7 @@ class Target(Strict):
     kind: Literal["table"]
     title: str
     published: str | None  # key in published.yaml of the paper's own cell
-    rivals: str | None  # key in published.yaml of the other methods' cells
+    compare_with: str | None  # key in published.yaml of the other methods' cells
     rows: tuple[Row, ...]
     scale: Literal["reduced", "full"]
     data: DataConfig
@@ -268,14 +276,15 @@ class Target(Strict):
     train_captioner: TrainConfig | None = None
     baselines: BaselinesConfig | None = None
     evaluate: EvaluateConfig
+    runtime: RuntimeConfig
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.data.num_frames % self.vae.temporal_factor:
-            raise ValueError("data.num_frames must be a multiple of vae.temporal_factor")
-        if self.data.size % self.vae.spatial_factor:
-            raise ValueError("data.size must be a multiple of vae.spatial_factor")
-        latent = self.data.size // self.vae.spatial_factor
+        if self.data.num_frames % self.vae.temporal_downsampling:
+            raise ValueError("data.num_frames must be a multiple of vae.temporal_downsampling")
+        if self.data.size % self.vae.spatial_downsampling:
+            raise ValueError("data.size must be a multiple of vae.spatial_downsampling")
+        latent = self.data.size // self.vae.spatial_downsampling
         deepest = 2 ** (len(self.dmg.channel_multipliers) - 1)
         if latent % deepest:
             raise ValueError(
@@ -296,8 +305,8 @@ class Target(Strict):
 
     def _check_prompt(self) -> None:
         prompt = self.dmg.prompt
-        if prompt is None and "shuffled" in self.rows:
-            raise ValueError("row shuffled needs dmg.prompt")
+        if prompt is None and "permuted_prompts" in self.rows:
+            raise ValueError("row permuted_prompts needs dmg.prompt")
         if self.sampler.guidance_scale is not None and (prompt is None or not prompt.dropout):
             raise ValueError("sampler.guidance_scale needs dmg.prompt with dropout above 0")
         if (self.captioner is None) != (self.train_captioner is None):

@@ -1,15 +1,8 @@
 """What config models are made of: the strict base, numbers with their range, a UNet's widths."""
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0.0)]
@@ -18,19 +11,9 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Strict(BaseModel):
-    """Base of all config models.
-
-    A dump, and with it the hash of a config, leaves out the fields of `later` that have the value
-    there: a config that does not use them has the hash that it had before there were such fields.
-    """
+    """Base of all config models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    later: ClassVar[dict[str, Any]] = {}
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        later = self.later
-        return {k: v for k, v in dump(self).items() if k not in later or v != later[k]}
 
 
 class UNetWidths(Strict):

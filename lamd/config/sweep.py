@@ -37,21 +37,27 @@ class TradeoffFigure(Strict):
     y: str
 
 
+class WorkerConfig(Strict):
+    """What one cell may use, however many run at once."""
+
+    threads: Count  # values depend on it in the last bits
+    gpus: NonNegative  # requested from a cluster
+
+
 class Sweep(Derived):
     """A grid over the keys of one table: one row a point, seeds averaged."""
 
     kind: Literal["sweep"]
     points: tuple[Point, ...]
     published: str | None  # group of published.yaml
-    threads: Count  # of one cell, however many run at once: results depend on it in the last bits
-    gpus: NonNegative  # asked of a cluster for one cell
+    runtime: WorkerConfig
     diagnostics: bool = False  # whether each point's z_m is diagnosed
     figure: Annotated[CurvesFigure | TradeoffFigure, Field(discriminator="name")]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.sources) != 1:
-            raise ValueError("of: a sweep has one table; name one")
+            raise ValueError("sources: a sweep has one table; name one")
         if self.figure.name == "tradeoff" and len(self.axes) != 2:
             raise ValueError("figure: a tradeoff needs two axes beside the seeds")
         return self

@@ -28,7 +28,7 @@ def motion_encoder(
     batch: int,
     num_frames: int,
     size: int,
-    temporal_factor: int,
+    temporal_downsampling: int,
     motion_channels: int,
     motion_encoder_channels: tuple[int, ...],
     num_latent_blocks: int,
@@ -37,7 +37,7 @@ def motion_encoder(
 ) -> Cost:
     """Cost of E_M."""
     cost, width, frames = Cost(), 6, num_frames
-    in_space, in_time = len(motion_encoder_channels), int(math.log2(temporal_factor))
+    in_space, in_time = len(motion_encoder_channels), int(math.log2(temporal_downsampling))
     for i in range(max(in_space, in_time)):
         wider = motion_encoder_channels[min(i, in_space - 1)]
         if i > 0:
@@ -58,22 +58,22 @@ def video_decoder(
     batch: int,
     num_frames: int,
     size: int,
-    spatial_factor: int,
-    temporal_factor: int,
+    spatial_downsampling: int,
+    temporal_downsampling: int,
     motion_channels: int,
     image_channels: tuple[int, ...],
     decoder_channels: tuple[int, ...],
     num_res_blocks: tuple[int, ...],
     num_latent_blocks: int,
     num_skip_scales: int,
-    frame_skip: bool | str,
+    first_frame_residual: str,
     fusion: str,
     conv3d: str,
     **_,
 ) -> Cost:
     """Cost of D_V."""
-    layer, width, side = conv3d_of(conv3d), decoder_channels[-1], size // spatial_factor
-    frames, cells = num_frames // temporal_factor, batch * side**2
+    layer, width, side = conv3d_of(conv3d), decoder_channels[-1], size // spatial_downsampling
+    frames, cells = num_frames // temporal_downsampling, batch * side**2
     cost = conv2d(motion_channels, width, cells * frames)
     cost += _fusion(width, image_channels[-1], fusion, cells, frames)
     cost += num_latent_blocks * res_block(width, width, cells * frames, conv2d)
@@ -89,7 +89,7 @@ def video_decoder(
         if level >= len(decoder_channels) - 1 - num_skip_scales:
             cost += _fusion(width, image_channels[level], fusion, cells, frames)
         cost += num_res_blocks[level] * res_block(width, width, cells * frames, layer)
-    shown = 5 if frame_skip == "warp" else 3
+    shown = 5 if first_frame_residual == "warp" else 3
     return cost + conv(width, shown, cells * frames, kernel=9)
 
 
@@ -98,8 +98,8 @@ def latent_video_encoder(
     batch: int,
     num_frames: int,
     size: int,
-    spatial_factor: int,
-    temporal_factor: int,
+    spatial_downsampling: int,
+    temporal_downsampling: int,
     latent_channels: int,
     channels: tuple[int, ...],
     num_res_blocks: int,
@@ -108,7 +108,7 @@ def latent_video_encoder(
     """Cost of `VideoAutoencoder.encode`."""
     layer, cells = conv3d_of(conv3d), batch * num_frames * size**2
     cost = conv(3, channels[0], cells, kernel=27)
-    widths, shrinkage = _scales(channels, spatial_factor, temporal_factor)
+    widths, shrinkage = _scales(channels, spatial_downsampling, temporal_downsampling)
     for i, factor in enumerate(shrinkage):
         cost += num_res_blocks * res_block(widths[i], widths[i], cells, layer)
         cells //= factor
@@ -122,8 +122,8 @@ def latent_video_decoder(
     batch: int,
     num_frames: int,
     size: int,
-    spatial_factor: int,
-    temporal_factor: int,
+    spatial_downsampling: int,
+    temporal_downsampling: int,
     latent_channels: int,
     channels: tuple[int, ...],
     num_res_blocks: int,
@@ -131,7 +131,7 @@ def latent_video_decoder(
 ) -> Cost:
     """Cost of `VideoAutoencoder.decode`."""
     layer = conv3d_of(conv3d)
-    widths, shrinkage = _scales(channels, spatial_factor, temporal_factor)
+    widths, shrinkage = _scales(channels, spatial_downsampling, temporal_downsampling)
     cells = batch * num_frames * size**2 // math.prod(shrinkage)
     cost = conv(latent_channels, widths[-1], cells, kernel=27)
     for i, factor in reversed(list(enumerate(shrinkage))):
@@ -160,9 +160,9 @@ def _fusion(channels: int, content_channels: int, kind: str, cells: int, frames:
 
 
 def _scales(
-    channels: tuple[int, ...], spatial_factor: int, temporal_factor: int
+    channels: tuple[int, ...], spatial_downsampling: int, temporal_downsampling: int
 ) -> tuple[list[int], list[int]]:
-    in_space, in_time = int(math.log2(spatial_factor)), int(math.log2(temporal_factor))
+    in_space, in_time = int(math.log2(spatial_downsampling)), int(math.log2(temporal_downsampling))
     steps = range(max(in_space, in_time))
     widths = [channels[min(i, len(channels) - 1)] for i in (*steps, len(steps))]
     return widths, [(1 + (i < in_time)) * (1 + (i < in_space)) ** 2 for i in steps]

@@ -159,7 +159,7 @@ def row_parts(target: Target, row: str) -> dict[str, Cost]:
 
 def _first_frame_cost(target: Target) -> Cost:
     options = _autoencoder_options(target)
-    return latent_video_encoder(**options | {"num_frames": options["temporal_factor"]})
+    return latent_video_encoder(**options | {"num_frames": options["temporal_downsampling"]})
 
 
 def _autoencoder_options(target: Target) -> dict:

@@ -72,7 +72,7 @@ def sampling_costs(
 
 def latent_motion_costs(vae: dict, dmg: dict, *, batch: int) -> dict[str, Cost]:
     """Return what LaMD with these options of `MCDVAE` and `DMG` costs, as `sampling_costs`."""
-    latent = {"batch": batch, "size": vae["size"] // vae["spatial_factor"]} | dmg
+    latent = {"batch": batch, "size": vae["size"] // vae["spatial_downsampling"]} | dmg
     return {
         "encode": image_encoder(batch=batch, **vae) + dmg_condition(**latent),
         "step": dmg_step(**latent),
@@ -106,8 +106,8 @@ def mcd_vae_options(widths: Widths, frames: int, size: int) -> dict:
     return {
         "num_frames": frames,
         "size": size,
-        "spatial_factor": SPATIAL_FACTOR,
-        "temporal_factor": frames,
+        "spatial_downsampling": SPATIAL_FACTOR,
+        "temporal_downsampling": frames,
         "motion_channels": LATENT_CHANNELS,
         "image_channels": widths.image_channels,
         "motion_encoder_channels": widths.motion_encoder_channels,
@@ -115,7 +115,7 @@ def mcd_vae_options(widths: Widths, frames: int, size: int) -> dict:
         "num_res_blocks": (0, 1, 1),
         "num_latent_blocks": 1,
         "num_skip_scales": 2,
-        "frame_skip": True,
+        "first_frame_residual": "add",
         "fusion": "spade",
         "conv3d": "full",
         "normalisation": "channel",
@@ -127,8 +127,8 @@ def autoencoder_options_of(widths: Widths, frames: int, size: int) -> dict:
     return {
         "num_frames": frames,
         "size": size,
-        "spatial_factor": SPATIAL_FACTOR,
-        "temporal_factor": TEMPORAL_FACTOR,
+        "spatial_downsampling": SPATIAL_FACTOR,
+        "temporal_downsampling": TEMPORAL_FACTOR,
         "latent_channels": LATENT_CHANNELS,
         "channels": widths.decoder_channels,
         "num_res_blocks": 1,

@@ -173,10 +173,10 @@ def _vae_options(target: Target) -> dict:
 def _dmg_options(target: Target) -> dict:
     config = target.dmg
     options = {
-        "size": target.data.size // target.vae.spatial_factor,
+        "size": target.data.size // target.vae.spatial_downsampling,
         "motion_channels": target.vae.motion_channels,
         "content_channels": target.vae.image_channels[-1],
-        "num_latent_frames": target.data.num_frames // target.vae.temporal_factor,
+        "num_latent_frames": target.data.num_frames // target.vae.temporal_downsampling,
         **config.model_dump(exclude=config.beside_network),
     }
     if config.prompt is not None:

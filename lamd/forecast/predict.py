@@ -11,12 +11,12 @@ from typing import Any
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
+from lamd.base.origin import CellInfo
 from lamd.config import AnyTarget, CostFigure, SamplingCost, Sweep, Target
 from lamd.execute.schedule import identity
 from lamd.forecast.probe import Measured, Unit, probe
 from lamd.forecast.workload import Workload, frames_of, workload
 from lamd.pipeline.cells import Cell, Store
-from lamd.report.results import CellInfo
 from lamd.targets.reproduce import planned_cells
 
 PREDICTIONS = "predictions.json"

@@ -145,7 +145,7 @@ def _lamd_sample(target: Target, place: str, _: str) -> Sample:
         prompt = "the cone is rotating."
         vocabulary = Vocabulary.build(target.dmg.prompt.kind, [prompt])
     dmg = build_dmg(target, vocabulary).eval().to(place)
-    if target.sampler.compile:
+    if target.runtime.compile:
         compile_denoiser(dmg)
 
     def sample(sampler: SamplerConfig, x0: Tensor, keys: list[str]) -> Tensor:
@@ -159,7 +159,7 @@ def _baseline_sample(target: Target, place: str, baseline: str) -> Sample:
     build = build_pixel if baseline == "pixel" else build_latent_video
     model = build(target).eval().to(place)
     schedule = schedule_of(target.dmg, target.baselines.of(baseline).prediction)
-    if target.sampler.compile:
+    if target.runtime.compile:
         compile_denoiser(model)
     if baseline == "pixel":
         return lambda sampler, x0, keys: generate_pixel(

@@ -135,8 +135,8 @@ def _captioner(cell: Cell, target: Target, frames: Frames) -> Workload:
 
 
 def _latents(cell: Cell, target: Target, frames: Frames) -> Workload:
-    side = target.data.size // target.vae.spatial_factor
-    latent_frames = target.data.num_frames // target.vae.temporal_factor
+    side = target.data.size // target.vae.spatial_downsampling
+    latent_frames = target.data.num_frames // target.vae.temporal_downsampling
     values = target.vae.motion_channels * latent_frames * side**2
     return _encoded("encoding", stages.encode, values, target, frames)
 
@@ -163,7 +163,7 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Workload:
         return _UNCOUNTED
     disk = count * target.data.num_frames * 3 * target.data.size**2
     row = cell.name.removeprefix("clips ")
-    batch, units = min(target.sampler.batch_size, max(1, count)), []
+    batch, units = min(target.runtime.sampling_batch_size, max(1, count)), []
     if is_baseline(row):
         kind = f"sampling {split_row(row)[0]}"
         make = partial(budgets.row_sample, row=row)
@@ -180,7 +180,7 @@ def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Workload:
     if found is None:
         return _UNCOUNTED
     count = min(found, DIAGNOSED_CLIPS)
-    batch = min(target.sampler.batch_size, max(1, count))
+    batch = min(target.runtime.sampling_batch_size, max(1, count))
     unit = _clip_unit("reconstruction", stages.reconstruct, target, batch)
     return Workload(((unit, 2 * count),), 0)  # swapped and still; once of the two E_M is for both
 

@@ -200,7 +200,7 @@ def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
     return DMG(
         motion_channels=target.vae.motion_channels,
         content_channels=target.vae.image_channels[-1],
-        num_latent_frames=target.data.num_frames // target.vae.temporal_factor,
+        num_latent_frames=target.data.num_frames // target.vae.temporal_downsampling,
         **target.dmg.model_dump(exclude=target.dmg.beside_network),
         **options,
     )

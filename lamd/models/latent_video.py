@@ -23,8 +23,8 @@ class VideoAutoencoder(ScaledLatent):
         *,
         num_frames: int,
         size: int,
-        spatial_factor: int,
-        temporal_factor: int,
+        spatial_downsampling: int,
+        temporal_downsampling: int,
         latent_channels: int,
         channels: tuple[int, ...],
         num_res_blocks: int,
@@ -32,10 +32,10 @@ class VideoAutoencoder(ScaledLatent):
     ):
         super().__init__(latent_channels)
         self.clip_shape = (num_frames, 3, size, size)
-        self.temporal_factor = temporal_factor
-        cells = size // spatial_factor
-        self.latent_shape = (latent_channels, num_frames // temporal_factor, cells, cells)
-        strides = scale_strides(spatial_factor, temporal_factor)
+        self.temporal_downsampling = temporal_downsampling
+        cells = size // spatial_downsampling
+        self.latent_shape = (latent_channels, num_frames // temporal_downsampling, cells, cells)
+        strides = scale_strides(spatial_downsampling, temporal_downsampling)
 
         def scale(width: int) -> list[nn.Module]:
             return [ResBlock3d(width, width, conv3d) for _ in range(num_res_blocks)]
@@ -63,15 +63,17 @@ class VideoAutoencoder(ScaledLatent):
         Raises:
             ValueError: when L is no multiple of f_t.
         """
-        if x.shape[1] % self.temporal_factor:
-            raise ValueError(f"{x.shape[1]} frames: no multiple of f_t = {self.temporal_factor}")
+        if x.shape[1] % self.temporal_downsampling:
+            raise ValueError(
+                f"{x.shape[1]} frames: no multiple of f_t = {self.temporal_downsampling}"
+            )
         h = self.to_posterior(self.encoder(x.transpose(1, 2))).float()
         mean, logvar = h.chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
 
     def encode_image(self, x0: Tensor) -> Tensor:
         """Map x0 (B, 3, H, W) to its latent (B, d, h, w), that of f_t frames at rest (ours)."""
-        still = x0[:, None].expand(-1, self.temporal_factor, -1, -1, -1)
+        still = x0[:, None].expand(-1, self.temporal_downsampling, -1, -1, -1)
         return self.encode(still).mean.squeeze(2)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -102,14 +104,16 @@ def build_latent_video(target: Target) -> UNet3d:
     return UNet3d(channels=channels, **unet_options(target, "latent_video"))
 
 
-def scale_strides(spatial_factor: int, temporal_factor: int) -> list[tuple[int, int, int]]:
+def scale_strides(
+    spatial_downsampling: int, temporal_downsampling: int
+) -> list[tuple[int, int, int]]:
     """Return the stride (time, height, width) of each scale, finest first.
 
     Raises:
         ValueError: when a factor is no power of two.
     """
     halvings = []
-    for factor in (temporal_factor, spatial_factor):
+    for factor in (temporal_downsampling, spatial_downsampling):
         if factor < 1 or factor & (factor - 1):
             raise ValueError(f"factor {factor}: must be a power of two")
         halvings.append(int(math.log2(factor)))

@@ -60,11 +60,11 @@ class ImageEncoder(nn.Module):
         channels: tuple[int, ...],
         num_res_blocks: tuple[int, ...],
         num_skip_scales: int,
-        frame_skip: bool | str,
+        first_frame_residual: str,
     ):
         super().__init__()
         self.num_skip_scales = num_skip_scales
-        self.frame_skip = frame_skip
+        self.first_frame_residual = first_frame_residual
         self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
         self.scales = nn.ModuleList(
             nn.Sequential(*(ResBlock2d(width, width) for _ in range(count)))
@@ -86,7 +86,7 @@ class ImageEncoder(nn.Module):
             skips.append(h)
             h = down(h)
         skips = skips[len(skips) - self.num_skip_scales :]
-        return self.scales[-1](h), [x0, *skips] if self.frame_skip else skips
+        return self.scales[-1](h), skips if self.first_frame_residual == "none" else [x0, *skips]
 
 
 class MotionEncoder(nn.Module):
@@ -95,13 +95,13 @@ class MotionEncoder(nn.Module):
     def __init__(
         self,
         channels: tuple[int, ...],
-        temporal_factor: int,
+        temporal_downsampling: int,
         d: int,
         num_latent_blocks: int,
         kind: str,
     ):
         super().__init__()
-        spatial_halvings, temporal_halvings = len(channels), int(math.log2(temporal_factor))
+        spatial_halvings, temporal_halvings = len(channels), int(math.log2(temporal_downsampling))
         layers: list[nn.Module] = []
         width = 6
         for i in range(max(spatial_halvings, temporal_halvings)):
@@ -143,12 +143,12 @@ class VideoDecoder(nn.Module):
         self,
         channels: tuple[int, ...],
         image_channels: tuple[int, ...],
-        temporal_factor: int,
+        temporal_downsampling: int,
         d: int,
         num_res_blocks: tuple[int, ...],
         num_latent_blocks: int,
         num_skip_scales: int,
-        frame_skip: bool | str,
+        first_frame_residual: str,
         fusion: str,
         kind: str,
     ):
@@ -159,7 +159,7 @@ class VideoDecoder(nn.Module):
         self.latent = nn.Sequential(*(ResBlock2d(width, width) for _ in range(num_latent_blocks)))
         self.temporal = nn.ModuleList(
             nn.Sequential(ResBlock3d(width, width, kind), TemporalUpsample(width))
-            for _ in range(int(math.log2(temporal_factor)))
+            for _ in range(int(math.log2(temporal_downsampling)))
         )
         self.deepest = _res_blocks(width, num_res_blocks[-1], kind)
         self.ups, self.fusions, self.scales = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -178,7 +178,7 @@ class VideoDecoder(nn.Module):
                 Fusion(channels[level], image_channels[level], fusion) if has_skip else None
             )
             self.scales.append(_res_blocks(channels[level], num_res_blocks[level], kind))
-        self.carries = frame_skip == "warp"
+        self.carries = first_frame_residual == "warp"
         shown = 5 if self.carries else 3  # colours, and where x0 is looked up
         self.to_pixels = nn.Conv3d(channels[0], shown, (1, 3, 3), padding=(0, 1, 1))
         if self.carries:  # nothing moves at first
@@ -217,8 +217,8 @@ class MCDVAE(ScaledLatent):
         *,
         num_frames: int,
         size: int,
-        spatial_factor: int,
-        temporal_factor: int,
+        spatial_downsampling: int,
+        temporal_downsampling: int,
         motion_channels: int,
         image_channels: tuple[int, ...],
         motion_encoder_channels: tuple[int, ...],
@@ -226,21 +226,21 @@ class MCDVAE(ScaledLatent):
         num_res_blocks: tuple[int, ...],
         num_latent_blocks: int,
         num_skip_scales: int,
-        frame_skip: bool | str,
+        first_frame_residual: str,
         fusion: str,
         conv3d: str,
         normalisation: str,
     ):
         super().__init__(motion_channels)
         self.clip_shape = (num_frames, 3, size, size)
-        l, cells = num_frames // temporal_factor, size // spatial_factor
+        l, cells = num_frames // temporal_downsampling, size // spatial_downsampling
         self.latent_shape = (motion_channels, *(() if l == 1 else (l,)), cells, cells)
         self.image_encoder = ImageEncoder(
-            image_channels, num_res_blocks, num_skip_scales, frame_skip
+            image_channels, num_res_blocks, num_skip_scales, first_frame_residual
         )  # E_I
         self.motion_encoder = MotionEncoder(
             motion_encoder_channels,
-            temporal_factor,
+            temporal_downsampling,
             motion_channels,
             num_latent_blocks,
             conv3d,
@@ -249,12 +249,12 @@ class MCDVAE(ScaledLatent):
         self.video_decoder = VideoDecoder(
             decoder_channels,
             image_channels,
-            temporal_factor,
+            temporal_downsampling,
             motion_channels,
             num_res_blocks,
             num_latent_blocks,
             num_skip_scales,
-            frame_skip,
+            first_frame_residual,
             fusion,
             conv3d,
         )  # D_V

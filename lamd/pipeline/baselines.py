@@ -52,7 +52,7 @@ def plan_clips(target: Target, device: str, test: Cell, stages: dict[str, Cell])
         name, budget = split_row(row)
         sampler = baseline_sampler(target, name)
         config = {
-            "generated": sampler.model_dump(mode="json", exclude={"batch_size"}, exclude_none=True),
+            "generated": sampler.model_dump(mode="json", exclude_none=True),
             "samples": samples,
         }
         models = (stages[f"{name} {budget}"],)

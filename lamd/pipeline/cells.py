@@ -26,9 +26,8 @@ from filelock import FileLock, Timeout
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
 from lamd.base.machine import device_name, peak_memory_mb, reset_device_peak
-from lamd.base.origin import current_origin
+from lamd.base.origin import CellInfo, current_origin
 from lamd.config import config_hash
-from lamd.report.results import CellInfo
 
 PARTIAL, FAILED = ".partial", ".failed"
 ATTEMPTS = "attempts.jsonl"

@@ -15,9 +15,9 @@ from lamd.pipeline.baselines import plan_clips, plan_stages
 from lamd.pipeline.cells import Cell
 from lamd.pipeline.kinds import build_by_name, make_cell
 
-UNPAIRED_ROWS = ("floor",)  # nothing to compare frame by frame
+UNPAIRED_ROWS = ("real_train",)  # nothing to compare frame by frame
 DIAGNOSED_CLIPS = 256  # at most, at even distances (ours)
-ROW_CLIPS = {"real": "test"}  # the clip set of a row that does not bear its name
+ROW_CLIPS = {"real_test": "test"}  # the clip set of a row that does not bear its name
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def row_protocols(target: Target, row: str) -> list[str]:
     """
 
     def applies(protocol: Protocol) -> bool:
-        if row == "real":  # the test clips against themselves: only what their captions say
+        if row == "real_test":  # the test clips against themselves: only what their captions say
             return protocol.metric in CAPTION_METRICS
         if protocol.metric == "diversity":
             return is_sampled(row)
@@ -119,7 +119,7 @@ def row_protocols(target: Target, row: str) -> list[str]:
 
     names = [name for name in target.evaluate.protocols if applies(PROTOCOLS[name])]
     if not names:
-        needed = "a precision" if row == "real" else "FVD"
+        needed = "a precision" if row == "real_test" else "FVD"
         raise LamdError(
             f"evaluate.protocols: row {row!r} needs {needed}; add one or take the row out"
         )
@@ -253,7 +253,7 @@ def _stages(target: Target, device: str) -> dict[str, Cell]:
 def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str, Cell]:
     data, vae, dmg = stages["data"], stages["vae"], stages["dmg"]
     clips = partial(partial, build_by_name, "clips")
-    sampler = target.sampler.model_dump(mode="json", exclude={"batch_size"}, exclude_none=True)
+    sampler = target.sampler.model_dump(mode="json", exclude_none=True)
 
     def real(name: str, split: str) -> Cell:
         config = {"real": split, "num_frames": target.data.num_frames}
@@ -278,15 +278,15 @@ def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str
     test = real("clips test", "test")
     cells = [
         test,
-        real("clips floor", "train"),
-        make_cell("clips trivial", {"repeat": 0}, (test,), clips("repeated_clips")),
+        real("clips real_train", "train"),
+        make_cell("clips copy_first_frame", {"repeat": 0}, (test,), clips("repeated_clips")),
         reconstructed("clips reconstruction", {"reconstruction": "posterior mean"}, True),
         reconstructed("clips decoded", {"reconstruction": "posterior mean, every frame"}, False),
         generated("clips lamd", 0, None, target.evaluate.samples_per_clip),
         generated("clips lamd again", 1, target.evaluate.grid_clips),
     ]
     if target.dmg.prompt is not None:
-        cells.append(generated("clips shuffled", 0, None, shuffled=True))
+        cells.append(generated("clips permuted_prompts", 0, None, permuted=True))
     return {cell.name.removeprefix("clips "): cell for cell in cells}
 
 
@@ -296,4 +296,4 @@ def _grid_sets(target: Target) -> list[str]:
         names.append("reconstruction")
     if "lamd" in target.rows:
         names += ["lamd", "lamd again"]
-    return names + [row for row in target.rows if row == "shuffled" or is_baseline(row)]
+    return names + [row for row in target.rows if row == "permuted_prompts" or is_baseline(row)]

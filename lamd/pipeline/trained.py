@@ -28,7 +28,7 @@ class Trained:
 
     Clips are uint8 (N, L, H, W, 3), frames uint8 (N, H, W, 3), motion latents float32
     (N, *latent_shape) on the CPU, scaled as D_V takes them. All methods work in batches of
-    `sampler.batch_size`, which changes no value.
+    `runtime.sampling_batch_size`, which changes no value.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class Trained:
         """Load from the folders of the finished cells `vae` and `dmg` in `inputs`."""
         self.device = resolve_device(device)
         self.sampler = target.sampler
+        self.batch_size = target.runtime.sampling_batch_size
         self.vae = load_vae(inputs["vae"], target, device=self.device)
         self.dmg = load_dmg(inputs["dmg"], target, device=self.device) if with_dmg else None
-        if with_dmg and self.sampler.compile:
+        if with_dmg and target.runtime.compile:
             compile_denoiser(self.dmg)
         self.schedule = schedule_of(target.dmg)
 
@@ -52,7 +53,7 @@ class Trained:
     def posterior(self, clips: np.ndarray) -> Posterior:
         """Return q(z | x) of each clip, before normalisation, on the CPU."""
         found = []
-        for at in _batches(len(clips), self.sampler.batch_size, "encoding"):
+        for at in _batches(len(clips), self.batch_size, "encoding"):
             x = to_model(torch.from_numpy(np.array(clips[at])).to(self.device))
             q = self.vae.encode_motion(x)
             found.append((q.mean.cpu(), q.logvar.cpu()))
@@ -68,7 +69,7 @@ class Trained:
         """Return f_x0 of each frame, float32 (N, d', h, w) on the CPU."""
         found = (
             self.vae.encode_image(_x0(frames[at], self.device))[0].float().cpu()
-            for at in _batches(len(frames), self.sampler.batch_size, "encoding frames")
+            for at in _batches(len(frames), self.batch_size, "encoding frames")
         )
         return torch.cat(list(found))
 
@@ -76,7 +77,7 @@ class Trained:
     def decode(self, z_m: Tensor, frames: np.ndarray) -> np.ndarray:
         """Return D_V(z_m, content of each frame); frame 0 is as decoded."""
         found = []
-        for at in _batches(len(frames), self.sampler.batch_size, "decoding"):
+        for at in _batches(len(frames), self.batch_size, "decoding"):
             content = self.vae.encode_image(_x0(frames[at], self.device))
             found.append(to_uint8(self.vae.decode(z_m[at].to(self.device), *content)).cpu().numpy())
         return np.concatenate(found)
@@ -90,7 +91,7 @@ class Trained:
             told = None if prompts is None else prompts[at]
             return generate(self.vae, self.dmg, self.schedule, self.sampler, x0, keys[at], told)
 
-        return _generated(sample, frames, self.sampler.batch_size, self.device)
+        return _generated(sample, frames, self.batch_size, self.device)
 
     @torch.inference_mode()
     def trajectory(
@@ -113,8 +114,9 @@ class TrainedBaseline:
         name, budget = split_row(row)
         self.device = resolve_device(device)
         self.sampler = baseline_sampler(target, name)
+        self.batch_size = target.runtime.sampling_batch_size
         self.model = load_denoiser(name, inputs[f"{name} {budget}"], target, device=self.device)
-        if self.sampler.compile:
+        if target.runtime.compile:
             compile_denoiser(self.model)
         self.schedule = schedule_of(target.dmg, target.baselines.of(name).prediction)
         self.autoencoder = None
@@ -131,7 +133,7 @@ class TrainedBaseline:
         def sample(x0: Tensor, at: slice) -> Tensor:
             return self.sample(x0, keys[at])
 
-        return _generated(sample, frames, self.sampler.batch_size, self.device)
+        return _generated(sample, frames, self.batch_size, self.device)
 
 
 def _generated(

@@ -23,7 +23,7 @@ _COLUMNS = {
     "clips reconstruction": "reconstruction",
     "clips lamd": "LaMD",
     "clips lamd again": "LaMD, 2nd sample",
-    "clips shuffled": "another's prompt",
+    "clips permuted_prompts": "another's prompt",
     "clips pixel_clips": "pixel, clips",
     "clips pixel_flops": "pixel, FLOPs",
     "clips latent_video_clips": "lat. video, clips",

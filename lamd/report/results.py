@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from lamd.base.errors import LamdError
-from lamd.base.origin import Origin
+from lamd.base.origin import CellInfo, Origin
 
 _FORMATS = ("lamd.report.v1", "lamd.figure.v1", "lamd.sweep.v1", "lamd.cost.v1")
 
@@ -33,19 +33,6 @@ class Frozen(BaseModel):
     """Base of the record models: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CellInfo(Frozen):
-    """One finished cell of the run: its key, what it cost, and the code that made it."""
-
-    name: str
-    kind: str
-    key: str
-    seconds: float
-    resumed: bool  # seconds count the last attempt only
-    peak_memory_mb: float  # of the process
-    peak_device_memory_mb: float | None
-    origin: Origin
 
 
 class Verdict(Frozen):

@@ -39,7 +39,7 @@ def _panels_cell(figure: Figure, source: str, plan: Plan, device: str) -> Cell:
     parents = [plan.clips["test"], plan.stages["vae"]]
     if shown.name not in _WITHOUT_DMG:
         parents.append(plan.stages["dmg"])
-        config["sampler"] = target.sampler.model_dump(mode="json", exclude={"batch_size"})
+        config["sampler"] = target.sampler.model_dump(mode="json")
     build = ("panels", "build_panels")
     if shown.name == "rollout":
         build = ("rollout", "build_rollout")

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamd.base.origin import CellInfo
 from lamd.config import ReconstructionTable
 from lamd.pipeline.cells import Cell, CellFailed, Store, run_sources
 from lamd.pipeline.graph import Plan, check_protocols, make_plan, missing_weights, values_cell
 from lamd.report.folder import choose_folder, write_results
 from lamd.report.published import load_published
-from lamd.report.results import CellInfo, PublishedRow, Report, RowInfo
+from lamd.report.results import PublishedRow, Report, RowInfo
 from lamd.targets.reporting import (
     columns,
     data_kind,

@@ -29,16 +29,19 @@ PUBLISHED_SIZES = {
     "bair": 64, "landscape": 128, "cater_v1": 128, "cater_v2": 128, "natops": 128, "mug": 256
 }  # fmt: skip
 _ROWS = {
-    "floor": ("Real train clips (floor)", "as many real train clips against the real test clips"),
-    "trivial": ("Repeat the first frame (trivial)", "the given frame shown at every time"),
-    "real": ("Real test clips (ceiling of the captions)", "what is told of the test clips"),
+    "real_train": (
+        "Real train clips (floor)",
+        "as many real train clips against the real test clips",
+    ),
+    "copy_first_frame": ("Repeat the first frame (trivial)", "the given frame shown at every time"),
+    "real_test": ("Real test clips (ceiling of the captions)", "what is told of the test clips"),
     "reconstruction": (
         "MCD-VAE reconstruction (ceiling)",
         "each test clip through E_M, E_I and D_V, posterior mean",
     ),
     "lamd": ("LaMD (K = {k})", "generated from the given frame{prompt} by {sampler}"),
-    "shuffled": (
-        "LaMD, shuffled prompts",
+    "permuted_prompts": (
+        "LaMD, permuted prompts",
         "as LaMD, each clip with another prompt than its own, held against its own",
     ),
 }
@@ -82,7 +85,7 @@ def assemble(target: Target, request: Request, plan: Plan, failed: dict[str, Cel
         published=tuple(published.values()),
         notes=(
             *data_notes(store.facts(plan.stages["data"]), target),
-            *(prompt_notes(target, store.folder(plan.clips["test"])) if "shuffled" in done else ()),
+            *(prompt_notes(target, store.folder(plan.clips["test"])) if "permuted_prompts" in done else ()),
         ),
         cells=tuple(store.info(cell) for cell in plan.cells() if store.is_complete(cell)),
     )  # fmt: skip
@@ -121,7 +124,7 @@ def prompt_notes(target: Target, clips: Path) -> Iterator[str]:
         prompts = read_prompts(clips)
         values = precisions(prompts, other_prompts(prompts))
         told = ", ".join(f"{plain_label(name)} {values[name].mean():.3f}" for name in scored)
-        yield f"{_ROWS['shuffled'][0]}: the other captions by themselves have {told}"
+        yield f"{_ROWS['permuted_prompts'][0]}: the other captions by themselves have {told}"
 
 
 def published_rows(target: Target) -> dict[str, PublishedRow]:
@@ -140,10 +143,12 @@ def published_rows(target: Target) -> dict[str, PublishedRow]:
         elif row == "lamd":
             known = ", ".join(groups["paper"])
             raise LamdError(f"published: no cell {target.published!r}; it has: {known}")
-    if target.rivals is not None:
-        if target.rivals not in groups:
-            raise LamdError(f"rivals: no group {target.rivals!r}; it has: {', '.join(groups)}")
-        rows |= {f"rival {key}": row for key, row in groups[target.rivals].items()}
+    if target.compare_with is not None:
+        if target.compare_with not in groups:
+            raise LamdError(
+                f"compare_with: no group {target.compare_with!r}; it has: {', '.join(groups)}"
+            )
+        rows |= {f"rival {key}": row for key, row in groups[target.compare_with].items()}
     return rows
 
 

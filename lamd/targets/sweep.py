@@ -103,10 +103,12 @@ def reproduce_sweep(
     def make_job(point: str, cell: str) -> Job:
         return Job(
             path, request.profile, request.overrides, point, cell, str(runs), request.device,
-            sweep.threads,
+            sweep.runtime.threads,
         )  # fmt: skip
 
-    executor = open_executor(workers, threads=sweep.threads, gpus=sweep.gpus, runs=runs)
+    executor = open_executor(
+        workers, threads=sweep.runtime.threads, gpus=sweep.runtime.gpus, runs=runs
+    )
     try:
         failed = Schedule(
             plan.cells(), request.store, executor, make_job,

@@ -131,7 +131,7 @@ class LatentVideoStage(_DenoiserStage):
     ):
         super().__init__(target, train, videos)
         self.autoencoder, self.latents = autoencoder, latents
-        self.use_sample = target.dmg.latent == "sample"
+        self.use_sample = target.dmg.posterior == "sample"
         if not np.array_equal(latents.windows, self.windows):
             raise LamdError(
                 f"{latents.folder}: holds other windows than train_dmg.window_stride and "

@@ -46,7 +46,7 @@ class DMGStage(NoAdversary):
         self.dropout = dmg.prompt.dropout if dmg.prompt is not None else 0.0
         self.schedule = schedule_of(dmg)
         self.best_of = f"{self.schedule.prediction}_mse"
-        self.use_sample = dmg.latent == "sample"
+        self.use_sample = dmg.posterior == "sample"
         self.num_frames = target.data.num_frames
         wanted = training_windows(videos, self.train, target.data)
         if not np.array_equal(latents.windows, wanted):

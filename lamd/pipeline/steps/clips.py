@@ -85,12 +85,12 @@ def generated_clips(
     *,
     samples: Sequence[int],
     limit: int | None,
-    shuffled: bool = False,
+    permuted: bool = False,
 ) -> dict:
     """Write LaMD's clips for the first frame of each real clip; frame 0 stays the real one.
 
     Sample `s` of a clip has the noise of the key `bair/test/7@0#s`, so it depends on neither the
-    other samples nor the number of clips. `shuffled` gives each clip another prompt than its own.
+    other samples nor the number of clips. `permuted` gives each clip another prompt than its own.
     """
     from lamd.pipeline.trained import Trained
 
@@ -100,7 +100,7 @@ def generated_clips(
     prompts = None
     if target.dmg.prompt is not None:
         given = read_prompts(inputs["clips test"])
-        given = other_prompts(given) if shuffled else given
+        given = other_prompts(given) if permuted else given
         prompts = [prompt for prompt in given[:limit] for _ in samples]
     return _write(folder, Trained(target, inputs, device).generate(frames, keys, prompts), keys)
 

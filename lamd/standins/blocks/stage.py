@@ -115,7 +115,7 @@ def _model_xml(plan: Plan) -> str:
   </default>
   <asset>{cones}</asset>
   <worldbody>
-    <geom name="floor" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
+    <geom name="real_train" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
     {bodies}
   </worldbody>
 </mujoco>"""

@@ -55,7 +55,7 @@ def make_backdrop(
     fan = Fan(eye, rays, frame_size, TILE)
     middle = stage.cast(eye, fan.rays, STATIC)
     points = eye + fan.rays * middle.depth[:, None]
-    on_floor = middle.geom == scene.model.geom("floor").id
+    on_floor = middle.geom == scene.model.geom("real_train").id
     lift = np.where(on_floor[:, None], 0.0, middle.normal)
     place = shadow.place(points.T.astype(np.float32), lift.T.astype(np.float32))
     sun = shadow.ground_visibility(place, shadow.static_frame)
@@ -82,7 +82,7 @@ def _subpixels(
     Only the pixels `uneven` are cast; elsewhere rays meet the ground. The light's
     direction hardly changes within a pixel.
     """
-    geom = np.full(rays.shape[:2], stage.model.geom("floor").id)
+    geom = np.full(rays.shape[:2], stage.model.geom("real_train").id)
     depth = -eye[2] / rays[..., 2]
     facing = np.repeat(to_light[:, 2:].astype(np.float32), rays.shape[1], axis=1)
     hits = stage.cast(eye, rays[uneven].reshape(-1, 3), STATIC)

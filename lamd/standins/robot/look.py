@@ -27,7 +27,7 @@ class Look(View):
         color = scene.albedo.copy()
         for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
             color[scene.model.geom(wall).id] = self.wall_color
-        floor = scene.model.geom("floor").id
+        floor = scene.model.geom("real_train").id
         color[floor] = self.ground_color
         albedo = color[geom]
         x, y = points[..., 0], points[..., 1]

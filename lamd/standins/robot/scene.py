@@ -189,7 +189,7 @@ def _tray_xml() -> str:
     t, h = WALL_HALF_THICKNESS, WALL_HEIGHT / 2
     wall = 'class="static" type="box" rgba="0.5 0.5 0.5 1"'
     return f"""
-    <geom name="floor" class="static" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
+    <geom name="real_train" class="static" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
     <geom name="wall_l" {wall} pos="{-x - t} 0 {h}" size="{t} {y + 2 * t} {h}"/>
     <geom name="wall_r" {wall} pos="{x + t} 0 {h}" size="{t} {y + 2 * t} {h}"/>
     <geom name="wall_f" {wall} pos="0 {-y - t} {h}" size="{x} {t} {h}"/>

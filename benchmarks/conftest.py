@@ -11,7 +11,7 @@ import torch
 from paradigms import FULL, REDUCED, Scale
 from timing import Measure, affordable, seconds_of, synchronise
 
-from lamd.cost import Cost
+from lamd.flops import Cost
 
 _RUN = pytest.StashKey[list[dict]]()
 _STORED = pytest.StashKey[dict[str, float]]()
@@ -28,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="torch.compile too: minutes on a CPU",
     )
     parser.addoption("--store-ratios", type=Path, help="write this run's ratios to a file")
-    parser.addoption("--compare-ratios", type=Path, help="fail where a stored run's have grown")
-    parser.addoption("--slowdown", type=float, default=ratios.SLOWDOWN, help="that is let pass")
+    parser.addoption("--compare-ratios", type=Path, help="fail if a ratio has grown since")
+    parser.addoption("--slowdown", type=float, default=ratios.SLOWDOWN, help="growth that passes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,7 +68,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    """Tell what was compared and what is slower than it was."""
+    """Report what was compared and what has become slower."""
     stored, slower = config.stash[_STORED], config.stash.get(_SLOWER, [])
     if not stored:
         return
@@ -112,7 +112,7 @@ def matmul_rate(scale: Scale) -> float:
 
 @pytest.fixture
 def measure(benchmark, matmul_rate: float) -> Measure:
-    """Return a function that times `run`, and puts its cost beside the times.
+    """Return a function that times `run`, and adds its cost to the times.
 
     Slow ones get fewer rounds than asked for.
     """

@@ -19,22 +19,22 @@ def ratios_of(benchmarks: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     Args:
         benchmarks: `name`, `median` (s) and `extra_info` of each. In `extra_info`, `over_matmul` is
             a ratio; `<pair>_ratio`, theirs over ours, is one upside down; and what has a `paradigm`
-            is compared with `latent-motion` of equal further `place`.
+            is compared with `latent-motion` at the same `place`.
     """
-    found, medians = {}, {}
-    for one in benchmarks:
-        name, info = one["name"], one["extra_info"]
+    ratios, medians = {}, {}
+    for benchmark in benchmarks:
+        name, info = benchmark["name"], benchmark["extra_info"]
         if "over_matmul" in info:
-            found[f"{name} / matmul"] = info["over_matmul"]
+            ratios[f"{name} / matmul"] = info["over_matmul"]
         for key, value in info.items():
             if key.endswith("_ratio") and key != "work_ratio":
-                found[f"{name} {key.removesuffix('_ratio')}: ours / theirs"] = 1 / value
+                ratios[f"{name} {key.removesuffix('_ratio')}: ours / theirs"] = 1 / value
         if "paradigm" in info:
-            medians[info["paradigm"], info["place"]] = one["median"]
+            medians[info["paradigm"], info["place"]] = benchmark["median"]
     for (paradigm, place), median in medians.items():
         if paradigm != BASE and (BASE, place) in medians:
-            found[f"{place}: {paradigm} / {BASE}"] = median / medians[BASE, place]
-    return found
+            ratios[f"{place}: {paradigm} / {BASE}"] = median / medians[BASE, place]
+    return ratios
 
 
 def compare(now: Mapping[str, float], stored: Mapping[str, float], slowdown: float) -> list[str]:
@@ -47,7 +47,7 @@ def compare(now: Mapping[str, float], stored: Mapping[str, float], slowdown: flo
 
 
 def write(path: Path, ratios: Mapping[str, float], where: Mapping[str, str]) -> None:
-    """Store a run: its ratios, and the scale, device and versions that they are of."""
+    """Store a run: its ratios, with their scale, device and PyTorch version."""
     content = {"where": dict(where), "ratios": dict(sorted(ratios.items()))}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -56,16 +56,16 @@ def read(path: Path, scale: str) -> dict[str, float]:
     """Return the ratios of a stored run.
 
     Raises:
-        ValueError: when the file is none, or is of another scale.
+        ValueError: if the file is not a stored run, or is of another scale.
     """
-    mend = "store one with --store-ratios"
+    fix = "store one with --store-ratios"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         ratios, stored = content["ratios"], content["where"]["scale"]
         if not all(isinstance(value, int | float) and value > 0 for value in ratios.values()):
             raise TypeError("a ratio is a number above 0")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a stored run ({error}); {mend}") from None
+        raise ValueError(f"{path}: not a stored run ({error}); {fix}") from None
     if stored != scale:
-        raise ValueError(f"{path}: of scale {stored}, this run is {scale}; {mend}")
+        raise ValueError(f"{path}: of scale {stored}, this run is {scale}; {fix}")
     return ratios

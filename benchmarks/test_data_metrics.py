@@ -1,7 +1,6 @@
-"""Clips a second from the simulator to the batch, and through the metrics."""
+"""Clips per second from the simulator to the batch, and through the metrics."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +8,13 @@ import torch
 from paradigms import Scale
 from timing import Measure
 
-from lamd.data import open_dataset, simulate_dataset
-from lamd.data.bair.reader import open_bair
+from lamd.data.bair import BAIR
+from lamd.data.bair.reader import BairDecoder
 from lamd.metrics import frames as frame_metrics
 from lamd.metrics.frechet import frechet_distance
 from lamd.metrics.i3d import I3D, preprocess
 from lamd.standins.robot.write import simulate_trajectory
-from lamd.training.batches import BatchReader, read_windows
+from lamd.training.batches import batch_rows, read_ahead, read_windows
 
 NUM_TRAIN = 8
 NUM_FRAMES = 16
@@ -25,7 +24,7 @@ NUM_FRAMES = 16
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small stand-in of BAIR in the real layout."""
     folder = tmp_path_factory.mktemp("bair")
-    simulate_dataset("bair", folder, num_train=NUM_TRAIN, num_test=1, seed=0)
+    BAIR.simulate(folder, num_train=NUM_TRAIN, num_test=1, seed=0)
     return folder
 
 
@@ -34,35 +33,33 @@ def test_simulation(measure: Measure):
 
 
 def test_reader(measure: Measure, root: Path):
-    split = open_bair(root, "train")
-    measure(lambda: [split.video(i, "image_aux1") for i in range(NUM_TRAIN)], clips=NUM_TRAIN)
+    videos, decode = BAIR.list_split(root, "train").videos, BairDecoder(64, "image_aux1")
+    measure(lambda: [decode(video) for video in videos], clips=NUM_TRAIN)
 
 
 def test_packing(measure: Measure, root: Path, tmp_path: Path):
     caches = iter(range(100))
 
     def pack() -> None:
-        open_dataset("bair", root=root, cache=tmp_path / str(next(caches)), split="train")
+        BAIR.pack(root, tmp_path / str(next(caches)), split="train")
 
     measure(pack, clips=NUM_TRAIN)
 
 
 def test_loader(measure: Measure, root: Path, tmp_path: Path):
-    videos = open_dataset("bair", root=root, cache=tmp_path, split="train")
+    videos = BAIR.pack(root, tmp_path, split="train")
     windows = videos.windows(NUM_FRAMES, 1)
-    train = SimpleNamespace(seed=0, batch_size=16)
-    steps = 8
+    batch_size, steps = 16, 8
 
-    def read(rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-        return (read_windows(videos, windows[rows], NUM_FRAMES),)
+    def read(step: int) -> list[tuple[torch.Tensor, ...]]:
+        rows = batch_rows(0, step, batch_size, len(windows))
+        return [(read_windows(videos, windows[rows], NUM_FRAMES),)]
 
     def load() -> None:
-        device = torch.device("cpu")
-        with BatchReader(read, train, len(windows), [slice(0, 16)], device) as reader:
-            for _ in reader.steps(1, steps):
-                pass
+        for _ in read_ahead(read, 1, steps, torch.device("cpu")):
+            pass
 
-    measure(load, clips=steps * train.batch_size)
+    measure(load, clips=steps * batch_size)
 
 
 @pytest.mark.parametrize("metric", ["psnr", "ssim"])

@@ -5,45 +5,39 @@ And I3D as FVD runs it against the same network run plainly. Rounds alternate; s
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
-from paradigms import BATCH, Scale, unet_widths
+from paradigms import BATCH, Scale
 from timing import assert_not_slower, compare
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from lamd.config.costs import WidthsConfig
 from lamd.metrics.i3d import I3D, MaxPool3D, Unit3D, preprocess, same_padding
-from lamd.models.dmg import DMG
-from lamd.models.unet3d import UNet3d
+from lamd.models.unet import UNet3d
+from lamd.paradigms.untrained import build_dmg, unet_widths
 
 
 def test_2d_step_against_diffusers(benchmark, scale: Scale):
     from diffusers import UNet2DConditionModel
 
-    frames, size = 8, scale.shape[1] // 2  # a batch of clips, as sampling has
-    channels = [scale.base_channels * m for m in scale.channel_multipliers]
-    content = scale.image_channels[-1]
-    ours = DMG(
-        motion_channels=3,
-        content_channels=content,
-        context_channels=scale.context_channels,
-        condition="cross_attention",
-        **unet_widths(scale),
-    ).eval()
-    cross = [2**level in scale.attention_factors for level in range(len(channels))]
+    widths, frames, size = scale.widths, 8, scale.shape[1] // 2  # a batch of clips, as sampling has
+    channels = [widths.base_channels * m for m in widths.channel_multipliers]
+    content = widths.image_channels[-1]
+    ours = build_dmg(widths).eval()
+    cross = [2**level in widths.attention_factors for level in range(len(channels))]
     theirs = UNet2DConditionModel(
         in_channels=3,
         out_channels=3,
         block_out_channels=channels,
-        layers_per_block=scale.num_res_blocks,
+        layers_per_block=widths.num_res_blocks,
         down_block_types=["CrossAttnDownBlock2D" if c else "DownBlock2D" for c in cross],
         up_block_types=["CrossAttnUpBlock2D" if c else "UpBlock2D" for c in reversed(cross)],
-        norm_num_groups=min(32, scale.base_channels),
-        cross_attention_dim=scale.context_channels,
-        attention_head_dim=[c // scale.head_channels for c in channels],  # their name for heads
+        norm_num_groups=min(32, widths.base_channels),
+        cross_attention_dim=widths.context_channels,
+        attention_head_dim=[c // widths.head_channels for c in channels],  # their name for heads
     ).eval()
     z, t = torch.randn(frames, 3, size, size), torch.full((frames,), 500)
     f_x0 = torch.randn(frames, content, size, size)
@@ -70,14 +64,13 @@ def test_2d_step_against_diffusers(benchmark, scale: Scale):
 @pytest.mark.parametrize("public", ["UNet3DConditionModel", "UNetSpatioTemporalConditionModel"])
 def test_3d_step_against_diffusers(benchmark, scale: Scale, public: str):
     frames, size = scale.shape
-    scale = replace(  # one of them has groups of 32 channels everywhere
-        scale, base_channels=max(32, scale.base_channels), head_channels=32
-    )
-    ours = UNet3d(channels=3, conv3d="factorised", **unet_widths(scale)).eval()
+    base_channels = max(32, scale.widths.base_channels)  # one of them has groups of 32 channels
+    widths = scale.widths.model_copy(update={"base_channels": base_channels, "head_channels": 32})
+    ours = UNet3d(channels=3, conv3d="factorised", **unet_widths(widths)).eval()
     x, given = torch.randn(BATCH, 3, frames, size, size), torch.randn(BATCH, 3, size, size)
     t = torch.full((BATCH,), 500)
-    beside = given[:, :, None].expand(-1, -1, frames, -1, -1)
-    their_step = _public_3d(public, scale, torch.cat([x, beside], dim=1), t)
+    repeated = given[:, :, None].expand(-1, -1, frames, -1, -1)
+    their_step = _public_3d(public, widths, torch.cat([x, repeated], dim=1), t)
 
     def our_step() -> torch.Tensor:
         return ours(x, t, given)
@@ -144,32 +137,32 @@ def _make_plain(network: nn.Module) -> None:
 
 
 def _public_3d(
-    name: str, scale: Scale, both: torch.Tensor, t: torch.Tensor
+    name: str, widths: WidthsConfig, both: torch.Tensor, t: torch.Tensor
 ) -> Callable[[], torch.Tensor]:
     """Build diffusers' 3-D UNet `name`; return its step on `both` (B, 6, L, H, W)."""
     import diffusers
 
-    channels = [scale.base_channels * m for m in scale.channel_multipliers]
-    cross = [2**level in scale.attention_factors for level in range(len(channels))]
+    channels = [widths.base_channels * m for m in widths.channel_multipliers]
+    cross = [2**level in widths.attention_factors for level in range(len(channels))]
     suffix = "3D" if name == "UNet3DConditionModel" else "SpatioTemporal"
     options = {
         "in_channels": 6,
         "out_channels": 3,
         "block_out_channels": channels,
-        "layers_per_block": scale.num_res_blocks,
+        "layers_per_block": widths.num_res_blocks,
         "down_block_types": [f"{'CrossAttn' * c}DownBlock{suffix}" for c in cross],
         "up_block_types": [f"{'CrossAttn' * c}UpBlock{suffix}" for c in reversed(cross)],
-        "cross_attention_dim": scale.context_channels,
+        "cross_attention_dim": widths.context_channels,
     }
-    context = torch.randn(len(both), 1, scale.context_channels)
+    context = torch.randn(len(both), 1, widths.context_channels)
     if name == "UNet3DConditionModel":
         flat = diffusers.UNet3DConditionModel(
-            attention_head_dim=scale.head_channels, **options
+            attention_head_dim=widths.head_channels, **options
         ).eval()
         return lambda: flat(both, t, context).sample
     time_ids = torch.zeros(len(both), 3)
     deep = diffusers.UNetSpatioTemporalConditionModel(
-        num_attention_heads=[c // scale.head_channels for c in channels],
+        num_attention_heads=[c // widths.head_channels for c in channels],
         addition_time_embed_dim=32,
         projection_class_embeddings_input_dim=96,
         **options,

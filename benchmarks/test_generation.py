@@ -31,7 +31,7 @@ def test_sampling_run(measure: Measure, scale: Scale, paradigm: str, name: str):
 @pytest.mark.parametrize("variant", TOLERANCE)
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_denoiser_step_variant(benchmark, request, monkeypatch, scale, paradigm: str, variant: str):
-    """A step in bf16 or compiled beside the same one in fp32, in alternating rounds."""
+    """A step in bf16 or compiled and the same one in fp32, in alternating rounds."""
     config = request.config
     if variant == "compiled" and not (
         config.getoption("full_scale") or config.getoption("compiled")

@@ -1,4 +1,4 @@
-"""What all benchmarks need to take a time."""
+"""Timing shared by all benchmarks."""
 
 import statistics
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 Measure = Callable[..., None]  # (run, cost=None, rounds=5, **info); see the fixture `measure`
-LEAST_ROUNDS = 3
+MIN_ROUNDS = 3
 SECONDS = 8.0  # that one benchmark's rounds should take: the suite is meant for 15 minutes
 WARMUP, ROUNDS = 2, 15  # of a pair
 
@@ -28,7 +28,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 def affordable(rounds: int, seconds: float) -> int:
     """Return how many rounds of so many seconds fit, up to `rounds` and at least a few."""
-    return max(LEAST_ROUNDS, min(rounds, int(SECONDS / max(seconds, 1e-9))))
+    return max(MIN_ROUNDS, min(rounds, int(SECONDS / max(seconds, 1e-9))))
 
 
 def compare(
@@ -36,7 +36,7 @@ def compare(
 ) -> dict[str, float]:
     """Time both in alternating rounds; print and return the ratio of medians and its noise.
 
-    A slower minute of the machine meets both alike. The ratio is theirs over ours: above 1, ours is
+    Slow phases of the machine affect both alike. The ratio is theirs over ours: above 1, ours is
     faster.
     """
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -45,12 +45,12 @@ def compare(
         once = sum(seconds_of(run) for _, run in sides)
     rounds = affordable(ROUNDS, once / 2)
     for _ in range(rounds):
-        for who, run in sides:
-            seconds[who].append(seconds_of(run))
+        for side, run in sides:
+            seconds[side].append(seconds_of(run))
     info, noise = {}, 0.0
-    for who, values in seconds.items():
+    for side, values in seconds.items():
         low, middle, high = statistics.quantiles(values, n=4)
-        info |= {f"{name}_{who}_median_s": middle, f"{name}_{who}_iqr_s": high - low}
+        info |= {f"{name}_{side}_median_s": middle, f"{name}_{side}_iqr_s": high - low}
         noise += (high - low) / middle / rounds**0.5
     ratio = info[f"{name}_theirs_median_s"] / info[f"{name}_ours_median_s"]
     print(f"\n{name}: theirs / ours {ratio:.2f} (noise {noise:.2f})")

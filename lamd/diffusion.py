@@ -1,4 +1,4 @@
-"""Noise schedule and samplers as free functions; no network and nothing about video in here.
+"""Noise schedule and samplers as free functions; independent of networks and of video.
 
     q(z_t | z) = N(sqrt(abar_t) z, (1 - abar_t) I)                                    (paper)
     mu = (z_t - beta / sqrt(1 - abar_t) eps_hat) / sqrt(alpha)                        (paper)
@@ -14,18 +14,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lamd.config import DMGConfig
+from lamd import config
+from lamd.config import DMGConfig, SamplerRule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,)) -> eps_hat
-NoiseSource = Callable[[], Tensor]  # one draw of standard normal noise, shaped like z_t
-Visit = tuple[int, Tensor]  # a step and the z_hat predicted there
-
-SAMPLERS = ("ddim", "ddpm", "dpmpp_2m")
+NoiseSource = Callable[[], Tensor]  # draws standard normal noise, shaped like z_t
+Visit = tuple[int, Tensor]  # a step and the z_hat predicted at it
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """betas and alpha_bar of steps 0..T-1, float64 (T,), and what a network predicts of them.
+    """betas and alpha_bar of steps 0..T-1, float64 (T,), and the network's prediction target.
 
     `prediction` is `eps` (paper) or `v`, sqrt(abar) eps - sqrt(1 - abar) z (arXiv 2202.00512).
     """
@@ -41,15 +40,19 @@ class Schedule:
 def make_schedule(
     name: str,
     num_train_steps: int,
-    beta_start: float | None = None,
-    beta_end: float | None = None,
+    beta_start: float = 0.0,
+    beta_end: float = 0.0,
     prediction: str = "eps",
 ) -> Schedule:
     """Build a schedule: `linear`, `sqrt_linear` (linear in sqrt(beta), LDM's) or `cosine`.
 
+    `cosine` ignores beta_start and beta_end.
+
     Raises:
-        ValueError: on an unknown name.
+        ValueError: on an unknown name, or betas that do not rise from above 0.
     """
+    if name in ("linear", "sqrt_linear") and not 0 < beta_start <= beta_end:
+        raise ValueError(f"{name}: needs 0 < beta_start <= beta_end")
     if name == "linear":
         betas = torch.linspace(beta_start, beta_end, num_train_steps, dtype=torch.float64)
     elif name == "sqrt_linear":
@@ -65,11 +68,9 @@ def make_schedule(
 
 
 def schedule_of(dmg: DMGConfig, prediction: str | None = None) -> Schedule:
-    """Build the noise schedule of a config, for a network with another `prediction` if given."""
-    prediction = prediction or dmg.prediction
-    return make_schedule(
-        dmg.schedule, dmg.num_train_steps, dmg.beta_start, dmg.beta_end, prediction
-    )
+    """Build the noise schedule of a config; `prediction` overrides that of the config."""
+    betas = dmg.beta_start or 0.0, dmg.beta_end or 0.0
+    return make_schedule(dmg.schedule, dmg.num_train_steps, *betas, prediction or dmg.prediction)
 
 
 def q_sample(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -79,15 +80,15 @@ def q_sample(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
 
 
 def prediction_target(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """Return what a network is to predict of clean z (B, ...) at step t (B,) with noise eps."""
+    """Return the network's target for clean z (B, ...) at step t (B,) with noise eps."""
     if schedule.prediction == "eps":
         return eps
     abar = _abar_of_rows(schedule, z, t)
     return abar.sqrt() * eps - (1 - abar).sqrt() * z
 
 
-def predicted_noise(network: Denoiser, schedule: Schedule) -> Denoiser:
-    """Return eps_theta(z_t, t) of a network that predicts eps, or v."""
+def as_eps_denoiser(network: Denoiser, schedule: Schedule) -> Denoiser:
+    """Return eps_theta(z_t, t) from a network that predicts eps or v."""
     if schedule.prediction == "eps":
         return network
 
@@ -99,26 +100,26 @@ def predicted_noise(network: Denoiser, schedule: Schedule) -> Denoiser:
 
 
 def sampling_steps(num_train_steps: int, num_steps: int) -> list[int]:
-    """Return the K steps to visit, descending from T - 1 and evenly spaced (`trailing`; ours).
+    """Return the K steps to visit, descending from T - 1 and evenly spaced (`trailing`).
 
-    The first step is the one whose z_t is noise in training; latent diffusion's own choice starts
-    K-dependently lower (arXiv 2305.08891, Table 2).
+    The first step is always the one whose z_t is noise in training; latent diffusion starts at a
+    lower one, which depends on K (arXiv 2305.08891, Table 2).
     """
     stride = num_train_steps / num_steps
     return [round(num_train_steps - i * stride) - 1 for i in range(num_steps)]
 
 
 def predict_clean(schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int) -> Tensor:
-    """Return z_hat, the clean value that z_t at step t and its predicted noise stand for."""
+    """Return z_hat (B, ...), the clean value implied by z_t at step t and its predicted noise."""
     abar_t = _abar(schedule, t)
     return (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
 
 
-def clipped(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
-    """Return eps_theta whose z_hat stays in [-1, 1], as all z do (Ho et al., arXiv 2006.11239).
+def clip_denoised(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
+    """Return eps_theta with z_hat clipped to [-1, 1], the range of z (Ho et al., arXiv 2006.11239).
 
-    Each sampler then sees the noise that belongs to the clipped z_hat. All rows of a batch are at
-    one step.
+    Samplers receive the noise that corresponds to the clipped z_hat. All rows of a batch must be at
+    the same step.
     """
 
     def denoise(z_t: Tensor, t: Tensor) -> Tensor:
@@ -145,9 +146,9 @@ def ddim_step(
 def ddpm_step(
     schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, noise: NoiseSource
 ) -> Tensor:
-    """Draw from p(z_s | z_t), the ancestral step (paper), with the posterior variance (ours).
+    """Draw from p(z_s | z_t), the ancestral step (paper), with the posterior variance.
 
-    s = -1 ends in the mean.
+    s = -1 returns the mean.
     """
     abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
     alpha = abar_t / abar_s
@@ -162,7 +163,7 @@ def dpmpp_2m_step(
 ) -> Tensor:
     """Move from step t to s < t by DPM-Solver++ (2M) (arXiv 2211.01095, Algorithm 2).
 
-    Without a visit `before` the step is of order 1, which is DDIM's; s = -1 ends in z_hat.
+    Without a visit `before`, the step is of order 1, which is DDIM's; s = -1 returns z_hat.
     """
     if s < 0:
         return z_hat
@@ -172,8 +173,37 @@ def dpmpp_2m_step(
         r = (_half_log_snr(schedule, t) - _half_log_snr(schedule, u)) / h
         z_hat = z_hat + (z_hat - z_hat_u) / (2 * r)
     abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
-    kept = math.sqrt((1 - abar_s) / (1 - abar_t))
-    return kept * z_t - math.sqrt(abar_s) * math.expm1(-h) * z_hat
+    noise_ratio = math.sqrt((1 - abar_s) / (1 - abar_t))
+    return noise_ratio * z_t - math.sqrt(abar_s) * math.expm1(-h) * z_hat
+
+
+def _ddim(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
+    return ddim_step(schedule, z_t, eps_hat, t, s, eta or 0.0, noise), None
+
+
+def _ddpm(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
+    return ddpm_step(schedule, z_t, eps_hat, t, s, noise), None
+
+
+def _dpmpp_2m(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
+    z_hat = predict_clean(schedule, z_t, eps_hat, t)
+    return dpmpp_2m_step(schedule, z_t, z_hat, t, s, before), (t, z_hat)
+
+
+# (schedule, z_t, eps_hat, t, s, before, *, eta, noise) -> z_s, and `before` of the next step
+SAMPLERS: dict[str, Callable[..., tuple[Tensor, Visit | None]]] = {
+    "ddim": _ddim,
+    "ddpm": _ddpm,
+    "dpmpp_2m": _dpmpp_2m,
+}
+
+
+def register_sampler(
+    name: str, step: Callable[..., tuple[Tensor, Visit | None]], rule: SamplerRule
+) -> None:
+    """Add a sampler that a YAML can name; `step` has the signature of those in `SAMPLERS`."""
+    config.SAMPLERS[name] = rule
+    SAMPLERS[name] = step
 
 
 def trajectory(
@@ -186,14 +216,14 @@ def trajectory(
     eta: float | None,
     noise: NoiseSource,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (t, z_t) for each visited step, starting with the given noise, and (-1, sample) last.
+    """Yield (t, z_t) for each visited step, starting with the noise z, and (-1, sample) last.
 
     Args:
         denoiser: eps_theta(z_t, t).
         z: (B, ...) standard normal start.
         steps: the sub-sequence to visit, descending, as from `sampling_steps`.
         name: one of `SAMPLERS`.
-        eta: DDIM's; None for the others.
+        eta: DDIM's; None, for the other samplers, counts as 0.
         noise: source of the noise that stochastic steps add.
 
     Raises:
@@ -201,17 +231,11 @@ def trajectory(
     """
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}")
-    before = None
+    step, before = SAMPLERS[name], None
     for t, s in zip(steps, [*steps[1:], -1], strict=True):
         yield t, z
         eps_hat = denoiser(z, torch.full((len(z),), t, dtype=torch.int64, device=z.device))
-        if name == "ddim":
-            z = ddim_step(schedule, z, eps_hat, t, s, eta, noise)
-        elif name == "ddpm":
-            z = ddpm_step(schedule, z, eps_hat, t, s, noise)
-        else:
-            z_hat = predict_clean(schedule, z, eps_hat, t)
-            z, before = dpmpp_2m_step(schedule, z, z_hat, t, s, before), (t, z_hat)
+        z, before = step(schedule, z, eps_hat, t, s, before, eta=eta, noise=noise)
     yield -1, z
 
 

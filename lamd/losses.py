@@ -6,12 +6,13 @@ stage II  || eps_theta(z_t, t, y) - eps ||^2                                    
 
 import torch
 from accelerate.utils import reduce
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamd.config import LossConfig
 from lamd.diffusion import Schedule, prediction_target, q_sample
-from lamd.models.mcd_vae import VAEOutput
+from lamd.models.latent import VAEOutput
 
 
 def reconstruction_terms(
@@ -25,7 +26,7 @@ def reconstruction_terms(
 
     Args:
         x: (B, L, 3, H, W) in [-1, 1].
-        output: the training pass over x.
+        output: of the training pass over x.
         lpips_net: frozen LPIPS of `loss.lpips_backbone`; None only with lpips_weight 0.
         generator: CPU generator that picks the `loss.lpips_frames` frames of each clip.
     """
@@ -35,6 +36,7 @@ def reconstruction_terms(
     if loss.mse_weight:
         terms["mse"] = loss.mse_weight * F.mse_loss(output.x_hat, x)
     if loss.lpips_weight:
+        assert lpips_net is not None, "lpips_weight above 0 needs the LPIPS network"
         real, fake = _pick_frames(x, output.x_hat, loss.lpips_frames, generator)
         terms["lpips"] = loss.lpips_weight * lpips_net(fake, real).mean()
     if loss.kl_weight:
@@ -43,7 +45,7 @@ def reconstruction_terms(
 
 
 def generator_adversarial(fake_logits: Tensor, kind: str) -> Tensor:
-    """Return the generator's term; `bce` is the non-saturating form of log(1 - D(x^)) (ours)."""
+    """Return the generator's term over logits (B, 1, L', h, w); `bce` is non-saturating."""
     return F.softplus(-fake_logits).mean() if kind == "bce" else -fake_logits.mean()
 
 
@@ -57,8 +59,8 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str) -> T
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
     """Return lambda = |grad rec| / (|grad gan| + 1e-4) at D_V's last layer, in [0, 1e4].
 
-    The gradients are those of the mean over all training processes. reported as adaptive; the rule
-    is latent diffusion's (ours).
+    The gradients are those of the mean over all training processes. reported: adaptive; the rule is
+    latent diffusion's.
     """
     rec_grad, gan_grad = (
         reduce(torch.autograd.grad(term, last_layer, retain_graph=True)[0], "mean")
@@ -68,25 +70,26 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
 
 
 def diffusion_loss(
-    dmg: nn.Module, schedule: Schedule, z_m: Tensor, t: Tensor, eps: Tensor, *y: Tensor
+    network: nn.Module, schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor, *y: Tensor
 ) -> Tensor:
-    """Return L_simple as a mean over elements; with v predicted, that of v (ours).
+    """Return L_simple as a mean over elements, on eps or, for a network that predicts it, on v.
 
     Args:
-        z_m: (B, d, h, w) clean latent at unit scale.
+        z: (B, ...) clean motion latents, video latents or clips, at unit scale.
         t: (B,) int64 steps in 0..T-1.
-        eps: (B, d, h, w) standard normal noise.
-        y: f_x0 (B, d', h, w), and the words of the prompt (B, M) where there is one.
+        eps: standard normal noise, shaped like z.
+        y: the paradigm's condition, f_x0 (B, d', h, w) of LaMD, and the token ids (B, M) of the
+            prompts, if any.
     """
-    z_t = q_sample(schedule, z_m, t, eps)
-    return F.mse_loss(dmg(z_t, t, *y), prediction_target(schedule, z_m, t, eps))
+    z_t = q_sample(schedule, z, t, eps)
+    return F.mse_loss(network(z_t, t, *y), prediction_target(schedule, z, t, eps))
 
 
 def _pick_frames(
     x: Tensor, x_hat: Tensor, count: int | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    if count is None:
-        return x.flatten(0, 1), x_hat.flatten(0, 1)
-    picks = torch.rand(x.shape[:2], generator=generator).argsort(dim=1)[:, :count]  # (B, count)
-    rows = torch.arange(len(x))[:, None]
-    return x[rows, picks].flatten(0, 1), x_hat[rows, picks].flatten(0, 1)
+) -> list[Tensor]:
+    if count is not None:
+        picks = torch.rand(x.shape[:2], generator=generator).argsort(dim=1)[:, :count]  # (B, count)
+        rows = torch.arange(len(x))[:, None]
+        x, x_hat = x[rows, picks], x_hat[rows, picks]
+    return [rearrange(clip, "b l c h w -> (b l) c h w") for clip in (x, x_hat)]

@@ -5,24 +5,31 @@ DMG's parameter count is that model's. Layout is channels first: (B, C, h, w) or
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
 
-KeysValues = tuple[Tensor, Tensor]  # of an attention's source, each (B, heads, M, C / heads)
+KeysValues = tuple[Tensor, Tensor]  # two tensors (B, heads, M, C / heads)
+
+# of PyTorch's own transformer layers
+PRE_NORM: dict[str, Any] = {
+    "dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True,
+}  # fmt: skip
 
 
 def group_norm(
     channels: int, *, affine: bool = True, norm_eps: float = 1e-5, embedded: bool = False
 ) -> nn.GroupNorm:
-    """Return a GroupNorm of 32 groups, or of the largest power of two below that divides.
+    """Return a GroupNorm of 32 groups, or of the largest smaller power of two that divides.
 
-    Where an embedding is added before (`embedded`) a group has two channels at least: with one, the
-    norm would take out all that was added.
+    After an added embedding (`embedded`) a group has at least two channels: with a single one, the
+    norm would remove the whole embedding.
     """
     groups = math.gcd(32, channels)
     if embedded and groups == channels:
@@ -38,20 +45,20 @@ def zero_init(module: nn.Module) -> nn.Module:
 
 
 def channels_last_3d(module: nn.Module) -> None:
-    """Lay the 3-D convolutions out channels last, a quarter faster on a CPU."""
+    """Store the weights of 3-D convolutions channels last, a quarter faster on a CPU."""
     for part in module.modules():
         if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
             part.to(memory_format=torch.channels_last_3d)
 
 
-def whole_batch(x: Tensor) -> tuple[Tensor, slice]:
-    """Return the batches (B, ...) of all training processes in a row, and which rows are x's own.
+def all_gather_with_grad(x: Tensor) -> tuple[Tensor, slice]:
+    """Concatenate the batches (B, ...) of all training processes; the slice selects x's own rows.
 
-    A row's gradient, summed over the processes, goes back to the process that the row came from.
+    A row's gradient, summed over the processes, returns to the process that owns the row.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return x, slice(None)
-    from torch.distributed.nn.functional import all_reduce  # collects gradients too
+    from torch.distributed.nn.functional import all_reduce  # unlike dist's, it has a gradient
 
     count, rank = dist.get_world_size(), dist.get_rank()
     parts = [x if number == rank else torch.zeros_like(x) for number in range(count)]
@@ -59,31 +66,61 @@ def whole_batch(x: Tensor) -> tuple[Tensor, slice]:
 
 
 def warp(x0: Tensor, flow: Tensor) -> Tensor:
-    """Look x0 (B, C, H, W) up where flow (B, L, 2, H, W) points: (B, L, C, H, W), edges repeated.
+    """Return (B, L, C, H, W): x0 (B, C, H, W) sampled bilinearly along flow (B, L, 2, H, W).
 
-    flow is (x, y) from the pixel itself, in sixteenths of the picture; between pixels, bilinear.
+    flow is the offset (x, y) from each pixel to its source, in sixteenths of the image size; beyond
+    the image, the edges repeat.
     """
-    frames = x0[:, None].expand(-1, flow.shape[1], -1, -1, -1).flatten(0, 1)
-    still = F.affine_grid(torch.eye(2, 3, device=x0.device)[None], [1, *x0.shape[1:]], False)
-    where = still + flow.flatten(0, 1).movedim(1, -1).float() / 8  # the picture is 2 wide
-    found = F.grid_sample(frames.float(), where, padding_mode="border", align_corners=False)
-    return found.unflatten(0, flow.shape[:2])
+    length = flow.shape[1]
+    frames = repeat(x0, "b c h w -> (b l) c h w", l=length)
+    identity = F.affine_grid(torch.eye(2, 3, device=x0.device)[None], [1, *x0.shape[1:]], False)
+    offset = rearrange(flow, "b l xy h w -> (b l) h w xy").float() / 8  # the grid is 2 wide
+    out = F.grid_sample(
+        frames.float(), identity + offset, padding_mode="border", align_corners=False
+    )
+    return rearrange(out, "(b l) c h w -> b l c h w", l=length)
 
 
 def sinusoidal_embedding(position: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
-    """Embed positions or diffusion steps (N,) as (N, channels): cosines, then sines."""
+    """Embed positions or diffusion steps (N,) as float32 (N, channels): cosines, then sines."""
     half = channels // 2
     exponent = torch.arange(half, dtype=torch.float32, device=position.device) / half
     angles = position.float()[:, None] * torch.exp(-math.log(max_period) * exponent)[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def grid_embedding(shape: Sequence[int], channels: int, device: torch.device) -> Tensor:
+    """Embed the positions of a grid of D axes, float32 (N, D * channels), the last axis fastest."""
+    grid = torch.cartesian_prod(*(torch.arange(n, device=device) for n in shape))
+    axes = sinusoidal_embedding(grid.flatten(), channels, 100.0)
+    return rearrange(axes, "(n d) c -> n (d c)", d=len(shape))
+
+
+def scale_strides(
+    spatial_downsampling: int, temporal_downsampling: int
+) -> list[tuple[int, int, int]]:
+    """Return the stride (time, height, width) of each scale, finest first.
+
+    Raises:
+        ValueError: if a factor is not a power of two.
+    """
+    halvings = []
+    for factor in (temporal_downsampling, spatial_downsampling):
+        if factor.bit_count() != 1:
+            raise ValueError(f"factor {factor}: must be a power of two; fix the value")
+        halvings.append(factor.bit_length() - 1)
+    in_time, in_space = halvings
+    return [
+        (1 + (i < in_time), 1 + (i < in_space), 1 + (i < in_space)) for i in range(max(halvings))
+    ]
+
+
 def each_frame(module: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
     """Apply a 2-D module to each frame of (B, C, L, h, w)."""
     if h.shape[2] == 1:  # the general path gives other strides, and with them other last bits
         return module(h.squeeze(2)).unsqueeze(2)
-    frames = module(h.transpose(1, 2).flatten(0, 1))  # (B * L, C', h, w)
-    return frames.unflatten(0, (len(h), -1)).transpose(1, 2)
+    frames = module(rearrange(h, "b c l h w -> (b l) c h w"))
+    return rearrange(frames, "(b l) c h w -> b c l h w", b=len(h))
 
 
 def conv3d(in_channels: int, out_channels: int, kind: str) -> nn.Module:
@@ -101,12 +138,34 @@ class TemporalConv(nn.Conv3d):
 
     def forward(self, h: Tensor) -> Tensor:
         """Map (B, C, L, h, w) to (B, C', L, h, w)."""
-        out = F.conv2d(h.flatten(3), self.weight[..., 0], self.bias, padding=(1, 0))
-        return out.unflatten(3, h.shape[3:])
+        flat = rearrange(h, "b c l h w -> b c l (h w)")
+        out = F.conv2d(flat, self.weight[..., 0], self.bias, padding=(1, 0))
+        return rearrange(out, "b c l (h w) -> b c l h w", h=h.shape[3])
 
 
-class ResBlock2d(nn.Module):
-    """Pre-activation residual block; given `embedding_channels`, the step embedding is added."""
+class ResBlock(nn.Module):
+    """The pass of a pre-activation residual block; the subclasses build its layers."""
+
+    norm1: nn.GroupNorm
+    conv1: nn.Module
+    embed: nn.Linear | None
+    norm2: nn.GroupNorm
+    conv2: nn.Module
+    skip: nn.Module
+
+    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """Map (B, C, ..., h, w) and the step embedding (B, C_e), if used, to (B, C', ..., h, w)."""
+        out = self.conv1(F.silu(self.norm1(h)))
+        if self.embed is not None:
+            assert embedding is not None, "this block was built for a step embedding"
+            shift = self.embed(F.silu(embedding))
+            out = out + shift.reshape(*shift.shape, *[1] * (h.ndim - 2))
+        out = self.conv2(F.silu(self.norm2(out)))
+        return self.skip(h) + out
+
+
+class ResBlock2d(ResBlock):
+    """Residual block on (B, C, h, w); with `embedding_channels`, the step embedding is added."""
 
     def __init__(self, in_channels: int, out_channels: int, embedding_channels: int | None = None):
         super().__init__()
@@ -118,17 +177,9 @@ class ResBlock2d(nn.Module):
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """Map (B, C, h, w) to (B, C', h, w)."""
-        out = self.conv1(F.silu(self.norm1(h)))
-        if self.embed is not None:
-            out = out + self.embed(F.silu(embedding))[:, :, None, None]
-        out = self.conv2(F.silu(self.norm2(out)))
-        return self.skip(h) + out
 
-
-class ResBlock3d(nn.Module):
-    """`ResBlock2d` with the convolutions of `conv3d`."""
+class ResBlock3d(ResBlock):
+    """`ResBlock2d` on (B, C, L, h, w), with the convolutions of `conv3d`."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kind: str, embedding_channels: int | None = None
@@ -139,18 +190,10 @@ class ResBlock3d(nn.Module):
         self.conv1 = conv3d(in_channels, out_channels, kind)
         self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
         self.conv2 = conv3d(out_channels, out_channels, kind)
-        # of two convolutions in a row, zeros in both would never learn
-        zero_init(self.conv2[-1] if kind == "factorised" else self.conv2)
+        *_, last = self.conv2.modules()
+        zero_init(last)  # with zeros in both convolutions of a factorised pair, neither would learn
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
-
-    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """Map (B, C, L, H, W) to (B, C', L, H, W)."""
-        out = self.conv1(F.silu(self.norm1(h)))
-        if self.embed is not None:
-            out = out + self.embed(F.silu(embedding))[:, :, None, None, None]
-        out = self.conv2(F.silu(self.norm2(out)))
-        return self.skip(h) + out
 
 
 class Attention(nn.Module):
@@ -166,7 +209,7 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def keys_values(self, source: Tensor) -> KeysValues:
-        """Project a source (B, M, C'); for one that stays the same, once is enough."""
+        """Project a source (B, M, C'); a constant one needs projecting only once."""
         return self._heads(self.to_k(source)), self._heads(self.to_v(source))
 
     def forward(self, h: Tensor, keys_values: KeysValues | None = None) -> Tensor:
@@ -174,10 +217,10 @@ class Attention(nn.Module):
         q = self._heads(self.to_q(h))
         k, v = self.keys_values(h) if keys_values is None else keys_values
         out = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        return self.to_out(rearrange(out, "b heads n c -> b n (heads c)"))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return rearrange(x, "b n (heads c) -> b heads n c", heads=self.num_heads)
 
 
 class FeedForward(nn.Module):
@@ -213,17 +256,16 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor, keys_values: KeysValues | None = None) -> Tensor:
         """Map (B, C, h, w) to the same shape; keys and values are those of the context."""
-        size = x.shape[-2:]
-        h = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (B, h * w, C)
+        h = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         h = h + self.self_attention(self.norm1(h))
         if self.cross_attention is not None:
             h = h + self.cross_attention(self.norm2(h), keys_values)
         h = h + self.feed_forward(self.norm3(h))
-        return x + self.proj_out(h.transpose(1, 2).unflatten(2, size))
+        return x + self.proj_out(rearrange(h, "b (h w) c -> b c h w", h=x.shape[-2]))
 
 
 class TemporalAttention(nn.Module):
-    """Self-attention of each position over the frames, with a sinusoidal frame position (ours)."""
+    """Self-attention of each position over the frames, with a sinusoidal frame embedding."""
 
     def __init__(self, channels: int, head_channels: int):
         super().__init__()
@@ -233,20 +275,18 @@ class TemporalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, L, h, w) to the same shape."""
-        batch, channels, frames, height, width = x.shape
-        h = self.norm(x.permute(0, 3, 4, 2, 1).flatten(0, 2))  # (B * h * w, L, C)
-        h = h + sinusoidal_embedding(torch.arange(frames, device=x.device), channels).to(h.dtype)
-        h = self.attention(h).unflatten(0, (batch, height, width))
-        return x + h.permute(0, 4, 3, 1, 2)
+        _, channels, length, height, width = x.shape
+        h = self.norm(rearrange(x, "b c l h w -> (b h w) l c"))
+        h = h + sinusoidal_embedding(torch.arange(length, device=x.device), channels).to(h.dtype)
+        h = self.attention(h)
+        return x + rearrange(h, "(b h w) l c -> b c l h w", h=height, w=width)
 
 
 class SpaceTimeTransformer(nn.Module):
     """`SpatialTransformer` within each frame, then (`factorised`) attention over the frames.
 
-    Each frame attends to the same context.
-
-    With `full` convolutions these alone carry time: attention over all L * h * w positions at once
-    would cost the 3-D UNet L times more than this (ours).
+    Each frame attends to the same context. With `full` convolutions, these alone mix the frames:
+    attention over all L * h * w positions at once would cost L times more.
     """
 
     def __init__(
@@ -258,23 +298,24 @@ class SpaceTimeTransformer(nn.Module):
 
     @property
     def cross_attention(self) -> Attention | None:
-        """That of a frame to the context."""
+        """Attention of each frame to the context."""
         return self.space.cross_attention
 
     def forward(self, x: Tensor, keys_values: KeysValues | None = None) -> Tensor:
         """Map (B, C, L, h, w) to the same shape; keys and values are those of the context."""
         if keys_values is not None:
-            keys_values = tuple(one.repeat_interleave(x.shape[2], dim=0) for one in keys_values)
+            k, v = (repeat(h, "b heads m c -> (b l) heads m c", l=x.shape[2]) for h in keys_values)
+            keys_values = k, v
         x = each_frame(partial(self.space, keys_values=keys_values), x)
         return x if self.time is None else self.time(x)
 
 
 class Fusion(nn.Module):
-    """Bring content (B, C', H, W) into h (B, C, L, H, W) at equal resolution.
+    """Fuse content (B, C', H, W) into h (B, C, L, H, W) at equal resolution.
 
-    The content is constant in time, so its convolution runs once a clip and not once a frame.
-    `spade` modulates the normalised h by it (reported: spatially adaptive), `add` adds it, `concat`
-    concatenates and mixes channels.
+    The content is constant in time, so its convolution runs once per clip, not once per frame.
+    `spade` scales and shifts the normalised h by it (reported: spatially adaptive), `add` adds it,
+    `concat` concatenates it and mixes channels.
     """
 
     def __init__(self, channels: int, content_channels: int, kind: str):
@@ -291,17 +332,17 @@ class Fusion(nn.Module):
         if self.norm is not None:
             scale, shift = c.chunk(2, dim=1)
             return torch.addcmul(shift, self.norm(h), 1.0 + scale)
-        if self.mix is not None:  # the concatenation, without writing c out once a frame
-            of_h, of_c = self.mix.weight.chunk(2, dim=1)
-            return F.conv3d(h, of_h, self.mix.bias) + F.conv3d(c, of_c)
+        if self.mix is not None:  # equals the concatenation, without a copy of c per frame
+            weight_h, weight_c = self.mix.weight.chunk(2, dim=1)
+            return F.conv3d(h, weight_h, self.mix.bias) + F.conv3d(c, weight_c)
         return h + c
 
 
 class TemporalUpsample(nn.Module):
     """Double the number of frames: linear interpolation plus a learned sub-frame offset.
 
-    reported: temporal interpolation blocks. ours: the offset, without which the copies of one
-    latent frame differ only through zero padding.
+    reported: temporal interpolation blocks. Without the offset, the copies of a latent frame would
+    differ only through zero padding.
     """
 
     def __init__(self, channels: int):
@@ -310,9 +351,8 @@ class TemporalUpsample(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Map (B, C, L, H, W) to (B, C, 2 L, H, W)."""
-        early, late = self.offset(h).chunk(2, dim=1)
-        offset = torch.stack([early, late], dim=3).flatten(2, 3)  # frames interleaved
+        offset = torch.stack(self.offset(h).chunk(2, dim=1), dim=3)  # (B, C, L, 2, H, W)
         previous = torch.cat([h[:, :, :1], h[:, :, :-1]], dim=2)
         following = torch.cat([h[:, :, 1:], h[:, :, -1:]], dim=2)
         between = torch.stack([0.75 * h + 0.25 * previous, 0.75 * h + 0.25 * following], dim=3)
-        return between.flatten(2, 3) + offset
+        return rearrange(between + offset, "b c l two h w -> b c (l two) h w")

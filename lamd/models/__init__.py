@@ -1,1 +1,1 @@
-"""The networks: MCD-VAE, its video discriminator, and the DMG."""
+"""The networks: MCD-VAE, discriminator, DMG, the baselines' networks and the captioner."""

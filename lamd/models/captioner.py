@@ -1,20 +1,21 @@
-"""A small captioner, clip to caption, that scores how far clips follow their prompt (ours).
+"""A small captioner, clip to caption, that scores how well clips follow their prompt.
 
     log p(w_1..w_M | x) = sum_m log p(w_m | w_1..w_{m-1}, E(x))
 
-CATER-GEN's own scores come from a SwinBERT whose weights are not public; this one is trained on the
-ground truth of the training split, and its score on real clips is the ceiling of all others.
+CATER-GEN's published scores come from a SwinBERT whose weights are not public; this captioner is
+trained on the ground truth of the training split, and its score on real clips is the ceiling.
 """
 
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from lamd.config import CaptionerConfig, DataConfig
 from lamd.data.vocabulary import Vocabulary
-from lamd.models.prompt import prompt_words
-from lamd.nn import group_norm, sinusoidal_embedding
+from lamd.models.prompt import prompt_token_ids
+from lamd.nn import PRE_NORM, channels_last_3d, grid_embedding, group_norm
 
 
 class Captioner(nn.Module):
@@ -35,7 +36,7 @@ class Captioner(nn.Module):
         layers: list[nn.Module] = []
         width, remaining = 6, num_frames
         for wider in channels:
-            stride = (2 if remaining > 4 else 1, 2, 2)  # four points in time tell a move's course
+            stride = (2 if remaining > 4 else 1, 2, 2)  # a move's course needs four points in time
             remaining //= stride[0]
             layers += [
                 nn.Conv3d(width, wider, 3, stride=stride, padding=1),
@@ -44,58 +45,50 @@ class Captioner(nn.Module):
             ]
             width = wider
         self.encoder = nn.Sequential(*layers)
-        self.place = nn.Linear(3 * width, width)
+        self.project_position = nn.Linear(3 * width, width)
         self.embed = nn.Embedding(len(vocabulary), width)
         self.position = nn.Parameter(0.02 * torch.randn(max_tokens, width))
-        layer = nn.TransformerDecoderLayer(
-            width,
-            max(1, width // head_channels),
-            4 * width,
-            dropout=0.0,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
+        num_heads = max(1, width // head_channels)
+        layer = nn.TransformerDecoderLayer(width, num_heads, 4 * width, **PRE_NORM)
         self.decoder = nn.TransformerDecoder(layer, num_layers, nn.LayerNorm(width))
-        self.to_words = nn.Linear(width, len(vocabulary))
-        for module in self.encoder:
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)
+        self.to_logits = nn.Linear(width, len(vocabulary))
+        channels_last_3d(self)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map clips (B, L, 3, H, W) in [-1, 1] to tokens (B, N, C), a place in the clip each."""
+        """Map clips (B, L, 3, H, W) in [-1, 1] to tokens (B, N, C), one per space-time position."""
         x = torch.cat([x, x - x[:, :1]], dim=2)
-        h = self.encoder(x.transpose(1, 2))  # (B, C, L', h, w)
-        axes = [
-            sinusoidal_embedding(torch.arange(n, device=h.device), h.shape[1], 100.0)
-            for n in h.shape[2:]
-        ]
-        grid = torch.cartesian_prod(*(torch.arange(n, device=h.device) for n in h.shape[2:]))
-        place = torch.cat([axis[i] for axis, i in zip(axes, grid.T, strict=True)], dim=1)
-        return h.flatten(2).transpose(1, 2) + self.place(place)
+        h = self.encoder(x.transpose(1, 2))  # (B, C, l, h, w)
+        position = grid_embedding(h.shape[2:], h.shape[1], h.device)
+        return rearrange(h, "b c l h w -> b (l h w) c") + self.project_position(position)
 
-    def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        """Return logits (B, M - 1, vocabulary) of words 1.. given those before, words (B, M)."""
-        return self._decode(words[:, :-1], self.encode(x))
+    def forward(self, x: Tensor, token_ids: Tensor) -> Tensor:
+        """Return the logits (B, M - 1, vocabulary) of tokens 1.., each from those before it.
 
-    def _decode(self, words: Tensor, clip: Tensor) -> Tensor:
-        h = self.embed(words) + self.position[: words.shape[1]]
-        mask = nn.Transformer.generate_square_subsequent_mask(words.shape[1], device=h.device)
-        return self.to_words(self.decoder(h, clip, tgt_mask=mask, tgt_is_causal=True))
+        Args:
+            x: clips (B, L, 3, H, W) in [-1, 1].
+            token_ids: int64 (B, M) of their captions.
+        """
+        return self._decode(token_ids[:, :-1], self.encode(x))
 
-    def words(self, captions: Sequence[str]) -> Tensor:
-        """Return the word numbers of B captions, int64 (B, M), padded with 0."""
-        return prompt_words(self.vocabulary, captions, self.max_tokens)
+    def _decode(self, token_ids: Tensor, clip: Tensor) -> Tensor:
+        length = token_ids.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(length, device=clip.device)
+        h = self.embed(token_ids) + self.position[:length]
+        return self.to_logits(self.decoder(h, clip, tgt_mask=mask, tgt_is_causal=True))
+
+    def token_ids(self, captions: Sequence[str]) -> Tensor:
+        """Return the token ids of B captions, int64 (B, M), padded with 0."""
+        return prompt_token_ids(self.vocabulary, captions, self.max_tokens)
 
     @torch.inference_mode()
     def caption(self, x: Tensor) -> list[str]:
-        """Return the likeliest caption word by word, one for each clip (B, L, 3, H, W)."""
+        """Return the captions of clips (B, L, 3, H, W) in [-1, 1], decoded greedily."""
         clip = self.encode(x)
-        words = torch.full((len(x), 1), self.vocabulary.start, device=x.device)
+        ids = torch.full((len(x), 1), self.vocabulary.start, device=x.device)
         for _ in range(self.max_tokens - 1):
-            following = self._decode(words, clip)[:, -1].argmax(dim=-1)
-            words = torch.cat([words, following[:, None]], dim=1)
-        return [self.vocabulary.decode(row) for row in words.tolist()]
+            following = self._decode(ids, clip)[:, -1].argmax(dim=-1)
+            ids = torch.cat([ids, following[:, None]], dim=1)
+        return [self.vocabulary.decode(row) for row in ids.tolist()]
 
 
 def build_captioner(

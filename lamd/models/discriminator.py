@@ -1,4 +1,4 @@
-"""Video discriminator of stage I: a 3-D PatchGAN (ours; the paper says only `video`)."""
+"""Video discriminator of stage I: a 3-D PatchGAN (the paper says only `video`)."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""What autoencoders whose latent is diffused share: the posterior and the latent's scale."""
+"""Posterior and latent scale, shared by the autoencoders whose latent is diffused."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Posterior:
         return element.sum(dim=tuple(range(1, element.ndim))).mean()
 
     def kl_per_channel(self) -> Tensor:
-        """Return the KL of each channel (d,) in nats, summed over its cells, batch mean."""
+        """Return the KL of each channel (d,) in nats, summed over positions, batch mean."""
         return self._kl_elements().flatten(2).sum(dim=2).mean(dim=0)
 
     def _kl_elements(self) -> Tensor:
@@ -34,7 +34,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class VAEOutput:
-    """What a training pass returns: x_hat (B, L, 3, H, W), the posterior, the decoded latent."""
+    """Outputs of a training pass: x_hat (B, L, 3, H, W), the posterior, the decoded latent."""
 
     x_hat: Tensor
     posterior: Posterior
@@ -42,7 +42,12 @@ class VAEOutput:
 
 
 class ScaledLatent(nn.Module):
-    """Holds the latent's statistics over the training set, which diffusion works without."""
+    """Statistics of the latent over the training set, by which it is scaled for diffusion."""
+
+    clip_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+    latent_mean: Tensor
+    latent_std: Tensor
 
     def __init__(self, latent_channels: int):
         super().__init__()
@@ -59,7 +64,7 @@ class ScaledLatent(nn.Module):
         return z
 
     def to_diffusion(self, z: Tensor) -> Tensor:
-        """Scale a latent (B, d, ...) to zero mean and unit variance a channel."""
+        """Scale a latent (B, d, ...) to zero mean and unit variance per channel."""
         return (z - _channelwise(self.latent_mean, z)) / _channelwise(self.latent_std, z)
 
     def from_diffusion(self, z: Tensor) -> Tensor:

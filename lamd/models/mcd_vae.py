@@ -5,16 +5,18 @@
     x^_{0:L} = D_V(z_m, f_x0, f^1..f^k)
 
 z_m has no time axis where f_t = L (paper). With f_t below L it keeps l = L / f_t frames (paper: an
-ablation), and the 2-D blocks around the bottleneck see them one by one (ours).
+ablation), and the 2-D blocks around the bottleneck process them frame by frame.
 
-The structure is the paper's; widths, the order in which space and time shrink and grow, and every
-operator that the paper leaves open are ours and named in `VAEConfig`.
+The structure is the paper's; widths, the order in which space and time are down- and upsampled, and
+every operator that the paper leaves open are ours and named in `VAEConfig`.
 """
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,16 +27,17 @@ from lamd.nn import (
     ResBlock2d,
     ResBlock3d,
     TemporalUpsample,
+    all_gather_with_grad,
     channels_last_3d,
     each_frame,
     group_norm,
+    scale_strides,
     warp,
-    whole_batch,
 )
 
 
 class LatentNorm(nn.Module):
-    """Normalisation of z_m without affine parameters; the axes are ours (`VAEConfig`)."""
+    """Normalisation of z_m without affine parameters, over the axes of `VAEConfig`."""
 
     def __init__(self, motion_channels: int, axes: str):
         super().__init__()
@@ -44,9 +47,10 @@ class LatentNorm(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, d, h, w) or (B, d, l, h, w) to the same shape; time counts as space."""
         if self.batch is not None:
-            # in training, the statistics are those of all processes' batches together
-            whole, own = whole_batch(z) if self.training else (z, slice(None))
-            return self.batch(whole.flatten(2, -2))[own].reshape(z.shape)
+            # the training statistics are those of the batches of all processes
+            gathered, own = all_gather_with_grad(z) if self.training else (z, slice(None))
+            out = self.batch(rearrange(gathered, "b d ... w -> b d (...) w"))
+            return out[own].reshape(z.shape)
         if self.axes == "instance":
             return F.instance_norm(z)
         return F.layer_norm(z, z.shape[1:]) if self.axes == "layer" else z
@@ -77,7 +81,7 @@ class ImageEncoder(nn.Module):
     def forward(self, x0: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map (B, 3, H, W) to f_x0 (B, d', h, w) and the skips, finest first.
 
-        The skips are the k coarsest scales above f_x0, after x0 itself when there is a frame skip.
+        The skips are the k coarsest scales above f_x0; a first-frame residual puts x0 before them.
         """
         h = self.stem(x0)
         skips = []
@@ -90,7 +94,7 @@ class ImageEncoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """E_M: light 3-D encoder of the whole clip; time shrinks with space first, then alone."""
+    """E_M: light 3-D encoder of the clip; halves time together with space, then time alone."""
 
     def __init__(
         self,
@@ -101,17 +105,14 @@ class MotionEncoder(nn.Module):
         kind: str,
     ):
         super().__init__()
-        spatial_halvings, temporal_halvings = len(channels), int(math.log2(temporal_downsampling))
         layers: list[nn.Module] = []
         width = 6
-        for i in range(max(spatial_halvings, temporal_halvings)):
-            in_space, in_time = i < spatial_halvings, i < temporal_halvings
-            stride = (2 if in_time else 1, 2 if in_space else 1, 2 if in_space else 1)
-            wider = channels[min(i, spatial_halvings - 1)]
+        for i, stride in enumerate(scale_strides(2 ** len(channels), temporal_downsampling)):
+            wider = channels[min(i, len(channels) - 1)]
             if i > 0:
                 layers += [group_norm(width), nn.SiLU()]
             layers.append(nn.Conv3d(width, wider, 3, stride=stride, padding=1))
-            if i >= spatial_halvings - 1:
+            if i >= len(channels) - 1:
                 layers.append(ResBlock3d(wider, wider, kind))
             width = wider
         self.layers = nn.Sequential(*layers)
@@ -121,15 +122,13 @@ class MotionEncoder(nn.Module):
             nn.SiLU(),
         )
         self.to_posterior = nn.Conv2d(width, 2 * d, 3, padding=1)
-        # ours: with sigma near 1 from the start, the normalised latent is noise and D_V learns
-        # to ignore it before E_M has anything to say
-        nn.init.constant_(self.to_posterior.bias[d:], -4.0)
+        # with sigma near 1 at the start, the normalised latent is noise, and D_V learns to ignore
+        # it before E_M has learnt anything
+        nn.init.constant_(self.to_posterior.get_parameter("bias")[d:], -4.0)
 
     def forward(self, x: Tensor) -> Posterior:
         """Map (B, L, 3, H, W) to the posterior over z (B, d, h, w), or (B, d, l, h, w)."""
-        x = torch.cat(
-            [x, x - x[:, :1]], dim=2
-        )  # ours: the change, which z_m is to carry, is at hand
+        x = torch.cat([x, x - x[:, :1]], dim=2)  # makes the change, which z_m encodes, explicit
         h = each_frame(self.latent, self.layers(x.transpose(1, 2)))  # (B, C, l, h, w)
         h = each_frame(self.to_posterior, h).squeeze(2)
         mean, logvar = h.float().chunk(2, dim=1)
@@ -137,7 +136,7 @@ class MotionEncoder(nn.Module):
 
 
 class VideoDecoder(nn.Module):
-    """D_V: fuse z_m with f_x0, grow time at latent resolution, then space, taking the skips."""
+    """D_V: fuse z_m with f_x0, upsample time, then space, and fuse the skips on the way."""
 
     def __init__(
         self,
@@ -161,50 +160,38 @@ class VideoDecoder(nn.Module):
             nn.Sequential(ResBlock3d(width, width, kind), TemporalUpsample(width))
             for _ in range(int(math.log2(temporal_downsampling)))
         )
-        self.deepest = _res_blocks(width, num_res_blocks[-1], kind)
+        self.bottleneck = _res_blocks(width, num_res_blocks[-1], kind)
+        # only the first, coarsest scales have a fusion
         self.ups, self.fusions, self.scales = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        up = partial(nn.ConvTranspose3d, kernel_size=(1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
         for level in reversed(range(len(channels) - 1)):
-            self.ups.append(
-                nn.ConvTranspose3d(
-                    channels[level + 1],
-                    channels[level],
-                    (1, 4, 4),
-                    stride=(1, 2, 2),
-                    padding=(0, 1, 1),
-                )
-            )
-            has_skip = level >= len(channels) - 1 - num_skip_scales
-            self.fusions.append(
-                Fusion(channels[level], image_channels[level], fusion) if has_skip else None
-            )
+            self.ups.append(up(channels[level + 1], channels[level]))
+            if level >= len(channels) - 1 - num_skip_scales:
+                self.fusions.append(Fusion(channels[level], image_channels[level], fusion))
             self.scales.append(_res_blocks(channels[level], num_res_blocks[level], kind))
-        self.carries = first_frame_residual == "warp"
-        shown = 5 if self.carries else 3  # colours, and where x0 is looked up
-        self.to_pixels = nn.Conv3d(channels[0], shown, (1, 3, 3), padding=(0, 1, 1))
-        if self.carries:  # nothing moves at first
-            nn.init.zeros_(self.to_pixels.weight[3:])
-            nn.init.zeros_(self.to_pixels.bias[3:])
+        self.predicts_flow = first_frame_residual == "warp"
+        out_channels = 5 if self.predicts_flow else 3  # colours, then the flow for `warp`
+        self.to_rgb = nn.Conv3d(channels[0], out_channels, (1, 3, 3), padding=(0, 1, 1))
+        if self.predicts_flow:  # no motion at the start
+            nn.init.zeros_(self.to_rgb.weight[3:])
+            nn.init.zeros_(self.to_rgb.get_parameter("bias")[3:])
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
-        """Map z_m (B, d, h, w), or (B, d, l, h, w), f_x0 (B, d', h, w) and skips to x_hat.
-
-        Returns:
-            (B, L, 3, H, W).
-        """
+        """Map z_m (B, d, [l,] h, w), f_x0 (B, d', h, w) and the skips to x_hat (B, L, 3, H, W)."""
         z_m = z_m[:, :, None] if z_m.ndim == 4 else z_m
         h = self.content(each_frame(self.stem, z_m), f_x0)
         h = each_frame(self.latent, h)  # (B, C, l, h, w)
-        for grow in self.temporal:
-            h = grow(h)
-        h = self.deepest(h)  # (B, C, L, h, w)
+        for upsample_time in self.temporal:
+            h = upsample_time(h)
+        h = self.bottleneck(h)  # (B, C, L, h, w)
         remaining = list(skips)
-        for up, fusion, scale in zip(self.ups, self.fusions, self.scales, strict=True):
+        for i, (up, scale) in enumerate(zip(self.ups, self.scales, strict=True)):
             h = up(h)
-            if fusion is not None:
-                h = fusion(h, remaining.pop())
+            if i < len(self.fusions):
+                h = self.fusions[i](h, remaining.pop())
             h = scale(h)
-        x_hat = self.to_pixels(F.silu(h)).transpose(1, 2)  # (B, L, 3, H, W)
-        if self.carries:
+        x_hat = self.to_rgb(F.silu(h)).transpose(1, 2)  # (B, L, 3, H, W), or 5 with the flow
+        if self.predicts_flow:
             return x_hat[:, :, :3] + warp(remaining.pop(), x_hat[:, :, 3:])
         return x_hat + remaining.pop()[:, None] if remaining else x_hat
 
@@ -233,8 +220,8 @@ class MCDVAE(ScaledLatent):
     ):
         super().__init__(motion_channels)
         self.clip_shape = (num_frames, 3, size, size)
-        l, cells = num_frames // temporal_downsampling, size // spatial_downsampling
-        self.latent_shape = (motion_channels, *(() if l == 1 else (l,)), cells, cells)
+        l, side = num_frames // temporal_downsampling, size // spatial_downsampling
+        self.latent_shape = (motion_channels, *(() if l == 1 else (l,)), side, side)
         self.image_encoder = ImageEncoder(
             image_channels, num_res_blocks, num_skip_scales, first_frame_residual
         )  # E_I
@@ -247,16 +234,16 @@ class MCDVAE(ScaledLatent):
         )  # E_M
         self.latent_norm = LatentNorm(motion_channels, normalisation)
         self.video_decoder = VideoDecoder(
-            decoder_channels,
-            image_channels,
-            temporal_downsampling,
-            motion_channels,
-            num_res_blocks,
-            num_latent_blocks,
-            num_skip_scales,
-            first_frame_residual,
-            fusion,
-            conv3d,
+            channels=decoder_channels,
+            image_channels=image_channels,
+            temporal_downsampling=temporal_downsampling,
+            d=motion_channels,
+            num_res_blocks=num_res_blocks,
+            num_latent_blocks=num_latent_blocks,
+            num_skip_scales=num_skip_scales,
+            first_frame_residual=first_frame_residual,
+            fusion=fusion,
+            kind=conv3d,
         )  # D_V
         channels_last_3d(self)
 
@@ -268,14 +255,14 @@ class MCDVAE(ScaledLatent):
         """Map x (B, L, 3, H, W) in [-1, 1] to the posterior before normalisation.
 
         Raises:
-            ValueError: on another clip shape than the model was built for.
+            ValueError: on a clip shape other than the model's.
         """
         if tuple(x.shape[1:]) != self.clip_shape:
             raise ValueError(f"expected clips {self.clip_shape}, got {tuple(x.shape[1:])}")
         return self.motion_encoder(x)
 
     def normalise(self, z: Tensor) -> Tensor:
-        """Map a posterior value (B, *latent_shape) to z_m, the latent that D_V and the DMG see."""
+        """Map a posterior value (B, *latent_shape) to z_m, the latent of D_V and the DMG."""
         return self.latent_norm(z)
 
     def decode(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
@@ -286,7 +273,7 @@ class MCDVAE(ScaledLatent):
         """Reconstruct x (B, L, 3, H, W) through one posterior sample.
 
         Args:
-            x: clips in [-1, 1]; x[:, 0] is the given frame.
+            x: clips in [-1, 1]; x[:, 0] is the conditioning frame.
             eps: (B, *latent_shape) standard normal; zeros decode the posterior mean.
         """
         posterior = self.encode_motion(x)
@@ -295,9 +282,9 @@ class MCDVAE(ScaledLatent):
         return VAEOutput(self.decode(z_m, f_x0, skips), posterior, z_m)
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """Weight of D_V's last convolution, where the adaptive GAN weight is measured."""
-        return self.video_decoder.to_pixels.weight
+        return self.video_decoder.to_rgb.weight
 
 
 def build_vae(vae: VAEConfig, data: DataConfig) -> MCDVAE:

@@ -1,30 +1,80 @@
 """The skeleton of latent diffusion's UNet (Rombach et al., arXiv 2112.10752), in 2-D or 3-D.
 
-The DMG and both baselines are this one skeleton, so that their costs differ by paradigm alone.
+The DMG and both baselines share this skeleton, so that their costs differ by paradigm alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamd.nn import KeysValues, group_norm, sinusoidal_embedding, zero_init
+from lamd.nn import (
+    KeysValues,
+    ResBlock2d,
+    ResBlock3d,
+    SpaceTimeTransformer,
+    SpatialTransformer,
+    channels_last_3d,
+    group_norm,
+    sinusoidal_embedding,
+    zero_init,
+)
+
+Transformer = SpatialTransformer | SpaceTimeTransformer
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Constructors of what a UNet is made of; `stride` is what one scale shrinks by."""
+    """Constructors of the blocks of a UNet, and the downsampling stride of each scale."""
 
     residual: Callable[[int, int, int], nn.Module]  # channels in, out and of the step embedding
-    attention: Callable[[int], nn.Module]
+    attention: Callable[[int], Transformer]
     conv: Callable[..., nn.Module]  # (channels in, out, stride=1)
     stride: int | tuple[int, ...]
 
 
+def parts_2d(head_channels: int, context_channels: int | None) -> Parts:
+    """Return the blocks of (B, C, h, w)."""
+    return Parts(
+        residual=ResBlock2d,
+        attention=lambda channels: SpatialTransformer(channels, head_channels, context_channels),
+        conv=partial(nn.Conv2d, kernel_size=3, padding=1),
+        stride=2,
+    )
+
+
+def parts_3d(kind: str, head_channels: int, context_channels: int | None = None) -> Parts:
+    """Return the blocks of (B, C, L, h, w), with convolutions of a `kind` as in `conv3d`."""
+    kernel, padding = (3, 1) if kind == "full" else ((1, 3, 3), (0, 1, 1))
+    return Parts(
+        residual=lambda a, b, embedding: ResBlock3d(a, b, kind, embedding),
+        attention=lambda channels: SpaceTimeTransformer(
+            channels, head_channels, kind, context_channels
+        ),
+        conv=partial(nn.Conv3d, kernel_size=kernel, padding=padding),
+        stride=(1, 2, 2),
+    )
+
+
+class Stage(nn.Module):
+    """A residual block, followed by attention at some scales."""
+
+    def __init__(self, residual: nn.Module, attention: Transformer | None):
+        super().__init__()
+        self.residual, self.attention = residual, attention
+
+    def forward(self, h: Tensor, embedding: Tensor, pairs: Iterator[KeysValues]) -> Tensor:
+        """Map (B, C, ..., h, w) to (B, C', ..., h, w); attention takes the next of `pairs`."""
+        h = self.residual(h, embedding)
+        return h if self.attention is None else self.attention(h, next(pairs, None))
+
+
 class UNet(nn.Module):
-    """Residual blocks over scales, with attention at some of them and one skip a block."""
+    """Residual blocks over scales, with attention at some of them and one skip per block."""
 
     def __init__(self, base_channels: int):
         super().__init__()
@@ -46,16 +96,16 @@ class UNet(nn.Module):
         attention_factors: tuple[int, ...],
         parts: Parts,
     ) -> None:
-        """Make all after the step embedding; what a subclass adds before draws its weights first.
+        """Build all layers but the step embedding, after those that a subclass adds.
 
         Args:
-            attention_factors: down-sampling factors that get attention; the middle always does.
+            attention_factors: downsampling factors that get attention; the middle always does.
         """
         base_channels, embedding = self.base_channels, self.embedding_channels
 
-        def stage(in_channels: int, out_channels: int, factor: int) -> nn.ModuleList:
+        def stage(in_channels: int, out_channels: int, factor: int) -> Stage:
             attention = parts.attention(out_channels) if factor in attention_factors else None
-            return nn.ModuleList([parts.residual(in_channels, out_channels, embedding), attention])
+            return Stage(parts.residual(in_channels, out_channels, embedding), attention)
 
         self.stride = parts.stride
         self.stem = parts.conv(in_channels, base_channels)
@@ -70,8 +120,7 @@ class UNet(nn.Module):
                 self.down.append(parts.conv(width, width, stride=parts.stride))
                 widths.append(width)
                 factor *= 2
-        self.middle_in = parts.residual(width, width, embedding)
-        self.middle_attention = parts.attention(width)
+        self.middle = Stage(parts.residual(width, width, embedding), parts.attention(width))
         self.middle_out = parts.residual(width, width, embedding)
         for level, multiplier in reversed(list(enumerate(channel_multipliers))):
             for _ in range(num_res_blocks + 1):
@@ -83,13 +132,10 @@ class UNet(nn.Module):
         self.norm = group_norm(width)
         self.to_eps = zero_init(parts.conv(width, out_channels))
 
-    def attentions(self) -> list[nn.Module]:
-        """Return the attention blocks in the order in which `predict` meets them."""
-        down, up = (
-            [block[1] for block in blocks if _is_stage(block) and block[1] is not None]
-            for blocks in (self.down, self.up)
-        )
-        return [*down, self.middle_attention, *up]
+    def attentions(self) -> list[Transformer]:
+        """Return the attention blocks in the order in which `predict` runs them."""
+        stages = [s for s in (*self.down, self.middle, *self.up) if isinstance(s, Stage)]
+        return [stage.attention for stage in stages if stage.attention is not None]
 
     def predict(
         self,
@@ -98,10 +144,10 @@ class UNet(nn.Module):
         keys_values: Iterable[KeysValues] = (),
         pooled: Tensor | None = None,
     ) -> Tensor:
-        """Map (B, C, ..., h, w) and steps t (B,) to the output.
+        """Map (B, C, ..., h, w) and steps t (B,) to the output, at the same resolution.
 
         Args:
-            keys_values: of the context, one pair for each of `attentions`; none without a context.
+            keys_values: of the context, one pair per block of `attentions`, or none.
             pooled: (B, 4 base_channels) added to the step embedding.
         """
         pairs = iter(keys_values)
@@ -111,28 +157,60 @@ class UNet(nn.Module):
         h = self.stem(h)
         hidden = [h]
         for block in self.down:
-            h = _apply(block, h, embedding, pairs) if _is_stage(block) else block(h)
+            h = block(h, embedding, pairs) if isinstance(block, Stage) else block(h)
             hidden.append(h)
-        h = _apply((self.middle_in, self.middle_attention), h, embedding, pairs)
-        h = self.middle_out(h, embedding)
+        h = self.middle_out(self.middle(h, embedding, pairs), embedding)
         for block in self.up:
-            if _is_stage(block):
-                h = _apply(block, torch.cat([h, hidden.pop()], dim=1), embedding, pairs)
+            if isinstance(block, Stage):
+                h = block(torch.cat([h, hidden.pop()], dim=1), embedding, pairs)
             else:
                 h = block(F.interpolate(h, scale_factor=self.stride, mode="nearest"))
         return self.to_eps(F.silu(self.norm(h)))
 
 
-def _is_stage(block: nn.Module) -> bool:
-    return isinstance(block, nn.ModuleList)
+class UNet3d(UNet):
+    """The denoiser of both baselines: the skeleton over frames, conditioned on the first.
 
+        eps_hat = eps_theta(z_t, t, y),  y = the first frame, or its latent
 
-def _apply(
-    stage: Iterable[nn.Module | None], h: Tensor, embedding: Tensor, pairs: Iterator[KeysValues]
-) -> Tensor:
-    residual, attention = stage
-    h = residual(h, embedding)
-    if attention is None:
-        return h
-    pair = next(pairs, None)
-    return attention(h) if pair is None else attention(h, pair)
+    y is concatenated to each frame of z_t. The scales downsample space and never time, as in Video
+    Diffusion Models (Ho et al., arXiv 2204.03458). `conv3d` chooses the blocks: `full` 3x3x3
+    convolutions, or `factorised` ones with attention over the frames.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        base_channels: int,
+        channel_multipliers: tuple[int, ...],
+        num_res_blocks: int,
+        attention_factors: tuple[int, ...],
+        head_channels: int,
+        conv3d: str,
+    ):
+        super().__init__(base_channels)
+        self.build_scales(
+            2 * channels,
+            channels,
+            channel_multipliers=channel_multipliers,
+            num_res_blocks=num_res_blocks,
+            attention_factors=attention_factors,
+            parts=parts_3d(conv3d, head_channels),
+        )
+        if conv3d == "full":  # factorised ones are slower channels last
+            channels_last_3d(self)
+
+    def forward(self, z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Predict the noise in z_t.
+
+        Args:
+            z_t: (B, C, L, H, W) noisy video or video latent, unit scale.
+            t: (B,) int64 diffusion step in 0..T-1.
+            y: (B, C, H, W) first frame or its latent, unit scale.
+
+        Returns:
+            eps_hat (B, C, L, H, W).
+        """
+        frames = repeat(y, "b c h w -> b c l h w", l=z_t.shape[2])
+        return self.predict(torch.cat([z_t, frames], dim=1), t)

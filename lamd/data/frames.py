@@ -1,211 +1,121 @@
-"""Frames of a video decoded, resized and packed; what is broken is left out, or stops.
+"""Frames of a video decoded and made square; Landscape, NATOPS and MUG share it."""
 
-Landscape, NATOPS and MUG share it; they differ in which frames are taken and how one becomes a
-square.
-"""
-
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
+from PIL import Image, ImageOps
 
-from lamd.base.errors import LamdError
-from lamd.data.folders import Flaw, FrameFolder, FrameSplit, printable
+from lamd.data.listing import FrameFolder, Listing, Problem
+from lamd.data.packing import decode_ahead
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Result = TypeVar("Result")
+Crop = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 
 
-def squeeze(image: "Image", size: int) -> "Image":
-    """Resize the whole picture to a square by Lanczos; the aspect changes."""
-    from PIL import Image
+def centre_square(image: Image.Image, size: int) -> Image.Image:
+    """Resize the centre square by Lanczos."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
-    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+def letterbox(image: Image.Image, size: int, crop: Crop) -> Image.Image:
+    """Crop, fit into a square by Lanczos, the aspect kept (reported), and fill up with black."""
+    left, top, right, bottom = np.multiply(crop, image.size * 2).round().astype(int).tolist()
+    inside = image.crop((left, top, right, bottom))
+    return ImageOps.pad(inside, (size, size), Image.Resampling.LANCZOS, color="black")
+
+
+def evenly_drawn(length: int, num_frames: int) -> list[int]:
+    """Return the numbers of `num_frames` frames of a clip of `length` (LFDM's rule, reported).
+
+    They are even, rounded down, from the first to the last; of a shorter clip all, the last
+    repeated.
+    """
+    if length < num_frames:
+        return [*range(length), *[length - 1] * (num_frames - length)]
+    return np.linspace(0, length - 1, num_frames, dtype=int).tolist()
 
 
 @dataclass(frozen=True)
-class FrameRule:
-    """How a frame becomes uint8 (size, size, 3).
+class FrameDecoder:
+    """Decodes a folder of frames to uint8 (T, size, size, 3).
 
-    Where that is a JPEG, its own scaling by 2, 4 or 8 comes first if the result stays above `size`
-    (ours). Flipped bits that leave a readable picture go unnoticed.
+    With a `crop`, `num_frames` frames are `evenly_drawn` and framed by `letterbox`; without one all
+    frames are taken, of `num_frames` or more, and resized whole. A JPEG's own scaling by 2, 4 or 8
+    comes first where the result stays above `size`. Flipped bits that leave a readable picture go
+    unnoticed.
     """
 
     size: int
+    num_frames: int
     image_formats: tuple[str, ...] = ("JPEG",)
-    square: Callable[["Image", int], "Image"] = squeeze
+    crop: Crop | None = None
 
+    def __call__(self, video: FrameFolder) -> np.ndarray | Problem | str:
+        """Return the video, its first problem, or that it is too short."""
+        length = len(video.frames)
+        if self.crop is None and length < self.num_frames:
+            return f"{length} frames, fewer than {self.num_frames}"
+        numbers = evenly_drawn(length, self.num_frames) if self.crop else range(length)
+        frames, disk_size = {}, None
+        for number in dict.fromkeys(numbers):
+            path = video.path / video.frames[number]
+            try:
+                frames[number], disk_size = self.read(path, disk_size)
+            except ValueError as error:
+                return Problem(path, str(error))
+        return np.stack([frames[number] for number in numbers])
 
-def read_frame(
-    path: Path, rule: FrameRule, picture: tuple[int, int] | None = None
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Decode a frame by `rule`: uint8 (size, size, 3), and its (width, height) on disk.
+    def read(
+        self, path: Path, expected: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Decode a frame: uint8 (size, size, 3), and its (width, height) on disk.
 
-    Raises:
-        ValueError: when it cannot be decoded or its size is not `picture`; says why.
-    """
-    from PIL import Image
-
-    kind = " or ".join(rule.image_formats)
-    try:
-        with Image.open(path, formats=rule.image_formats) as image:
-            found = image.size
-            if picture not in (None, found):
-                sizes = ("{}x{}".format(*pair) for pair in (found, picture))
-                raise ValueError("{} pixels, the first frame has {}".format(*sizes))
-            image.draft("RGB", (rule.size, rule.size))
-            return np.asarray(rule.square(image.convert("RGB"), rule.size)), found
-    except Image.UnidentifiedImageError:
-        raise ValueError(f"not a {kind}") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"broken {kind} ({' '.join(str(reason).split())})") from None
-
-
-def check_frames(found: FrameSplit, image_formats: tuple[str, ...] = ("JPEG",)) -> list[Flaw]:
-    """Decode all frames of a split and list those that cannot be used."""
-    check = partial(_broken_frames, rule=FrameRule(1, image_formats))
-    return [flaw for _, of_video in _in_threads(check, found, "verifying") for flaw in of_video]
-
-
-def _broken_frames(video: FrameFolder, rule: FrameRule) -> list[Flaw]:
-    flaws, picture = [], None
-    for name in video.frames:
-        path = video.folder / name
+        Raises:
+            ValueError: when it cannot be decoded or its size is not `expected`; says why.
+        """
+        kind = " or ".join(self.image_formats)
         try:
-            _, found = read_frame(path, rule, picture)
-            picture = picture or found
-        except ValueError as error:
-            flaws.append(Flaw(path, str(error)))
-    return flaws
+            with Image.open(path, formats=self.image_formats) as image:
+                if expected not in (None, image.size):
+                    sizes = ("{}x{}".format(*pair) for pair in (image.size, expected))
+                    raise ValueError("{} pixels, the first frame has {}".format(*sizes))
+                disk_size = image.size
+                image.draft("RGB", (self.size, self.size))
+                return np.asarray(self.square(image.convert("RGB"))), disk_size
+        except Image.UnidentifiedImageError:
+            raise ValueError(f"not a {kind}") from None
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"broken {kind} ({' '.join(str(reason).split())})") from None
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """Resize an image whole; with a `crop`, letterbox it."""
+        if self.crop is not None:
+            return letterbox(image, self.size, self.crop)
+        return image.resize((self.size, self.size), Image.Resampling.LANCZOS)
 
 
-def check_options(broken: str, **counts: int | None) -> None:
-    """Refuse a count below 1 and a `broken` that is neither `skip` nor `stop`.
+def check_frames(
+    listing: Listing[FrameFolder], image_formats: tuple[str, ...] = ("JPEG",)
+) -> tuple[list[FrameFolder], tuple[Problem, ...]]:
+    """Decode all frames of a split; return the sound videos and all problems."""
 
-    Raises:
-        LamdError: says which.
-    """
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise LamdError(f"{name} {value}: must be at least 1")
-    if broken not in ("skip", "stop"):
-        raise LamdError(f"broken {broken!r}: unknown; use skip or stop")
+    decoder = FrameDecoder(1, 1, image_formats)
 
+    def unreadable(video: FrameFolder) -> list[Problem]:
+        problems, disk_size = [], None
+        for name in video.frames:
+            try:
+                _, actual = decoder.read(video.path / name, disk_size)
+                disk_size = disk_size or actual
+            except ValueError as error:
+                problems.append(Problem(video.path / name, str(error)))
+        return problems
 
-@dataclass(frozen=True)
-class VideoRule:
-    """What is packed of a split: which frames of a video, and how many videos.
-
-    `choose` maps a video's number of frames to the numbers of those taken, rising, or to the
-    reason why it is left out. `limit` None takes all; `needed` says in words what makes a video
-    usable.
-    """
-
-    frame: FrameRule
-    choose: Callable[[int], Sequence[int] | str]
-    limit: int | None
-    broken: str
-    needed: str
-
-
-def packed_frames(found: FrameSplit, rule: VideoRule) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yield key and uint8 (T, size, size, 3) of each usable video, or why it is left out.
-
-    Raises:
-        LamdError: on the first flaw where `rule.broken` is `stop`, and on too few usable videos.
-    """
-    if rule.broken == "stop":
-        for flaw in found.flaws():
-            raise _stopped(found, flaw)
-    yield from _listed(found, found.strays)
-    taken = 0
-    with closing(_in_threads(partial(_read_video, rule=rule), found, "packing")) as decoded:
-        for video, pixels in decoded:
-            yield from _listed(found, video.strays)
-            if isinstance(pixels, Flaw):
-                if rule.broken == "stop":
-                    raise _stopped(found, pixels)
-                file = "" if pixels.path == video.folder else f"{printable(pixels.path.name)}: "
-                yield video.key, f"{file}{pixels.reason}"
-            else:
-                yield video.key, pixels
-                taken += not isinstance(pixels, str)
-                if taken == rule.limit:
-                    return
-    if taken < (rule.limit or 1):
-        raise LamdError(
-            f"{found.folder}: {taken} usable videos{rule.needed}, {rule.limit or 1} needed;"
-            f" lower data.num_{found.split} or data.num_frames, or run"
-            f" `lamd data verify {found.dataset}`"
-        )
-
-
-def _read_video(video: FrameFolder, rule: VideoRule) -> np.ndarray | Flaw | str:
-    """Return uint8 (T, size, size, 3), the first flaw, or why the video is left out."""
-    if video.flaws:
-        return video.flaws[0]
-    numbers = rule.choose(len(video.frames))
-    if isinstance(numbers, str):
-        return numbers
-    size = rule.frame.size
-    frames, picture, last = np.empty((len(numbers), size, size, 3), np.uint8), None, None
-    for k, number in enumerate(numbers):
-        path = video.folder / video.frames[number]
-        try:
-            if number == last:
-                frames[k] = frames[k - 1]
-            else:
-                frames[k], picture = read_frame(path, rule.frame, picture)
-        except ValueError as error:
-            return Flaw(path, str(error))
-        last = number
-    return frames
-
-
-def _listed(found: FrameSplit, strays: Sequence[Flaw]) -> Iterator[tuple[str, str]]:
-    for flaw in strays:
-        yield found.key(flaw.path), flaw.reason
-
-
-def _stopped(found: FrameSplit, flaw: Flaw) -> LamdError:
-    return LamdError(
-        f"{flaw}; mend or remove it, or set data.broken: skip;"
-        f" `lamd data verify {found.dataset}` lists all such files"
-    )
-
-
-def _in_threads(
-    work: Callable[[FrameFolder], Result], found: FrameSplit, verb: str
-) -> Iterator[tuple[FrameFolder, Result]]:
-    """Yield each video with its result, in order, worked ahead: Pillow releases the lock."""
-    console = Console(stderr=True)
-    shown = track(
-        found.videos,
-        f"{verb} {found.dataset}/{found.split}",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    workers, todo = os.cpu_count() or 1, iter(found.videos)
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            waiting = deque(pool.submit(work, video) for video in islice(todo, workers + 2))
-            for video in shown:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, later) for later in islice(todo, 1))
-                yield video, result
-        finally:
-            pool.shutdown(cancel_futures=True)
+    label = f"verifying {listing.dataset}/{listing.split}"
+    sound, problems = [], listing.problems()
+    for video, broken in decode_ahead(unreadable, listing.videos, label):
+        problems += broken
+        if not (broken or video.problems):
+            sound.append(video)
+    return sound, tuple(problems)

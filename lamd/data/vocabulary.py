@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from lamd.base.errors import LamdError
 
@@ -25,10 +26,9 @@ def tokenize(caption: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All tokens in the order of their numbers.
+    """All tokens in the order of their numbers, PAD first; alone it is the empty condition.
 
-    PAD is number 0; alone it is the empty condition. Of kind `text` a token is a word, and START
-    and END follow PAD; of kind `class` it is a whole label, spaces included.
+    Of kind `text` a token is a word, and START and END follow PAD; of kind `class` a whole label.
     """
 
     kind: Kind
@@ -37,29 +37,23 @@ class Vocabulary:
     @classmethod
     def build(cls, kind: Kind, conditions: Iterable[str]) -> Self:
         """Collect the tokens of the training split's captions or labels, in alphabetical order."""
-        if kind == "class":
-            return cls(kind, (PAD, *sorted(set(conditions))))
-        words = {word for caption in conditions for word in tokenize(caption)}
-        return cls(kind, (PAD, START, END, *sorted(words)))
+        tokens = set(conditions)
+        if kind == "text":
+            tokens = {word for caption in tokens for word in tokenize(caption)}
+        return cls(kind, (*_SPECIAL[kind], *sorted(tokens)))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
-
-        Raises:
-            LamdError: when it is something else.
-        """
+        """Read JSON that `to_json` wrote; LamdError when it is something else."""
         try:
-            fields = json.loads(text)
-            kind, tokens = fields["kind"], fields["tokens"]
-            sound = kind in ("text", "class") and len(set(tokens)) == len(tokens) > 0
-            if not sound or not all(isinstance(token, str) for token in tokens):
-                raise ValueError("kind or tokens are wrong")
-            if tokens[: len(_SPECIAL[kind])] != [*_SPECIAL[kind]]:
-                raise ValueError("special tokens are missing")
-        except (ValueError, TypeError, KeyError) as error:
-            raise LamdError(f"vocabulary: damaged ({error}); train again") from None
-        return cls(kind, tuple(tokens))
+            vocabulary = TypeAdapter(cls).validate_json(text)
+            special, tokens = _SPECIAL[vocabulary.kind], vocabulary.tokens
+            if tokens[: len(special)] != special or len(set(tokens)) != len(tokens):
+                raise ValueError("special tokens are missing or tokens are repeated")
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise LamdError(f"vocabulary: damaged ({reason}); train again") from None
+        return vocabulary
 
     def to_json(self) -> str:
         """Return the vocabulary as JSON."""
@@ -85,15 +79,14 @@ class Vocabulary:
         words = tokenize(condition)
         if not words:
             raise LamdError("caption: empty; say what moves")
-        numbers = [self._numbers[START], *(self._number(w, condition) for w in words)]
-        numbers.append(self._numbers[END])
+        start, end, pad = (self._numbers[token] for token in (START, END, PAD))
+        numbers = [start, *(self._number(word, condition) for word in words), end]
         if len(numbers) > max_tokens:
             raise LamdError(
                 f"caption {_short(condition)!r}: {len(numbers)} tokens with start and end,"
                 f" at most {max_tokens} are allowed; shorten it"
             )
-        numbers += [self._numbers[PAD]] * (max_tokens - len(numbers))
-        return np.array(numbers)
+        return np.array(numbers + [pad] * (max_tokens - len(numbers)))
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Return the words between START and the first END, a space between any two."""

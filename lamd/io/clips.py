@@ -3,12 +3,12 @@
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 
 import numpy as np
@@ -21,6 +21,8 @@ _LOSSY_FRAMES = {".jpeg", ".jpg", ".webp"}
 _FORMS = (
     "give an .npy of uint8 (N, L, H, W, 3), a folder of video files, or a folder of frame folders"
 )
+
+_ONE_THREAD = Lock()  # changes modules and stderr of the whole process
 
 
 @dataclass(frozen=True)
@@ -61,31 +63,30 @@ def load_clips(path: Path | str) -> Clips:
         odd = next(entry for entry in entries if not entry.is_dir())
         raise LamdError(f"{path}: holds folders and files ({odd.name}); keep one kind")
     allowed, kind = (FRAME_SUFFIXES, "frame") if folders else (VIDEO_SUFFIXES, "video")
-    files = {folder: _listing(folder) for folder in folders} or {path: entries}
-    for file in (file for group in files.values() for file in group):
+    files = [file for folder in folders for file in _listing(folder)] or entries
+    for file in files:
         if file.suffix.lower() not in allowed:
-            hint = "one folder of frames for each clip" if not folders else "take it out"
+            hint = "take it out" if folders else "make one folder of frames for each clip"
             raise LamdError(f"{file}: not a {kind} file ({', '.join(sorted(allowed))}); {hint}")
-    if folders:
-        videos = _stack(path, folders, lambda folder: _read_frames(folder, files[folder]))
-        suffixes = {file.suffix.lower() for group in files.values() for file in group}
-        return Clips(path, videos, _names(folders), not suffixes & _LOSSY_FRAMES)
-    return Clips(path, _stack(path, entries, _read_video), _names(entries), lossless=False)
+    videos = _stack(path, entries, _read_frames if folders else _read_video)
+    names = tuple(entry.name if folders else entry.stem for entry in entries)
+    lossy = not folders or any(file.suffix.lower() in _LOSSY_FRAMES for file in files)
+    return Clips(path, videos, names, lossless=not lossy)
 
 
 def _load_npy(path: Path) -> np.ndarray:
-    mend = "save uint8 (N, L, H, W, 3) with numpy.save"
+    hint = "save uint8 (N, L, H, W, 3) with numpy.save"
     try:
         videos = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise LamdError(f"{path}: not a readable .npy ({reason}); {mend}") from None
+        raise LamdError(f"{path}: not a readable .npy ({reason}); {hint}") from None
     if not isinstance(videos, np.ndarray):
-        raise LamdError(f"{path}: an archive of arrays, not one; {mend}")
+        raise LamdError(f"{path}: an archive of arrays, not one; {hint}")
     if videos.dtype != np.uint8:
-        raise LamdError(f"{path}: dtype is {videos.dtype}, not uint8; {mend}")
+        raise LamdError(f"{path}: dtype is {videos.dtype}, not uint8; {hint}")
     if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
-        raise LamdError(f"{path}: shape is {videos.shape}; {mend}")
+        raise LamdError(f"{path}: shape is {videos.shape}; {hint}")
     return videos
 
 
@@ -96,14 +97,10 @@ def _listing(folder: Path) -> list[Path]:
     return sorted(entries, key=_natural)
 
 
-def _natural(path: Path) -> list:
-    # Odd places are numbers, so that frame_10 follows frame_9.
+def _natural(path: Path) -> list[int | str]:
+    # Every other part is a number, so that frame_10 follows frame_9.
     parts = re.split(r"([0-9]+)", path.name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
-
-
-def _names(entries: list[Path]) -> tuple[str, ...]:
-    return tuple(entry.stem if entry.is_file() else entry.name for entry in entries)
 
 
 def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -136,19 +133,20 @@ def size_text(shape: tuple[int, ...] | list[int]) -> str:
 def import_decord() -> ModuleType:
     """Import decord without the CUDA libraries it would load for all of the process.
 
-    decord2 opens all that lies in the `nvidia` packages, gigabytes, with global symbols; libnvblas
+    decord2 opens all files of the `nvidia` packages, gigabytes, with global symbols; libnvblas
     is among them and takes over the `sgemm` of a torch imported later, which then crashes. The CPU
     build needs none of it.
     """
-    if "decord" not in sys.modules:
-        hidden = {"nvidia": sys.modules["nvidia"]} if "nvidia" in sys.modules else {}
-        sys.modules["nvidia"] = None  # so that it is not found
-        try:
-            import decord  # noqa: F401
-        finally:
-            del sys.modules["nvidia"]
-            sys.modules.update(hidden)
-    return sys.modules["decord"]
+    with _ONE_THREAD:
+        if "decord" not in sys.modules:
+            hidden = {"nvidia": sys.modules["nvidia"]} if "nvidia" in sys.modules else {}
+            sys.modules["nvidia"] = None  # type: ignore[assignment]  # hides the package
+            try:
+                import decord  # noqa: F401
+            finally:
+                del sys.modules["nvidia"]
+                sys.modules.update(hidden)
+        return sys.modules["decord"]
 
 
 def decode_video(path: Path, max_frames: int | None = None) -> np.ndarray:
@@ -176,7 +174,7 @@ def _read_video(path: Path) -> np.ndarray:
     try:
         return decode_video(path)
     except ValueError as error:
-        raise LamdError(f"{path}: {error}; write it anew or take it out") from None
+        raise LamdError(f"{path}: {error}; write it again or take it out") from None
 
 
 def _unpadded(frame: np.ndarray) -> np.ndarray:
@@ -188,8 +186,8 @@ def _unpadded(frame: np.ndarray) -> np.ndarray:
 @contextmanager
 def _native_stderr_hidden() -> Iterator[None]:
     # decord's C++ side writes its own lines on a bad file, whatever its log level.
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
+    with _ONE_THREAD, open(os.devnull, "wb") as sink:
+        saved = os.dup(2)
         os.dup2(sink.fileno(), 2)
         try:
             yield
@@ -198,10 +196,10 @@ def _native_stderr_hidden() -> Iterator[None]:
             os.close(saved)
 
 
-def _read_frames(folder: Path, files: list[Path]) -> np.ndarray:
+def _read_frames(folder: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
-    frames = []
+    files, frames = _listing(folder), list[np.ndarray]()
     for file in files:
         try:
             with Image.open(file) as image:
@@ -210,7 +208,7 @@ def _read_frames(folder: Path, files: list[Path]) -> np.ndarray:
                 frames.append(np.asarray(image.convert("RGB")))
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             reason = " ".join(str(error).split())[:80]
-            raise LamdError(f"{file}: not a readable image ({reason}); write it anew") from None
+            raise LamdError(f"{file}: not a readable image ({reason}); write it again") from None
         if frames[-1].shape != frames[0].shape:
             sizes = ["{} x {}".format(*frame.shape[:2]) for frame in (frames[-1], frames[0])]
             raise LamdError(

@@ -15,18 +15,12 @@ def read_numpy_pickle(data: bytes, origin: str) -> dict[str, np.ndarray]:
         LamdError: when the pickle holds or asks for anything but dicts of number arrays.
     """
     try:
-        tree = _ArrayUnpickler(io.BytesIO(data)).load()
-        return _flatten(tree)
+        return _flatten(_ArrayUnpickler(io.BytesIO(data)).load())
     except _Refused as error:
-        raise LamdError(
-            f"{origin}: the pickle asks for {error}, only NumPy arrays are read; "
-            "do not use this file, get the pinned one"
-        ) from None
+        problem = f"the pickle asks for {error}, only NumPy arrays are read; do not use this file"
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise LamdError(
-            f"{origin}: not a readable pickle of NumPy arrays "
-            f"({type(error).__name__}); get the pinned file"
-        ) from None
+        problem = f"not a readable pickle of NumPy arrays ({type(error).__name__})"
+    raise LamdError(f"{origin}: {problem}; get the pinned file")
 
 
 # NumPy's own array reconstruction, under the names old and new releases pickle it with.

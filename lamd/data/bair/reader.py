@@ -1,21 +1,21 @@
-"""BAIR robot pushing as it lies on disk: `softmotion30_44k/{train,test}/traj_A_to_B.tfrecords`.
+"""BAIR robot pushing on disk: `softmotion30_44k/{train,test}/traj_A_to_B.tfrecords`.
 
 One Example is one trajectory of 30 frames; frame i has `i/image_main/encoded` and
-`i/image_aux1/encoded` (64x64x3 raw uint8), `i/action` (4 floats) and `i/endeffector_pos` (3
-floats).
+`i/image_aux1/encoded` (64x64x3 raw uint8), `i/action` (4 floats) and `i/endeffector_pos` (3).
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
+from PIL import Image
 
 from lamd.base.errors import LamdError
+from lamd.base.progress import track
 from lamd.data.bair.tfrecord import (
     RecordError,
     RecordSpan,
@@ -23,16 +23,19 @@ from lamd.data.bair.tfrecord import (
     index_records,
     parse_example,
     read_record,
+    resume_after,
+    scan_records,
 )
-from lamd.data.packed import PackedVideos, Source, digest, pack
+from lamd.data.dataset import Dataset
+from lamd.data.frames import centre_square
+from lamd.data.listing import Listing, Problem, Video, check_inside, hash_files, natural_key
+from lamd.data.verify import SplitCheck
 
 FOLDER = "softmotion30_44k"
-SPLITS = ("train", "test")
 CAMERAS = ("image_main", "image_aux1")
 NUM_FRAMES = 30
-FRAME_SHAPE = (64, 64, 3)
-FRAME_BYTES = 64 * 64 * 3
-FULL_SIZE = FRAME_SHAPE[0]
+FULL_SIZE = 64
+FRAME_BYTES = FULL_SIZE * FULL_SIZE * 3
 RECORDS_PER_FILE = 256
 _FILE_NAME = re.compile(r"traj_(\d+)_to_(\d+)\.tfrecords")
 _FLOATS = {"action": 4, "endeffector_pos": 3}
@@ -50,163 +53,112 @@ class Trajectory:
     endeffector_pos: np.ndarray
 
 
-@dataclass(frozen=True)
-class BairEntry:
-    """Where the trajectory named `key`, such as `bair/test/7`, lies."""
+@dataclass(frozen=True, kw_only=True)
+class BairVideo(Video):
+    """A trajectory, such as `bair/test/7`: a record of the file at `path`."""
 
-    key: str
-    path: Path
     span: RecordSpan
 
 
 @dataclass(frozen=True)
-class BairSplit:
-    """Random access to one split; no pixel is read before it is asked for."""
+class Trajectories(Sequence[BairVideo]):
+    """All trajectories of a split, numbered through its files; indexed at the first access."""
 
-    split: str
-    files: tuple[Path, ...]
+    prefix: str
+    files: Sequence[Path]
 
     @cached_property
-    def entries(self) -> tuple[BairEntry, ...]:
-        """All trajectories, numbered through the files in natural order.
-
-        Raises:
-            LamdError: on the first broken file.
-        """
-        found = [(path, span) for path in self.files for span in index_records(path)]
+    def _all(self) -> tuple[BairVideo, ...]:
+        spans = ((path, span) for path in self.files for span in index_records(path))
         return tuple(
-            BairEntry(f"bair/{self.split}/{i}", path, span) for i, (path, span) in enumerate(found)
+            BairVideo(key=f"{self.prefix}/{i}", path=path, span=span)
+            for i, (path, span) in enumerate(spans)
         )
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._all)
 
-    def video(self, i: int, camera: str) -> np.ndarray:
-        """Read one camera of trajectory `i`: uint8 (30, 64, 64, 3).
-
-        Raises:
-            LamdError: when the record is broken or a frame is missing.
-        """
-        return self._read(i, (camera,), floats=False).videos[camera]
-
-    def trajectory(self, i: int) -> Trajectory:
-        """Read trajectory `i` with both cameras, actions and end-effector positions.
-
-        Raises:
-            LamdError: when the record is broken or a feature is missing.
-        """
-        return self._read(i, CAMERAS, floats=True)
-
-    def _read(self, i: int, cameras: Sequence[str], *, floats: bool) -> Trajectory:
-        entry = self.entries[i]
-        try:
-            return read_trajectory(entry.path, entry.span, cameras, floats=floats)
-        except RecordError as error:
-            raise error.for_user() from None
+    def __getitem__(self, i):
+        return self._all[i]
 
 
-def open_bair(root: Path, split: str) -> BairSplit:
-    """Find the files of `split` below `root` (the folder that holds `softmotion30_44k`).
+def find_split(dataset: Dataset, root: Path, split: str) -> Path:
+    """Find the folder of a split, with TFRecord files in it."""
+    return list_files(dataset, root, split)[0].parent
 
-    Raises:
-        LamdError: when the folder or its TFRecord files are missing, or a link leads out of `root`.
-    """
-    if split not in SPLITS:
-        raise LamdError(f"split {split!r}: unknown; BAIR has {' and '.join(SPLITS)}")
+
+def list_files(dataset: Dataset, root: Path, split: str) -> list[Path]:
+    """List the TFRecord files of a split in natural order; a link may not lead out of `root`."""
     folder = root / FOLDER / split
     if not folder.is_dir():
-        raise LamdError(
-            f"{folder}: no such folder; point LAMD_DATA at the folder that holds {FOLDER}"
-            " or run `lamd data simulate bair ROOT`"
-        )
-    named = [(m, p) for p in folder.iterdir() if (m := _FILE_NAME.fullmatch(p.name))]
-    if not named:
-        raise LamdError(
-            f"{folder}: no traj_A_to_B.tfrecords files; unpack BAIR there"
-            " or run `lamd data simulate bair ROOT`"
-        )
-    named.sort(key=lambda pair: (int(pair[0][1]), int(pair[0][2])))
-    files = tuple(path for _, path in named)
+        raise dataset.missing(folder, "no such folder")
+    try:
+        files = [path for path in folder.iterdir() if _FILE_NAME.fullmatch(path.name)]
+    except OSError as error:
+        raise LamdError(f"{folder}: {error.strerror}; make it readable") from None
+    if not files:
+        raise dataset.missing(folder, "no traj_A_to_B.tfrecords files")
     for path in files:
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise LamdError(f"{path}: link leads out of {root}; put the file itself there")
+        check_inside(path, root)
         if not path.is_file():
             raise LamdError(f"{path}: not a file; remove it or put the file there")
-    return BairSplit(split, files)
+    return sorted(files, key=lambda path: natural_key(path.name))
 
 
-def pack_bair(
-    root: Path,
-    cache: Path,
-    *,
-    split: str,
-    camera: str = "image_aux1",
-    limit: int | None = None,
-    size: int = FULL_SIZE,
-) -> PackedVideos:
-    """Decode a split of BAIR under `root` once into `cache`, or reuse what lies there.
+def list_split(
+    dataset: Dataset, root: Path, split: str, *, camera: str | None = None
+) -> Listing[BairVideo]:
+    """List the trajectories of a split; no file is opened yet."""
+    files = list_files(dataset, root, split)
+    videos = Trajectories(f"{dataset.name}/{split}", files)
+    return Listing(
+        dataset=dataset.name, split=split, folder=files[0].parent, videos=videos,
+        fingerprint=hash_files(files), variant=camera,
+    )  # fmt: skip
 
-    A `size` below 64 averages square blocks of pixels (a box filter) and rounds half up. Reuse
-    looks at names, sizes and modification times of the source files.
+
+@dataclass(frozen=True)
+class BairDecoder:
+    """Decodes one camera of a trajectory to uint8 (30, size, size, 3).
+
+    A `size` below 64 averages square blocks of pixels (a box filter) and rounds half up.
+    """
+
+    size: int
+    camera: str
+
+    def __call__(self, video: BairVideo) -> np.ndarray:
+        """Return the frames.
+
+        Raises:
+            RecordError: when the record is broken or a frame is missing.
+        """
+        read = read_trajectory(video.path, video.span, (self.camera,), floats=False)
+        frames, factor = read.videos[self.camera], FULL_SIZE // self.size
+        if factor == 1:
+            return frames
+        blocks = frames.reshape(NUM_FRAMES, self.size, factor, self.size, factor, 3)
+        total = blocks.sum(axis=(2, 4), dtype=np.uint32)
+        return ((total + factor**2 // 2) // factor**2).astype(np.uint8)
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """Resize the centre square of an image."""
+        return centre_square(image, self.size)
+
+
+def decoder(
+    dataset: Dataset, *, size: int, camera: str, num_frames: int = NUM_FRAMES
+) -> BairDecoder:
+    """Return the rule for a trajectory: all its frames.
 
     Raises:
-        LamdError: on missing or broken source files, an unknown camera, a limit beyond the split or
-            a size that does not divide 64.
+        LamdError: on a size that does not divide 64, and more than 30 frames.
     """
-    if camera not in CAMERAS:
-        raise LamdError(f"camera {camera!r}: unknown; BAIR has {' and '.join(CAMERAS)}")
-    if limit is not None and limit < 1:
-        raise LamdError(f"limit {limit}: must be at least 1")
-    if size < 1 or FULL_SIZE % size:
+    if FULL_SIZE % size:
         raise LamdError(f"size {size}: must divide {FULL_SIZE}; take 64, 32 or 16")
-    split_files = open_bair(root, split)
-    stats = [(path.name, path.stat()) for path in split_files.files]
-    source = Source(
-        dataset="bair",
-        split=split,
-        variant=camera,
-        size=size,
-        identity=(str(root.resolve()), split, camera, str(limit), str(size)),
-        fingerprint=digest(*(f"{name}:{s.st_size}:{s.st_mtime_ns}" for name, s in stats)),
-        videos=partial(_videos, split_files, camera, limit, size),
-    )
-    return pack(source, cache)
-
-
-def _videos(
-    source: BairSplit, camera: str, limit: int | None, size: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    count = len(source) if limit is None else limit
-    if count > len(source):
-        raise LamdError(
-            f"limit {count}: {source.split} has {len(source)} trajectories; lower the limit"
-        )
-    console = Console(stderr=True)
-    for i in track(
-        range(count),
-        f"packing bair/{source.split}",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
-        yield source.entries[i].key, _reduce(source.video(i, camera), size)
-
-
-def _reduce(video: np.ndarray, size: int) -> np.ndarray:
-    factor = FULL_SIZE // size
-    if factor == 1:
-        return video
-    blocks = video.reshape(NUM_FRAMES, size, factor, size, factor, FRAME_SHAPE[2])
-    total = blocks.sum(axis=(2, 4), dtype=np.uint32)
-    return ((total + factor**2 // 2) // factor**2).astype(np.uint8)
-
-
-def file_range(path: Path) -> tuple[int, int]:
-    """Return (A, B) of a `traj_A_to_B.tfrecords` path."""
-    match = _FILE_NAME.fullmatch(path.name)
-    if match is None:
-        raise ValueError(f"not a trajectory file: {path.name}")
-    return int(match[1]), int(match[2])
+    if num_frames > NUM_FRAMES:
+        raise LamdError(f"num_frames {num_frames}: a trajectory has {NUM_FRAMES}; lower it")
+    return BairDecoder(size, camera)
 
 
 def read_trajectory(
@@ -220,9 +172,13 @@ def read_trajectory(
     data = read_record(path, span)
     try:
         features = parse_example(data)
-        videos = {camera: _video(features, camera) for camera in cameras}
+        videos = {}
+        for camera in cameras:
+            frames = [values[0] for values in _series(features, f"{camera}/encoded", 1, bytes)]
+            pixels = np.frombuffer(b"".join(frames), np.uint8)
+            videos[camera] = pixels.reshape(NUM_FRAMES, FULL_SIZE, FULL_SIZE, 3)
         series = {
-            name: _series(features, name, width) if floats else np.empty((0, width), np.float32)
+            name: np.array(_series(features, name, width, float) if floats else [], np.float32)
             for name, width in _FLOATS.items()
         }
         if f"{NUM_FRAMES}/{cameras[0]}/encoded" in features:
@@ -232,37 +188,23 @@ def read_trajectory(
     return Trajectory(videos, **series)
 
 
-def _video(features: Mapping[str, Sequence], camera: str) -> np.ndarray:
-    video = np.empty((NUM_FRAMES, FRAME_BYTES), np.uint8)
-    for frame in range(NUM_FRAMES):
-        key = f"{frame}/{camera}/encoded"
-        values = _values(features, key, 1)
-        if not isinstance(values[0], bytes):
-            raise ValueError(f"key '{key}' holds numbers, expected bytes")
-        if len(values[0]) != FRAME_BYTES:
-            raise ValueError(f"key '{key}' has {len(values[0])} bytes, expected {FRAME_BYTES}")
-        video[frame] = np.frombuffer(values[0], np.uint8)
-    return video.reshape(NUM_FRAMES, *FRAME_SHAPE)
-
-
-def _series(features: Mapping[str, Sequence], name: str, width: int) -> np.ndarray:
+def _series(features: Mapping[str, Sequence], name: str, count: int, kind: type) -> list[Sequence]:
+    """Return `count` values of each frame, floats or one frame's bytes."""
     rows = []
     for frame in range(NUM_FRAMES):
         key = f"{frame}/{name}"
-        values = _values(features, key, width)
-        if not isinstance(values[0], float):
-            raise ValueError(f"key '{key}' holds no floats")
-        rows.append(list(values))
-    return np.array(rows, np.float32)
-
-
-def _values(features: Mapping[str, Sequence], key: str, count: int) -> Sequence:
-    if key not in features:
-        raise ValueError(f"missing key '{key}'")
-    values = features[key]
-    if len(values) != count:
-        raise ValueError(f"key '{key}' has {len(values)} values, expected {count}")
-    return values
+        if key not in features:
+            raise ValueError(f"missing key '{key}'")
+        values: Sequence[Any] = features[key]
+        if len(values) != count:
+            raise ValueError(f"key '{key}' has {len(values)} values, expected {count}")
+        holds, wanted = type(values[0]).__name__, kind.__name__
+        if holds != wanted:
+            raise ValueError(f"key '{key}' holds {holds}, not {wanted}")
+        if kind is bytes and len(values[0]) != FRAME_BYTES:
+            raise ValueError(f"key '{key}' has {len(values[0])} bytes, expected {FRAME_BYTES}")
+        rows.append(values)
+    return rows
 
 
 def encode_trajectory(trajectory: Trajectory) -> bytes:
@@ -274,3 +216,57 @@ def encode_trajectory(trajectory: Trajectory) -> bytes:
         features[f"{frame}/action"] = trajectory.action[frame].tolist()
         features[f"{frame}/endeffector_pos"] = trajectory.endeffector_pos[frame].tolist()
     return encode_example(features)
+
+
+def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
+    """Read every record of a split, also those behind broken ones where they can be found."""
+    lengths: dict[int, None] = {}
+    records = [
+        record
+        for path in track(list_files(dataset, root, split), f"verifying {dataset.name}/{split}")
+        for record in _check_file(path, lengths)
+    ]
+    problems = tuple(record for record in records if isinstance(record, Problem))
+    return SplitCheck(len(records) - len(problems), problems)
+
+
+def _check_file(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | Problem]:
+    """Yield sound spans and problems; `lengths` collects the data lengths seen so far."""
+    records = 0
+    broken = False
+    for record in _scan_on(path, lengths):
+        if isinstance(record, RecordSpan):
+            lengths[record.length] = None
+            try:
+                read_trajectory(path, record)
+            except RecordError as error:
+                record = _problem(path, error.offset, error.reason)
+        records += 1
+        broken |= isinstance(record, Problem)
+        yield record
+    name = _FILE_NAME.fullmatch(path.name)
+    assert name is not None, "list_files keeps no other file"
+    stated = int(name[2]) - int(name[1]) + 1
+    if records == 0:
+        yield _problem(path, 0, "empty file, no records")
+    elif records != stated and not broken:
+        reason = f"file ends after {records} records, its name says {stated}"
+        yield _problem(path, path.stat().st_size, reason)
+
+
+def _scan_on(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | Problem]:
+    """Scan a file and go on behind broken headers where the next record can be found."""
+    start: int | None = 0
+    while start is not None:
+        try:
+            yield from scan_records(path, start)
+            return
+        except RecordError as error:
+            start = resume_after(path, error.offset, lengths)
+            lost = path.stat().st_size - error.offset
+            rest = f"; {lost} bytes to the end of the file are lost" if start is None else ""
+            yield _problem(path, error.offset, error.reason + rest)
+
+
+def _problem(path: Path, offset: int, reason: str) -> Problem:
+    return Problem(path, f"byte {offset}: {reason}")

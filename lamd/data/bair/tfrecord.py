@@ -4,31 +4,32 @@ A record is: length (uint64, little endian), masked CRC32C of those 8 bytes, the
 of the data.
 """
 
-import contextlib
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from lamd.base.errors import LamdError
+from lamd.base.files import replace_file
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 FRAMING_BYTES = _HEADER.size + _FOOTER.size
 _MASK_DELTA = 0xA282EAD8
 
+_FIELD = descriptor_pb2.FieldDescriptorProto
 FeatureValue = bytes | Sequence[float] | Sequence[int]
 
 
 @dataclass(frozen=True)
 class RecordSpan:
-    """Where one record lies: byte `offset` of its header and `length` of its data in bytes."""
+    """Position of a record: byte `offset` of its header and `length` of its data in bytes."""
 
     offset: int
     length: int
@@ -39,16 +40,17 @@ class RecordSpan:
         return self.offset + self.length + FRAMING_BYTES
 
 
-class RecordError(Exception):
+class RecordError(LamdError):
     """A broken record; `reason` is one phrase, `offset` the record's first byte in `path`."""
 
     def __init__(self, path: Path, offset: int, reason: str) -> None:
-        super().__init__(f"{path}: record at byte {offset}: {reason}")
+        super().__init__(
+            f"{path}: record at byte {offset}: {reason}; fetch or simulate this file again"
+        )
         self.path, self.offset, self.reason = path, offset, reason
 
-    def for_user(self) -> LamdError:
-        """Return the one line shown to a user."""
-        return LamdError(f"{self}; fetch or simulate this file again")
+    def __reduce__(self) -> tuple:
+        return RecordError, (self.path, self.offset, self.reason)
 
 
 def masked_crc(data: bytes) -> int:
@@ -65,28 +67,21 @@ def frame_record(data: bytes) -> bytes:
     )
 
 
-def write_records(path: Path, records: Iterable[bytes]) -> int:
-    """Write a TFRecord file that appears only when complete; return the number of records."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    count = 0
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Write a TFRecord file that appears only when complete."""
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            stream.writelines(map(frame_record, records))
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            for data in records:
-                stream.write(frame_record(data))
-                count += 1
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        replace_file(path, fill)
     except OSError as error:
         raise LamdError(
             f"{path}: cannot be written ({error.strerror});"
             " free some space or choose another folder"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    return count
 
 
 def index_records(path: Path) -> list[RecordSpan]:
@@ -97,8 +92,6 @@ def index_records(path: Path) -> list[RecordSpan]:
     """
     try:
         spans = list(scan_records(path))
-    except RecordError as error:
-        raise error.for_user() from None
     except OSError as error:
         raise LamdError(f"{path}: cannot be read ({error.strerror}); check the file") from None
     if not spans:
@@ -139,8 +132,8 @@ def _read_header(stream: BinaryIO, path: Path, offset: int, size: int) -> Record
 def resume_after(path: Path, broken: int, guesses: Iterable[int]) -> int | None:
     """Return the byte where indexing can go on after the broken header at byte `broken`, if any.
 
-    Tried are the length that the header states and `guesses`, data lengths in bytes; one is right
-    when a sound header, or the end of the file, follows.
+    A sound header or the end of the file follows a record of the length that the header states, or
+    of one of `guesses`, in bytes.
     """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -179,15 +172,14 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
     """Serialize features as a `tf.train.Example`, keys sorted so that bytes are reproducible."""
     example = _Example()
     for key in sorted(features):
-        value = features[key]
-        feature = example.features.feature[key]
+        value, entry = features[key], example.features.feature.add(key=key)
         if isinstance(value, bytes):
-            feature.bytes_list.value.append(value)
+            entry.value.bytes_list.value.append(value)
         elif all(isinstance(v, int) for v in value):
-            feature.int64_list.value.extend(value)
+            entry.value.int64_list.value.extend(value)
         else:
-            feature.float_list.value.extend(value)
-    return example.SerializeToString(deterministic=True)
+            entry.value.float_list.value.extend(value)
+    return example.SerializeToString()
 
 
 def parse_example(data: bytes) -> dict[str, Sequence[bytes] | Sequence[float] | Sequence[int]]:
@@ -200,45 +192,42 @@ def parse_example(data: bytes) -> dict[str, Sequence[bytes] | Sequence[float] | 
         example = _Example.FromString(data)
     except DecodeError:
         raise ValueError("not a tf.train.Example message") from None
-    parsed = {}
-    for key, feature in example.features.feature.items():
-        kind = feature.WhichOneof("kind")
-        parsed[key] = getattr(feature, kind).value if kind else ()
-    return parsed
+    return {
+        entry.key: next((values.value for _, values in entry.value.ListFields()), ())
+        for entry in example.features.feature
+    }
 
 
-def _example_class() -> type:
-    """Build the message classes of tensorflow/core/example/{example,feature}.proto."""
-    field = descriptor_pb2.FieldDescriptorProto
+def _example_class() -> Any:
+    """Build the messages of tensorflow/core/example/{example,feature}.proto.
+
+    A map has the wire format of repeated entries, a oneof that of plain fields.
+    """
     file = descriptor_pb2.FileDescriptorProto(
         name="lamd/example.proto", package="lamd.tfrecord", syntax="proto3"
     )
-
-    def message(name: str) -> descriptor_pb2.DescriptorProto:
-        return file.message_type.add(name=name)
-
-    def add(owner, name, number, kind, label=field.LABEL_OPTIONAL, of=None):
-        type_name = f".lamd.tfrecord.{of}" if of else None
-        return owner.field.add(
-            name=name, number=number, type=kind, label=label, type_name=type_name
-        )
-
-    many = field.LABEL_REPEATED
-    add(message("BytesList"), "value", 1, field.TYPE_BYTES, many)
-    add(message("FloatList"), "value", 1, field.TYPE_FLOAT, many)
-    add(message("Int64List"), "value", 1, field.TYPE_INT64, many)
-    feature = message("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, kind in enumerate(("Bytes", "Float", "Int64"), start=1):
-        name = f"{kind.lower()}_list"
-        add(feature, name, number, field.TYPE_MESSAGE, of=f"{kind}List").oneof_index = 0
-    features = message("Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    add(entry, "key", 1, field.TYPE_STRING)
-    add(entry, "value", 2, field.TYPE_MESSAGE, of="Feature")
-    add(features, "feature", 1, field.TYPE_MESSAGE, many, of="Features.FeatureEntry")
-    add(message("Example"), "features", 1, field.TYPE_MESSAGE, of="Features")
+    scalars = {
+        "bytes": _FIELD.TYPE_BYTES, "float": _FIELD.TYPE_FLOAT, "int64": _FIELD.TYPE_INT64,
+        "string": _FIELD.TYPE_STRING,
+    }  # fmt: skip
+    for message, fields in {  # type and name of each field, numbered from 1
+        "BytesList": "repeated bytes value",
+        "FloatList": "repeated float value",
+        "Int64List": "repeated int64 value",
+        "Feature": "BytesList bytes_list, FloatList float_list, Int64List int64_list",
+        "Entry": "string key, Feature value",
+        "Features": "repeated Entry feature",
+        "Example": "Features features",
+    }.items():
+        owner = file.message_type.add(name=message)
+        for number, field in enumerate(fields.split(", "), start=1):
+            *repeated, kind, name = field.split()
+            label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
+            added = owner.field.add(name=name, number=number, label=label)
+            if kind in scalars:
+                added.type = scalars[kind]
+            else:
+                added.type_name = f".lamd.tfrecord.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("lamd.tfrecord.Example"))

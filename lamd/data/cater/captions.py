@@ -1,11 +1,11 @@
-"""CATER-GEN's captions: one sentence a moving object, told by its first recorded move (reported).
+"""CATER-GEN's captions: one sentence per moving object, about its first recorded move (reported).
 
     the [size color material] shape is sliding to X.
     the [size color material] shape is picked up and placed to X.
     the [size color material] shape is picked up and containing the [...] shape.
     the [size color material] shape is rotating.
 
-X is where the object lies in the last frame of the scene: "the first quadrant" in ambiguous
+X is where the object is in the last frame of the scene: "the first quadrant" in ambiguous
 captions, "(2, -1)" in explicit ones. Version 1 names shapes only. In version 2 an explicit caption
 says all attributes, an ambiguous one a random few of them in random order. Wording and rules are
 those of the script that made the data set (`data/gen_cater_text_anno.py` of Youncy-Hu/MAGE).
@@ -22,20 +22,15 @@ import numpy as np
 from lamd.base.errors import LamdError
 
 Mode = Literal["ambiguous", "explicit"]
-MODES = ("ambiguous", "explicit")
+MODES: tuple[Mode, ...] = ("ambiguous", "explicit")
 SIZES = ("small", "medium", "large")
 COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow", "gold")
 MATERIALS = ("rubber", "metal")
 ATTRIBUTES = (*SIZES, *COLORS, *MATERIALS)
-SHAPES = {  # in a scene, in a caption
-    "cube": "cube",
-    "sphere": "sphere",
-    "cylinder": "cylinder",
-    "cone": "cone",
-    "spl": "snitch",
-}
+# in a scene, in a caption
+SHAPES = {shape: shape for shape in ("cube", "sphere", "cylinder", "cone")} | {"spl": "snitch"}
 QUADRANTS = ("first", "second", "third", "fourth")
-HALF_WIDTH = 3  # objects lie in [-3, 3] x [-3, 3]
+HALF_WIDTH = 3  # objects are in [-3, 3] x [-3, 3]
 
 Action = Literal["slide", "pick_place", "contain", "rotate"]
 _PHRASES: dict[Action, str] = {
@@ -46,10 +41,8 @@ _PHRASES: dict[Action, str] = {
 }
 _ACTIONS = {phrase: action for action, phrase in _PHRASES.items()}
 _NAMED = rf"the (?:(?:{'|'.join(ATTRIBUTES)}) )*(?:{'|'.join(SHAPES.values())})"
-_SENTENCE = re.compile(
-    rf"(?P<subject>{_NAMED}) is (?P<phrase>{'|'.join(_ACTIONS)})(?: (?P<target>.+))?"
-)
-_QUADRANT = re.compile(rf"the ({'|'.join(QUADRANTS)}) quadrant")
+_SENTENCE = re.compile(rf"({_NAMED}) is ({'|'.join(_ACTIONS)})(?: (.+))?")
+_QUADRANT = re.compile(rf"the (?:{'|'.join(QUADRANTS)}) quadrant")
 _CELL = re.compile(r"\( ?(-?[123]) ?, ?(-?[123]) ?\)")
 
 
@@ -65,37 +58,16 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Quadrant:
-    """A quarter of the ground, 1 to 4, counter-clockwise from x >= 0, y >= 0."""
-
-    number: int
-
-    def __str__(self) -> str:
-        return f"the {QUADRANTS[self.number - 1]} quadrant"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A unit square of the ground: x and y each -3 to 3 without 0."""
-
-    x: int
-    y: int
-
-    def __str__(self) -> str:
-        return f"({self.x}, {self.y})"
-
-
-@dataclass(frozen=True)
 class Move:
-    """What one object does.
+    """The move of one object.
 
-    `target` is a place for `slide` and `pick_place`, the object inside for `contain`, and None for
-    `rotate`.
+    `target` is a quadrant or cell as a caption names it for `slide` and `pick_place`, the object
+    inside for `contain`, and None for `rotate`.
     """
 
     subject: Named
     action: Action
-    target: Quadrant | Cell | Named | None = None
+    target: str | Named | None = None
 
     def __str__(self) -> str:
         target = "" if self.target is None else f" {self.target}"
@@ -103,7 +75,7 @@ class Move:
 
 
 def caption(moves: Iterable[Move]) -> str:
-    """Say `moves`, a sentence each."""
+    """Describe `moves`, a sentence for each."""
     return " ".join(map(str, moves))
 
 
@@ -119,20 +91,17 @@ def parse(text: str) -> tuple[Move, ...]:
 
 def _parse_sentence(sentence: str) -> Move:
     if match := _SENTENCE.fullmatch(sentence):
-        action = _ACTIONS[match["phrase"]]
-        target = _parse_target(match["target"]) if match["target"] else None
-        wanted = {"contain": Named, "rotate": type(None)}.get(action, Quadrant | Cell)
-        if isinstance(target, wanted) and (target is not None or not match["target"]):
-            return Move(_parse_named(match["subject"]), action, target)
+        subject, action, text = _parse_named(match[1]), _ACTIONS[match[2]], match[3] or ""
+        if action == "rotate" and not text:
+            return Move(subject, action)
+        if action == "contain" and re.fullmatch(_NAMED, text):
+            return Move(subject, action, _parse_named(text))
+        if action in ("slide", "pick_place"):
+            if cell := _CELL.fullmatch(text):
+                return Move(subject, action, f"({cell[1]}, {cell[2]})")
+            if _QUADRANT.fullmatch(text):
+                return Move(subject, action, text)
     raise LamdError(f"caption {sentence[:80]!r}: not a sentence of CATER-GEN; correct or remove it")
-
-
-def _parse_target(text: str) -> Quadrant | Cell | Named | None:
-    if match := _QUADRANT.fullmatch(text):
-        return Quadrant(QUADRANTS.index(match[1]) + 1)
-    if match := _CELL.fullmatch(text):
-        return Cell(int(match[1]), int(match[2]))
-    return _parse_named(text) if re.fullmatch(_NAMED, text) else None
 
 
 def _parse_named(text: str) -> Named:
@@ -140,40 +109,37 @@ def _parse_named(text: str) -> Named:
     return Named(shape, tuple(attributes))
 
 
-def tells(said: Move, true: Move) -> bool:
-    """Tell whether `said` is `true`, some of an object's attributes perhaps left out."""
-    pairs = [(said.subject, true.subject)]
-    if isinstance(said.target, Named) and isinstance(true.target, Named):
-        pairs.append((said.target, true.target))
-    elif said.target != true.target:
-        return False
-    return said.action == true.action and all(
-        one.shape == other.shape and set(one.attributes) <= set(other.attributes)
-        for one, other in pairs
-    )
+def describes(said: Move, true: Move) -> bool:
+    """Return whether `said` is `true`, some of an object's attributes perhaps left out."""
+
+    def names(named: object, actual: object) -> bool:
+        if isinstance(named, Named) and isinstance(actual, Named):
+            attributes = set(named.attributes) <= set(actual.attributes)
+            return named.shape == actual.shape and attributes
+        return named == actual
+
+    same_action = said.action == true.action
+    return same_action and names(said.subject, true.subject) and names(said.target, true.target)
 
 
-def quadrant_of(x: float, y: float) -> Quadrant:
-    """Return the quadrant of a point of the ground."""
-    if y >= 0:
-        return Quadrant(1 if x >= 0 else 2)
-    return Quadrant(4 if x >= 0 else 3)
+def quadrant_of(x: float, y: float) -> str:
+    """Return the quarter of the ground, counter-clockwise from x >= 0, y >= 0, of a point."""
+    number = (0 if x >= 0 else 1) if y >= 0 else (3 if x >= 0 else 2)
+    return f"the {QUADRANTS[number]} quadrant"
 
 
-def cell_of(x: float, y: float) -> Cell:
-    """Return the cell of a point of the ground in [-3, 3]²."""
-    return Cell(_cell(x), _cell(y))
+def cell_of(x: float, y: float) -> str:
+    """Return the unit square of a point in [-3, 3]²: numbers -3 to 3 without 0."""
 
+    def cell(value: float) -> int:
+        # there is no cell 0; an integer at or below 0 belongs to the cell further out
+        return math.ceil(value - 1 if -HALF_WIDTH < value <= 0 else value)
 
-def _cell(value: float) -> int:
-    # there is no cell 0; an integer at or below 0 belongs to the cell further out
-    return math.ceil(value - 1 if -HALF_WIDTH < value <= 0 else value)
+    return f"({cell(x)}, {cell(y)})"
 
 
 def moves_of(scene: Mapping[str, Any], mode: Mode) -> tuple[Move, ...]:
-    """Return the first recorded move of each moving object of a CATER scene, with all attributes.
-
-    An object whose first move is `_no_op` is not told about.
+    """Return the first move, if not `_no_op`, of each object of a CATER scene, all attributes said.
 
     Raises:
         LamdError: when `scene` is not what CATER writes.
@@ -203,8 +169,8 @@ def _move(thing: Mapping[str, Any], action: str, other: Mapping | None, mode: Mo
         case "_slide" | "_pick_place":
             locations = thing["locations"]
             x, y, _ = locations[str(len(locations) - 1)]
-            place = quadrant_of(x, y) if mode == "ambiguous" else cell_of(x, y)
-            return Move(subject, "slide" if action == "_slide" else "pick_place", place)
+            target = quadrant_of(x, y) if mode == "ambiguous" else cell_of(x, y)
+            return Move(subject, "slide" if action == "_slide" else "pick_place", target)
     raise ValueError(f"movement {action!r} with {other!r}")
 
 
@@ -215,15 +181,12 @@ def _named(thing: Mapping[str, Any]) -> Named:
 def scene_caption(
     scene: Mapping[str, Any], version: str, mode: Mode, rng: np.random.Generator
 ) -> str:
-    """Say the moves of `scene` by the rules of a data set `version` (`v1` or `v2`).
+    """Describe the moves of `scene` by the rules of a data set `version` (`v1` or `v2`).
 
-    Only ambiguous captions of version 2 draw from `rng`.
-
-    Raises:
-        LamdError: when `scene` is not what CATER writes.
+    Only ambiguous captions of version 2 draw from `rng`. LamdError as of `moves_of`.
     """
 
-    def told(named: Named) -> Named:
+    def shortened(named: Named) -> Named:
         if version == "v1":
             return Named(named.shape)
         if mode == "explicit":
@@ -234,7 +197,7 @@ def scene_caption(
 
     moves = []
     for move in moves_of(scene, mode):
-        subject = told(move.subject)
-        target = told(move.target) if isinstance(move.target, Named) else move.target
-        moves.append(Move(subject, move.action, target))
+        subject, target = shortened(move.subject), move.target
+        inside = shortened(target) if isinstance(target, Named) else target
+        moves.append(Move(subject, move.action, inside))
     return caption(moves)

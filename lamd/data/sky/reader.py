@@ -1,4 +1,4 @@
-"""Landscape (Sky Time-lapse) as it lies on disk: `sky_{train,test}/<video>/<video>_<n>/*.jpg`.
+"""Landscape (Sky Time-lapse) on disk: `sky_{train,test}/<video>/<video>_<n>/*.jpg`.
 
 Each `<video>_<n>` folder is one short video of 640x360 frames, cut from the long video `<video>`.
 The public archive `sky_timelapse.zip` unpacks to a folder `sky_timelapse`, which may stay.
@@ -6,62 +6,63 @@ The public archive `sky_timelapse.zip` unpacks to a folder `sky_timelapse`, whic
 
 from pathlib import Path
 
-from lamd.base.errors import LamdError
-from lamd.data.folders import Flaw, FolderScan, FrameSplit, printable
+from lamd.data.dataset import Dataset
+from lamd.data.frames import FrameDecoder, check_frames
+from lamd.data.listing import FolderScan, FrameFolder, Listing, check_inside
+from lamd.data.packed import windows
+from lamd.data.stand_in import read_stand_in
+from lamd.data.verify import SplitCheck
 
-SPLITS = ("train", "test")
 ARCHIVE_FOLDER = "sky_timelapse"
 FRAME_SUFFIXES = (".jpg", ".jpeg")
-LAYOUT = "{sky_train,sky_test}/<video>/<video>_<n>/*.jpg"
+CLIP_FRAMES = 32
+# long videos, clips of 32 frames; the readme does not say how the clips were counted
+README = {"train": (997, 35_383), "test": (111, 2_815)}
 
 
-def split_folder(root: Path, split: str) -> Path:
-    """Find the folder of a split, `root/sky_train` or `root/sky_timelapse/sky_train`.
-
-    Raises:
-        LamdError: when there is none, or it is a link that leads out of `root`.
-    """
-    if split not in SPLITS:
-        raise LamdError(f"split {split!r}: unknown; Landscape has {' and '.join(SPLITS)}")
-    places = [base / f"sky_{split}" for base in (root, root / ARCHIVE_FOLDER)]
-    for folder in places:
-        if folder.is_dir():
-            if not folder.resolve().is_relative_to(root.resolve()):
-                raise LamdError(f"{folder}: link leads out of {root}; put the folder itself there")
-            return folder
-    raise LamdError(
-        f"{places[0]}: no such folder; unpack Sky Time-lapse to {LAYOUT} below LAMD_DATA"
-        " or run `lamd data simulate landscape ROOT`"
-    )
+def find_split(dataset: Dataset, root: Path, split: str) -> Path:
+    """Find the folder of a split, `root/sky_train` or `root/sky_timelapse/sky_train`."""
+    folders = [base / f"sky_{split}" for base in (root, root / ARCHIVE_FOLDER)]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise dataset.missing(folders[0], "no such folder")
+    check_inside(folder, root)
+    return folder
 
 
-def open_landscape(root: Path, split: str) -> FrameSplit:
-    """List the short videos of `split` below `root` (the folder that holds `sky_train`).
-
-    Raises:
-        LamdError: when the split's folder is missing or cannot be read.
-    """
-    folder = split_folder(root, split)
-    scan = FolderScan(root.resolve())
-    try:
-        long_videos = scan.entries(folder)
-    except OSError as error:
-        raise LamdError(f"{folder}: {error.strerror}; make it readable") from None
-    videos, strays = [], []
-    for long_video in long_videos:
-        try:
-            flaw = scan.flaw(long_video, folder=True)
-            short_videos = [] if flaw else scan.entries(Path(long_video.path))
-            reason = flaw or (None if short_videos else "empty folder")
-        except OSError as error:
-            reason, short_videos = f"cannot be read ({error.strerror})", []
-        if reason:
-            strays.append(Flaw(Path(long_video.path), reason))
-        for entry in short_videos:
-            key = printable(f"landscape/{split}/{long_video.name}/{entry.name}")
+def list_split(dataset: Dataset, root: Path, split: str, **_: object) -> Listing[FrameFolder]:
+    """List the short videos of a split."""
+    scan = FolderScan(dataset.name, root, split, find_split(dataset, root, split))
+    videos = []
+    for long_video in scan.entries():
+        for entry in scan.children(long_video):
             if entry.is_symlink() or entry.is_dir():
-                videos.append(scan.frames(key, entry, FRAME_SUFFIXES))
+                videos.append(scan.frames(entry, FRAME_SUFFIXES))
             else:
-                strays.append(Flaw(Path(entry.path), "not a folder of frames"))
-    state = scan.state.hexdigest()
-    return FrameSplit("landscape", split, folder, tuple(videos), tuple(strays), state)
+                scan.skip(entry, "not a folder of frames")
+    return scan.listing(videos)
+
+
+def decoder(dataset: Dataset, *, size: int, num_frames: int) -> FrameDecoder:
+    """Return the rule for a video: all its frames, at least `num_frames`, resized whole (paper)."""
+    return FrameDecoder(size, num_frames)
+
+
+def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
+    """Decode every frame of a split; note long videos, clips, and short videos, which are sound."""
+    listing = list_split(dataset, root, split)
+    sound, problems = check_frames(listing)
+    lengths = [len(video.frames) for video in sound]
+    num_clips = len(windows(lengths, CLIP_FRAMES, CLIP_FRAMES))
+    num_long = len({video.path.parent for video in listing.videos})
+    clips = f"clips of {CLIP_FRAMES} frames from starts 0, {CLIP_FRAMES}, ..."
+    readme: tuple[str, ...] = ("", "")
+    if read_stand_in(root) is None:
+        readme = tuple(f" (readme: {count:,})" for count in README[split])
+    notes = [f"long videos: {num_long:,}{readme[0]}; {clips}: {num_clips:,}{readme[1]}"]
+    notes += [
+        f"short: {video.key}, {length} frames"
+        for video, length in zip(sound, lengths, strict=True)
+        if length < CLIP_FRAMES
+    ]
+    return SplitCheck(len(sound), problems, tuple(notes))

@@ -1,11 +1,10 @@
-"""Which objects a simulated CATER scene has and how they move, by CATER's generator's rules.
+"""Objects of a simulated CATER scene and their moves, by CATER's generator's rules.
 
-Lengths in CATER's units: objects lie in [-3, 3] x [-3, 3], z up; frames count from 0. Moves are
-kinematic, as CATER's own. Ours: 33 frames, one move an object, one or two moving objects.
+Lengths in CATER's units: objects are in [-3, 3] x [-3, 3], z up; frames count from 0. Moves are
+kinematic, as CATER's own. Not CATER's: 33 frames, one move per object, one or two moving objects.
 """
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,23 +78,18 @@ def _draw_things(rng: np.random.Generator, version: str) -> tuple[Thing, ...]:
     least, most = NUM_OBJECTS[version]
     count = int(rng.integers(least, most + 1))
     while True:
-        names, things = Counter(), []
-        for k in range(count):
-            thing = _draw_thing(rng, k, names, things)
-            if thing is None:
-                break
+        things: list[Thing] = []
+        while len(things) < count and (thing := _draw_thing(rng, things)):
             things.append(thing)
-        else:
+        if len(things) == count:
             return tuple(things)
 
 
-def _draw_thing(
-    rng: np.random.Generator, k: int, names: Counter, others: list[Thing]
-) -> Thing | None:
-    """Draw object `k` of a scene and find room for it; None when that fails."""
+def _draw_thing(rng: np.random.Generator, others: list[Thing]) -> Thing | None:
+    """Draw the next object of a scene and find room for it; None when that fails."""
     first = [("spl", "small"), ("cone", "medium"), ("cone", "large")]
     drawn = (str(rng.choice(DRAWN_SHAPES)), str(rng.choice(list(RADII))))
-    shape, size = first[k] if k < len(first) else drawn
+    shape, size = first[len(others)] if len(others) < len(first) else drawn
     color, material = str(rng.choice(COLORS[:-1])), str(rng.choice(MATERIALS))
     radius = RADII[size]
     if shape == "spl":
@@ -104,8 +98,7 @@ def _draw_thing(
     for _ in range(TRIES):
         x, y = rng.uniform(-HALF_WIDTH, HALF_WIDTH, 2).tolist()
         if all(_apart(x - o.x, y - o.y, radius + o.sized) for o in others):
-            instance = f"{shape.capitalize()}_{names[shape]}"
-            names[shape] += 1
+            instance = f"{shape.capitalize()}_{sum(o.shape == shape for o in others)}"
             sized = radius / math.sqrt(2) if shape == "cube" else radius
             return Thing(instance, shape, size, sized, material, color, x, y, yaw)
     return None
@@ -119,14 +112,12 @@ def _draw_moves(rng: np.random.Generator, things: tuple[Thing, ...]) -> Plan:
     rest = np.array([[t.x, t.y, t.sized] for t in things])
     places = np.repeat(rest[:, None], NUM_FRAMES, axis=1)
     plan = Plan(things, {}, places, np.zeros(places.shape[:2]))
-    wanted, busy = int(rng.integers(1, 3)), set()
-    if rng.uniform() < 0.5:
-        busy |= _contain(rng, plan)
+    wanted = int(rng.integers(1, 3))
+    busy = _contain(rng, plan) if rng.uniform() < 0.5 else set()
     for i in rng.permutation(len(things)).tolist():
         if len(plan.moves) < wanted and i not in busy:
             _move(rng, plan, i)
-    order = [thing.instance for thing in things]
-    moves = dict(sorted(plan.moves.items(), key=lambda item: order.index(item[0])))
+    moves = {t.instance: plan.moves[t.instance] for t in things if t.instance in plan.moves}
     return Plan(things, moves, plan.places, plan.tilts)
 
 
@@ -160,12 +151,14 @@ def _move(rng: np.random.Generator, plan: Plan, i: int) -> None:
         there = np.array([*rng.uniform(-HALF_WIDTH, HALF_WIDTH, 2), thing.sized])
         if action == "_rotate":
             there = here
-        path = (_lifted if action == "_pick_place" else _straight)(here, there, start, end)
+        if action == "_pick_place":
+            path = _lifted(here, there, start, end)
+        else:
+            path = _through([start, end], [here, there])
         if _free(plan, i, path):
             plan.places[i] = path
             if action == "_rotate":
-                turned = np.interp(np.arange(NUM_FRAMES), [start, end], [0, math.pi / 2])
-                plan.tilts[i] = turned
+                plan.tilts[i] = np.interp(np.arange(NUM_FRAMES), [start, end], [0, math.pi / 2])
             plan.moves[thing.instance] = Movement(action, None, start, end)
             return
 
@@ -174,11 +167,6 @@ def _draw_frames(rng: np.random.Generator) -> tuple[int, int]:
     frames = int(rng.integers(MOVE_FRAMES[0], MOVE_FRAMES[1] + 1))
     start = int(rng.integers(0, min(LATEST_START, LAST_MOVING_FRAME - frames) + 1))
     return start, start + frames
-
-
-def _straight(here: np.ndarray, there: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Go at constant speed: (frames, 3)."""
-    return _through([start, end], [here, there])
 
 
 def _lifted(here: np.ndarray, there: np.ndarray, start: int, end: int) -> np.ndarray:
@@ -191,15 +179,16 @@ def _lifted(here: np.ndarray, there: np.ndarray, start: int, end: int) -> np.nda
 
 
 def _through(knots: list[int], points: list[np.ndarray]) -> np.ndarray:
+    """Go from point to point at constant speed: (frames, 3)."""
     frames = np.arange(NUM_FRAMES)
     return np.stack([np.interp(frames, knots, axis) for axis in np.stack(points, axis=1)], axis=1)
 
 
 def _free(plan: Plan, i: int, path: np.ndarray, ignored: int | None = None) -> bool:
-    """Tell whether object `i` keeps its distance on `path` from all others, in every frame."""
-    for j, other in enumerate(plan.things):
-        gap = np.linalg.norm(path - plan.places[j], axis=1).min()
-        near = gap < plan.things[i].sized + other.sized + MIN_DISTANCE
-        if near and j not in (i, ignored):
-            return False
-    return True
+    """Return whether object `i` keeps its distance on `path` from all others, in every frame."""
+    return not any(
+        np.linalg.norm(path - plan.places[j], axis=1).min()
+        < plan.things[i].sized + other.sized + MIN_DISTANCE
+        for j, other in enumerate(plan.things)
+        if j not in (i, ignored)
+    )

@@ -1,9 +1,7 @@
-"""What the ray caster is given for a CATER scene: geoms, colours, camera, light.
+"""Input of the ray caster for a CATER scene: geoms, colours, camera, light.
 
 One of CATER's units is 0.1 m, so that shadows fall as finely as the robot's.
 """
-
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -24,43 +22,35 @@ RGB = {  # CATER's
     "yellow": (255, 238, 51),
     "gold": (255, 215, 0),
 }
-CONE_HEIGHT = 2.5  # radii; with 2, spheres two thirds as large would stick out of a cone (ours)
+CONE_HEIGHT = 2.5  # radii; with 2, spheres two thirds as large would stick out of a cone
 CONE_SIDES = 24
-DISC = 0.3  # half thickness of the snitch's three discs, radii (ours)
+DISC = 0.3  # half thickness of the snitch's three discs, radii
 HIGHLIGHT = {"rubber": 0.05, "metal": 1.2}
 EYE, TARGET = np.array([0.0, -1.56, 1.36]), np.array([0.0, 0.0, 0.05])
-HALF_SIDE = 0.215  # at 1 m: all the ground that objects can reach lies in the middle square
+HALF_SIDE = 0.215  # at 1 m: all the ground that objects can reach is in the middle square
 CAMERA = "camera"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Studio(View):
-    """A plain ground."""
+def camera() -> Camera:
+    """Return the camera, the same in all clips: x to the right, y away from it."""
+    return Camera.at(EYE, TARGET, HALF_SIDE)
 
-    ground_color: np.ndarray
+
+class Studio(View):
+    """A light from the front and the shade of a plain ground, drawn."""
+
+    shadow_corner = (-0.64, -0.64)
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.cameras = {CAMERA: camera()}
+        self.draw_light(rng, (-2.6, -1.9), (0.3, 0.5))
+        self.light_color = np.full(3, rng.uniform(0.65, 0.75), np.float32)
+        self.ambient = np.full(3, rng.uniform(0.42, 0.5), np.float32)
+        self.ground_color = np.full(3, rng.uniform(0.52, 0.6), np.float32)
 
     def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the ground's colour at each of `points` (..., 2)."""
         return np.broadcast_to(self.ground_color, (*geom.shape, 3))
-
-
-def camera() -> Camera:
-    """Return the camera, the same in all clips: x to the right, y away from it (ours)."""
-    return Camera.at(EYE, TARGET, HALF_SIDE)
-
-
-def draw_studio(rng: np.random.Generator) -> Studio:
-    """Draw a light from the front and the shade of the ground."""
-    azimuth, tilt = rng.uniform(-2.6, -1.9), rng.uniform(0.3, 0.5)
-    light = 2.2 * np.array([np.cos(azimuth) * tilt, np.sin(azimuth) * tilt, 1.0])
-    return Studio(
-        cameras={CAMERA: camera()},
-        shadow_corner=(-0.64, -0.64),
-        light=light,
-        light_color=np.full(3, rng.uniform(0.65, 0.75), np.float32),
-        ambient=np.full(3, rng.uniform(0.42, 0.5), np.float32),
-        ground_color=np.full(3, rng.uniform(0.52, 0.6), np.float32),
-    )
 
 
 def build(plan: Plan) -> Painted:
@@ -115,7 +105,7 @@ def _model_xml(plan: Plan) -> str:
   </default>
   <asset>{cones}</asset>
   <worldbody>
-    <geom name="real_train" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
+    <geom name="floor" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
     {bodies}
   </worldbody>
 </mujoco>"""
@@ -124,15 +114,10 @@ def _model_xml(plan: Plan) -> str:
 def _geoms(thing: Thing) -> str:
     r = thing.sized * UNIT
     match thing.shape:
-        case "cube":
-            return f'<geom type="box" size="{r} {r} {r}"/>'
-        case "sphere":
-            return f'<geom type="sphere" size="{r}"/>'
-        case "cylinder":
-            return f'<geom type="cylinder" size="{r} {r}"/>'
         case "cone":
             return f'<geom type="mesh" mesh="{thing.instance}"/>'
-    discs = ("0 0 0", "90 0 0", "0 90 0")
-    return "".join(
-        f'<geom type="cylinder" size="{r} {DISC * r}" euler="{euler}"/>' for euler in discs
-    )
+        case "spl":
+            disc = f'<geom type="cylinder" size="{r} {DISC * r}" euler='
+            return "".join(f'{disc}"{euler}"/>' for euler in ("0 0 0", "90 0 0", "0 90 0"))
+        case shape:
+            return f'<geom type="{"box" if shape == "cube" else shape}" size="{r} {r} {r}"/>'

@@ -1,30 +1,32 @@
-"""Simulated CATER-GEN on disk: worker processes write AVI and scene JSON, then the captions."""
+"""Simulated CATER-GEN: AVI and scene in CATER's schema for each video, then the captions."""
 
 import io
 import json
-import os
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
-from filelock import FileLock
 
-from lamd.base.errors import LamdError
+from lamd.base.files import write_atomically
 from lamd.base.rng import numpy_generator
-from lamd.data.cater.captions import MODES, scene_caption
+from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.cater.reader import captions_file, data_folder
-from lamd.data.stand_in import GENERATORS, StandIn
-from lamd.standins.blocks.plan import draw_plan
-from lamd.standins.blocks.record import scene_json
-from lamd.standins.blocks.stage import CAMERA, build, draw_studio, poses
+from lamd.data.dataset import Dataset
+from lamd.standins.blocks.plan import Plan, draw_plan
+from lamd.standins.blocks.stage import CAMERA, UNIT, Studio, build, camera, poses
 from lamd.standins.raycast.render import render_clip
-from lamd.standins.writer import claim, count_workers, in_order, run_through
+from lamd.standins.writer import Part, check_frame_size, write
 
 FRAME_SIZE = (320, 240)
 SMALLEST = (64, 48)
 FRAMES_PER_SECOND = 24
+NEAR = 0.2  # CATER's: objects closer than this along a direction are not related
 
 
 @dataclass(frozen=True)
@@ -55,66 +57,40 @@ class _Job:
         return numpy_generator(self.generator, self.seed, self.split, self.number, purpose)
 
 
-def simulate_cater(
-    root: Path,
-    *,
-    version: str,
-    num_train: int,
-    num_test: int,
-    seed: int,
-    num_workers: int | None = None,
-    frame_size: tuple[int, int] = FRAME_SIZE,
-) -> None:
-    """Write the stand-in for CATER-GEN `v1` or `v2` and its manifest: `root/cater_gen_<version>`.
+def simulate(
+    dataset: Dataset, root: Path, *, counts: Mapping[str, int], seed: int,
+    num_workers: int | None, frame_size: tuple[int, int] | None,
+) -> None:  # fmt: skip
+    """Write `root/cater_gen_<version>`; a split's captions appear when it is complete."""
+    size = frame_size or FRAME_SIZE
+    check_frame_size(size, SMALLEST)
+    folder, version = data_folder(root, dataset.name), dataset.name.removeprefix("cater_")
 
-    A split's captions appear when it is complete; the complete videos of an interrupted run are
-    kept. `num_workers` (default: one a core) never changes a byte. `frame_size` is (width, height)
-    in pixels, 4:3, and shows the same scenes at any size.
-
-    Raises:
-        LamdError: when `root` holds real data or a stand-in of another seed, size or generator
-            version, or cannot be written.
-    """
-    counts = {"train": num_train, "test": num_test}
-    for split, count in counts.items():
-        if count < 1:
-            raise LamdError(f"num_{split}: {count} videos asked for; ask for at least 1")
-    width, height = frame_size
-    if width * 3 != height * 4 or frame_size < SMALLEST or width % 2 or height % 2:
-        raise LamdError(f"frame_size: {width}x{height}; give even 4:3, 64x48 or larger")
-    workers, name = count_workers(num_workers), f"cater_{version}"
-    generator, folder = GENERATORS[name], data_folder(root, version)
-    claim(root, StandIn(name, f"{generator}.{width}x{height}", seed, counts), [folder.name])
-    with FileLock(root / ".simulate.lock"):
+    def plan() -> Iterator[Part]:
         for split, count in counts.items():
-            jobs = [
-                _Job(folder, version, generator, seed, split, number, frame_size)
-                for number in range(count)
-            ]
             if not all(captions_file(folder, split, mode).exists() for mode in MODES):
-                _write_split(jobs, workers)
+                jobs = [
+                    _Job(folder, version, dataset.generator, seed, split, number, size)
+                    for number in range(count)
+                ]
+                missing = [partial(_write_video, job) for job in jobs if not job.video.exists()]
+                yield Part(missing, partial(_write_captions, jobs))
+
+    write(
+        dataset, root, plan, folders=[folder.name], counts=counts, seed=seed,
+        num_workers=num_workers, frame_size=size,
+    )  # fmt: skip
 
 
-def _write_split(jobs: list[_Job], workers: int) -> None:
-    try:
-        for name in ("videos", "scenes"):
-            (jobs[0].folder / name).mkdir(parents=True, exist_ok=True)
-        missing = [job for job in jobs if not job.video.exists()]
-        if missing:
-            finished = in_order(_write_video, missing, min(workers, len(missing)))
-            run_through(finished, len(missing), f"cater_{jobs[0].version}/{jobs[0].split}")
-        for mode in MODES:
-            captions = {str(job.number): _caption(job, mode) for job in jobs}
-            _write_whole(
-                captions_file(jobs[0].folder, jobs[0].split, mode), json.dumps(captions).encode()
-            )
-    except OSError as error:
-        raise LamdError(
-            f"{jobs[0].folder}: {error.strerror or error}; make room or make it writable"
-        ) from None
+def _write_captions(jobs: list[_Job], written: Iterator[None]) -> None:
+    deque(written, maxlen=0)
+    for mode in MODES:
+        captions = {str(job.number): _caption(job, mode) for job in jobs}
+        path = captions_file(jobs[0].folder, jobs[0].split, mode)
+        write_atomically(path, json.dumps(captions))
 
 
-def _caption(job: _Job, mode: str) -> dict[str, str]:
+def _caption(job: _Job, mode: Mode) -> dict[str, str]:
     scene = json.loads(job.scene.read_text(encoding="utf-8"))
     text = scene_caption(scene, job.version, mode, job.random("caption"))
     return {"video": f"videos/{job.video.name}", "caption": text}
@@ -123,31 +99,67 @@ def _caption(job: _Job, mode: str) -> dict[str, str]:
 def _write_video(job: _Job) -> None:
     """Write a scene, then its video; each appears whole."""
     plan = draw_plan(job.random("scene"), job.version)
-    views = render_clip(build(plan), draw_studio(job.random("look")), poses(plan), job.frame_size)
+    views = render_clip(build(plan), Studio(job.random("look")), poses(plan), job.frame_size)
     scene = scene_json(plan, job.split, job.number, job.video.name, job.frame_size)
-    _write_whole(job.scene, json.dumps(scene).encode())
-    _write_whole(job.video, _avi(views[CAMERA]))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(job.scene, json.dumps(scene))
+    write_atomically(job.video, _avi(views[CAMERA]))
 
 
 def _avi(video: np.ndarray) -> bytes:
-    """Encode uint8 (T, H, W, 3): each frame a JPEG, so that what stands still stays the same."""
+    """Encode uint8 (T, H, W, 3): each frame a JPEG, so that still things stay the same."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="avi") as container:
         stream = container.add_stream("mjpeg", rate=Fraction(FRAMES_PER_SECOND))
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuvj444p"
-        # qscale is a word of the ffmpeg command alone: a stream takes no notice of it
+        # qscale is an option of the ffmpeg command alone: a stream ignores it
         stream.options = {"qmin": "2", "qmax": "2", "threads": "1"}
         for frame in video:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return buffer.getvalue()
+
+
+def scene_json(
+    plan: Plan, split: str, index: int, video: str, frame_size: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the scene in CATER's schema; `pixel_coords` are (x, y, depth) in the video."""
+    objects = [
+        {
+            "shape": thing.shape, "size": thing.size, "sized": thing.sized,
+            "material": thing.material, "3d_coords": path[0].tolist(),
+            "rotation": float(np.degrees(thing.yaw)), "pixel_coords": _pixel(path[0], frame_size),
+            "color": thing.color, "instance": thing.instance,
+            "locations": {str(frame): at for frame, at in enumerate(path.tolist())},
+        }
+        for thing, path in zip(plan.things, plan.places, strict=True)
+    ]  # fmt: skip
+    directions = {
+        "behind": [0.0, 1.0, 0.0], "front": [0.0, -1.0, 0.0], "left": [-1.0, 0.0, 0.0],
+        "right": [1.0, 0.0, 0.0], "above": [0.0, 0.0, 1.0], "below": [0.0, 0.0, -1.0],
+    }  # fmt: skip
+    along = {name: plan.places[:, 0] @ np.array(directions[name]) for name in directions}
+    moves = {thing.instance: plan.moves.get(thing.instance) for thing in plan.things}
+    return {
+        "split": split,
+        "image_index": index,
+        "image_filename": video,
+        "objects": objects,
+        "directions": directions,
+        "relationships": {  # for each object, those that are in a direction of it
+            name: [np.flatnonzero(along[name] > own + NEAR).tolist() for own in along[name]]
+            for name in ("behind", "front", "left", "right")
+        },
+        "movements": {
+            name: [] if move is None else [[move.action, move.other, move.start, move.end]]
+            for name, move in moves.items()
+        },
+    }
+
+
+def _pixel(position: np.ndarray, frame_size: tuple[int, int]) -> list[float]:
+    seen = camera()
+    right, up, depth = seen.axes @ (position * UNIT - seen.position)
+    width, height = frame_size
+    scale = height / 2 / seen.half_side / depth
+    return [width / 2 + right * scale, height / 2 - up * scale, depth / UNIT]

@@ -4,14 +4,13 @@ Lengths are in lengths of the arm without its hand, from the middle between the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from lamd.standins.people.canvas import Canvas, at
 from lamd.standins.people.signals import REST, SIGNALS, hand_path
 
-FRAMES = (40, 60)  # of a clip at 20 a second, least and most
+FRAMES = (40, 60)  # of a clip at 20 per second, least and most
 UPPER = 0.53  # of the arm's length
 HIP = 0.27  # half the width
 _SKIN = np.array([[0.93, 0.76, 0.65], [0.82, 0.62, 0.48], [0.62, 0.44, 0.32], [0.4, 0.27, 0.19]])
@@ -22,46 +21,29 @@ _CLOTHES = np.array([
 ])  # fmt: skip
 
 
-@dataclass(frozen=True)
 class BodyLook:
-    """What a subject keeps from clip to clip; `tempo` scales the number of frames."""
+    """Constant properties of a subject, drawn at random."""
 
-    skin: np.ndarray
-    hair: np.ndarray
-    shirt: np.ndarray
-    trousers: np.ndarray
-    wall: np.ndarray  # (2, 3), its colour above and below
-    panel: np.ndarray  # x from, x to, y to in canvas units, then its colour
-    sleeve: float  # share of the arm that is clothed
-    long_hair: bool
-    shoulders: float  # half their width
-    girth: float
-    head: float
-    tempo: float
-
-
-def draw_body(rng: np.random.Generator) -> BodyLook:
-    """Draw how a subject looks."""
-    shirt, trousers = rng.choice(len(_CLOTHES), 2, replace=False)
-    wall = rng.uniform(0.35, 0.85) + rng.uniform(-0.08, 0.08, 3)
-    panel = np.concatenate([
-        [(left := rng.uniform(-1.8, 1.0)), left + rng.uniform(0.4, 1.2), rng.uniform(-0.4, 1.0)],
-        (wall + rng.uniform(-0.25, 0.25, 3)).clip(0.1, 0.95),
-    ])  # fmt: skip
-    return BodyLook(
-        skin=(_SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.92, 1.06)).clip(0, 1),
-        hair=_HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2),
-        shirt=(_CLOTHES[shirt] * rng.uniform(0.8, 1.05)).clip(0, 1),
-        trousers=_CLOTHES[trousers] * rng.uniform(0.4, 0.8),
-        wall=np.stack([wall, wall * rng.uniform(0.65, 0.95)]).clip(0, 1),
-        panel=panel,
-        sleeve=float(rng.choice([0.25, 0.5, 0.97])),
-        long_hair=bool(rng.uniform() < 0.35),
-        shoulders=rng.uniform(0.31, 0.39),
-        girth=rng.uniform(0.85, 1.2),
-        head=rng.uniform(0.9, 1.1),
-        tempo=rng.uniform(0.88, 1.12),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        shirt, trousers = rng.choice(len(_CLOTHES), 2, replace=False)
+        wall = rng.uniform(0.35, 0.85) + rng.uniform(-0.08, 0.08, 3)
+        left = rng.uniform(-1.8, 1.0)
+        # x from, x to, y to in canvas units, then its colour
+        self.panel = np.concatenate([
+            [left, left + rng.uniform(0.4, 1.2), rng.uniform(-0.4, 1.0)],
+            (wall + rng.uniform(-0.25, 0.25, 3)).clip(0.1, 0.95),
+        ])  # fmt: skip
+        self.skin = (_SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.92, 1.06)).clip(0, 1)
+        self.hair = _HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2)
+        self.shirt = (_CLOTHES[shirt] * rng.uniform(0.8, 1.05)).clip(0, 1)
+        self.trousers = _CLOTHES[trousers] * rng.uniform(0.4, 0.8)
+        self.wall = np.stack([wall, wall * rng.uniform(0.65, 0.95)]).clip(0, 1)  # above, below
+        self.sleeve = float(rng.choice([0.25, 0.5, 0.97]))  # share of the arm that is clothed
+        self.long_hair = bool(rng.uniform() < 0.35)
+        self.shoulders = rng.uniform(0.31, 0.39)  # half their width
+        self.girth = rng.uniform(0.85, 1.2)
+        self.head = rng.uniform(0.9, 1.1)
+        self.tempo = rng.uniform(0.88, 1.12)  # divides the number of frames
 
 
 def body_frames(
@@ -77,7 +59,11 @@ def body_frames(
     exposure, amplitude = rng.uniform(0.92, 1.06), rng.uniform(0.86, 1.04)
     num_frames = round(rng.integers(FRAMES[0], FRAMES[1] + 1) / look.tempo)
     pace, delay = rng.uniform(0.8, 1.25), rng.uniform(0.02, 0.07)
-    sway = _draw_sway(rng, num_frames)
+    # slow movements (T, 6) of a few hundredths: torso x, y, head x, turn, hands
+    seconds = np.arange(num_frames)[:, None] / 20
+    speeds, phases = rng.uniform(0.8, 3.0, (2, 6)), rng.uniform(0, 2 * np.pi, (2, 6))
+    waves = np.sin(seconds * speeds[0] + phases[0]) + np.sin(2.3 * seconds * speeds[1] + phases[1])
+    sway = 0.012 * waves
     times = np.arange(num_frames) / (num_frames - 1)
     acting = ((times - delay) / (1 - delay)).clip(0, 1) ** pace
     of, freely = SIGNALS[signal], np.array([amplitude] * 3 + [1.0] * 2)
@@ -85,7 +71,9 @@ def body_frames(
         REST + freely * (hand_path(poses, of.cycles, acting) - REST)
         for poses in (of.right, of.left)
     )
-    behind = Canvas(_wall(look, frame_size), scale, origin)
+    share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    wall = np.repeat(look.wall[0] * (1 - share) + look.wall[1] * share, width, axis=1)
+    behind = Canvas(wall.astype(np.float32), scale, origin)
     x0, x1, bottom = look.panel[:3]
     behind.convex([(x0, -2), (x1, -2), (x1, bottom), (x0, bottom)], 0.02, look.panel[3:])
     hip = HIP * look.girth
@@ -97,26 +85,10 @@ def body_frames(
         yield canvas.pixels()
 
 
-def _draw_sway(rng: np.random.Generator, num_frames: int) -> np.ndarray:
-    """Draw slow movements (T, 6) of a few hundredths: torso x, y, head x, turn, hands."""
-    seconds = np.arange(num_frames)[:, None] / 20
-    speeds, phases = rng.uniform(0.8, 3.0, (2, 6)), rng.uniform(0, 2 * np.pi, (2, 6))
-    waves = np.sin(seconds * speeds[0] + phases[0]) + np.sin(2.3 * seconds * speeds[1] + phases[1])
-    return 0.012 * waves
-
-
-def _wall(look: BodyLook, frame_size: tuple[int, int]) -> np.ndarray:
-    width, height = frame_size
-    share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    rows = look.wall[0] * (1 - share) + look.wall[1] * share
-    return np.broadcast_to(rows, (height, width, 3)).astype(np.float32)
-
-
 def _draw_figure(
     canvas: Canvas, look: BodyLook, right: np.ndarray, left: np.ndarray, sway: np.ndarray
 ) -> None:
-    middle = sway[:2]
-    s, hip = look.shoulders, HIP * look.girth
+    middle, s, hip = sway[:2], look.shoulders, HIP * look.girth
     top = [middle + at(0.06 - s, 0.03), middle + at(s - 0.06, 0.03)]
     canvas.convex([*top, (hip, 0.95), (-hip, 0.95)], 0.06, look.shirt)
     _draw_head(canvas, look, middle + at(sway[2], -0.42), sway[3])

@@ -75,7 +75,7 @@ class Canvas:
 
         self._paint(points.min(axis=0) - radius, points.max(axis=0) + radius, distance, color, 0.0)
 
-    def stroke(self, points: Sequence[Point], radius: float, color: Color) -> None:
+    def stroke(self, points: Sequence[Point] | np.ndarray, radius: float, color: Color) -> None:
         """Draw a line through `points`."""
         path = np.asarray(points, float)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lamd.standins.people.canvas import Canvas, Color, at
 
-FRAMES = (40, 64)  # of a clip at 19 a second, least and most
+FRAMES = (40, 64)  # of a clip at 19 per second, least and most
 _SKIN = np.array([[0.95, 0.8, 0.7], [0.9, 0.72, 0.6], [0.78, 0.58, 0.45], [0.6, 0.43, 0.33]])
 _HAIR = np.array([[0.1, 0.08, 0.07], [0.28, 0.18, 0.1], [0.65, 0.5, 0.28], [0.5, 0.48, 0.46]])
 _IRIS = np.array([[0.25, 0.15, 0.08], [0.2, 0.35, 0.5], [0.3, 0.4, 0.25]])
@@ -18,7 +18,7 @@ _IRIS = np.array([[0.25, 0.15, 0.08], [0.2, 0.35, 0.5], [0.3, 0.4, 0.25]])
 
 @dataclass(frozen=True)
 class Face:
-    """What the muscles do; 0 is neutral, 1 or -1 far."""
+    """State of the muscles; 0 is neutral, 1 or -1 far."""
 
     brow: float = 0.0  # up
     inner: float = 0.0  # the brows' inner ends up
@@ -45,48 +45,27 @@ EXPRESSIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
 class FaceLook:
-    """What a subject keeps from clip to clip; lengths as above."""
+    """Constant properties of a subject, drawn at random; lengths as above."""
 
-    skin: np.ndarray
-    hair: np.ndarray
-    iris: np.ndarray
-    lips: np.ndarray
-    shirt: np.ndarray
-    wall: np.ndarray
-    size: tuple[float, float]  # half width and height of the head
-    eyes: tuple[float, float]  # half their distance, their height above the middle
-    eye: float  # half the width of one
-    brow: float  # thickness
-    mouth: tuple[float, float]  # half width, depth below the middle
-    nose: float
-    hair_line: float
-    long_hair: bool
-    beard: float  # 0 to 1
-
-
-def draw_face(rng: np.random.Generator) -> FaceLook:
-    """Draw how a subject looks."""
-    skin = (_SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.94, 1.04)).clip(0, 1)
-    long_hair = bool(rng.uniform() < 0.45)
-    return FaceLook(
-        skin=skin,
-        hair=_HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2),
-        iris=_IRIS[rng.integers(len(_IRIS))],
-        lips=(skin * (0.86, 0.6, 0.6) * rng.uniform(0.85, 1.05)).clip(0, 1),
-        shirt=rng.uniform(0.1, 0.9, 3),
-        wall=np.array([0.25, 0.35, 0.62]) * rng.uniform(0.7, 1.25) + rng.uniform(-0.06, 0.06, 3),
-        size=(rng.uniform(0.245, 0.29), rng.uniform(0.335, 0.38)),
-        eyes=(rng.uniform(0.098, 0.118), rng.uniform(0.03, 0.06)),
-        eye=rng.uniform(0.046, 0.056),
-        brow=rng.uniform(0.009, 0.016),
-        mouth=(rng.uniform(0.075, 0.095), rng.uniform(0.165, 0.19)),
-        nose=rng.uniform(0.024, 0.034),
-        hair_line=rng.uniform(0.6, 0.8),
-        long_hair=long_hair,
-        beard=0.0 if long_hair else max(0.0, rng.uniform(-0.8, 0.6)),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.skin = (_SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.94, 1.04)).clip(0, 1)
+        self.long_hair = bool(rng.uniform() < 0.45)
+        self.hair = _HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2)
+        self.iris = _IRIS[rng.integers(len(_IRIS))]
+        self.lips = (self.skin * (0.86, 0.6, 0.6) * rng.uniform(0.85, 1.05)).clip(0, 1)
+        self.shirt = rng.uniform(0.1, 0.9, 3)
+        blue = np.array([0.25, 0.35, 0.62])
+        self.wall = blue * rng.uniform(0.7, 1.25) + rng.uniform(-0.06, 0.06, 3)
+        self.size = rng.uniform(0.245, 0.29), rng.uniform(0.335, 0.38)  # half width, half height
+        # half the eyes' distance, their height above the middle, half the width of one
+        self.eyes = rng.uniform(0.098, 0.118), rng.uniform(0.03, 0.06)
+        self.eye = rng.uniform(0.046, 0.056)
+        self.brow = rng.uniform(0.009, 0.016)  # thickness
+        self.mouth = rng.uniform(0.075, 0.095), rng.uniform(0.165, 0.19)  # half width, depth
+        self.nose = rng.uniform(0.024, 0.034)
+        self.hair_line = rng.uniform(0.6, 0.8)
+        self.beard = 0.0 if self.long_hair else max(0.0, rng.uniform(-0.8, 0.6))
 
 
 def face_frames(
@@ -94,8 +73,7 @@ def face_frames(
 ) -> Iterator[np.ndarray]:
     """Yield a clip of expression 0-6, uint8 (height, width, 3); `rng` draws strength and pace.
 
-    It starts from the neutral face, grows to its apex, and goes back part of the way; nothing in
-    the first frame depends on the expression.
+    The first frame is neutral; the expression grows to its apex and goes back part of the way.
     """
     width, height = frame_size
     scale = height * rng.uniform(0.96, 1.04)
@@ -104,14 +82,23 @@ def face_frames(
     num_frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
     onset, rise, back = rng.uniform(0.04, 0.15), rng.uniform(0.25, 0.45), rng.uniform(0.0, 0.6)
     shuts = rng.uniform(0.15, 0.95, rng.integers(0, 3))
-    drift = _draw_drift(rng, num_frames)
-    behind = Canvas(_wall(look, frame_size), scale, origin)
-    _draw_shoulders(behind, look)
+    # how the head moves by itself, (T, 2)
+    seconds = np.arange(num_frames)[:, None] / 19
+    waves = np.sin(seconds * rng.uniform(0.6, 2.2, 2) + rng.uniform(0, 2 * np.pi, 2))
+    drift = 0.006 * waves
+    x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
+    light = 1 - 0.18 * (x[None, :] ** 2 + 0.5 * (y[:, None] + 0.3) ** 2)
+    behind = Canvas((look.wall * light[..., None]).astype(np.float32), scale, origin)
+    half, tall = look.size
+    if look.long_hair:
+        behind.ellipse((0, 0.1), (half * 1.22, tall * 1.2), look.hair * 0.85)
+    behind.capsule((0, tall * 0.6), (0, 0.55), 0.115, 0.13, look.skin * 0.8)
+    behind.ellipse((0, 0.78), (0.52, 0.3), look.shirt, shade=0.15)
+    apex = EXPRESSIONS[expression]
     for k, time in enumerate(np.arange(num_frames) / (num_frames - 1)):
         level = strength * (_ease((time - onset) / rise) - back * _ease((time - 0.8) / 0.2))
         shut = max((np.exp(-(((time - when) / 0.025) ** 2)) for when in shuts), default=0.0)
-        apex = EXPRESSIONS[expression]
-        face = Face(*(level * getattr(apex, one.name) for one in fields(Face)))
+        face = Face(*(level * getattr(apex, muscle.name) for muscle in fields(Face)))
         canvas = Canvas(behind.picture, scale, origin)
         _draw_head(canvas, look, face, drift[k], shut)
         canvas.picture *= exposure
@@ -121,28 +108,6 @@ def face_frames(
 def _ease(share: float) -> float:
     share = min(max(share, 0.0), 1.0)
     return share * share * (3 - 2 * share)
-
-
-def _draw_drift(rng: np.random.Generator, num_frames: int) -> np.ndarray:
-    """Draw how the head moves by itself, (T, 2)."""
-    seconds = np.arange(num_frames)[:, None] / 19
-    waves = np.sin(seconds * rng.uniform(0.6, 2.2, 2) + rng.uniform(0, 2 * np.pi, 2))
-    return 0.006 * waves
-
-
-def _wall(look: FaceLook, frame_size: tuple[int, int]) -> np.ndarray:
-    width, height = frame_size
-    x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
-    light = 1 - 0.18 * (x[None, :] ** 2 + 0.5 * (y[:, None] + 0.3) ** 2)
-    return (look.wall * light[..., None]).astype(np.float32)
-
-
-def _draw_shoulders(canvas: Canvas, look: FaceLook) -> None:
-    half, tall = look.size
-    if look.long_hair:
-        canvas.ellipse((0, 0.1), (half * 1.22, tall * 1.2), look.hair * 0.85)
-    canvas.capsule((0, tall * 0.6), (0, 0.55), 0.115, 0.13, look.skin * 0.8)
-    canvas.ellipse((0, 0.78), (0.52, 0.3), look.shirt, shade=0.15)
 
 
 def _draw_head(canvas: Canvas, look: FaceLook, face: Face, drift: np.ndarray, shut: float) -> None:

@@ -2,7 +2,7 @@
 
 A hand is (x, y, z, open, thumb): outwards from its own shoulder, upwards, towards the viewer, in
 lengths of the arm; 1 an open hand, 0 a fist; 1 the thumb up, -1 down. They follow the real signals
-(NATOPS) as far as two hands that are seen from the front tell them apart (ours).
+(NATOPS) as far as two hands that are seen from the front distinguish them.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,10 @@ class Signal:
     cycles: int = 2
 
 
+def _both(*poses: Hand, cycles: int = 2) -> Signal:
+    return Signal(poses, poses, cycles)
+
+
 _SIDE = (0.97, 0.02, 0.1, 1.0, 0.0)
 _FOREARM_UP = (0.25, 0.42, 0.35, 0.0, 0.0)
 _PALM = (-0.3, -0.25, 0.5, 1.0, 0.0)
@@ -38,29 +42,26 @@ SIGNALS = (
     Signal(((0.1, 0.98, 0.05, 1.0, 0.0),), (_PALM,), 1),
     Signal(((0.35, 0.25, 0.5, 0.0, 1.0), (0.35, 0.6, 0.4, 0.0, 1.0)), (REST,)),
     Signal(((0.5, 0.15, 0.5, 0.0, -1.0), (0.5, -0.35, 0.5, 0.0, -1.0)), (REST,)),
-    Signal(((-0.3, -0.2, 0.5, 0.0, 0.0), _SIDE, (0.5, -0.7, 0.2, 0.5, 0.0)),
-           ((-0.3, -0.2, 0.5, 0.0, 0.0), _SIDE, (0.5, -0.7, 0.2, 0.5, 0.0))),
-    Signal((_SIDE, (-0.55, 0.0, 0.5, 1.0, 0.0), (-0.2, -0.6, 0.4, 0.5, 0.0)),
-           (_SIDE, (-0.55, 0.0, 0.5, 1.0, 0.0), (-0.2, -0.6, 0.4, 0.5, 0.0))),
+    _both((-0.3, -0.2, 0.5, 0.0, 0.0), _SIDE, (0.5, -0.7, 0.2, 0.5, 0.0)),
+    _both(_SIDE, (-0.55, 0.0, 0.5, 1.0, 0.0), (-0.2, -0.6, 0.4, 0.5, 0.0)),
     Signal(((-0.2, -0.3, 0.5, 0.0, 0.0), (-0.85, 0.02, 0.35, 0.0, 0.0)), (_SIDE,)),
     Signal(((-0.32, -0.8, 0.4, 0.0, 1.0), (-0.32, -0.2, 0.55, 0.0, 1.0)), (_PALM,)),
     Signal(((-0.32, 0.4, 0.5, 0.0, -1.0), (-0.32, -0.15, 0.55, 0.0, -1.0)), (_PALM,)),
     Signal((_FAR_ELBOW, _LOW_SIDE, _LOW_SIDE), (_FOREARM_UP,)),
-    Signal((_LOW_IN, _LOW_OUT, _LOW_OUT), (_LOW_IN, _LOW_OUT, _LOW_OUT)),
-    Signal((_LOW_OUT, _LOW_IN, _LOW_IN), (_LOW_OUT, _LOW_IN, _LOW_IN)),
-    Signal((_AHEAD, _BACK), (_AHEAD, _BACK)),
+    _both(_LOW_IN, _LOW_OUT, _LOW_OUT),
+    _both(_LOW_OUT, _LOW_IN, _LOW_IN),
+    _both(_AHEAD, _BACK),
     Signal((_SIDE,), (_AHEAD, _BACK)),
     Signal((_AHEAD, _BACK), (_SIDE,)),
     Signal((REST, (-0.75, 0.0, 0.45, 1.0, 0.0)), (REST, _SIDE)),
-    Signal(((0.65, 0.12, 0.3, 1.0, 0.0), (0.6, -0.6, 0.3, 1.0, 0.0)),
-           ((0.65, 0.12, 0.3, 1.0, 0.0), (0.6, -0.6, 0.3, 1.0, 0.0))),
-    Signal((_V, _CROSS, _CROSS), (_V, _CROSS, _CROSS)),
+    _both((0.65, 0.12, 0.3, 1.0, 0.0), (0.6, -0.6, 0.3, 1.0, 0.0)),
+    _both(_V, _CROSS, _CROSS),
     Signal(((-0.35, 0.42, 0.5, 0.3, 0.0),),
            ((0.45, -0.5, 0.4, 1.0, 0.0), (0.92, 0.1, 0.2, 1.0, 0.0))),
     Signal(((-0.15, 0.3, 0.5, 1.0, 0.0), (0.35, 0.38, 0.4, 1.0, 0.0)),
            ((0.8, -0.52, 0.1, 0.5, 0.0),), 3),
-    Signal((_HIGH_OPEN, _SHOULDER_FIST), (_HIGH_OPEN, _SHOULDER_FIST), 1),
-    Signal((_SHOULDER_FIST, _HIGH_OPEN), (_SHOULDER_FIST, _HIGH_OPEN), 1),
+    _both(_HIGH_OPEN, _SHOULDER_FIST, cycles=1),
+    _both(_SHOULDER_FIST, _HIGH_OPEN, cycles=1),
     Signal((_FOREARM_UP,), (_LOW_SIDE, _FAR_ELBOW, _FAR_ELBOW)),
     Signal(((0.05, 0.9, 0.1, 0.0, 0.0), (0.6, 0.55, 0.2, 0.0, 0.0),
             (0.6, 0.9, 0.1, 0.0, 0.0), (0.05, 0.55, 0.2, 0.0, 0.0)),

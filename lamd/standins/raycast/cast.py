@@ -15,7 +15,7 @@ MOVING = (OBJECT_GROUP, ARM_GROUP)
 
 @dataclass(frozen=True)
 class Hits:
-    """What rays met: `geom` int32 (n,) or -1, `depth` (n,) in metres or `FAR`, `normal` (n, 3)."""
+    """Hits of rays: `geom` int32 (n,) or -1, `depth` (n,) in metres or `FAR`, `normal` (n, 3)."""
 
     geom: np.ndarray
     depth: np.ndarray
@@ -77,10 +77,7 @@ class Bounds:
         self.pose = np.empty((0, 12))
 
     def changes(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
-        """Bound all that differs from the pose of the call before: centres (k, 3), radii (k,).
-
-        A geom that has moved is bounded where it was and where it is; at first all have moved.
-        """
+        """Bound all that moved since the call before, old and new: centres (k, 3), radii (k,)."""
         before = self.pose
         self.pose = np.concatenate([data.geom_xpos, data.geom_xmat], axis=1)[self.geoms]
         if not len(before):
@@ -97,7 +94,7 @@ class Bounds:
 class Fan:
     """A picture's rays from one point, in tiles, so that few are cast in vain.
 
-    `rays` is float64 (height * width, rays a pixel, 3), unit length, row by row; the first of a
+    `rays` is float64 (height * width, rays per pixel, 3), unit length, row by row; the first of a
     pixel goes through its middle, and only that one is kept. `tile` divides both sides.
     """
 

@@ -1,12 +1,11 @@
 """Ray-cast pictures of a clip, without OpenGL.
 
-A frame casts one ray a pixel at the moving geoms, three more to the pixels on an outline, and a
+A frame casts one ray per pixel at the moving geoms, three more to the pixels on an outline, and a
 shadow map from the light that serves all cameras, each only where something has changed since the
-frame before; everything else is the backdrop. Colours are
-computed at the end, for all frames at once.
+frame before; everything else is the backdrop. Colours are computed at the end, for all frames.
 """
 
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -22,8 +21,7 @@ NUM_FURTHER = len(SUBPIXELS) - 1
 SKY, GROUND, SHARPNESS, PALE, MIRRORED = 2.4, 0.3, 2.0, 0.4, 0.6
 
 
-@dataclass(frozen=True)
-class _Fragments:
+class _Fragments(NamedTuple):
     """Rays that met a moving geom, with the `row` of the colour buffer that each one paints.
 
     `normal` and `ray` are (n, 3) as they are cast, (3, n) when they are shaded.
@@ -47,12 +45,10 @@ def render_clip(
     mujoco.mj_kinematics(scene.model, stage.data)
     bounds = Bounds(scene.model)
     shadow = ShadowMap(view, stage, len(qpos))
-    films = {
-        name: _Film(
-            make_backdrop(scene, view, camera, frame_size, stage, shadow), stage, frame_size
-        )
-        for name, camera in view.cameras.items()
-    }
+    films = {}
+    for name, camera in view.cameras.items():
+        backdrop = make_backdrop(scene, view, camera, frame_size, stage, shadow)
+        films[name] = _Film(backdrop, stage, frame_size)
     for frame, pose in enumerate(qpos):
         stage.data.qpos[:] = pose
         mujoco.mj_kinematics(scene.model, stage.data)
@@ -64,7 +60,7 @@ def render_clip(
 
 
 class _Film:
-    """What one camera saw: fragments of pixels' middles and of the further rays on outlines."""
+    """Exposures of one camera: fragments of pixels' middles and of the further rays on outlines."""
 
     def __init__(self, backdrop: Backdrop, stage: Stage, frame_size: tuple[int, int]) -> None:
         self.backdrop, self.stage = backdrop, stage
@@ -73,6 +69,7 @@ class _Film:
         self.seen = Hits.none(self.num_pixels)  # by the pixels' middles, now
         self.around = Hits.none(self.num_pixels * NUM_FURTHER)  # by the further rays, where known
         self.known = np.zeros(self.num_pixels, bool)
+        self.further = np.arange(self.num_pixels * NUM_FURTHER).reshape(-1, NUM_FURTHER)
         self.middles: list[_Fragments] = []
         self.outlines: list[_Fragments] = []
         self.edges: list[np.ndarray] = []
@@ -92,9 +89,9 @@ class _Film:
         edge = _edges(geom.reshape(self.height, self.width))
         fresh = edge[~self.known[edge]]
         fresh_rays = back.sub_rays.take(fresh, axis=0).reshape(-1, 3)
-        self.around.put(_further(fresh), self._cast(fresh_rays))
+        self.around.put(self.further[fresh].ravel(), self._cast(fresh_rays))
         self.known[fresh] = True
-        further = _further(edge)
+        further = self.further[edge].ravel()
         front = np.flatnonzero(
             self.around.depth.take(further) < back.sub_depth.ravel().take(further)
         )
@@ -112,7 +109,7 @@ class _Film:
         back, eye = self.backdrop, self.backdrop.fan.origin
         num_frames = len(self.edges)
         visible = np.empty((num_frames, self.num_pixels, 1), np.float32)
-        color = np.empty((num_frames, self.num_pixels, 3), np.float32)
+        color: np.ndarray = np.empty((num_frames, self.num_pixels, 3), np.float32)
         for frame in range(num_frames):
             visible[frame, :, 0] = back.visibility(shadow, frame)
             color[frame] = back.base + back.lit * visible[frame]
@@ -134,21 +131,13 @@ class _Film:
         return video
 
 
-def _further(pixels: np.ndarray) -> np.ndarray:
-    """Number the further rays of `pixels`."""
-    return (pixels[:, None] * NUM_FURTHER + np.arange(NUM_FURTHER)).ravel()
-
-
 def _fragments(rows: np.ndarray, seen: Hits, chosen: np.ndarray, rays: np.ndarray) -> _Fragments:
     hits = seen.take(chosen)
     return _Fragments(rows, hits.geom, hits.depth, hits.normal, rays.take(chosen, axis=0))
 
 
 def _join(parts: list[_Fragments]) -> _Fragments:
-    row, geom, *geometry = (
-        np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(_Fragments)
-    )
+    row, geom, *geometry = map(np.concatenate, zip(*parts, strict=True))
     return _Fragments(row, geom, *(np.ascontiguousarray(a.T, np.float32) for a in geometry))
 
 
@@ -164,7 +153,7 @@ def _colors(
     points = eye.astype(np.float32)[:, None] + seen.ray * seen.depth
     toward = _unit_columns(points - shadow.light[:, None])
     facing = np.maximum(-np.einsum("in,in->n", seen.normal, toward), 0)
-    visible = shadow.visibility(shadow.place(points, seen.normal), frames)
+    visible = shadow.visibility(shadow.locate(points, seen.normal), frames)
     half = _unit_columns(toward + seen.ray)
     gleam = np.maximum(-np.einsum("in,in->n", seen.normal, half), 0)
     gleam_24 = ((gleam * gleam * gleam) ** 2) ** 2

@@ -15,16 +15,16 @@ NORMAL_OFFSET = 0.012
 
 
 @dataclass(frozen=True)
-class Place:
+class Spot:
     """Points in the map: four texels (4, n) around each, their weights, distance from the light."""
 
     texel: np.ndarray
     weight: np.ndarray
     reach: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Place":
+    def take(self, rows: np.ndarray) -> "Spot":
         """Return the selected points."""
-        return Place(self.texel[:, rows], self.weight[:, rows], self.reach[rows])
+        return Spot(self.texel[:, rows], self.weight[:, rows], self.reach[rows])
 
 
 class ShadowMap:
@@ -63,31 +63,31 @@ class ShadowMap:
         lines = lit[:-2] + 2 * lit[1:-1] + lit[2:]
         self.soft[frame, 1:-1, 1:-1] = (lines[:, :-2] + 2 * lines[:, 1:-1] + lines[:, 2:]) / 16
 
-    def place(self, points: np.ndarray, normals: np.ndarray) -> Place:
+    def locate(self, points: np.ndarray, normals: np.ndarray) -> Spot:
         """Locate `points` (3, n), lifted along `normals`: a surface must not shade itself."""
         x, y, z = points + NORMAL_OFFSET * normals - self.light[:, None]
         ground = np.stack([x, y]) * (-self.light[2] / z)
-        spot = (ground + (self.light[:2] - self.corner)[:, None]) * (SIZE / METRES) - 0.5
-        whole = np.floor(np.clip(spot, 0, SIZE - 1.01, out=spot))
-        right, down = spot - whole
+        at = (ground + (self.light[:2] - self.corner)[:, None]) * (SIZE / METRES) - 0.5
+        whole = np.floor(np.clip(at, 0, SIZE - 1.01, out=at))
+        right, down = at - whole
         both = right * down
         column, row = whole.astype(np.int32)
         steps = np.array([[0], [1], [SIZE], [SIZE + 1]], np.int32)
         weight = np.stack([1 - right - down + both, right - both, down - both, both])
         reach = np.sqrt(x * x + y * y + z * z) - SLACK
-        return Place(row * SIZE + column + steps, weight, reach)
+        return Spot(row * SIZE + column + steps, weight, reach)
 
-    def ground_visibility(self, place: Place, frame: int) -> np.ndarray:
+    def ground_visibility(self, spot: Spot, frame: int) -> np.ndarray:
         """Return the share of the light that reaches each point of the ground, float32 (n,).
 
         On the ground any hit is a shadow, so the map can be smoothed beforehand.
         """
-        return np.einsum("ij,ij->j", place.weight, self.soft[frame].ravel().take(place.texel))
+        return np.einsum("ij,ij->j", spot.weight, self.soft[frame].ravel().take(spot.texel))
 
-    def visibility(self, place: Place, frame: int | np.ndarray) -> np.ndarray:
+    def visibility(self, spot: Spot, frame: int | np.ndarray) -> np.ndarray:
         """Return the share of the light that reaches each point in its `frame`, float32 (n,)."""
-        passing = self.depth.take(place.texel + frame * SIZE**2) > place.reach
-        return np.einsum("ij,ij->j", place.weight, passing)
+        passing = self.depth.take(spot.texel + frame * SIZE**2) > spot.reach
+        return np.einsum("ij,ij->j", spot.weight, passing)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the ray caster is given: geoms with their surfaces, cameras and light."""
+"""Input of the ray caster: geoms with their surfaces, cameras and light."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -58,7 +58,6 @@ class Camera:
         return rays
 
 
-@dataclass(frozen=True, kw_only=True)
 class View(ABC):
     """Cameras, a point light and the light from all around; fixed within a clip.
 
@@ -70,6 +69,13 @@ class View(ABC):
     light: np.ndarray
     light_color: np.ndarray
     ambient: np.ndarray
+
+    def draw_light(
+        self, rng: np.random.Generator, azimuths: tuple[float, float], tilts: tuple[float, float]
+    ) -> None:
+        """Draw where the light is, 2.2 m above the ground."""
+        azimuth, tilt = rng.uniform(*azimuths), rng.uniform(*tilts)
+        self.light = 2.2 * np.array([np.cos(azimuth) * tilt, np.sin(azimuth) * tilt, 1.0])
 
     @abstractmethod
     def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:

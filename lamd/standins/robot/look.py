@@ -1,33 +1,43 @@
-"""What a simulated clip looks like: cameras, light and the static surfaces' procedural textures."""
+"""Look of a simulated clip: cameras, light and the static surfaces' procedural textures."""
 
 import colorsys
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from lamd.standins.raycast.view import Camera, Painted, View
 from lamd.standins.robot.scene import TRAY_HALF
 
-SHADOW_CORNER = (-0.64, -0.42)
 TEXTURE_SIZE = 128
 TEXTURE_METRES = 1.28
 FLOOR_PATTERNS = ("wood", "checker", "speckle", "stripes", "cloth")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Look(View):
-    """The tray's colours beside cameras and light; fixed within a clip."""
+    """Cameras (slightly jittered), a point light, and the tray's texture and colours, drawn."""
 
-    floor: np.ndarray
-    wall_color: np.ndarray
-    ground_color: np.ndarray
+    shadow_corner = (-0.64, -0.42)
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.draw_light(rng, (-np.pi, 0.0), (0.2, 0.6))
+        warmth = rng.uniform(-0.06, 0.06)
+        tint = np.array([1 + warmth, 1.0, 1 - warmth], np.float32)
+        self.ambient = (np.float32(rng.uniform(0.34, 0.48)) / tint).astype(np.float32)
+        self.cameras = {
+            "image_main": _camera(rng, (0.0, -0.74, 0.66), (0.0, 0.09, 0.02), 0.385),
+            "image_aux1": _camera(rng, (-0.70, -0.34, 0.60), (0.0, 0.02, 0.03), 0.37),
+        }
+        self.light_color = (tint * rng.uniform(0.62, 0.85)).astype(np.float32)
+        self.floor = _floor_texture(rng)
+        self.wall_color = _surface_color(rng)
+        self.ground_color = _surface_color(rng) * np.float32(0.6)
 
     def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the colours of static geoms at ground positions `points` (..., 2)."""
         color = scene.albedo.copy()
         for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
             color[scene.model.geom(wall).id] = self.wall_color
-        floor = scene.model.geom("real_train").id
+        floor = scene.model.geom("floor").id
         color[floor] = self.ground_color
         albedo = color[geom]
         x, y = points[..., 0], points[..., 1]
@@ -38,34 +48,8 @@ class Look(View):
         return albedo
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """Draw cameras (slightly jittered), a point light, and the tray's texture and colours."""
-    azimuth = rng.uniform(-np.pi, 0.0)
-    tilt = rng.uniform(0.2, 0.6)
-    light = 2.2 * np.array([np.cos(azimuth) * tilt, np.sin(azimuth) * tilt, 1.0])
-    warmth = rng.uniform(-0.06, 0.06)
-    tint = np.array([1 + warmth, 1.0, 1 - warmth], np.float32)
-    ambient = rng.uniform(0.34, 0.48)
-    return Look(
-        cameras={
-            "image_main": _camera(rng, (0.0, -0.74, 0.66), (0.0, 0.09, 0.02), 0.385),
-            "image_aux1": _camera(rng, (-0.70, -0.34, 0.60), (0.0, 0.02, 0.03), 0.37),
-        },
-        shadow_corner=SHADOW_CORNER,
-        light=light,
-        light_color=(tint * rng.uniform(0.62, 0.85)).astype(np.float32),
-        ambient=(np.float32(ambient) / tint).astype(np.float32),
-        floor=_floor_texture(rng),
-        wall_color=_surface_color(rng),
-        ground_color=_surface_color(rng) * np.float32(0.6),
-    )
-
-
 def _camera(
-    rng: np.random.Generator,
-    position: tuple[float, float, float],
-    target: tuple[float, float, float],
-    half_side: float,
+    rng: np.random.Generator, position: Sequence[float], target: Sequence[float], half_side: float
 ) -> Camera:
     eye = np.array(position) + rng.uniform(-0.015, 0.015, 3)
     target_now = np.array(target) + rng.uniform(-0.01, 0.01, 3)
@@ -73,7 +57,7 @@ def _camera(
 
 
 def _surface_color(rng: np.random.Generator) -> np.ndarray:
-    """Draw a quiet colour, so that saturated objects stand out."""
+    """Draw a quiet colour, against which saturated objects are seen."""
     hue = rng.uniform(0.05, 0.13) if rng.uniform() < 0.5 else rng.uniform()
     rgb = colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.4), rng.uniform(0.4, 0.78))
     return np.array(rgb, np.float32)
@@ -110,7 +94,7 @@ def _pattern(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, width_y: float, width_x: float) -> np.ndarray:
-    """Return periodic Gaussian noise of unit variance, low-passed at widths in cycles a texel."""
+    """Return periodic Gaussian noise of unit variance, low-passed at widths in cycles per texel."""
     spectrum = np.fft.rfft2(rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)))
     fy = np.fft.fftfreq(TEXTURE_SIZE)[:, None]
     fx = np.fft.rfftfreq(TEXTURE_SIZE)[None]

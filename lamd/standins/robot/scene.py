@@ -1,7 +1,7 @@
-"""What one simulated clip contains: the MuJoCo model of arm, tray and objects, drawn at random.
+"""Content of a simulated clip: the MuJoCo model of arm, tray and objects, drawn at random.
 
 Lengths in metres, masses in kilograms. World frame: x to the right and y away from the front
-camera, z up, origin in the middle of the tray's floor; the arm stands behind the tray at +y.
+camera, z up, origin in the middle of the tray's floor; the arm is behind the tray at +y.
 """
 
 import colorsys
@@ -45,13 +45,14 @@ class Scene(Painted):
 
 def draw_scene(rng: np.random.Generator, tip: np.ndarray) -> Scene:
     """Draw objects around the starting gripper position `tip` (x, y, z) and compile the model."""
-    hue = rng.uniform()
+    hue, count = rng.uniform(), int(rng.integers(4, 9))
     objects: list[SimObject] = []
-    count = int(rng.integers(4, 9))
     for k in range(count):
-        color = _object_color(rng, (hue + k / count) % 1.0)
-        placed = _place(rng, color, objects, tip)
-        if placed is not None:
+        saturation, value = rng.uniform(0.65, 1.0), rng.uniform(0.5, 1.0)
+        if rng.uniform() < 0.12:
+            saturation = 0.05
+        color = _rgba(colorsys.hsv_to_rgb((hue + k / count) % 1.0, saturation, value))
+        if placed := _place(rng, color, objects, tip):
             objects.append(placed)
     model = mujoco.MjModel.from_xml_string(_model_xml(rng, objects))
     return Scene(
@@ -60,13 +61,6 @@ def draw_scene(rng: np.random.Generator, tip: np.ndarray) -> Scene:
         specular=np.full(model.ngeom, SPECULAR, np.float32),
         objects=tuple(objects),
     )
-
-
-def _object_color(rng: np.random.Generator, hue: float) -> str:
-    saturation, value = rng.uniform(0.65, 1.0), rng.uniform(0.5, 1.0)
-    if rng.uniform() < 0.12:
-        saturation = 0.05
-    return _rgba(colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def _rgba(color: tuple[float, float, float]) -> str:
@@ -95,51 +89,49 @@ def _object_geoms(
     rng: np.random.Generator, kind: str, color: str
 ) -> tuple[tuple[str, ...], float, float]:
     """Return the object's geoms, the height of its centre at rest and its footprint's radius."""
-    r = rng.uniform(0.027, 0.046)
-    h = rng.uniform(0.025, 0.05)
-    look = f'class="object" rgba="{color}"'
+    r, h = rng.uniform(0.027, 0.046), rng.uniform(0.025, 0.05)
+    look, along = f'class="object" rgba="{color}"', 'euler="0 90 0"'
+    if kind == "hammer":
+        head = rng.uniform(0.02, 0.028)
+        handle = _rgba(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.2, 0.9), 0.9))
+        geoms = (
+            f'<geom type="box" pos="-0.045 0 0" size="0.018 0.04 {head:.4f}" {look}/>',
+            f'<geom type="capsule" pos="0.02 0 {0.013 - head:.4f}" size="0.013 0.05" {along} '
+            f'class="object" rgba="{handle}"/>',
+        )
+        return geoms, head, 0.085
     if kind == "box":
-        w = rng.uniform(0.02, 0.05)
-        z = rng.uniform(0.018, 0.038)
-        geoms = (f'<geom type="box" size="{r:.4f} {w:.4f} {z:.4f}" {look}/>',)
-        return geoms, z, float(np.hypot(r, w))
-    if kind == "sphere":
-        return (f'<geom type="sphere" size="{r:.4f}" {look}/>',), r, r
-    if kind == "cylinder":
-        return (f'<geom type="cylinder" size="{r:.4f} {h / 1.4:.4f}" {look}/>',), h / 1.4, r
-    along = 'euler="0 90 0"'
-    if kind == "capsule":
-        r *= 0.75
-        geoms = (f'<geom type="capsule" size="{r:.4f} {h:.4f}" {along} {look}/>',)
-        return geoms, r, r + h
-    if kind == "lying_cylinder":
-        r *= 0.85
-        geoms = (f'<geom type="cylinder" size="{r:.4f} {h:.4f}" {along} {look}/>',)
-        return geoms, r, float(np.hypot(r, h))
-    head = rng.uniform(0.02, 0.028)
-    handle = _rgba(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.2, 0.9), 0.9))
-    geoms = (
-        f'<geom type="box" pos="-0.045 0 0" size="0.018 0.04 {head:.4f}" {look}/>',
-        f'<geom type="capsule" pos="0.02 0 {0.013 - head:.4f}" size="0.013 0.05" {along} '
-        f'class="object" rgba="{handle}"/>',
-    )
-    return geoms, head, 0.085
-
-
-def _arm_colors(rng: np.random.Generator) -> dict[str, str]:
-    """Return colours near one robot's: dark links, red joints, pale hand."""
-    shade = rng.uniform(0.12, 0.22)
-    red = colorsys.hsv_to_rgb(rng.uniform(-0.02, 0.02) % 1.0, 0.85, rng.uniform(0.65, 0.85))
-    pale = rng.uniform(0.72, 0.85)
-    return {
-        "link": _rgba((shade, shade, shade * 1.1)),
-        "joint": _rgba(red),
-        "hand": _rgba((pale, pale, pale)),
-        "finger": _rgba((shade * 0.8, shade * 0.8, shade * 0.8)),
-    }
+        w, z = rng.uniform(0.02, 0.05), rng.uniform(0.018, 0.038)
+        shape, height, footprint = f'"box" size="{r:.4f} {w:.4f} {z:.4f}"', z, np.hypot(r, w)
+    elif kind == "sphere":
+        shape, height, footprint = f'"sphere" size="{r:.4f}"', r, r
+    elif kind == "cylinder":
+        height, footprint = h / 1.4, r
+        shape = f'"cylinder" size="{r:.4f} {height:.4f}"'
+    elif kind == "capsule":
+        height = r * 0.75
+        shape, footprint = f'"capsule" size="{height:.4f} {h:.4f}" {along}', height + h
+    else:
+        height = r * 0.85
+        shape = f'"cylinder" size="{height:.4f} {h:.4f}" {along}'
+        footprint = np.hypot(height, h)
+    return (f"<geom type={shape} {look}/>",), height, float(footprint)
 
 
 def _model_xml(rng: np.random.Generator, objects: list[SimObject]) -> str:
+    # near one robot's: dark links, red joints, pale hand
+    shade = rng.uniform(0.12, 0.22)
+    red = colorsys.hsv_to_rgb(rng.uniform(-0.02, 0.02) % 1.0, 0.85, rng.uniform(0.65, 0.85))
+    pale = rng.uniform(0.72, 0.85)
+    arm_colors = {
+        "link": _rgba((shade, shade, shade * 1.1)), "joint": _rgba(red),
+        "hand": _rgba((pale,) * 3), "finger": _rgba((shade * 0.8,) * 3),
+    }  # fmt: skip
+    strength = {"yaw": 3000, "shoulder": 3000, "elbow": 2000, "wrist": 600, "roll": 80}
+    actuators = "".join(
+        f'<position joint="{joint}" kp="{kp}" dampratio="1"/>'
+        for joint, kp in (strength | {"finger_a": 300, "finger_b": 300}).items()
+    )
     bodies = "\n".join(
         f'<body pos="{o.position[0]:.5f} {o.position[1]:.5f} {o.position[2] + 0.001:.5f}" '
         f'euler="0 0 {np.degrees(o.yaw):.3f}"><joint type="free" damping="0.0015"/>'
@@ -168,19 +160,11 @@ def _model_xml(rng: np.random.Generator, objects: list[SimObject]) -> str:
   </default>
   <worldbody>
     {_tray_xml()}
-    {_arm_xml(_arm_colors(rng))}
+    {_arm_xml(arm_colors)}
     {bodies}
   </worldbody>
   <contact><exclude body1="finger_a" body2="finger_b"/></contact>
-  <actuator>
-    <position joint="yaw" kp="3000" dampratio="1"/>
-    <position joint="shoulder" kp="3000" dampratio="1"/>
-    <position joint="elbow" kp="2000" dampratio="1"/>
-    <position joint="wrist" kp="600" dampratio="1"/>
-    <position joint="roll" kp="80" dampratio="1"/>
-    <position joint="finger_a" kp="300" dampratio="1"/>
-    <position joint="finger_b" kp="300" dampratio="1"/>
-  </actuator>
+  <actuator>{actuators}</actuator>
 </mujoco>"""
 
 
@@ -189,7 +173,7 @@ def _tray_xml() -> str:
     t, h = WALL_HALF_THICKNESS, WALL_HEIGHT / 2
     wall = 'class="static" type="box" rgba="0.5 0.5 0.5 1"'
     return f"""
-    <geom name="real_train" class="static" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
+    <geom name="floor" class="static" group="{FLOOR_GROUP}" type="plane" size="0 0 1"/>
     <geom name="wall_l" {wall} pos="{-x - t} 0 {h}" size="{t} {y + 2 * t} {h}"/>
     <geom name="wall_r" {wall} pos="{x + t} 0 {h}" size="{t} {y + 2 * t} {h}"/>
     <geom name="wall_f" {wall} pos="0 {-y - t} {h}" size="{x} {t} {h}"/>
@@ -199,7 +183,7 @@ def _tray_xml() -> str:
 def _arm_xml(color: dict[str, str]) -> str:
     """Write the arm: yaw, shoulder, elbow, wrist pitch, wrist roll and two sliding fingers.
 
-    At zero angles every link lies along its own x axis; positive pitch turns it downwards.
+    At zero angles every link points along its own x axis; positive pitch turns it downwards.
     """
     joint = 'type="cylinder" euler="90 0 0" class="arm"'
     return f"""

@@ -20,20 +20,19 @@ WARP_SIZE = 32
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the sky's pixels are: `x` (w,) from the middle, `e` (h,) above the horizon."""
+    """Positions of the sky's pixels: `x` (w,) from the middle, `e` (h,) above the horizon."""
 
     x: np.ndarray
     e: np.ndarray
 
     def coarse(self) -> "Grid":
         """Return the grid with every `COARSE`-th row and column, or so."""
-        return Grid(_thin(self.x), _thin(self.e))
 
+        def thin(line: np.ndarray) -> np.ndarray:
+            edges = np.linspace(0, len(line), max(2, len(line) // COARSE) + 1)
+            return np.interp((edges[1:] + edges[:-1]) / 2 - 0.5, np.arange(len(line)), line)
 
-def _thin(line: np.ndarray) -> np.ndarray:
-    count = max(2, len(line) // COARSE)
-    edges = np.linspace(0, len(line), count + 1)
-    return np.interp((edges[1:] + edges[:-1]) / 2 - 0.5, np.arange(len(line)), line)
+        return Grid(thin(self.x), thin(self.e))
 
 
 class CloudLayer:
@@ -59,14 +58,16 @@ class CloudLayer:
         ]  # fmt: skip
         self.start = state.uniform(0, SIZE, size=(2, 2))
         self.wind = _draw_wind(kind, change)
-        self.cover = _draw_cover(kind, change)
+        drift = np.cumsum(change.normal(0, 0.035, 2 + 400 // KNOT_FRAMES))
+        cover = np.clip(kind.cover + np.concatenate([[0.0], drift]), 0.08, 0.98)
+        self.cover = CubicSpline(KNOT_FRAMES * np.arange(len(cover)), cover)
         self.places = _plane(grid, kind.scale)
         self.coarse_places = _plane(grid.coarse(), kind.scale)
 
     def density(self, frame: float) -> np.ndarray:
         """Return how thick the clouds are at `frame`: float32 (h, w), 0 where it is clear."""
         moved = self.wind(frame)
-        u, v = (place + np.float32(m) for place, m in zip(self.places, moved, strict=True))
+        u, v = (at + np.float32(m) for at, m in zip(self.places, moved, strict=True))
         for k, axis in enumerate((u, v)):
             tile = self.warp[k].at(frame)
             # the warp lags behind the wind, so clouds change their shape as they travel
@@ -100,8 +101,8 @@ class CloudLayer:
             (max(2, width // 2), max(2, height // 2)), Image.Resampling.BOX
         )
         step_x, step_e = self.grid.x[1] - self.grid.x[0], self.grid.e[0] - self.grid.e[1]
-        x = (shining.place[0] - self.grid.x[0]) / step_x * small.width / width
-        y = (self.grid.e[0] - shining.place[1]) / step_e * small.height / height
+        x = (shining.spot[0] - self.grid.x[0]) / step_x * small.width / width
+        y = (self.grid.e[0] - shining.spot[1]) / step_e * small.height / height
         depth = np.zeros((small.height, small.width), np.float32)
         for pull in (0.04, 0.09, 0.16):
             matrix = (1 - pull, 0, pull * x, 0, 1 - pull, pull * y)
@@ -140,18 +141,9 @@ def _draw_wind(kind: CloudKind, change: np.random.Generator) -> CubicSpline:
     speed = kind.speed * width / 32
     # sideways as often as the eye expects: towards and away less
     mean = speed * np.array([np.cos(angle), 0.9 * np.sin(angle)])
-    knots = 2 + 400 // KNOT_FRAMES
-    gusts = change.normal(0, 0.28 * speed, size=(knots, 2))
-    moved = np.cumsum(KNOT_FRAMES * (mean + gusts), axis=0)
-    moved = np.concatenate([np.zeros((1, 2)), moved])
+    gusts = change.normal(0, 0.28 * speed, size=(2 + 400 // KNOT_FRAMES, 2))
+    moved = np.pad(np.cumsum(KNOT_FRAMES * (mean + gusts), axis=0), ((1, 0), (0, 0)))
     return CubicSpline(KNOT_FRAMES * np.arange(len(moved)), moved)
-
-
-def _draw_cover(kind: CloudKind, change: np.random.Generator) -> CubicSpline:
-    knots = 2 + 400 // KNOT_FRAMES
-    drift = np.cumsum(change.normal(0, 0.035, knots))
-    cover = np.clip(kind.cover + np.concatenate([[0.0], drift]), 0.08, 0.98)
-    return CubicSpline(KNOT_FRAMES * np.arange(len(cover)), cover)
 
 
 def _enlarge(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

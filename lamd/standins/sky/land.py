@@ -1,4 +1,4 @@
-"""What stands before the sky: ridges, and water that mirrors what is above it."""
+"""Landscape in front of the sky: ridges, and water that mirrors what is above it."""
 
 import numpy as np
 
@@ -41,23 +41,17 @@ def _profile(ridge: Ridge, x: np.ndarray, rng: np.random.Generator) -> np.ndarra
     """Draw a ridge's upper edge: elevations (w,)."""
     edge = np.zeros_like(x)
     for octave in range(7):
-        wave = 2.0**octave
-        knots = np.arange(-2, 2.01, 1 / wave)
-        heights = rng.uniform(-1, 1, len(knots))
-        edge += ridge.rough**octave * np.interp(x, knots, heights)
+        knots = np.arange(-2, 2.01, 0.5**octave)
+        edge += ridge.rough**octave * np.interp(x, knots, rng.uniform(-1, 1, len(knots)))
     edge = ridge.height * (1 + 0.6 * edge)
     if ridge.trees:
-        edge = np.maximum(edge, edge + _trees(ridge, x, rng))
+        # conifers: narrow triangles of all sizes
+        count = int(220 * ridge.trees)
+        middles = np.sort(rng.uniform(-1, 1, count))
+        heights = ridge.trees * rng.uniform(0.015, 0.075, count)
+        trees = np.maximum(heights - np.abs(x[:, None] - middles) * 5.5, 0).max(axis=1)
+        edge = np.maximum(edge, edge + trees)
     return np.maximum(edge, 0.004)
-
-
-def _trees(ridge: Ridge, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return what conifers add to a ridge's edge: narrow triangles of all sizes."""
-    count = int(220 * ridge.trees)
-    places = np.sort(rng.uniform(-1, 1, count))
-    heights = ridge.trees * rng.uniform(0.015, 0.075, count)
-    away = np.abs(x[:, None] - places)
-    return np.maximum(heights - away * 5.5, 0).max(axis=1)
 
 
 class Water:

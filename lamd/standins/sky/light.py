@@ -4,6 +4,7 @@ Colours are linear radiances; `develop` turns them into picture values.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def palette(look: Look, elevation: float) -> Palette:
 class Lamp:
     """The sun or the moon in the picture: (x, elevation), and how strong glow and disc are."""
 
-    place: tuple[float, float]
+    spot: tuple[float, float]
     glow: float
     disc: float
     radius: float
@@ -79,8 +80,8 @@ def lamp(look: Look, frame: float) -> tuple[float, Lamp]:
     x, elevation = (a + frame * b for a, b in zip(look.sun, look.sun_step, strict=True))
     elevation = float(np.clip(elevation, -0.45, 1.1))
     if look.moon:
-        place = (look.moon[0] + 8e-4 * frame, look.moon[1])
-        return elevation, Lamp(place, 0.05, 2.0, 0.018)
+        spot = (look.moon[0] + 8e-4 * frame, look.moon[1])
+        return elevation, Lamp(spot, 0.05, 2.0, 0.018)
     strength = float(np.interp(elevation, (-0.25, -0.05, 0.03, 0.5), (0.0, 0.25, 0.9, 0.75)))
     return elevation, Lamp((x, elevation), strength, 12.0 * (elevation > -0.04), 0.022)
 
@@ -95,7 +96,7 @@ class ClearSky:
 
     def at(self, colors: Palette, shining: Lamp) -> tuple[np.ndarray, np.ndarray]:
         """Return the sky (3, h, w) and the glow (h, w) around the lamp."""
-        dx, de = self.x - shining.place[0], self.e[:, None] - shining.place[1]
+        dx, de = self.x - shining.spot[0], self.e[:, None] - shining.spot[1]
         near = dx * dx + de * de
         # wide along the horizon, as haze scatters
         wide = 1 / (1 + 3 * (0.5 * dx * dx + de * de) / 0.09)
@@ -136,4 +137,5 @@ class Stars:
         for add_row, share_row in ((0, 1 - down), (1, down)):
             for add_column, share_column in ((0, 1 - right), (1, right)):
                 value = (bright * share_row * share_column).astype(np.float32)
-                np.add.at(sky, (slice(None), top + add_row, left + add_column), value)
+                index: Any = (slice(None), top + add_row, left + add_column)
+                np.add.at(sky, index, value)

@@ -1,10 +1,11 @@
-"""What the short videos of one long video share: time of day, light, land, water, kinds of cloud.
+"""Look that the short videos of a long video share: time of day, light, land, water, clouds.
 
 Lengths are in heights of the picture, with `x` from its middle to the right, `y` from its top
 down, elevations up from the horizon. Times are in frames.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,26 +43,6 @@ class Ridge:
     color: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Look:
-    """Everything that one long video fixes.
-
-    `sun` and `moon` are (x, elevation) at frame 0 and `*_step` their change a frame; the sky's
-    colours follow the sun's elevation, above or below the horizon, even out of the picture.
-    """
-
-    horizon: float
-    sun: tuple[float, float]
-    sun_step: tuple[float, float]
-    moon: tuple[float, float] | None
-    tint: tuple[float, float, float]
-    haze: float
-    stars: int
-    layers: tuple[CloudKind, ...]
-    ridges: tuple[Ridge, ...]
-    water: float
-
-
 # name: (cover, soft, opacity, density, scale, speed, warp, lifetime, stretch, billow, weights)
 _KINDS = {
     "cumulus": (
@@ -86,6 +67,14 @@ _KINDS = {
     ),
 }  # fmt: skip
 
+# range of the sun's elevation, and its greatest rise per frame
+_HOURS = {
+    "day": ((0.3, 1.0), 4e-4),
+    "low": ((0.02, 0.3), 9e-4),
+    "dusk": ((-0.16, 0.03), 8e-4),
+    "night": ((-0.4, -0.2), 2e-4),
+}
+
 # from the highest layer to the lowest, with how often
 _SKIES = (
     (("cirrus", "cumulus"), 0.28),
@@ -99,68 +88,50 @@ _SKIES = (
 )
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """Draw a long video's look."""
-    hour = rng.choice(["day", "low", "dusk", "night"], p=[0.42, 0.28, 0.15, 0.15])
-    water = float(rng.uniform(0.7, 1.0)) if rng.uniform() < 0.28 else 0.0
-    horizon = rng.uniform(0.58, 0.72) if water else rng.uniform(0.84, 1.0)
-    sun, step = _draw_sun(rng, hour)
-    moon = (float(rng.uniform(-0.8, 0.8)), float(rng.uniform(0.25, 0.75)))
-    warm = rng.uniform(-0.06, 0.06)
-    return Look(
-        horizon=float(horizon),
-        sun=sun,
-        sun_step=step,
-        moon=moon if hour == "night" and rng.uniform() < 0.6 else None,
-        tint=(1 + warm, 1 + float(rng.uniform(-0.03, 0.03)), 1 - warm),
-        haze=float(rng.uniform(0.05, 0.22)),
-        stars=int(rng.integers(120, 320)),
-        layers=_draw_layers(rng),
-        ridges=_draw_ridges(rng, bool(water)),
-        water=water,
-    )
+class Look:
+    """Everything that one long video fixes, drawn at random.
+
+    `sun` and `moon` are (x, elevation) at frame 0 and `sun_step` its change per frame; the sky's
+    colours follow the sun's elevation, above or below the horizon, even out of the picture.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        hour = rng.choice([*_HOURS], p=[0.42, 0.28, 0.15, 0.15])
+        elevations, rise = _HOURS[hour]
+        self.water = float(rng.uniform(0.7, 1.0)) if rng.uniform() < 0.28 else 0.0
+        self.horizon = rng.uniform(0.58, 0.72) if self.water else rng.uniform(0.84, 1.0)
+        self.sun = rng.uniform(-0.8, 0.8), rng.uniform(*elevations)
+        self.sun_step = rng.uniform(-1, 1) * 1.5e-3, rng.uniform(-1, 1) * rise
+        moon = rng.uniform(-0.8, 0.8), rng.uniform(0.25, 0.75)
+        warm = rng.uniform(-0.06, 0.06)
+        self.moon = moon if hour == "night" and rng.uniform() < 0.6 else None
+        self.tint = (1 + warm, 1 + rng.uniform(-0.03, 0.03), 1 - warm)
+        self.haze = rng.uniform(0.05, 0.22)
+        self.stars = int(rng.integers(120, 320))
+        self.layers = _draw_layers(rng)
+        self.ridges = _draw_ridges(rng, bool(self.water))
 
 
-def _draw_sun(
-    rng: np.random.Generator, hour: str
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    elevation = {
-        "day": (0.3, 1.0),
-        "low": (0.02, 0.3),
-        "dusk": (-0.16, 0.03),
-        "night": (-0.4, -0.2),
-    }
-    rise = {"day": 4e-4, "low": 9e-4, "dusk": 8e-4, "night": 2e-4}[hour]
-    start = (float(rng.uniform(-0.8, 0.8)), float(rng.uniform(*elevation[hour])))
-    return start, (float(rng.uniform(-1, 1) * 1.5e-3), float(rng.uniform(-1, 1) * rise))
-
-
-def _draw_layers(rng: np.random.Generator) -> tuple[CloudKind, ...]:
+def _draw_layers(rng: np.random.Generator) -> list[CloudKind]:
     skies, chances = zip(*_SKIES, strict=True)
-    kinds = skies[rng.choice(len(skies), p=chances)]
-    return tuple(
-        CloudKind(*(float(rng.uniform(*r)) for r in _KINDS[kind][:-1]), _KINDS[kind][-1])
-        for kind in kinds
-    )
+    layers = []
+    for kind in skies[rng.choice(len(skies), p=chances)]:
+        *ranges, weights = _KINDS[kind]
+        values: list[Any] = [*(rng.uniform(*r) for r in ranges), weights]
+        layers.append(CloudKind(*values))
+    return layers
 
 
-def _draw_ridges(rng: np.random.Generator, water: bool) -> tuple[Ridge, ...]:
+def _draw_ridges(rng: np.random.Generator, water: bool) -> list[Ridge]:
     """Draw one to three ridges from far to near; before water only distant ones."""
     count = int(rng.integers(1, 3 if water else 4))
     top = rng.uniform(0.03, 0.09) if water else rng.uniform(0.06, 0.2)
     ridges = []
     for k in range(count):
         near = 1.0 if count == 1 and not water else (k + 0.3) / count * (0.5 if water else 1.0)
-        green = rng.uniform(0.0, 1.0)
-        ridges.append(
-            Ridge(
-                height=float(top * (1 - 0.7 * k / count)),
-                rough=float(rng.uniform(0.25, 0.8)),
-                trees=float(rng.uniform(0.3, 1.0))
-                if k == count - 1 and rng.random() < 0.5
-                else 0.0,
-                haze=float((0.3 if water else 0.55) * (1 - near)),
-                color=(0.05 + 0.03 * (1 - green), 0.055 + 0.02 * green, 0.045 + 0.02 * (1 - green)),
-            )
-        )
-    return tuple(ridges)
+        green, rough = rng.uniform(0.0, 1.0), rng.uniform(0.25, 0.8)
+        trees = rng.uniform(0.3, 1.0) if k == count - 1 and rng.random() < 0.5 else 0.0
+        color = (0.05 + 0.03 * (1 - green), 0.055 + 0.02 * green, 0.045 + 0.02 * (1 - green))
+        haze = (0.3 if water else 0.55) * (1 - near)
+        ridges.append(Ridge(top * (1 - 0.7 * k / count), rough, trees, haze, color))
+    return ridges

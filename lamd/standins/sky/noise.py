@@ -1,9 +1,12 @@
-"""Periodic fractal noise that changes in time by a random process of its own."""
+"""Periodic fractal noise that changes in time by its own random process."""
+
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import fft
 
 SIZE = 256
+Octave = tuple[np.ndarray, np.ndarray]  # bins of the half spectrum that matter, their gain
 # an octave turns by a few degrees in so many frames: a straight line between is exact enough
 KNOT_FRAMES = 4
 QUARTER_TURN = np.pi / 2
@@ -15,9 +18,8 @@ _FOLD = np.float32(1 / np.sqrt(1 - 2 / np.pi))
 class EvolvingNoise:
     """Octaves of Gaussian noise on a periodic tile, each one turning into fresh noise.
 
-    An octave is `cos(a) now + sin(a) next` with two independent fields of unit variance, so its
-    statistics never change; where `a` has grown to 90 degrees, `next` is `now` and another one is
-    drawn. The fields of frame 0 come from `state`, all later ones from `change`.
+    An octave is `cos(a) now + sin(a) next` with two independent fields, so its statistics never
+    change. The fields of frame 0 come from `state`, all later ones from `change`.
     """
 
     def __init__(
@@ -35,9 +37,9 @@ class EvolvingNoise:
         """
         self.weights, self.lifetimes, self.billow = weights, lifetimes, billow
         self._change = change
-        self._octaves = _octaves(size, len(weights), stretch)
-        self._now = [octave.draw(state) for octave in self._octaves]
-        self._next = [octave.draw(change) for octave in self._octaves]
+        self._size, self._octaves = size, list(_octaves(size, len(weights), stretch))
+        self._now = [self._draw(octave, state) for octave in self._octaves]
+        self._next = [self._draw(octave, change) for octave in self._octaves]
         self._turned = [0] * len(weights)
         self._knot, self._ends = 0, (self._mix(0), self._mix(KNOT_FRAMES))
 
@@ -69,29 +71,23 @@ class EvolvingNoise:
     def _octave(self, k: int, turns: float) -> np.ndarray:
         while self._turned[k] + 1 <= turns:
             self._turned[k] += 1
-            self._now[k], self._next[k] = self._next[k], self._octaves[k].draw(self._change)
+            self._now[k] = self._next[k]
+            self._next[k] = self._draw(self._octaves[k], self._change)
         angle = (turns - self._turned[k]) * QUARTER_TURN
         octave = np.float32(np.cos(angle)) * self._now[k]
         octave += np.float32(np.sin(angle)) * self._next[k]
         return octave
 
-
-class _Octave:
-    """A band about one octave wide; `where` numbers the half spectrum's bins that matter."""
-
-    def __init__(self, size: int, where: np.ndarray, gain: np.ndarray) -> None:
-        self.size, self.where, self.gain = size, where, gain
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
+    def _draw(self, octave: Octave, rng: np.random.Generator) -> np.ndarray:
         """Draw a field of unit variance, float32 (size, size)."""
-        real, imaginary = rng.standard_normal((2, len(self.where)), dtype=np.float32)
-        spectrum = np.zeros(self.size * (self.size // 2 + 1), np.complex64)
-        spectrum[self.where] = (real + 1j * imaginary) * self.gain
-        half = spectrum.reshape(self.size, -1)
-        return fft.irfft2(half, s=(self.size, self.size), norm="forward")
+        bins, gain = octave
+        real, imaginary = rng.standard_normal((2, len(bins)), dtype=np.float32)
+        spectrum = np.zeros((self._size, self._size // 2 + 1), np.complex64)
+        spectrum.ravel()[bins] = (real + 1j * imaginary) * gain
+        return fft.irfft2(spectrum, s=(self._size, self._size), norm="forward")
 
 
-def _octaves(size: int, count: int, stretch: tuple[float, float]) -> list[_Octave]:
+def _octaves(size: int, count: int, stretch: tuple[float, float]) -> Iterator[Octave]:
     y = fft.fftfreq(size, 1 / size).astype(np.float32)[:, None]
     x = fft.rfftfreq(size, 1 / size).astype(np.float32)
     ratio, angle = stretch
@@ -103,10 +99,8 @@ def _octaves(size: int, count: int, stretch: tuple[float, float]) -> list[_Octav
     height = np.log2(np.maximum(along**2 + across**2, 1e-6)).ravel() / 2
     # every column but the first and last stands for two frequencies
     twice = np.broadcast_to(np.where((x == 0) | (x == size // 2), 1.0, 2.0), (size, len(x))).ravel()
-    octaves = []
     for k in range(count):
-        where = np.flatnonzero(np.abs(height - (k + 1)) < 1.5)
-        gain = np.exp(-2 * (height[where] - (k + 1)) ** 2)
-        power = 2 * (twice[where] * gain**2).sum()
-        octaves.append(_Octave(size, where, (gain / np.sqrt(power)).astype(np.float32)))
-    return octaves
+        bins = np.flatnonzero(np.abs(height - (k + 1)) < 1.5)
+        gain = np.exp(-2 * (height[bins] - (k + 1)) ** 2)
+        power = 2 * (twice[bins] * gain**2).sum()
+        yield bins, (gain / np.sqrt(power)).astype(np.float32)

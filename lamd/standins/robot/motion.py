@@ -1,15 +1,30 @@
-"""Where the arm goes: a random smooth path of the finger tips, and the joint angles for it."""
+"""Motion of one trajectory: a random smooth path of the finger tips, and the physics it drives."""
 
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from lamd.standins.robot.scene import BASE_Y, FOREARM, HAND, SHOULDER_Z, TRAY_HALF, UPPER_ARM
+from lamd.standins.robot.scene import (
+    BASE_Y,
+    FOREARM,
+    HAND,
+    SHOULDER_Z,
+    TIMESTEP,
+    TRAY_HALF,
+    UPPER_ARM,
+    Scene,
+    draw_scene,
+)
 
 REACH = np.array(TRAY_HALF) - 0.05
 LOWEST, HIGHEST = 0.012, 0.14
 FRAMES_PER_ANCHOR = (4.0, 9.0)
+NUM_FRAMES = 30
+STEPS_PER_FRAME = round(0.1 / TIMESTEP)
+NUM_ARM_JOINTS = 7
+SETTLE_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ def draw_path(
 
 
 def _height(rng: np.random.Generator) -> float:
-    return float(rng.uniform(0.014, 0.03) if rng.uniform() < 0.8 else rng.uniform(0.05, 0.12))
+    return rng.uniform(0.014, 0.03) if rng.uniform() < 0.8 else rng.uniform(0.05, 0.12)
 
 
 def _next_anchor(rng: np.random.Generator, here: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -71,8 +86,7 @@ def _next_anchor(rng: np.random.Generator, here: np.ndarray, targets: np.ndarray
 def joint_angles(targets: np.ndarray) -> np.ndarray:
     """Solve the arm's inverse kinematics: (n, 5) gripper targets to (n, 7) joint positions.
 
-    The hand always points straight down, so the wrist is above the tips and shoulder and elbow form
-    a planar two-link arm with the elbow up.
+    The hand points straight down; shoulder and elbow are a planar two-link arm, the elbow up.
     """
     x, y, z, roll, opening = targets.T
     dx, dy = x, y - BASE_Y
@@ -84,3 +98,42 @@ def joint_angles(targets: np.ndarray) -> np.ndarray:
     shoulder = np.arctan2(drop, radius) - inner
     wrist = np.pi / 2 - shoulder - elbow
     return np.stack([yaw, shoulder, elbow, wrist, roll, opening, opening], axis=1)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """States of one trajectory.
+
+    `qpos` (30, nq); `endeffector_pos` float32 (30, 3) metres; `action` float32 (30, 4): commanded
+    displacement of the finger tips [m] and of the hand's roll [rad] until the next frame.
+    """
+
+    scene: Scene
+    qpos: np.ndarray
+    endeffector_pos: np.ndarray
+    action: np.ndarray
+
+
+def roll_out(rng: np.random.Generator) -> Rollout:
+    """Draw a scene and a path and let the arm follow it for 30 frames of 0.1 s."""
+    start = draw_start(rng)
+    scene = draw_scene(rng, start)
+    targets = np.array([o.position[:2] for o in scene.objects]).reshape(-1, 2)
+    path = draw_path(rng, start, targets, NUM_FRAMES)
+    control = joint_angles(path.at(np.arange(NUM_FRAMES * STEPS_PER_FRAME) / STEPS_PER_FRAME))
+    frames = path.at(np.arange(NUM_FRAMES + 1.0))
+    action = np.diff(frames, axis=0)[:, :4].astype(np.float32)
+    model, data = scene.model, mujoco.MjData(scene.model)
+    data.qpos[:NUM_ARM_JOINTS] = control[0]
+    data.ctrl[:] = control[0]
+    mujoco.mj_step(model, data, SETTLE_STEPS)
+    qpos = np.empty((NUM_FRAMES, model.nq))
+    tips = np.empty((NUM_FRAMES, 3))
+    tip = data.site("tip").xpos
+    for k in range(NUM_FRAMES):
+        mujoco.mj_forward(model, data)
+        qpos[k], tips[k] = data.qpos, tip
+        for step in range(k * STEPS_PER_FRAME, (k + 1) * STEPS_PER_FRAME, 2):
+            data.ctrl[:] = control[step]
+            mujoco.mj_step(model, data, 2)
+    return Rollout(scene, qpos, tips.astype(np.float32), action)

@@ -1,38 +1,38 @@
 """`lamd evaluate`: metrics between two sets of clips that need not come from this package."""
 
-import difflib
 import json
+import os
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.origin import current_origin
-from lamd.io.clips import Clips, load_clips, load_videos, size_text
-from lamd.metrics import MetricValue
-from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
-
-__all__ = [
-    "METRICS",
-    "evaluate_captions",
-    "evaluate_paths",
-    "load_videos",
-    "resolve_device",
-    "to_json",
-]
+from lamd.config import closest
+from lamd.io.clips import Clips, load_clips, size_text
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import PROTOCOLS, Protocol, metric_for
+from lamd.metrics.values import Inputs, MetricValue
 
 FORMAT = "lamd.evaluation.v1"
-# Short names of the protocols that ask nothing of where the clips come from.
-METRICS = {
-    "fvd": "fvd.clips.v1",
-    "lpips-alex": "lpips-alex.v1",
-    "lpips-vgg": "lpips-vgg.v1",
-    "psnr": "psnr.v1",
-    "ssim": "ssim.v1",
-    "smoothness": "smoothness.linear.v1",
-    "fid": "fid.frames.v1",
-}
+
+
+def short_names() -> dict[str, str]:
+    """Return, for each metric, the first protocol that needs nothing but two sets of clips."""
+    names: dict[str, str] = {}
+    for name in _clip_protocols():
+        names.setdefault(metric_for(name).name, name)
+    return names
+
+
+def _clip_protocols() -> list[str]:
+    metrics = {name: metric_for(name) for name in PROTOCOLS}
+    return [
+        name
+        for name, metric in metrics.items()
+        if metric.needs != "captions" and not (metric.per_class or metric.sampled_only)
+    ]
 
 
 def evaluate_paths(
@@ -51,54 +51,54 @@ def evaluate_paths(
     Args:
         real, fake: what `load_videos` takes. PSNR, SSIM and LPIPS compare clip with clip, in
             natural order, and need equal numbers; smoothness measures `fake` alone.
-        metrics: keys of `METRICS` or names of protocols.
+        metrics: keys of `short_names` or names of protocols.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
         batch_size: clips (FVD) or frames (FID, LPIPS) at a time; changes no value.
-        seed: names the draws of intervals and extrapolation.
-        cache: folder of features, `$LAMD_CACHE/features` by default.
-        progress: show bars on stderr when it is a terminal.
+        seed, cache, progress: as in `Inputs`.
 
     Raises:
         LamdError: on an unknown metric or device, on clips that cannot be read or do not match, or
             when weights are missing.
     """
-    from lamd.metrics.protocols import measure
-
-    protocols = [_protocol(name) for name in dict.fromkeys(metrics)]
-    if not protocols:
-        raise LamdError(f"--metrics: none given; choose among {', '.join(METRICS)}")
+    names = list(dict.fromkeys(_protocol_name(name) for name in metrics))
+    if not names:
+        raise LamdError(f"--metrics: no metric named; choose among {', '.join(short_names())}")
     device = resolve_device(device)
     real_clips, fake_clips = load_clips(real), load_clips(fake)
-    for protocol in protocols:
-        _check(protocol, real_clips, fake_clips)
-    if any(protocol.metric == "fid" for protocol in protocols):
-        weights.fetch("inception")  # missing weights are told before an hour of other metrics
-    found = [
-        measure(protocol.name, real_clips.videos, fake_clips.videos, device=device, seed=seed,
-                batch_size=batch_size, cache=cache, progress=progress)
-        for protocol in protocols
-    ]  # fmt: skip
-    return [_with_remarks(value, real_clips, fake_clips) for value in found]
+    for name in names:
+        _check(PROTOCOLS[name], real_clips, fake_clips)
+    # Missing weights are reported before an hour of other metrics.
+    for artifact in dict.fromkeys(key for name in names for key in metric_for(name).weights):
+        weights.fetch(artifact)
+    inputs = Inputs(
+        clips=(real_clips.videos, fake_clips.videos),
+        device=device,
+        batch_size=batch_size,
+        seed=seed,
+        cache=cache,
+        progress=progress,
+    )
+    return [_with_remarks(measure(name, inputs), real_clips, fake_clips) for name in names]
 
 
-def evaluate_captions(true: Path, told: Path, *, seed: int = 0) -> list[MetricValue]:
+def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[MetricValue]:
     """Score captions of generated clips, of any captioner, against the true ones.
 
     Args:
-        true, told: JSON lists of N captions each, in the same order.
+        true, predicted: JSON lists of N captions, in the same order.
         seed: names the draws of intervals.
 
     Raises:
-        LamdError: on a file that is no such list, other numbers, or a true caption that is none of
-            CATER-GEN's.
+        LamdError: on a file that is no such list, on lists that differ in length, or on a true
+            caption that is none of CATER-GEN's.
     """
-    from lamd.metrics.protocols import measure_precision
-
-    lists = [_read_captions(path) for path in (true, told)]
-    n, m = map(len, lists)
+    captions = (_read_captions(true), _read_captions(predicted))
+    n, m = map(len, captions)
     if n != m:
-        raise LamdError(f"{told}: {m} captions, but {true} has {n}; make the numbers equal")
-    return [measure_precision(f"{metric}.v1", *lists, seed=seed) for metric in CAPTION_METRICS]
+        raise LamdError(f"{predicted}: {m} captions, but {true} has {n}; make the numbers equal")
+    inputs = Inputs(captions=captions, seed=seed)
+    names = [name for name in PROTOCOLS if metric_for(name).needs == "captions"]
+    return [measure(name, inputs) for name in names]
 
 
 def _read_captions(path: Path) -> list[str]:
@@ -107,13 +107,10 @@ def _read_captions(path: Path) -> list[str]:
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LamdError(f"{path}: not readable JSON ({reason}); give a list of captions") from None
-    if not isinstance(captions, list) or not captions or not all(map(_is_text, captions)):
+    is_list = isinstance(captions, list) and all(isinstance(item, str) for item in captions)
+    if not is_list or not captions:
         raise LamdError(f'{path}: not a list of captions; give one, ["the cone is rotating."]')
     return captions
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def to_json(real: Path | str, fake: Path | str, values: list[MetricValue], device: str) -> dict:
@@ -122,7 +119,7 @@ def to_json(real: Path | str, fake: Path | str, values: list[MetricValue], devic
         "format": FORMAT,
         "real": str(real),
         "fake": str(fake),
-        "values": [asdict(value) for value in values],
+        "values": [value.as_dict() for value in values],
         "protocols": {v.protocol: PROTOCOLS[v.protocol].as_dict() for v in values},
         "origin": current_origin(device).model_dump(mode="json"),
     }
@@ -132,81 +129,73 @@ def resolve_device(device: str) -> str:
     """Return the torch device meant by `device`; "auto" is CUDA where there is one.
 
     Raises:
-        LamdError: when it is unknown or not there.
+        LamdError: when it is unknown or not on this machine.
     """
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise LamdError(f"--device {device}: unknown; choose auto, cpu, cuda or cuda:N")
     index = int(device.partition(":")[2] or 0)
     if device != "cpu" and index >= torch.cuda.device_count():
         raise LamdError(f"--device {device}: not on this machine; choose auto or cpu")
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process of a launch
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     return device
 
 
-def _protocol(name: str) -> Protocol:
-    beyond = ("diversity", *CLASS_METRICS, *CAPTION_METRICS)  # need more than two sets of clips
-    known = [n for n, protocol in PROTOCOLS.items() if protocol.metric not in beyond]
-    if name not in METRICS and name not in known:
-        close = difflib.get_close_matches(name, [*METRICS, *known], n=1, cutoff=0.0)[0]
+def _protocol_name(name: str) -> str:
+    short, known = short_names(), _clip_protocols()
+    if name not in short and name not in known:
         raise LamdError(
-            f"--metrics: unknown metric {name!r}, closest is {close!r}; "
-            f"choose among {', '.join(METRICS)}"
+            f"--metrics: unknown metric {name!r}{closest(name, [*short, *known])}; "
+            f"choose among {', '.join(short)}"
         )
-    return PROTOCOLS[METRICS.get(name, name)]
+    return short.get(name, name)
 
 
 def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
     """Refuse clips that do not match each other or are too few, short or small to be measured."""
-    (n, *shape), (m, *other), who = real.videos.shape[:4], fake.videos.shape[:4], protocol.metric
+    (n, *shape), (m, *other) = real.videos.shape[:4], fake.videos.shape[:4]
+    metric = metric_for(protocol.name)
     if shape != other:
         raise LamdError(
             f"{fake.path}: clips of {size_text(other)}, but {real.path} has {size_text(shape)}; "
             "make length and size equal"
         )
-    if who in ("fvd", "fid"):
+    if metric.from_features:
         windows = protocol.windows_per_video
-        blocks = (windows, windows * protocol.samples_per_condition)
-        for clips, count, block in zip((real, fake), (n, m), blocks, strict=True):
+        for clips, block in ((real, windows), (fake, windows * protocol.samples_per_condition)):
+            count = len(clips.videos)
             if count < 2 or count % block:
-                asked = f"a multiple of {block}" if block > 1 else "at least 2"
-                raise LamdError(f"{clips.path}: {count} clips, {protocol.name} needs {asked}")
-    elif protocol.paired and n != m:
+                needed = f"a multiple of {block}" if block > 1 else "at least 2"
+                raise LamdError(
+                    f"{clips.path}: {count} clips, {protocol.name} needs {needed}; change the set"
+                )
+    elif metric.paired and n != m:
         raise LamdError(
             f"{fake.path}: {m} clips, but {real.path} has {n}; "
-            f"{who} compares clip with clip, make the numbers equal"
+            f"{metric.name} compares clip with clip, make the numbers equal"
         )
-    least_frames, least_size = _least(who)
     counted = shape[0] - protocol.first_frame
-    if counted < least_frames:
+    if counted < metric.min_frames:
         raise LamdError(
-            f"{fake.path}: {counted} frames that count, {who} needs at least {least_frames}; "
-            "give longer clips"
+            f"{fake.path}: {counted} frames that count, {metric.name} needs at least "
+            f"{metric.min_frames}; give longer clips"
         )
-    if min(shape[1:]) < least_size:
+    if min(shape[1:]) < metric.min_size:
         raise LamdError(
-            f"{fake.path}: frames of {shape[1]} x {shape[2]}, {who} needs at least "
-            f"{least_size} x {least_size}; give larger ones or leave it out"
+            f"{fake.path}: frames of {shape[1]} x {shape[2]}, {metric.name} needs at least "
+            f"{metric.min_size} x {metric.min_size}; give larger ones or leave it out"
         )
-
-
-def _least(metric: str) -> tuple[int, int]:
-    """Return the least number of frames and the least side of a frame."""
-    from lamd.metrics import i3d, smoothness
-    from lamd.metrics.frames import MIN_LPIPS_SIZE, MIN_SSIM_SIZE
-
-    frames = {"fvd": i3d.MIN_FRAMES, "smoothness": smoothness.MIN_FRAMES}
-    sizes = {f"lpips-{name}": size for name, size in MIN_LPIPS_SIZE.items()}
-    return frames.get(metric, 1), (sizes | {"ssim": MIN_SSIM_SIZE}).get(metric, 1)
 
 
 def _with_remarks(value: MetricValue, real: Clips, fake: Clips) -> MetricValue:
     coded = [c.path.name for c in (real, fake) if not c.lossless]
     deviations = [f"{name} is read from coded files, not lossless" for name in dict.fromkeys(coded)]
     note = value.note
-    paired = PROTOCOLS[value.protocol].paired
+    paired = metric_for(value.protocol).paired
     if paired and real.names and fake.names and real.names != fake.names:
         note = f"names differ: paired in natural order, {fake.names[0]} with {real.names[0]}"
     return replace(value, deviations=(*value.deviations, *deviations), note=note)

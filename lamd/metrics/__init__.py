@@ -1,5 +1,1 @@
-"""Metrics as named, versioned protocols; `protocols` lists them and measures by name."""
-
-from lamd.metrics.values import MetricValue
-
-__all__ = ["MetricValue"]
+"""Metrics as named, versioned protocols; `protocols` lists them and `measure` applies them."""

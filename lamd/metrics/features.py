@@ -1,18 +1,18 @@
 """Features on disk: extracted once for a set of clips, whatever protocols read them later."""
 
 import hashlib
-import tempfile
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from lamd import weights
+from lamd.base.files import replace_file
 from lamd.metrics import i3d, inception
+from lamd.metrics.values import DEFAULTS, Inputs
 
 _HASHED_AT_ONCE = 64  # clips
-# The network of a Fréchet metric, and how many axes of the clips its features keep.
-_NETWORKS = {"fvd": (i3d, 1), "fid": (inception, 2)}
+# A network, and how many axes of the clips its features keep.
+_NETWORKS = {"i3d": (i3d, 1), "inception": (inception, 2)}
 
 
 def hash_videos(videos: np.ndarray) -> str:
@@ -24,31 +24,15 @@ def hash_videos(videos: np.ndarray) -> str:
 
 
 def cached_features(
-    videos: np.ndarray,
-    *,
-    metric: Literal["fvd", "fid"] = "fvd",
-    folder: Path | None = None,
-    device: str = "cpu",
-    batch_size: int | None = None,
-    progress: str | None = None,
+    videos: np.ndarray, needs: str, inputs: Inputs = DEFAULTS, label: str = "clips"
 ) -> np.ndarray:
-    """Return the features of the clips for `metric`, from `folder` when they lie there.
+    """Return `i3d.features` or `inception.features` of clips, from the cache where they are there.
 
-    The key is the hash of the clips, of the network's weights, and the resize rule.
-
-    Args:
-        videos: uint8 (N, L, H, W, 3).
-        metric: "fvd" for `i3d.features`, float32 (N, 400); "fid" for `inception.features`,
-            float32 (N, L, 2048).
-        folder: `$LAMD_CACHE/features` by default.
-        batch_size: as the network's `features` takes it: clips (I3D) or frames (Inception).
-
-    Raises:
-        LamdError: when the weights are missing or wrong.
-        ValueError: on another dtype or shape.
+    The key is the hash of the clips, of the network's weights, and the resize rule. Arguments and
+    errors are those of the network's function; `needs` is "i3d" or "inception".
     """
-    network, kept_axes = _NETWORKS[metric]
-    folder = folder or weights.cache_root() / "features"
+    network, kept_axes = _NETWORKS[needs]
+    folder = inputs.cache or weights.cache_root() / "features"
     weights_hash = weights.ARTIFACTS[network.WEIGHTS].member_sha256
     path = folder / f"{hash_videos(videos)}-{weights_hash[:16]}-{network.RESIZE_RULE}.npy"
     shape = (*videos.shape[:kept_axes], network.NUM_FEATURES)
@@ -56,11 +40,14 @@ def cached_features(
         rows = np.load(path, allow_pickle=False)
         if rows.shape == shape and rows.dtype == np.float32:
             return rows
-    except (OSError, ValueError, EOFError):  # not there, or damaged: made anew
+    except (OSError, ValueError, EOFError):  # not there or damaged: extracted again
         pass
-    rows = network.features(videos, device=device, batch_size=batch_size, progress=progress)
+    rows = network.features(videos, inputs, label)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
-        np.save(Path(part) / "rows.npy", rows, allow_pickle=False)
-        (Path(part) / "rows.npy").replace(path)
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, rows, allow_pickle=False)
+
+    replace_file(path, save)
     return rows

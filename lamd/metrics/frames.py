@@ -1,11 +1,15 @@
-"""Paired frame metrics: PSNR, SSIM and LPIPS of generated clips against the real ones.
+"""Frame metrics: PSNR, SSIM, LPIPS, diversity by LPIPS, and smoothness.
 
-All take uint8 (N, L, H, W, 3) and return one value per clip, the mean over its frames.
+All take uint8 (N, L, H, W, 3), else they raise ValueError, and return values as float64 (N,). PSNR,
+SSIM and LPIPS compare each generated clip with its real one, of the same shape, and return the mean
+over its frames.
 """
 
 import functools
 import hashlib
 import warnings
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,60 +20,67 @@ from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.progress import progress_bar
 from lamd.io import video
+from lamd.metrics.extract import full_precision
+from lamd.metrics.registry import METRICS
+from lamd.metrics.values import DEFAULTS, Inputs, check_clips
 
 if TYPE_CHECKING:
     import lpips
 
-MAX_PSNR = 100.0  # dB, ours: what identical frames count as
+MAX_PSNR = 100.0  # dB, for identical frames
 SSIM_SIGMA = 1.5  # Wang et al. 2004; with scikit-image's truncation a window of 11 x 11
-MIN_SSIM_SIZE = 11
-MIN_LPIPS_SIZE = {"alex": 31, "vgg": 16}  # below, the last feature map would be empty
-
-BACKBONES = {"alex": "lpips-alexnet", "vgg": "lpips-vgg16"}
-# The linear heads lie inside the `lpips` package (version 0.1 of the metric).
+_LPIPS = {backbone: METRICS[f"lpips-{backbone}"] for backbone in ("alex", "vgg")}
+MIN_LPIPS_SIZE = {backbone: metric.min_size for backbone, metric in _LPIPS.items()}
+BACKBONES = {backbone: metric.weights[0] for backbone, metric in _LPIPS.items()}
+# The linear heads are part of the `lpips` package (version 0.1 of the metric).
 _HEADS_SHA256 = {
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 }
 
 
-def check_pair(real: np.ndarray, fake: np.ndarray) -> None:
-    """Raise ValueError unless both are uint8 (N, L, H, W, 3) of one shape."""
-    for name, videos in (("real", real), ("fake", fake)):
-        if videos.dtype != np.uint8 or videos.ndim != 5 or videos.shape[-1] != 3:
-            raise ValueError(
-                f"{name}: expected uint8 (N, L, H, W, 3), got {videos.dtype} {videos.shape}"
-            )
+def _mean_over_frames(
+    real: np.ndarray,
+    fake: np.ndarray,
+    inputs: Inputs,
+    metric: str,
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray | list[float]],
+) -> np.ndarray:
+    """Return `compare` of each pair of clips (L, H, W, 3), (L,) values, as means (N,)."""
+    check_clips(real)
+    check_clips(fake)
     if real.shape != fake.shape:
         raise ValueError(f"real {real.shape} and fake {fake.shape} differ")
-
-
-def psnr(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-    """Return PSNR per clip in dB, data range 255, each frame capped at `MAX_PSNR`.
-
-    Real and fake are uint8 (N, L, H, W, 3) of one shape, else ValueError; the result is float64
-    (N,), higher is better.
-    """
-    check_pair(real, fake)
+    least = METRICS[metric].min_size
+    if min(real.shape[2:4]) < least:
+        height, width = real.shape[2:4]
+        raise ValueError(
+            f"{METRICS[metric].label} needs frames of at least {least} x {least} pixels, "
+            f"got {height} x {width}"
+        )
     values = np.empty(real.shape[:2])
-    for i, (a, b) in enumerate(zip(real, fake, strict=True)):
-        mse = ((a.astype(np.float64) - b) ** 2).mean(axis=(1, 2, 3))
-        with np.errstate(divide="ignore"):
-            values[i] = np.minimum(10 * np.log10(255.0**2 / mse), MAX_PSNR)
+    with progress_bar(inputs.bar(metric), len(real)) as advance:
+        for i, pair in enumerate(zip(real, fake, strict=True)):
+            values[i] = compare(*pair)
+            advance(1)
     return values.mean(axis=1)
 
 
-def ssim(real: np.ndarray, fake: np.ndarray, *, progress: str | None = None) -> np.ndarray:
-    """Return SSIM per clip: Gaussian window (sigma 1.5, 11 x 11), data range 255, mean of RGB.
+def psnr(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.ndarray:
+    """Return PSNR per clip in dB, data range 255, each frame capped at `MAX_PSNR`."""
 
-    Real and fake are uint8 (N, L, H, W, 3) of one shape and at least 11 x 11, else ValueError; the
-    result is float64 (N,) in [-1, 1], higher is better.
-    """
+    def compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        mse = ((a.astype(np.float64) - b) ** 2).mean(axis=(1, 2, 3))
+        with np.errstate(divide="ignore"):
+            return np.minimum(10 * np.log10(255.0**2 / mse), MAX_PSNR)
+
+    return _mean_over_frames(real, fake, inputs, "psnr", compare)
+
+
+def ssim(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.ndarray:
+    """Return SSIM per clip in [-1, 1]: Gaussian window (sigma 1.5, 11 x 11), mean of RGB."""
     from skimage.metrics import structural_similarity
 
-    check_pair(real, fake)
-    if min(real.shape[2:4]) < MIN_SSIM_SIZE:
-        raise ValueError(f"SSIM needs frames of at least 11 x 11, got {real.shape[2:4]}")
     frame_ssim = functools.partial(
         structural_similarity,
         gaussian_weights=True,
@@ -78,25 +89,14 @@ def ssim(real: np.ndarray, fake: np.ndarray, *, progress: str | None = None) -> 
         data_range=255,
         channel_axis=-1,
     )
-    values = np.empty(real.shape[:2])
-    with progress_bar(progress, len(real)) as advance:
-        for i, (a, b) in enumerate(zip(real, fake, strict=True)):
-            values[i] = [frame_ssim(x, y) for x, y in zip(a, b, strict=True)]
-            advance(1)
-    return values.mean(axis=1)
+    return _mean_over_frames(real, fake, inputs, "ssim", lambda a, b: list(map(frame_ssim, a, b)))
 
 
 def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> "lpips.LPIPS":
     """Return LPIPS with the pinned backbone, frozen, in evaluation mode; it draws no random number.
 
-    Its inputs are float32 (N, 3, H, W) in [-1, 1], its output (N, 1, 1, 1); gradients flow to the
-    inputs, so it also serves as a training loss.
-
-    Args:
-        backbone: "alex" or "vgg".
-
-    Raises:
-        LamdError: when weights cannot be fetched, or do not have their pinned hash.
+    It maps two float32 (N, 3, H, W) in [-1, 1] to (N, 1, 1, 1), with gradients to both. `backbone`
+    is "alex" or "vgg". Errors as `weights.load`.
     """
     import lpips
 
@@ -129,48 +129,64 @@ def _load_heads(path: Path, backbone: str) -> dict[str, torch.Tensor]:
 def lpips_distance(
     real: np.ndarray,
     fake: np.ndarray,
-    backbone: str = "alex",
+    inputs: Inputs = DEFAULTS,
     *,
-    device: torch.device | str = "cpu",
-    batch_size: int = 32,
-    progress: str | None = None,
+    backbone: str = "alex",
 ) -> np.ndarray:
-    """Return LPIPS per clip at the frames' own resolution, mean over frames.
+    """Return LPIPS per clip at the frames' own resolution, at least 0, lower is better.
 
-    Args:
-        real, fake: uint8 (N, L, H, W, 3) of one shape.
-        backbone: "alex" or "vgg".
-        batch_size: frames at a time.
-        progress: label of a progress bar on stderr; no bar without it.
+    A batch has 32 frames by default; errors as `load_lpips`, and ValueError on too small frames.
+    """
+    device, batch_size = torch.device(inputs.device), inputs.batch_size or 32
+    model = load_lpips(backbone, device)
 
-    Returns:
-        float64 (N,), at least 0, lower is better.
+    def compare(*pair: np.ndarray) -> np.ndarray:
+        a, b = (
+            video.to_model(torch.from_numpy(clip[None].copy()).to(device))[0].split(batch_size)
+            for clip in pair
+        )
+        return (
+            torch.cat([model(*parts).flatten() for parts in zip(a, b, strict=True)]).cpu().numpy()
+        )
+
+    with full_precision(device):
+        return _mean_over_frames(real, fake, inputs, f"lpips-{backbone}", compare)
+
+
+lpips_vgg = functools.partial(lpips_distance, backbone="vgg")
+
+
+def diversity(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Return, for each condition, the mean LPIPS-alex over all pairs of its samples.
+
+    `fake` has `inputs.samples` consecutive clips of each of N conditions, at least 2, else
+    ValueError; `real` is ignored. Higher is more diverse.
+    """
+    count = inputs.samples
+    if count < 2 or len(fake) % count:
+        raise ValueError(f"diversity needs 2 or more samples of each condition, got {count}")
+    i, j = np.array(list(combinations(range(count), 2))).T
+    samples = fake.reshape(-1, count, *fake.shape[1:])
+    a, b = (samples[:, k].reshape(-1, *fake.shape[1:]) for k in (i, j))
+    return lpips_distance(a, b, inputs).reshape(len(samples), len(i)).mean(axis=1)
+
+
+def smoothness(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.ndarray:
+    """Return how well the odd frames of `fake` follow from their neighbours, in percent.
+
+    VBench (Huang et al., arXiv 2311.17982) drops the odd frames of a clip, lets a network (AMT-S)
+    interpolate them from the even ones, and reports (255 - d) / 255 for the mean absolute
+    difference d in grey levels over those frames. Here the mean of the two neighbours stands in for
+    the network, so moving edges cost more than with VBench and values of the two do not compare. As
+    there, a still or blurred clip counts as smooth, and an even number of frames loses its last.
 
     Raises:
-        LamdError: when weights cannot be fetched, or do not have their pinned hash.
-        ValueError: on another dtype or layout, differing shapes, or frames too small.
+        ValueError: on fewer than 3 frames.
     """
-    check_pair(real, fake)
-    n, length, h, w, _ = real.shape
-    if min(h, w) < MIN_LPIPS_SIZE[backbone]:
-        raise ValueError(
-            f"LPIPS-{backbone} needs frames of at least {MIN_LPIPS_SIZE[backbone]} "
-            f"pixels, got {h} x {w}"
-        )
-    device = torch.device(device)
-    model = load_lpips(backbone, device)
-    values = np.empty((n, length))
-    with (
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-        torch.autocast(device.type, enabled=False),
-        progress_bar(progress, n) as advance,
-    ):
-        for i in range(n):
-            a, b = (
-                video.to_model(torch.from_numpy(np.array(v[i : i + 1])).to(device))[0]
-                for v in (real, fake)
-            )
-            parts = zip(a.split(batch_size), b.split(batch_size), strict=True)
-            values[i] = torch.cat([model(x, y).flatten() for x, y in parts]).cpu().numpy()
-            advance(1)
-    return values.mean(axis=1)
+    check_clips(fake, METRICS["smoothness"].min_frames)
+    values = np.empty(len(fake))
+    for i, clip in enumerate(fake):
+        x = clip.astype(np.int16)
+        twice = 2 * x[1:-1:2] - x[:-2:2] - x[2::2]  # exact: at most 510 either way
+        values[i] = np.abs(twice).mean() / 2
+    return 100 * (255 - values) / 255

@@ -10,14 +10,16 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from lamd import weights
-from lamd.base.progress import progress_bar
+from lamd.metrics.extract import extract
+from lamd.metrics.registry import METRICS
+from lamd.metrics.values import DEFAULTS, Inputs, check_clips
 
 WEIGHTS = "i3d-kinetics-400"
 NUM_FEATURES = 400
-MIN_FRAMES = 9  # three temporal halvings must leave two steps for the last pool
 RESIZE_RULE = "shorter-224-bilinear-crop.v1"
 _SIZE = 224
 _BN_EPS = 1e-3
@@ -37,7 +39,7 @@ _MIXED = {
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's SAME padding before and after one axis: the odd one goes behind."""
+    """Return TensorFlow's SAME padding before and after one axis: an odd one goes after."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -75,12 +77,13 @@ class MaxPool3D(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        b, _, length, h, w = x.shape
+        length, h, w = x.shape[2:]
         (k_t, *k), (s_t, *s) = self.kernel, self.stride
         before = [same_padding(n, *ks)[0] for n, *ks in zip((h, w), k, s, strict=True)]
         # `ceil_mode` adds the odd row and column behind, as SAME does.
-        frames = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), k, s, before, ceil_mode=True)
-        x = frames.unflatten(0, (b, length)).transpose(1, 2)
+        frames = rearrange(x, "b c l h w -> (b l) c h w")
+        frames = F.max_pool2d(frames, k, s, before, ceil_mode=True)
+        x = rearrange(frames, "(b l) c h w -> b c l h w", l=length)
         if k_t == 1:
             return x
         x = F.pad(x, (0, 0, 0, 0, *same_padding(length, k_t, s_t)), value=-math.inf)
@@ -137,15 +140,11 @@ class I3D(nn.Module):
 
 
 def load_i3d(device: torch.device | str = "cpu") -> I3D:
-    """Return I3D with the pinned weights, frozen, in evaluation mode.
-
-    Raises:
-        LamdError: when the weights cannot be fetched or have a wrong hash.
-    """
+    """Return I3D with the pinned weights, frozen, in evaluation mode; errors as `weights.load`."""
     tensors = weights.load(WEIGHTS)
     with torch.device("meta"):
         model = I3D()
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if isinstance(module, Unit3D):
             weight, bias = _folded(tensors, _checkpoint_name(name))
@@ -161,20 +160,13 @@ def _checkpoint_name(name: str) -> str:
     stage, _, branch = name.partition(".")
     if not branch:
         return stage
-    branch, _, index = branch.partition(".")
-    unit = {
-        ("branch_0", ""): "Conv3d_0a_1x1",
-        ("branch_1", "0"): "Conv3d_0a_1x1",
-        ("branch_1", "1"): "Conv3d_0b_3x3",
-        ("branch_2", "0"): "Conv3d_0a_1x1",
-        ("branch_2", "1"): "Conv3d_0b_3x3",
-        ("branch_3", "1"): "Conv3d_0b_1x1",
-    }[branch, index]
-    return f"{stage}/{branch.replace('b', 'B', 1)}/{unit}"
+    kernel = {"0": "0a_1x1", "1.0": "0a_1x1", "2.0": "0a_1x1", "3.1": "0b_1x1"}
+    number = branch.removeprefix("branch_")
+    return f"{stage}/Branch_{number[0]}/Conv3d_{kernel.get(number, '0b_3x3')}"
 
 
 def _kernel(kernel: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(kernel.transpose(4, 3, 0, 1, 2)))
+    return torch.from_numpy(np.ascontiguousarray(rearrange(kernel, "l h w i o -> o i l h w")))
 
 
 def _folded(tensors: dict[str, np.ndarray], unit: str) -> tuple[Tensor, Tensor]:
@@ -191,57 +183,43 @@ def preprocess(videos: Tensor) -> Tensor:
 
     Shorter side to 224, bilinear with `align_corners=False` and no antialiasing, centre crop.
     """
-    b, length, h, w, _ = videos.shape
-    frames = videos.permute(0, 1, 4, 2, 3).reshape(b * length, 3, h, w).float()
+    length, h, w = videos.shape[1:4]
+    frames = rearrange(videos, "b l h w c -> (b l) c h w").float()
     scale = _SIZE / min(h, w)
     size = (_SIZE, math.ceil(w * scale)) if h < w else (math.ceil(h * scale), _SIZE)
     if (h, w) != size:
         frames = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
     top, left = (size[0] - _SIZE) // 2, (size[1] - _SIZE) // 2
     frames = frames[:, :, top : top + _SIZE, left : left + _SIZE] / 127.5 - 1.0
-    return frames.view(b, length, 3, _SIZE, _SIZE).permute(0, 2, 1, 3, 4)
+    return rearrange(frames, "(b l) c h w -> b c l h w", l=length)
 
 
-@torch.inference_mode()
 def features(
     videos: np.ndarray,
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int | None = None,
-    progress: str | None = None,
+    inputs: Inputs = DEFAULTS,
+    label: str = "clips",
+    network: I3D | None = None,
 ) -> np.ndarray:
-    """Return the I3D logits of each clip, independent of how the clips are batched.
+    """Return the I3D logits of each clip, float32 (N, 400), independent of how clips are batched.
 
     Args:
-        videos: uint8 (N, L, H, W, 3), L >= 9; a memory map is read batch by batch.
-        device: where the network runs.
-        batch_size: clips at a time; by default 1 on the CPU and 16 elsewhere.
-        progress: label of a progress bar on stderr; no bar without it.
-
-    Returns:
-        float32 (N, 400).
+        videos: uint8 (N, L, H, W, 3), L >= 9.
+        inputs: for device, batch size (clips; by default 1 on the CPU, 16 elsewhere) and bar.
+        label: of the clips, for the progress bar.
+        network: of `load_i3d`, where it is loaded already.
 
     Raises:
         LamdError: when the weights are missing or wrong.
-        ValueError: on another dtype or shape, or on clips under 9 frames.
+        ValueError: on another dtype or shape, or on clips of fewer than 9 frames.
     """
-    if videos.dtype != np.uint8 or videos.ndim != 5 or videos.shape[-1] != 3:
-        raise ValueError(f"expected uint8 (N, L, H, W, 3), got {videos.dtype} {videos.shape}")
-    if videos.shape[1] < MIN_FRAMES:
-        raise ValueError(f"I3D needs clips of at least {MIN_FRAMES} frames, got {videos.shape[1]}")
-    device = torch.device(device)
-    batch_size = batch_size or (1 if device.type == "cpu" else 16)
-    model = load_i3d(device).to(memory_format=torch.channels_last_3d)
-    rows = np.empty((len(videos), NUM_FEATURES), np.float32)
-    # TF32 would move the logits in the third digit, and with them the published values.
-    with (
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-        torch.autocast(device.type, enabled=False),
-        progress_bar(progress, len(videos)) as advance,
-    ):
-        for start in range(0, len(videos), batch_size):
-            batch = torch.from_numpy(np.array(videos[start : start + batch_size])).to(device)
-            x = preprocess(batch).contiguous(memory_format=torch.channels_last_3d)
-            rows[start : start + len(batch)] = model(x).cpu().numpy()
-            advance(len(batch))
-    return rows
+    check_clips(videos, METRICS["fvd"].min_frames)
+    channels_last = torch.channels_last_3d
+    model = (network or load_i3d(inputs.device)).to(memory_format=channels_last)
+    return extract(
+        lambda clips: model(preprocess(clips).contiguous(memory_format=channels_last)),
+        videos,
+        (len(videos), NUM_FEATURES),
+        inputs.batch_size or (1 if inputs.device == "cpu" else 16),
+        inputs,
+        f"I3D features, {label}",
+    )

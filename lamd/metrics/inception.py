@@ -8,9 +8,11 @@ import io
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from lamd import weights
-from lamd.base.progress import progress_bar
+from lamd.metrics.extract import extract
+from lamd.metrics.values import DEFAULTS, Inputs, check_clips
 
 WEIGHTS = "inception"
 NUM_FEATURES = 2048
@@ -20,16 +22,12 @@ RESIZE_RULE = "tf1-bilinear-299.v1"
 def load_inception(device: torch.device | str = "cpu") -> torch.nn.Module:
     """Return torch-fidelity's Inception with the pinned weights, frozen, in evaluation mode.
 
-    Its input is uint8 (B, 3, H, W), its output a tuple of one float32 (B, 2048). It draws no random
-    number.
-
-    Raises:
-        LamdError: `WeightsMissing` when they are not there, else when they have a wrong hash.
+    It maps uint8 (B, 3, H, W) to a tuple of one float32 (B, 2048). Errors as `weights.load`.
     """
     tensors = weights.load(WEIGHTS)
     from torch_fidelity import FeatureExtractorInceptionV3
 
-    # Its constructor unpickles a file without restriction, so it is given one made here, in memory.
+    # Its constructor unpickles a file without restriction, so it gets one made here, in memory.
     file = io.BytesIO()
     torch.save({name: torch.from_numpy(array) for name, array in tensors.items()}, file)
     file.seek(0)
@@ -40,43 +38,26 @@ def load_inception(device: torch.device | str = "cpu") -> torch.nn.Module:
     return model.to(device)
 
 
-@torch.inference_mode()
-def features(
-    videos: np.ndarray,
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int | None = None,
-    progress: str | None = None,
-) -> np.ndarray:
-    """Return the Inception features of every frame, independent of how frames are batched.
+def features(videos: np.ndarray, inputs: Inputs = DEFAULTS, label: str = "clips") -> np.ndarray:
+    """Return the Inception features of every frame, float32 (N, L, 2048), one clip at a time.
 
     Args:
-        videos: uint8 (N, L, H, W, 3); a memory map is read clip by clip.
-        device: where the network runs.
-        batch_size: frames at a time, of one clip; by default 8 on the CPU and 64 elsewhere.
-        progress: label of a progress bar on stderr, one step a clip; no bar without it.
-
-    Returns:
-        float32 (N, L, 2048).
+        videos: uint8 (N, L, H, W, 3).
+        inputs: for device, batch size (frames of a clip; by default 8 on the CPU, 64 elsewhere)
+            and bar; the batch size changes no value.
+        label: of the clips, for the progress bar.
 
     Raises:
         LamdError: when the weights are missing or wrong.
         ValueError: on another dtype or shape.
     """
-    if videos.dtype != np.uint8 or videos.ndim != 5 or videos.shape[-1] != 3:
-        raise ValueError(f"expected uint8 (N, L, H, W, 3), got {videos.dtype} {videos.shape}")
-    device = torch.device(device)
-    batch_size = batch_size or (8 if device.type == "cpu" else 64)
-    model = load_inception(device)
-    rows = np.empty((*videos.shape[:2], NUM_FEATURES), np.float32)
-    with (
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-        torch.autocast(device.type, enabled=False),
-        progress_bar(progress, len(videos)) as advance,
-    ):
-        for i in range(len(videos)):
-            frames = torch.from_numpy(np.array(videos[i])).permute(0, 3, 1, 2)
-            parts = [model(part.to(device))[0].cpu() for part in frames.split(batch_size)]
-            rows[i] = torch.cat(parts).numpy()
-            advance(1)
-    return rows
+    check_clips(videos)
+    model = load_inception(inputs.device)
+    batch_size = inputs.batch_size or (8 if inputs.device == "cpu" else 64)
+
+    def run(clip: torch.Tensor) -> torch.Tensor:
+        parts = rearrange(clip, "1 l h w c -> l c h w").split(batch_size)
+        return torch.cat([model(part)[0] for part in parts])[None]
+
+    shape = (*videos.shape[:2], NUM_FEATURES)
+    return extract(run, videos, shape, 1, inputs, f"Inception features, {label}")

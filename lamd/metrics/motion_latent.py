@@ -1,41 +1,38 @@
-"""What a motion latent carries: active units, content that leaked into it, and what drives D_V."""
+"""Contents of a motion latent: active units, leaked content, and its effect on D_V."""
 
 import numpy as np
 
 ACTIVE_VARIANCE = 0.01  # Burda et al., arXiv 1509.00519: their threshold
 MIN_CLIPS = 8  # of the probe: half are scored, and the others make the folds
-STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 3))  # ours
+STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 3))
 _FOLDS = 4
 
 
-def unit_variance(mean: np.ndarray) -> np.ndarray:
-    """Return the variance over clips of the posterior mean, float64 (d, M).
+def posterior_mean_variance(mean: np.ndarray) -> np.ndarray:
+    """Return the variance over clips of posterior means (N, d, ...), float64 (d, M).
 
-    Each of a channel's M latent cells is a unit. It is active where this is above
+    Each of a channel's M latent positions is a unit. It is active where this is above
     `ACTIVE_VARIANCE`, and so is a channel by the mean over its units.
-
-    Args:
-        mean: (N, d, ...) posterior means.
     """
     return mean.reshape(*mean.shape[:2], -1).var(axis=0, dtype=np.float64)
 
 
 def probe_features(f_x0: np.ndarray) -> np.ndarray:
-    """Put the mean over all cells beside each cell of f_x0: (N, C, h, w) to (N, 2 C, h * w)."""
+    """Append the mean over positions to each position of f_x0: (N, C, h, w) to (N, 2 C, h * w)."""
     local = f_x0.reshape(*f_x0.shape[:2], -1)
     return np.concatenate([local, np.broadcast_to(local.mean(2, keepdims=True), local.shape)], 1)
 
 
-def explained_share(features: np.ndarray, latents: np.ndarray) -> tuple[float, float]:
+def linear_probe_r2(features: np.ndarray, latents: np.ndarray) -> tuple[float, float]:
     """Return the share of the latents' variance that a linear probe explains, and its strength.
 
-    One ridge regression, the same at each cell, is fitted on the first half of the clips and scored
-    on the second as R^2 = 1 - squared error / squared distance from the first half's mean at that
-    cell; 0 and below mean that nothing is explained. The strength, relative to the features'
-    variance, has the lowest error in 4 folds of the first half; ties go to the stronger.
+    One ridge regression, the same at each position, is fitted on the first half of the clips and
+    scored on the second as R^2 = 1 - squared error / squared distance from the first half's mean at
+    that position; 0 and below mean that nothing is explained. The strength, relative to the
+    features' variance, has the lowest error in 4 folds of the first half; ties go to the stronger.
 
     Args:
-        features: (N, P, M) at each of M cells, N >= 8.
+        features: (N, P, M) at each of M positions, N >= 8.
         latents: (N, Q, M).
 
     Raises:
@@ -65,7 +62,7 @@ def _squared_errors(
     scored: np.ndarray,
     strengths: tuple[float, ...],
 ) -> tuple[np.ndarray, float]:
-    """Return the squared error on the clips `scored` a strength, and that of the mean alone."""
+    """Return the squared error on the clips `scored` by strength, and that of the mean alone."""
     x_mean, y_mean = (a[fitted].mean(0, dtype=np.float64) for a in (features, latents))
     products, targets = 0.0, 0.0
     for i in fitted:  # a clip at a time: all at once would not fit the memory at full scale
@@ -88,13 +85,9 @@ def _squared_errors(
 
 
 def motion_map(clip: np.ndarray) -> np.ndarray:
-    """Return how far each later frame is from the first, mean of RGB and of 3x3 pixels.
+    """Return the distance of the later frames of uint8 (L, H, W, 3) from the first.
 
-    Args:
-        clip: uint8 (L, H, W, 3).
-
-    Returns:
-        float32 (L - 1, H, W) in grey levels.
+    It is the mean of RGB and of 3x3 pixels, float32 (L - 1, H, W) in grey levels.
     """
     from scipy.ndimage import uniform_filter
 
@@ -104,40 +97,34 @@ def motion_map(clip: np.ndarray) -> np.ndarray:
 
 
 def motion_correlation(clips: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the correlation over frames and pixels of two clips' `motion_map`s, 0 at rest.
+    """Return the correlation of two clips' `motion_map`s, 0 at rest, as float64 (N,).
 
-    Args:
-        clips, others: uint8 (N, L, H, W, 3).
-
-    Returns:
-        float64 (N,).
+    Both sets of clips are uint8 (N, L, H, W, 3).
     """
-    found = np.zeros(len(clips))
+    correlations = np.zeros(len(clips))
     for i, pair in enumerate(zip(clips, others, strict=True)):
         a, b = (motion_map(clip).astype(np.float64) for clip in pair)
         a, b = a - a.mean(), b - b.mean()
         norms = np.linalg.norm(a) * np.linalg.norm(b)
         if norms > 0:
-            found[i] = (a * b).sum() / norms
-    return found
+            correlations[i] = (a * b).sum() / norms
+    return correlations
 
 
 def relative_change(clips: np.ndarray, real: np.ndarray) -> float:
     """Return the mean absolute change of clips from the real first frames over the real clips' own.
 
-    Args:
-        clips, real: uint8 (N, L, H, W, 3); frame 0 of `real` is the given one.
+    Both are uint8 (N, L, H, W, 3) and start at frame 0 of `real`.
 
     Raises:
-        ValueError: when the real clips stand still.
+        ValueError: when the real clips do not move.
     """
-    ours, theirs = (
-        np.mean([
-            np.abs(clip[1:].astype(np.int16) - given[:1]).mean()
-            for clip, given in zip(one, real, strict=True)
-        ])
-        for one in (clips, real)
-    )  # fmt: skip
-    if theirs == 0:
-        raise ValueError("the real clips stand still")
-    return float(ours / theirs)
+
+    def change(videos: np.ndarray) -> np.floating:
+        pairs = zip(videos, real, strict=True)
+        return np.mean([np.abs(a[1:].astype(np.int16) - b[:1]).mean() for a, b in pairs])
+
+    changes, real_changes = change(clips), change(real)
+    if real_changes == 0:
+        raise ValueError("the real clips do not move")
+    return float(changes / real_changes)

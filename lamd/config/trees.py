@@ -3,70 +3,96 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-Where = dict[tuple[str, ...], str]  # key path -> "file:line"
+from lamd.config.strict import Strict
 
 
-def merge(tree: dict, overlay: dict) -> None:
-    """Lay `overlay` over `tree`; mappings are merged, all else is replaced."""
+@dataclass
+class Tree:
+    """Plain data, with the `file:line` that wrote each key; `source` stands in for keys without."""
+
+    data: dict
+    lines: dict[tuple[str, ...], str]
+    source: str = ""
+
+    def at(self, *key: str) -> str:
+        """Return the line of a key, or of the nearest key above it."""
+        above = (key[:n] for n in range(len(key), 0, -1))
+        return next((self.lines[part] for part in above if part in self.lines), self.source)
+
+    def lay(self, overlay: "Tree") -> None:
+        """Lay `overlay` over this tree; mappings are merged, all else is replaced."""
+        _merge(self.data, overlay.data)
+        self.lines.update(overlay.lines)
+
+    def below(self, prefix: tuple[str, ...], data: dict) -> "Tree":
+        """Return `data`, which was found under `prefix`, with its lines."""
+        n = len(prefix)
+        lines = {key[n:]: at for key, at in self.lines.items() if key[:n] == prefix and key[n:]}
+        return Tree(data, lines, self.at(*prefix))
+
+
+def _merge(tree: dict, overlay: dict) -> None:
     for key, value in overlay.items():
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            merge(tree[key], value)
+            _merge(tree[key], value)
         else:
             tree[key] = value
 
 
-def nest(key: str, value: Any, at: str) -> tuple[dict, Where]:
-    """Return the tree that `a.b.c` = `value` stands for, and `at` as the place of its keys."""
-    parts, tree = tuple(key.split(".")), value
+def nest(key: str, value: Any, at: str) -> Tree:
+    """Return the tree that `a.b.c` = `value` means, and `at` as the line of its keys."""
+    parts = tuple(key.split("."))
     for part in reversed(parts):
-        tree = {part: tree}
-    return tree, {parts[: i + 1]: at for i in range(len(parts))}
+        value = {part: value}
+    return Tree(value, {parts[: i + 1]: at for i in range(len(parts))}, at)
 
 
-def explain(error: ValidationError, kind: type[BaseModel], where: Where, elsewhere: str) -> str:
-    """Return one line: place, key and reason; `elsewhere` is the place of keys not in `where`."""
-    # A mistyped key is unknown under its name and missing under the right one: tell the first.
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+def explain(error: ValidationError, kind: type[Strict], tree: Tree) -> str:
+    """Return one line: file:line, key and reason."""
+    # A mistyped key is unknown under its name and missing under the right one: report the first.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     model, loc = _locate(kind, first["loc"])
-    at = next((where[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in where), elsewhere)
+    at = tree.at(*loc)
     key = ".".join(loc)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        hint = closest(loc[-1], model.model_fields)
+        hint = closest(loc[-1], model.known_keys())
         return f"{at}: unknown key {key!r}{hint}; rename or delete it{more}"
     if first["type"] == "missing":
         return f"{at}: missing key {key!r}; add it{more}"
     reason = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
     if first["type"] == "literal_error":  # its `expected` is the words, quoted
-        shown += closest(str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
-    return f"{at}: {key + ': ' if key else ''}{reason}{shown}; mend the value{more}"
+        got += closest(str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
+    return f"{at}: {key + ': ' if key else ''}{reason}{got}; fix the value{more}"
 
 
-def _locate(
-    kind: type[BaseModel], loc: Sequence[str | int]
-) -> tuple[type[BaseModel], tuple[str, ...]]:
-    """Return the model that an error's place lies in, and the place as the YAML has it."""
-    model, options, found = kind, [], []
+def _locate(kind: type[Strict], loc: Sequence[str | int]) -> tuple[type[Strict], tuple[str, ...]]:
+    """Return the model that an error's key belongs to, and the key's path in the YAML."""
+    model, path = kind, []
+    options: list[type[Strict]] = []
     for part in map(str, loc):
-        if len(options) > 1:  # of a tagged union, whose tag stands in no YAML path
+        if part == "[key]":  # pydantic's mark of a wrong key of a mapping
+            continue
+        if len(options) > 1:  # of a tagged union, whose tag is in no YAML path
             model = next(m for m in options if part in get_args(m.model_fields["name"].annotation))
             options = []
             continue
-        found.append(part)
+        path.append(part)
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = [o for o in (annotation, *get_args(annotation)) if _is_model(o)]
         if len(options) == 1:
             model = options[0]
-    return model, tuple(found)
+    return model, tuple(path)
 
 
 def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return isinstance(annotation, type) and issubclass(annotation, Strict)
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The inference path (paper): x_0 -> f_x0, skips; z_T -> K steps -> z_m -> D_V -> clip."""
+"""Inference, the same for every paradigm: encode x_0, run a sampler from keyed noise, decode."""
 
 import os
 import shutil
@@ -10,198 +10,123 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamd import diffusion
 from lamd.base.errors import LamdError
+from lamd.base.progress import track
 from lamd.base.rng import torch_generator
 from lamd.config import SamplerConfig
-from lamd.diffusion import (
-    Denoiser,
-    Schedule,
-    clipped,
-    predicted_noise,
-    sampling_steps,
-    trajectory,
-)
-from lamd.models.dmg import DMG
-from lamd.models.latent_video import VideoAutoencoder
-from lamd.models.mcd_vae import MCDVAE
-from lamd.models.pixel_diffusion import PixelDiffusion
+from lamd.io.video import to_model, to_uint8
 from lamd.models.unet import UNet
-from lamd.models.unet3d import UNet3d
+from lamd.paradigms.base import Given, Paradigm
 
 T = TypeVar("T")
 
 
-class KeyedNoise:
-    """Standard normal noise with one CPU generator a sample key.
+def keyed_noise(
+    keys: Sequence[str], seed: int, shape: tuple[int, ...], device: torch.device
+) -> Callable[[], Tensor]:
+    """Return a source of standard normal (len(keys), *shape), with one CPU generator per key.
 
     A sample therefore depends on its key and the seed, not on batch size, order or device.
     """
-
-    def __init__(
-        self, keys: Sequence[str], seed: int, shape: tuple[int, ...], device: torch.device
-    ):
-        self.generators = [torch_generator(seed, "noise", key) for key in keys]
-        self.shape, self.device = shape, device
-
-    def __call__(self) -> Tensor:
-        """Return the next draw, (len(keys), *shape)."""
-        draws = [torch.randn(self.shape, generator=g) for g in self.generators]
-        return torch.stack(draws).to(self.device)
+    generators = [torch_generator(seed, "noise", key) for key in keys]
+    return lambda: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
 
 
 @torch.inference_mode()
-def motion_trajectory(
-    vae: MCDVAE,
-    dmg: DMG,
-    schedule: Schedule,
+def trajectory(
+    paradigm: Paradigm,
     sampler: SamplerConfig,
-    f_x0: Tensor,
+    given: Given,
     keys: Sequence[str],
     prompts: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (t, z_m^t), scaled for D_V, along one sampling run; t = -1 is the sample.
+    """Yield (t, z_t), z_t (B, *latent_shape) at unit scale; t = -1 is the sample.
 
     Args:
-        vae, dmg: trained models in eval mode on one device.
-        schedule: the DMG's noise schedule.
-        sampler: name, K, eta, seed; its batch size is the caller's matter.
-        f_x0: (B, d', h, w) content feature of the given frames.
-        keys: B names; equal names, seeds and frames give equal latents.
+        paradigm: trained networks in eval mode on one device.
+        given: of `paradigm.encode`.
+        keys: B names; equal names, seeds and frames give equal samples.
         prompts: B captions or classes for a model with prompts, and only there.
 
-    Returns:
-        z_m^t (B, *latent_shape) at each step.
-
     Raises:
-        LamdError: on a prompt that the model's vocabulary cannot say.
+        LamdError: on a prompt outside the model's vocabulary.
     """
-    denoiser = denoiser_given(dmg, schedule, sampler.guidance_scale, f_x0, prompts)
-    noise = KeyedNoise(keys, sampler.seed, vae.latent_shape, f_x0.device)
-    for t, z in _run(denoiser, schedule, sampler, noise):
-        yield t, vae.from_diffusion(z)
-
-
-def _run(
-    denoiser: Denoiser, schedule: Schedule, sampler: SamplerConfig, noise: KeyedNoise
-) -> Iterator[tuple[int, Tensor]]:
-    return trajectory(
-        denoiser,
+    schedule = paradigm.schedule
+    noise = keyed_noise(keys, sampler.seed, paradigm.latent_shape, given.condition.device)
+    yield from diffusion.trajectory(
+        paradigm.denoiser(given, prompts, sampler.guidance_scale),
         schedule,
         noise(),
-        steps=sampling_steps(len(schedule), sampler.num_steps),
+        steps=diffusion.sampling_steps(len(schedule), sampler.num_steps),
         name=sampler.name,
         eta=sampler.eta,
         noise=noise,
     )
 
 
-def denoiser_given(
-    dmg: DMG,
-    schedule: Schedule,
-    scale: float | None,
-    f_x0: Tensor,
-    prompts: Sequence[str] | None,
-) -> Denoiser:
-    """Return eps_theta(z_t, t) given y; with a scale, classifier-free guided (arXiv 2207.12598)."""
-    words = None if prompts is None else dmg.prompt.words(prompts).to(f_x0.device)
-    told = dmg.condition(f_x0, words)
-    if scale is None:
-        return predicted_noise(lambda z_t, t: dmg.denoise(z_t, t, told), schedule)
-    untold = dmg.condition(f_x0, torch.zeros_like(words))
-
-    def guided(z_t: Tensor, t: Tensor) -> Tensor:
-        return torch.lerp(dmg.denoise(z_t, t, untold), dmg.denoise(z_t, t, told), scale)
-
-    return predicted_noise(guided, schedule)
-
-
-def compile_denoiser(denoiser: UNet) -> None:
-    """Compile the UNet's pass in place: eps_hat moves by rounding, at most 1e-4 at unit scale.
-
-    Raises:
-        LamdError: on a CPU without a C++ compiler.
-    """
-    on_cpu = next(denoiser.parameters()).device.type == "cpu"
-    if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise LamdError("runtime.compile: no C++ compiler here; install g++ or leave it out")
-    denoiser.predict = torch.compile(denoiser.predict)
-
-
-def last(run: Iterable[T]) -> T:
-    """Return the last value of a run, the sample, and keep no other."""
-    return deque(run, maxlen=1).pop()
-
-
 @torch.inference_mode()
 def generate(
-    vae: MCDVAE,
-    dmg: DMG,
-    schedule: Schedule,
+    paradigm: Paradigm,
     sampler: SamplerConfig,
     x0: Tensor,
     keys: Sequence[str],
     prompts: Sequence[str] | None = None,
 ) -> Tensor:
-    """Generate one clip per first frame; arguments as for `motion_trajectory`.
+    """Generate one clip per first frame; arguments and errors as for `trajectory`.
 
     Args:
         x0: (B, 3, H, W) in [-1, 1].
 
     Returns:
-        x_hat (B, L, 3, H, W), not clamped; frame 0 is D_V's, not the given one.
+        x_hat (B, L, 3, H, W), not clamped; frame 0 is the decoder's, not the given frame.
     """
-    f_x0, skips = vae.encode_image(x0)
-    _, z_m = last(motion_trajectory(vae, dmg, schedule, sampler, f_x0, keys, prompts))
-    return vae.decode(z_m, f_x0, skips)
+    given = paradigm.encode(x0)
+    _, z = last(trajectory(paradigm, sampler, given, keys, prompts))
+    return paradigm.decode(paradigm.from_diffusion(z), given)
 
 
-@torch.inference_mode()
-def generate_pixel(
-    model: PixelDiffusion,
-    schedule: Schedule,
+def generate_clips(
+    paradigm: Paradigm,
     sampler: SamplerConfig,
-    num_frames: int,
-    x0: Tensor,
+    frames: np.ndarray,
     keys: Sequence[str],
-) -> Tensor:
-    """Generate clips (B, L, 3, H, W) by the pixel-space baseline; else as `generate`.
+    prompts: Sequence[str] | None = None,
+    *,
+    batch_size: int,
+) -> np.ndarray:
+    """Generate uint8 clips (N, L, H, W, 3) that begin with `frames`, uint8 (N, H, W, 3)."""
+    device, clips = next(paradigm.network.parameters()).device, []
+    batches = [slice(first, first + batch_size) for first in range(0, len(frames), batch_size)]
+    for at in track(batches, "sampling") if len(batches) > 1 else batches:
+        cond = None if prompts is None else prompts[at]
+        x_hat = generate(paradigm, sampler, first_frames(frames[at], device), keys[at], cond)
+        clips.append(to_uint8(x_hat).cpu().numpy())
+    result = np.concatenate(clips)
+    result[:, 0] = frames
+    return result
 
-    The predicted clip is clamped to [-1, 1] at each step, as is usual in pixel space.
+
+def first_frames(frames: np.ndarray, device: torch.device) -> Tensor:
+    """Return x_0 (N, 3, H, W) in [-1, 1] of uint8 frames (N, H, W, 3)."""
+    return to_model(torch.from_numpy(np.array(frames)[:, None]).to(device))[:, 0]
+
+
+def compile_denoiser(network: UNet) -> None:
+    """Compile the UNet's pass in place: eps_hat moves by rounding, at most 1e-4 at unit scale.
+
+    Raises:
+        LamdError: on a CPU without a C++ compiler.
     """
-    denoiser = clipped(predicted_noise(lambda x_t, t: model(x_t, t, x0), schedule), schedule)
-    noise = KeyedNoise(keys, sampler.seed, (num_frames, *x0.shape[1:]), x0.device)
-    return last(_run(denoiser, schedule, sampler, noise))[1]
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise LamdError("runtime.compile: no C++ compiler here; install g++ or leave it out")
+    network.predict = torch.compile(network.predict)  # type: ignore[method-assign]  # in place
 
 
-@torch.inference_mode()
-def generate_latent_video(
-    autoencoder: VideoAutoencoder,
-    model: UNet3d,
-    schedule: Schedule,
-    sampler: SamplerConfig,
-    x0: Tensor,
-    keys: Sequence[str],
-) -> Tensor:
-    """Generate clips (B, L, 3, H, W) by the latent-video baseline; else as `generate`."""
-    given = autoencoder.to_diffusion(autoencoder.encode_image(x0))
-    shape = autoencoder.latent_shape
-    z = denoise_latent_video(model, schedule, sampler, shape, given, keys)
-    return autoencoder.decode(autoencoder.from_diffusion(z))
-
-
-@torch.inference_mode()
-def denoise_latent_video(
-    model: UNet3d,
-    schedule: Schedule,
-    sampler: SamplerConfig,
-    latent_shape: tuple[int, ...],
-    given: Tensor,
-    keys: Sequence[str],
-) -> Tensor:
-    """Return the latents (B, *latent_shape) at unit scale that follow `given` (B, d, h, w)."""
-    noise = KeyedNoise(keys, sampler.seed, latent_shape, given.device)
-    denoiser = predicted_noise(lambda z_t, t: model(z_t, t, given), schedule)
-    return last(_run(denoiser, schedule, sampler, noise))[1]
+def last(run: Iterable[T]) -> T:
+    """Return the last value of a run, the sample, and keep no other."""
+    return deque(run, maxlen=1).pop()
 
 
 def roll_out(
@@ -210,16 +135,14 @@ def roll_out(
     keys: Sequence[str],
     num_chunks: int,
 ) -> np.ndarray:
-    """Generate long clips chunk by chunk, each from the last frame of the one before (ours).
+    """Generate long clips chunk by chunk, each from the last frame of the previous chunk.
 
     Args:
-        extend: maps first frames uint8 (N, H, W, 3) and keys to clips (N, L, H, W, 3) that begin
-            with them.
-        frames: uint8 (N, H, W, 3).
+        extend: maps first frames uint8 (N, H, W, 3) and keys to clips (N, L, H, W, 3).
         keys: N names; chunk c > 0 has the noise of `<key>+<c>`.
 
     Returns:
-        uint8 (N, L + (num_chunks - 1) (L - 1), H, W, 3): a frame shared by two chunks stands once.
+        uint8 (N, L + (num_chunks - 1) (L - 1), H, W, 3): a frame shared by two chunks appears once.
     """
     clips = extend(frames, keys)
     for c in range(1, num_chunks):

@@ -1,128 +1,82 @@
-"""Training of all stages: `engine` is the loop, the `*_stage` files say what a step does."""
+"""Training of all stages: `engine` is the loop, the `*_stage` files are its steps."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Required, TypedDict, Unpack
 
 from lamd.base.errors import LamdError
 from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
-from lamd.training.baseline_stages import LatentVideoStage, PixelStage, VideoVAEStage
+from lamd.paradigms.registry import PARADIGMS
 from lamd.training.captioner_stage import CaptionerStage
-from lamd.training.dmg_stage import DMGStage
+from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import train_stage
-from lamd.training.final import (
-    load_captioner,
-    load_denoiser,
-    load_dmg,
-    load_vae,
-    load_video_vae,
-    read_info,
-)
 from lamd.training.latents import Latents, encode_latents, open_latents
+from lamd.training.networks import NETWORKS, load_model, load_paradigm, read_info
+from lamd.training.stages import Stage
 from lamd.training.vae_stage import VAEStage
 
-__all__ = [
-    "Latents",
-    "encode_latents",
-    "load_captioner",
-    "load_denoiser",
-    "load_dmg",
-    "load_vae",
-    "load_video_vae",
-    "open_latents",
-    "train_captioner",
-    "train_dmg",
-    "train_latent_video",
-    "train_pixel",
-    "train_vae",
-    "train_video_vae",
-]
+__all__ = ["Latents", "encode_latents", "load_model", "load_paradigm", "open_latents", "train"]
 
 
-class RunOptions(TypedDict, total=False):
-    """Options of `engine.train_stage` that every training takes."""
-
-    identity: Required[str]
-    device: str | None
-    max_steps: int | None
-
-
-def train_vae(target: Target, train: PackedVideos, folder: Path, **run: Unpack[RunOptions]) -> Path:
-    """Train the MCD-VAE (stage I) in `folder`; arguments and errors as for `engine.train_stage`."""
-    return train_stage(VAEStage(target, train), folder, target=target, **run)
-
-
-def train_dmg(
+def train(
+    stage: str,
     target: Target,
-    train: PackedVideos,
-    vae_folder: Path,
-    latents_folder: Path,
+    videos: PackedVideos,
     folder: Path,
-    **run: Unpack[RunOptions],
+    parents: Mapping[str, Path] | None = None,
+    *,
+    run_id: str,
+    options: TrainConfig | None = None,
+    device: str | None = None,
+    max_steps: int | None = None,
 ) -> Path:
-    """Train the DMG (stage II) in `folder` on the posteriors of `encode_latents`.
+    """Train one stage in `folder`, continuing from its last good checkpoint; return `folder`.
 
-    Arguments and errors as for `engine.train_stage`.
+    Args:
+        stage: vae, dmg, captioner, pixel, video_vae or latent_video.
+        videos: the train split.
+        folder: receives checkpoints, `log.jsonl`, TensorBoard events, and at the end
+            `model.safetensors` and `model.json`.
+        parents: folders of the `autoencoder` and of its `latents`, where the stage has one.
+        run_id: hash of all that the result depends on.
+        options: of a denoiser's training, `target.train_dmg` by default.
+        device: `cpu`, `cuda` or None for the best available.
+        max_steps: stop after this step with a checkpoint and without a final model.
+
+    Raises:
+        LamdError: on an unknown stage, missing parents, a non-finite loss or gradient (the last
+            good checkpoint stays), a folder of another config, damaged checkpoints only, or latents
+            of another autoencoder.
     """
-    latents = _latents_of(vae_folder, latents_folder, "vae")
-    return train_stage(
-        DMGStage(target, train, load_vae(vae_folder, target), latents), folder, target=target, **run
-    )
-
-
-def train_captioner(
-    target: Target,
-    train: PackedVideos,
-    folder: Path,
-    **run: Unpack[RunOptions],
-) -> Path:
-    """Train the captioner in `folder`; arguments and errors as for `engine.train_stage`."""
-    return train_stage(CaptionerStage(target, train), folder, target=target, **run)
-
-
-def train_pixel(
-    target: Target,
-    options: TrainConfig,
-    train: PackedVideos,
-    folder: Path,
-    **run: Unpack[RunOptions],
-) -> Path:
-    """Train the pixel-space baseline for a row's budget, `options`; else as `train_vae`."""
-    return train_stage(PixelStage(target, options, train), folder, target=target, **run)
-
-
-def train_video_vae(
-    target: Target,
-    train: PackedVideos,
-    folder: Path,
-    **run: Unpack[RunOptions],
-) -> Path:
-    """Train the latent-video baseline's autoencoder; arguments and errors as for `train_vae`."""
-    return train_stage(VideoVAEStage(target, train), folder, target=target, **run)
-
-
-def train_latent_video(
-    target: Target,
-    options: TrainConfig,
-    train: PackedVideos,
-    vae_folder: Path,
-    latents_folder: Path,
-    folder: Path,
-    **run: Unpack[RunOptions],
-) -> Path:
-    """Train the latent-video baseline's denoiser for a row's budget; else as `train_dmg`."""
-    latents = _latents_of(vae_folder, latents_folder, "video_vae")
-    autoencoder = load_video_vae(vae_folder, target)
-    return train_stage(
-        LatentVideoStage(target, options, train, autoencoder, latents), folder, target=target, **run
-    )
-
-
-def _latents_of(vae_folder: Path, latents_folder: Path, stage: str) -> Latents:
-    latents, model = open_latents(latents_folder), {"vae": "MCD-VAE"}.get(stage, stage)
-    if latents.vae_sha256 != read_info(vae_folder, stage=stage)["sha256"]:
-        raise LamdError(
-            f"{latents_folder}: encoded by another {model} than {vae_folder}; "
-            "encode the latents into another folder"
+    if stage not in NETWORKS:
+        raise LamdError(f"stage {stage!r}: unknown; use one of {', '.join(NETWORKS)}")
+    denoisers = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
+    built: Stage
+    if stage == "captioner":
+        built = CaptionerStage(target, videos)
+    elif stage in denoisers:
+        autoencoder = latents = None
+        encoder = denoisers[stage].autoencoder_stage
+        if encoder is not None:
+            if missing := {"autoencoder", "latents"} - set(parents or ()):
+                raise LamdError(
+                    f"stage {stage}: needs the folder of its {' and '.join(sorted(missing))}; "
+                    "pass them as `parents`"
+                )
+            source = (parents or {})["autoencoder"]
+            latents = open_latents((parents or {})["latents"])
+            if latents.vae_sha256 != read_info(source, stage=encoder)["sha256"]:
+                raise LamdError(
+                    f"{latents.folder}: encoded by another {encoder} than {source}; "
+                    "encode the latents into another folder"
+                )
+            autoencoder = load_model(source, encoder, target)
+        train_options = options or target.train_dmg
+        built = DiffusionStage(
+            denoisers[stage], target, train_options, videos, autoencoder, latents
         )
-    return latents
+    else:
+        built = VAEStage(target, videos, stage)
+    return train_stage(
+        built, folder, target=target, run_id=run_id, device=device, max_steps=max_steps
+    )

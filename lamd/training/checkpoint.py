@@ -1,7 +1,7 @@
 """Checkpoints of a running training: `checkpoints/step_00001000/`.
 
     weights.safetensors   model.*, ema.*, adversary.*
-    state.pt              optimizers, scaler, EMA count, best value, seconds (weights_only)
+    state.pt              optimizers, scaler, EMA count, best step and value, seconds (weights_only)
     meta.json             format, step, identity, config, validation, checksums of the other two
 
 A checkpoint is written to a temporary folder and renamed, so one that has a name is complete.
@@ -17,20 +17,19 @@ import torch
 from torch import Tensor
 
 from lamd.base.errors import LamdError
+from lamd.base.files import replace_folder, sha256_of
 from lamd.training.integrity import (
     DamagedFile,
+    check_config,
+    check_run_id,
     check_sha256,
-    first_difference,
     load_weights,
     read_json,
-    replace_folder,
     save_weights,
-    sha256_of,
     write_json,
 )
 
-FORMAT = 1
-_MEND = "delete this checkpoint's folder to go on from an older one"
+_ADVICE = "delete this checkpoint's folder to continue from an older one"
 _FILES = ("weights.safetensors", "state.pt")
 
 
@@ -50,7 +49,7 @@ class Checkpoint:
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return where the checkpoint of `step` lies in a run's folder."""
+    """Return the folder of the checkpoint of `step`."""
     return folder / "checkpoints" / f"step_{step:08d}"
 
 
@@ -60,7 +59,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def write_checkpoint(
-    folder: Path, checkpoint: Checkpoint, *, config: dict[str, Any], identity: str
+    folder: Path, checkpoint: Checkpoint, *, config: dict[str, Any], run_id: str
 ) -> Path:
     """Write one checkpoint atomically and return its folder."""
     path = checkpoint_path(folder, checkpoint.step)
@@ -69,9 +68,8 @@ def write_checkpoint(
         save_weights(temporary / "weights.safetensors", checkpoint.weights)
         torch.save(checkpoint.state, temporary / "state.pt")
         meta = {
-            "format": FORMAT,
             "step": checkpoint.step,
-            "identity": identity,
+            "identity": run_id,
             "config": config,
             "validation": checkpoint.validation,
             "sha256": {name: sha256_of(temporary / name) for name in _FILES},
@@ -82,26 +80,21 @@ def write_checkpoint(
     return path
 
 
-def read_checkpoint(path: Path, *, config: dict[str, Any], identity: str) -> Checkpoint:
+def read_checkpoint(path: Path, *, config: dict[str, Any], run_id: str) -> Checkpoint:
     """Read and verify one checkpoint.
 
     Raises:
         DamagedFile: when a file is missing, altered or not what it should be.
-        LamdError: when it belongs to another config (the first differing key is named), other data
-            or another version of the format.
+        LamdError: on another config (first differing key named), run or version of the format.
     """
-    meta = read_json(path / "meta.json", _MEND)
-    if meta["format"] != FORMAT:
-        raise LamdError(
-            f"{path}: checkpoint format {meta['format']}, this version reads {FORMAT}; "
-            "train in a new folder"
-        )
-    check_same_run(path, meta, config, identity)
-    for name in _FILES:
-        check_sha256(path / name, meta["sha256"][name], _MEND)
-    weights = load_weights(path / "weights.safetensors", _MEND)
-    state = read_state(path / "state.pt")
-    return Checkpoint(meta["step"], weights, state, meta["validation"])
+    meta = read_json(path / "meta.json", _ADVICE)
+    check_config(path, meta["config"], config)
+    check_run_id(path, meta, run_id)
+    check_sha256(path / "state.pt", meta["sha256"]["state.pt"], _ADVICE)
+    weights = load_weights(
+        path / "weights.safetensors", meta["sha256"]["weights.safetensors"], _ADVICE
+    )
+    return Checkpoint(meta["step"], weights, read_state(path / "state.pt"), meta["validation"])
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -112,53 +105,37 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError):
         raise DamagedFile(
-            f"{path}: holds more than tensors and numbers and was not loaded; {_MEND}"
+            f"{path}: holds more than tensors and numbers, or is damaged; {_ADVICE}"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedFile(f"{path}: not a state file ({reason}); {_MEND}") from None
-
-
-def check_same_run(path: Path, meta: dict[str, Any], config: dict[str, Any], identity: str) -> None:
-    """Raise `LamdError` when `meta` belongs to another config, other data or another parent."""
-    difference = first_difference(meta["config"], config)
-    if difference:
-        raise LamdError(f"{path}: made with another config: {difference}; use another folder")
-    if meta["identity"] != identity:
-        raise LamdError(
-            f"{path}: made from other data or another parent ({meta['identity']} there, "
-            f"{identity} here); use another folder"
-        )
 
 
 def newest_good(
-    folder: Path, *, config: dict[str, Any], identity: str
+    folder: Path, *, config: dict[str, Any], run_id: str
 ) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest checkpoint that verifies and one line for each damaged newer one.
 
     Damaged ones are renamed to `*.damaged`, so that they are neither counted nor overwritten.
 
     Raises:
-        LamdError: when there are checkpoints but none is good, or they are another run's.
+        LamdError: when there are checkpoints but none is good, or they belong to another run.
     """
-    damaged: dict[Path, str] = {}
+    damaged: list[tuple[Path, str]] = []
     for path in list_checkpoints(folder):
         try:
-            checkpoint = read_checkpoint(path, config=config, identity=identity)
+            checkpoint = read_checkpoint(path, config=config, run_id=run_id)
         except DamagedFile as error:
-            damaged[path] = str(error).rpartition(";")[0]
+            damaged.append((path, str(error).rpartition(";")[0]))
             continue
-        said = [f"{why}; going on from {path.name}" for why in damaged.values()]
-        for other in damaged:
+        for other, _ in damaged:
             aside = other.with_name(other.name + ".damaged")
             shutil.rmtree(aside, ignore_errors=True)
             other.rename(aside)
-        return checkpoint, said
+        return checkpoint, [f"{reason}; continuing from {path.name}" for _, reason in damaged]
     if damaged:
         raise LamdError(
-            f"{next(iter(damaged.values()))}; none of {len(damaged)} checkpoints is good, "
+            f"{damaged[0][1]}; none of {len(damaged)} checkpoints is good, "
             f"delete {folder / 'checkpoints'} to start again"
         )
     return None, []
@@ -168,13 +145,12 @@ def clean_temporary(folder: Path) -> None:
     """Delete what a killed run left half written."""
     for path in (folder / "checkpoints").glob(".tmp_step_*"):
         shutil.rmtree(path)
-    for path in folder.glob(".model.*.tmp"):
+    for path in folder.glob(".*.tmp"):
         path.unlink()
 
 
 def prune(folder: Path, *, keep_last: int, best_step: int | None) -> None:
     """Delete all checkpoints but the newest `keep_last` and the best one."""
-    best = checkpoint_path(folder, best_step) if best_step is not None else None
     for path in list_checkpoints(folder)[keep_last:]:
-        if path != best:
+        if best_step is None or path != checkpoint_path(folder, best_step):
             shutil.rmtree(path)

@@ -1,8 +1,8 @@
-"""One training loop for both stages, on `accelerate`.
+"""One training loop for every stage, on `accelerate`.
 
-Step s (counted from 1) is a function of the state after s - 1, the seed and s alone, so a run that
-was killed and goes on from a checkpoint ends, on one CPU process, with the same bits. The learning
-rate is a function of s and has no state. The global batch is cut into equal slices over gradient
+Step s (counted from 1) is a function of the state after s - 1, the seed and s alone, so a killed
+run that continues from a checkpoint ends, on one CPU process, with the same bits. The learning rate
+is a function of s and has no state. The global batch is cut into equal slices over gradient
 accumulation and processes, so the clips of a step do not depend on their number. BatchNorm and the
 adaptive GAN weight see the slices of all processes, one accumulation part at a time.
 """
@@ -10,6 +10,8 @@ adaptive GAN weight see the slices of all processes, one accumulation part at a 
 import math
 import statistics
 import time
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from lamd.base.errors import LamdError
 from lamd.config import Target
-from lamd.training.batches import BatchReader
+from lamd.training.batches import Batch, batch_rows, read_ahead
 from lamd.training.checkpoint import (
     Checkpoint,
     clean_temporary,
@@ -25,15 +27,12 @@ from lamd.training.checkpoint import (
     prune,
     write_checkpoint,
 )
-from lamd.training.final import is_complete, read_info, write_final
 from lamd.training.log import TrainingLog
-from lamd.training.optimisation import (
-    learning_rate_factor,
-    make_accelerator,
-    make_ema,
-    make_optimizer,
-)
-from lamd.training.stages import Batch, Draws, Stage
+from lamd.training.networks import INFO, read_info, write_final
+from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
+from lamd.training.stages import Stage, StepRNG
+
+_TIMED, _TIMED_SECONDS = 4, 30.0  # steps at most; no further step begins after these seconds
 
 
 def train_stage(
@@ -41,98 +40,78 @@ def train_stage(
     folder: Path,
     *,
     target: Target,
-    identity: str,
-    device: str | None = None,
-    max_steps: int | None = None,
+    run_id: str,
+    device: str | None,
+    max_steps: int | None,
 ) -> Path:
-    """Train `stage` in `folder`, going on from its last good checkpoint; return `folder`.
+    """Train `stage` in `folder`; arguments and errors as for `lamd.training.train`.
 
     The final model is the last EMA (the last weights without EMA), not the best checkpoint: the
     LR schedule ends there, and picking by a handful of clips would add their noise.
-
-    Args:
-        stage: model, data and losses.
-        folder: receives checkpoints, `log.jsonl`, TensorBoard events, and at the end
-            `model.safetensors` and `model.json`.
-        target: saved with the model.
-        identity: hash of all that the result depends on.
-        device: `cpu`, `cuda` or None for the best there is.
-        max_steps: stop after this step with a checkpoint and without a final model.
-
-    Raises:
-        LamdError: on a non-finite loss or gradient (the last good checkpoint stays), a folder of
-            another config, or damaged checkpoints only.
     """
-    if is_complete(folder):
-        read_info(folder, stage=stage.name, identity=identity)
+    if (folder / INFO).is_file():
+        read_info(folder, stage=stage.name, run_id=run_id)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)
     last = min(stage.train.num_steps, max_steps or stage.train.num_steps)
-    run = _Run(stage, folder, identity, device)
+    run = _Run(stage, folder, run_id, device)
     warnings = run.resume()
-    with (
-        TrainingLog(
-            folder,
-            name=stage.name,
-            start=run.step,
-            total=stage.train.num_steps,
-            enabled=run.accelerator.is_main_process,
-        ) as log,
-        BatchReader(
-            stage.read, stage.train, stage.num_windows, run.slices, run.accelerator.device
-        ) as reader,
-    ):
+    main, total = run.accelerator.is_main_process, stage.train.num_steps
+    with TrainingLog(folder, name=stage.name, start=run.step, total=total, enabled=main) as log:
         for line in warnings:
             log.say(line)
         if run.step:
-            log.say(f"{stage.name}: going on from step {run.step}")
-        run.loop(last, log, reader)
+            log.say(f"{stage.name}: continuing from step {run.step}")
+        run.loop(last, log)
     if last == stage.train.num_steps:
         run.finish(target)
     return folder
 
 
-def time_steps(
-    stage: Stage, *, first: int = 1, most: int = 4, seconds: float = 30.0, device: str | None = None
-) -> float:
-    """Return the median seconds of a training step, the first one left out; nothing is written.
+def time_steps(stage: Stage, *, first: int = 1, device: str | None = None) -> float:
+    """Return the median seconds of up to `_TIMED` training steps; nothing is written.
 
-    Args:
-        first: the step to begin with, which decides whether the adversary takes part.
-        most: steps to time at most, one at least.
-        seconds: begin no further step after this time.
+    The step before them warms up. `first` decides whether the adversary takes part.
     """
     torch.set_flush_denormal(True)
     run = _Run(stage, Path(), "", device)
-    place, times, began = run.accelerator.device, [], time.monotonic()
-    with BatchReader(stage.read, stage.train, stage.num_windows, run.slices, place) as reader:
-        for step, batches in reader.steps(first, first + most):
-            started = time.monotonic()
-            run.one_step(step, batches)  # its finiteness checks wait for the device
-            times.append(time.monotonic() - started)
-            if len(times) > 1 and time.monotonic() - began > seconds:
-                break
+    times, began = [], time.monotonic()
+    for step, batches in run.batches(first, first + _TIMED):
+        started = time.monotonic()
+        run.train_step(step, batches)  # its finiteness checks wait for the device
+        times.append(time.monotonic() - started)
+        if len(times) > 1 and time.monotonic() - began > _TIMED_SECONDS:
+            break
     return statistics.median(times[1:])
 
 
 class _Run:
     """The mutable state of one training."""
 
-    def __init__(self, stage: Stage, folder: Path, identity: str, device: str | None):
-        self.stage, self.train, self.folder, self.identity = stage, stage.train, folder, identity
-        self.accelerator = make_accelerator(self.train, device)
-        place = self.accelerator.device
-        stage.to(place)
-        modules = [m.to(place).train() for m in (stage.model, stage.adversary) if m is not None]
-        decay = self.train.ema_decay
-        self.ema = make_ema(stage.model, decay) if decay is not None else None
-        rates = [self.train.learning_rate]
+    def __init__(self, stage: Stage, folder: Path, run_id: str, device_name: str | None):
+        self.stage, self.train, self.folder, self.run_id = stage, stage.train, folder, run_id
+        self.accelerator = make_accelerator(self.train, device_name)
+        device = self.accelerator.device
+        stage.to(device)
+        modules = [m.to(device).train() for m in (stage.model, stage.adversary) if m is not None]
+        self.rates, self.parts = [self.train.learning_rate], {"model": stage.model}
+        self.ema = None
+        if self.train.ema_decay is not None:
+            self.ema = make_ema(stage.model, self.train.ema_decay)
+            self.parts["ema"] = self.ema.module
         if stage.adversary is not None:
-            rates.append(stage.gan.learning_rate)
-        self.rates = rates
+            self.rates.append(stage.adversary_rate)
+            self.parts["adversary"] = stage.adversary
         optimizers = [
-            make_optimizer(m, self.train, rate) for m, rate in zip(modules, rates, strict=True)
+            torch.optim.AdamW(
+                module.parameters(),
+                lr=rate,
+                betas=self.train.adam_betas,
+                weight_decay=self.train.weight_decay,
+                fused=True,  # one kernel per step, on the CPU too
+            )
+            for module, rate in zip(modules, self.rates, strict=True)
         ]
         prepared = self.accelerator.prepare(*modules, *optimizers)
         self.modules = list(prepared[: len(modules)])
@@ -144,43 +123,53 @@ class _Run:
 
     @property
     def slices(self) -> list[slice]:
-        """The rows of the global batch that this process takes, one slice an accumulation part."""
+        """The rows of the global batch that this process takes, one slice per accumulation part."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         size = self.train.batch_size // (processes * self.train.gradient_accumulation)
         firsts = [(m * processes + rank) * size for m in range(self.train.gradient_accumulation)]
         return [slice(first, first + size) for first in firsts]
 
+    def batches(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
+        """Yield the steps `first` to `last` with this process's batches."""
+        train, num_windows = self.train, len(self.stage.windows)
+
+        def read(step: int) -> list[Batch]:
+            rows = batch_rows(train.seed, step, train.batch_size, num_windows)
+            return [self.stage.read(rows[part]) for part in self.slices]
+
+        return read_ahead(read, first, last, self.accelerator.device)
+
     def resume(self) -> list[str]:
-        """Load the newest good checkpoint, if any; return what is to be said about damaged ones."""
+        """Load the newest good checkpoint, if any; return a line for each damaged one."""
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process:
                 clean_temporary(self.folder)
-            found, said = newest_good(self.folder, config=self.stage.config, identity=self.identity)
-        if found is None:
-            return said
-        self.stage.model.load_state_dict(found.part("model"))
+            checkpoint, lines = newest_good(
+                self.folder, config=self.stage.config, run_id=self.run_id
+            )
+        if checkpoint is None:
+            return lines
+        for name, module in self.parts.items():
+            module.load_state_dict(checkpoint.part(name))
+        saved = checkpoint.state
         if self.ema is not None:
-            self.ema.module.load_state_dict(found.part("ema"))
-            self.ema.n_averaged.fill_(found.state["ema_count"])
-        if self.stage.adversary is not None:
-            self.stage.adversary.load_state_dict(found.part("adversary"))
-        for optimizer, state in zip(self.optimizers, found.state["optimizers"], strict=True):
+            self.ema.n_averaged.fill_(saved["ema_count"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(found.state["scaler"])
-        self.step = self.saved_step = found.step
-        self.seconds = found.state["seconds"]
-        self.best_step, self.best_value = found.state["best_step"], found.state["best_value"]
-        self.validation = found.validation
-        return said
+            self.accelerator.scaler.load_state_dict(saved["scaler"])
+        self.step = self.saved_step = checkpoint.step
+        self.validation, self.seconds = checkpoint.validation, saved["seconds"]
+        self.best_step, self.best_value = saved["best_step"], saved["best_value"]
+        return lines
 
-    def loop(self, last: int, log: TrainingLog, reader: BatchReader) -> None:
+    def loop(self, last: int, log: TrainingLog) -> None:
         """Train from the current step to `last`."""
         train, started, spent, since = self.train, time.monotonic(), 0.0, 0
         before = self.seconds
-        for step, batches in reader.steps(self.step + 1, last):
+        for step, batches in self.batches(self.step + 1, last):
             began = time.monotonic()
-            values = self.one_step(step, batches)
+            values = self.train_step(step, batches)
             self.step = step
             spent, since = spent + time.monotonic() - began, since + 1
             self.seconds = before + time.monotonic() - started
@@ -189,69 +178,69 @@ class _Run:
                 speed = {"clips_per_s": since * train.batch_size / spent, "seconds": self.seconds}
                 log.write(step, self._averaged(values) | speed, "train")
                 spent, since = 0.0, 0
-            improved = False
-            if step % train.validate_every == 0 or step == train.num_steps:
-                improved = self.validate(log)
-            if improved or step % train.checkpoint_every == 0 or step == last:
+            due = step % train.validate_every == 0 or step == train.num_steps
+            if (due and self.validate(log)) or step % train.checkpoint_every == 0 or step == last:
                 self.seconds = before + time.monotonic() - started
                 self.save()
 
-    def one_step(self, step: int, batches: list[Batch]) -> dict[str, Tensor]:
+    def train_step(self, step: int, batches: list[Batch]) -> dict[str, Tensor]:
         """Update all weights once and return this process's named values."""
         rate = learning_rate_factor(self.train, step)
         for optimizer, peak in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate
         active = self.stage.adversary_active(step)
-        values = _Means(len(batches))
+        values: dict[str, Tensor] = {}
+
+        def add(terms: dict[str, Tensor]) -> None:
+            for name, value in terms.items():
+                share = value.detach() / len(batches)
+                values[name] = values[name] + share if name in values else share
+
         for part, batch in zip(self.slices, batches, strict=True):
             with self.accelerator.accumulate(*self.modules):
-                count = part.stop - part.start
-                draws = Draws(
-                    self.train.seed, self.stage.name, step, self.train.batch_size, part.start, count
-                )
-                terms = self.stage.terms(self.modules[0], batch, draws)
-                loss = sum(terms.losses.values())
+                rows = (self.train.batch_size, part.start, part.stop - part.start)
+                rng = StepRNG(self.train.seed, self.stage.name, step, *rows)
+                terms = self.stage.terms(self.modules[0], batch, rng)
+                loss = reduce(torch.add, terms.losses.values())
                 self.accelerator.backward(loss)
-                values.add({"loss": loss, **terms.losses, **terms.notes})
+                add({"loss": loss, **terms.losses, **terms.notes})
                 self._update(0, step, "loss", "grad_norm", values)
                 if active:
-                    loss = self.stage.adversary_loss(self.modules[1], terms.made)
+                    loss = self.stage.adversary_loss(self.modules[1], terms.for_discriminator)
                     self.accelerator.backward(loss)
-                    values.add({"adversary": loss})
+                    add({"adversary": loss})
                     self._update(1, step, "adversary", "adversary_grad_norm", values)
         if self.ema is not None:
             self.ema.update_parameters(self.stage.model)
-        return values.values | {"lr": torch.tensor(self.train.learning_rate * rate)}
+        return values | {"lr": torch.tensor(self.train.learning_rate * rate)}
 
-    def _update(self, which: int, step: int, loss: str, norm: str, values: "_Means") -> None:
+    def _update(
+        self, network: int, step: int, loss: str, norm: str, values: dict[str, Tensor]
+    ) -> None:
         if not self.accelerator.sync_gradients:
             return
-        optimizer, module = self.optimizers[which], self.modules[which]
+        optimizer, module = self.optimizers[network], self.modules[network]
         self.accelerator.unscale_gradients(optimizer)
-        clip = self.train.gradient_clip or math.inf
-        values.values[norm] = nn.utils.clip_grad_norm_(module.parameters(), clip).detach()
-        checked = [loss, norm] if self.accelerator.scaler is None else [loss]
-        numbers = self._averaged({name: values.values[name] for name in checked})
-        for name, number in numbers.items():
-            if not math.isfinite(number):
-                self._stop(step, name)
-        if self.accelerator.scaler is not None and self.accelerator.scaler.get_scale() < 1:
-            self._stop(step, norm)  # fp16 skips single overflows, but not for ever
+        clip, scaler = self.train.gradient_clip or math.inf, self.accelerator.scaler
+        values[norm] = nn.utils.clip_grad_norm_(module.parameters(), clip).detach()
+        checked = {loss: values[loss]} | ({norm: values[norm]} if scaler is None else {})
+        bad = [name for name, value in self._averaged(checked).items() if not math.isfinite(value)]
+        if scaler is not None and scaler.get_scale() < 1:
+            bad.append(norm)  # fp16 skips single overflows, but not for ever
+        if bad:
+            good = f"step {self.saved_step}" if self.saved_step else "none yet"
+            raise LamdError(
+                f"{self.folder / 'log.jsonl'}: {bad[0]} of stage {self.stage.name} is not finite "
+                f"at step {step} (last good checkpoint: {good}); "
+                f"lower {self.stage.options}.learning_rate"
+            )
         optimizer.step()
         optimizer.zero_grad()
 
-    def _stop(self, step: int, name: str) -> None:
-        good = f"step {self.saved_step}" if self.saved_step else "none yet"
-        raise LamdError(
-            f"{self.folder / 'log.jsonl'}: {name} of stage {self.stage.name} is not finite at step "
-            f"{step} (last good checkpoint: {good}); lower {self.stage.options}.learning_rate"
-        )
-
     def _averaged(self, values: dict[str, Tensor]) -> dict[str, float]:
-        numbers = torch.stack(
-            [v.detach().float().to(self.accelerator.device) for v in values.values()]
-        )
+        device = self.accelerator.device
+        numbers = torch.stack([v.detach().float().to(device) for v in values.values()])
         numbers = self.accelerator.reduce(numbers, reduction="mean")
         return dict(zip(values, numbers.tolist(), strict=True))
 
@@ -259,26 +248,26 @@ class _Run:
         return self.stage.model if self.ema is None else self.ema.module
 
     def validate(self, log: TrainingLog) -> bool:
-        """Measure the held-out clips on the first process; tell whether they were never better."""
+        """Measure the held-out clips on the first process; return whether it is the best yet."""
         if self.accelerator.is_main_process:
             model = self._result().eval()
             self.validation = self.stage.validate(model)
             log.write(self.step, self.validation, "validation")
             self.stage.model.train()
-        flag = torch.zeros(1, device=self.accelerator.device)
-        if self.validation is not None and self.validation[self.stage.best_of] < self.best_value:
-            self.best_value, self.best_step = self.validation[self.stage.best_of], self.step
-            flag += 1
+        value = (self.validation or {}).get(self.stage.best_metric, math.inf)
+        flag = torch.tensor([float(value < self.best_value)], device=self.accelerator.device)
+        if flag:
+            self.best_value, self.best_step = value, self.step
         return bool(self.accelerator.reduce(flag).item())
 
     def save(self) -> None:
-        """Write a checkpoint and delete those that are no longer kept."""
+        """Write a checkpoint and delete those that are not to be kept."""
         if self.accelerator.is_main_process:
-            weights = _prefixed("model", self.stage.model)
-            if self.ema is not None:
-                weights |= _prefixed("ema", self.ema.module)
-            if self.stage.adversary is not None:
-                weights |= _prefixed("adversary", self.stage.adversary)
+            weights = {
+                f"{part}.{name}": tensor
+                for part, module in self.parts.items()
+                for name, tensor in module.state_dict().items()
+            }
             scaler = self.accelerator.scaler
             state = {
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -289,9 +278,7 @@ class _Run:
                 "seconds": self.seconds,
             }
             checkpoint = Checkpoint(self.step, weights, state, self.validation)
-            write_checkpoint(
-                self.folder, checkpoint, config=self.stage.config, identity=self.identity
-            )
+            write_checkpoint(self.folder, checkpoint, config=self.stage.config, run_id=self.run_id)
             prune(self.folder, keep_last=self.train.keep_last, best_step=self.best_step)
         self.saved_step = self.step
         self.accelerator.wait_for_everyone()
@@ -300,30 +287,16 @@ class _Run:
         """Write the final model."""
         if self.accelerator.is_main_process:
             started, model = time.monotonic(), self._result().eval()
-            self.stage.finish(model)
+            extra = self.stage.finish(model)
             info = {
                 "stage": self.stage.name,
                 "target": target.model_dump(mode="json"),
-                "identity": self.identity,
+                "identity": self.run_id,
                 "step": self.step,
                 "validation": self.validation,
                 "num_parameters": sum(p.numel() for p in model.parameters()),
                 "seconds": self.seconds + time.monotonic() - started,
-                **self.stage.info(),
+                **extra,
             }
             write_final(self.folder, model.state_dict(), info)
         self.accelerator.wait_for_everyone()
-
-
-class _Means:
-    def __init__(self, parts: int):
-        self.parts, self.values = parts, {}
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        for name, value in values.items():
-            share = value.detach() / self.parts
-            self.values[name] = self.values[name] + share if name in self.values else share
-
-
-def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}

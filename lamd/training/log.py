@@ -1,11 +1,12 @@
-"""What a run writes down: `log.jsonl`, TensorBoard events, and a progress bar on stderr."""
+"""The records of a run: `log.jsonl`, TensorBoard events, and a progress bar on stderr."""
 
 import json
-import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lamd.base.files import write_atomically
 
 
 def truncate_log(path: Path, last_step: int) -> None:
@@ -20,12 +21,7 @@ def truncate_log(path: Path, last_step: int) -> None:
             continue
         if step <= last_step:
             kept.append(line + "\n")
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, "".join(kept))
 
 
 class TrainingLog:
@@ -34,24 +30,15 @@ class TrainingLog:
     Args:
         folder: receives `log.jsonl` and the TensorBoard event files.
         name: the stage, shown in the bar.
-        start: the step that the run goes on from; later records of an earlier run are dropped.
+        start: the step that the run continues from; later records of an earlier run are dropped.
         total: the last step.
         enabled: False in all processes but the first, which then write and show nothing.
     """
 
     def __init__(self, folder: Path, *, name: str, start: int, total: int, enabled: bool):
-        self.path, self.name, self.enabled = folder / "log.jsonl", name, enabled
-        self.console = Console(stderr=True)
+        self.folder, self.name, self.enabled = folder, name, enabled
         self.start, self.total = start, total
-
-    def __enter__(self) -> "TrainingLog":
-        if not self.enabled:
-            return self
-        from torch.utils.tensorboard import SummaryWriter
-
-        truncate_log(self.path, self.start)
-        self.file = self.path.open("a", encoding="utf-8")
-        self.events = SummaryWriter(str(self.path.parent), purge_step=self.start + 1)
+        self.console = Console(stderr=True, quiet=not enabled)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -59,24 +46,30 @@ class TrainingLog:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (enabled and self.console.is_terminal),
         )
+        self.task = self.progress.add_task(name, total=total, completed=start, note="")
+
+    def __enter__(self) -> "TrainingLog":
+        if self.enabled:
+            from torch.utils.tensorboard import SummaryWriter
+
+            path = self.folder / "log.jsonl"
+            truncate_log(path, self.start)
+            self.file = path.open("a", encoding="utf-8")
+            self.events = SummaryWriter(str(self.folder), purge_step=self.start + 1)
         self.progress.start()
-        self.task = self.progress.add_task(
-            self.name, total=self.total, completed=self.start, note=""
-        )
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.progress.stop()
         if self.enabled:
-            self.progress.stop()
             self.events.close()
             self.file.close()
 
     def advance(self, step: int) -> None:
         """Move the bar."""
-        if self.enabled:
-            self.progress.update(self.task, completed=step)
+        self.progress.update(self.task, completed=step)
 
     def write(self, step: int, values: dict[str, float], group: str) -> None:
         """Append one record; `group` is `train` or `validation`."""
@@ -91,10 +84,9 @@ class TrainingLog:
             note = f"loss {values['loss']:.4f}  {values['clips_per_s']:.1f} clips/s"
             self.progress.update(self.task, note=note)
         else:
-            shown = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
-            self.say(f"{self.name} step {step}/{self.total}: validation {shown}")
+            text = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
+            self.say(f"{self.name} step {step}/{self.total}: validation {text}")
 
     def say(self, line: str) -> None:
         """Show one line on stderr."""
-        if self.enabled:
-            self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, soft_wrap=True)

@@ -11,7 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 from lamd.base.errors import LamdError
 from lamd.config import TrainConfig
 
-FINAL_LR = 0.01  # ours: the cosine ends at this part of the peak
+Tensors = tuple[Tensor, ...] | list[Tensor]
+FINAL_LR = 0.01  # the cosine ends at this part of the peak
 
 
 def learning_rate_factor(train: TrainConfig, step: int) -> float:
@@ -28,7 +29,7 @@ def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
     """Return an accelerator of the stage's precision and accumulation.
 
     Raises:
-        LamdError: when the device or the precision is not to be had here, or the batch cannot be
+        LamdError: when the device or the precision is not available, or the batch cannot be
             shared evenly.
     """
     if device not in (None, "cpu", "cuda"):
@@ -44,7 +45,7 @@ def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
     GradientState._reset_state()
     accelerator = Accelerator(
         cpu=on_cpu,
-        mixed_precision={"fp32": "no"}.get(train.precision, train.precision),
+        mixed_precision="no" if train.precision == "fp32" else train.precision,
         gradient_accumulation_steps=train.gradient_accumulation,
     )
     parts = accelerator.num_processes * train.gradient_accumulation
@@ -63,24 +64,12 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
     weights than the averaged ones.
     """
 
-    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        n = int(count)
+    def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
         if averaged[0].is_floating_point():
-            kept = min(decay, (1 + n) / (10 + n))
+            kept = min(decay, (1 + int(count)) / (10 + int(count)))
             torch._foreach_lerp_(averaged, current, 1 - kept)
         else:
             torch._foreach_copy_(averaged, current)
 
     ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     return ema.eval().requires_grad_(False)
-
-
-def make_optimizer(module: nn.Module, train: TrainConfig, rate: float) -> torch.optim.AdamW:
-    """Return AdamW; one fused kernel a step, on the CPU too."""
-    return torch.optim.AdamW(
-        module.parameters(),
-        lr=rate,
-        betas=train.adam_betas,
-        weight_decay=train.weight_decay,
-        fused=True,
-    )

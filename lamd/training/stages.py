@@ -1,27 +1,35 @@
-"""What the training loop (`engine`) needs of a stage, and the random numbers of one step.
+"""Stages as the training loop (`engine`) sees them, and the random numbers of one step.
 
-A stage reads batches, draws its random numbers from generators named by the step, and returns
-named loss terms. Everything random is drawn on the CPU for the whole global batch and sliced, so
-it depends neither on the device nor on the number of processes.
+Everything random is drawn on the CPU for the whole global batch and sliced, so it depends neither
+on the device nor on the number of processes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamd.base.errors import LamdError
 from lamd.base.rng import derive_seed, torch_generator
-from lamd.config import TrainConfig
-
-Batch = tuple[Tensor, ...]
+from lamd.config import Target, TrainConfig
+from lamd.data.packed import PackedVideos
+from lamd.data.vocabulary import Kind, Vocabulary
+from lamd.io.video import to_model
+from lamd.training.batches import (
+    Batch,
+    read_windows,
+    training_windows,
+    validation_windows,
+)
 
 
 @dataclass(frozen=True)
-class Draws:
+class StepRNG:
     """The random numbers of one step, for rows `first` .. `first + count` of the global batch."""
 
     seed: int
@@ -33,91 +41,103 @@ class Draws:
 
     def normal(self, what: str, shape: Sequence[int]) -> Tensor:
         """Return standard normal (count, *shape)."""
-        generator = torch_generator(self.seed, self.stage, self.step, what)
-        return self._mine(torch.randn(self.batch_size, *shape, generator=generator))
+        return self._rows(torch.randn(self.batch_size, *shape, generator=self._named(what)))
 
     def integers(self, what: str, high: int) -> Tensor:
         """Return int64 (count,) in 0..high-1."""
-        generator = torch_generator(self.seed, self.stage, self.step, what)
-        return self._mine(torch.randint(high, (self.batch_size,), generator=generator))
+        return self._rows(torch.randint(high, (self.batch_size,), generator=self._named(what)))
 
     def uniform(self, what: str) -> Tensor:
         """Return float32 (count,) in [0, 1)."""
-        generator = torch_generator(self.seed, self.stage, self.step, what)
-        return self._mine(torch.rand(self.batch_size, generator=generator))
+        return self._rows(torch.rand(self.batch_size, generator=self._named(what)))
 
     def generator(self, what: str) -> torch.Generator:
         """Return a generator for these rows."""
-        return torch_generator(self.seed, self.stage, self.step, what, self.first)
+        return self._named(what, self.first)
 
-    def _mine(self, values: Tensor) -> Tensor:
+    def _named(self, *what: int | str) -> torch.Generator:
+        return torch_generator(self.seed, self.stage, self.step, *what)
+
+    def _rows(self, values: Tensor) -> Tensor:
         return values[self.first : self.first + self.count]
 
 
 @dataclass
 class StepTerms:
-    """One forward pass.
+    """The named values of one forward pass."""
 
-    Attributes:
-        losses: named, weighted terms; their sum is minimised.
-        notes: named values that are only logged.
-        made: what the stage's `adversary_loss` needs.
-    """
-
-    losses: dict[str, Tensor]
-    notes: dict[str, Tensor] = field(default_factory=dict)
-    made: tuple[Tensor, ...] = ()
+    losses: dict[str, Tensor]  # weighted; their sum is minimised
+    notes: dict[str, Tensor] = field(default_factory=dict)  # only logged
+    for_discriminator: tuple[Tensor, ...] = ()  # arguments of the stage's `adversary_loss`
 
 
-class Stage(Protocol):
-    """What the engine needs of a stage."""
+class Stage(ABC):
+    """One training: model, data and losses."""
 
-    name: str
-    options: str  # config key that holds its learning rate
-    train: TrainConfig
-    config: dict[str, Any]  # what a checkpoint must agree with
-    model: nn.Module
-    adversary: nn.Module | None
-    num_windows: int
-    best_of: str  # validation value that picks the best checkpoint; lower is better
+    options: str  # config key that holds the learning rate
+    config: dict[str, Any]  # all that a checkpoint must agree with
+    model: Any
+    adversary: Any = None  # the discriminator, if any
+    adversary_rate: float = 0.0  # its peak learning rate
+    best_metric: str  # validation value that picks the best checkpoint; lower is better
+
+    def __init__(self, name: str, target: Target, train: TrainConfig, videos: PackedVideos):
+        """Set up the clips of a stage; `name` also names its random streams."""
+        self.name, self.train, self.videos, self.data = name, train, videos, target.data
+        self.windows = training_windows(videos, train, target.data)
+
+    def vocabulary(self, kind: Kind, key: str) -> Vocabulary:
+        """Return the vocabulary of the videos' conditions, which config key `key` asks for."""
+        if self.videos.conditions is None:
+            raise LamdError(
+                f"{key}: {self.data.name} has neither captions nor classes; set it to null"
+            )
+        return Vocabulary.build(kind, self.videos.conditions)
+
+    def conditions(self, windows: np.ndarray) -> list[str]:
+        """Return the caption or class of windows (B, 2)."""
+        assert self.videos.conditions is not None, "checked by `vocabulary`"
+        return [self.videos.conditions[i] for i in windows[:, 0]]
+
+    def held_out(self, model: nn.Module) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield each held-out window (1, 2) with its clip (1, L, 3, H, W) on the model's device."""
+        device = next(model.parameters()).device
+        for window in validation_windows(self.videos, self.train)[:, None]:
+            yield (
+                window,
+                to_model(read_windows(self.videos, window, self.data.num_frames).to(device)),
+            )
 
     def to(self, device: torch.device) -> None:
-        """Move the frozen parts; the engine places `model` and `adversary`."""
+        """Move the frozen parts; the engine moves `model` and `adversary`."""
+        return
 
     def read(self, rows: np.ndarray) -> Batch:
-        """Return the windows `rows` on the CPU; called from another thread."""
+        """Return the windows `rows` on the CPU, first the video, uint8 (B, L, H, W, 3).
 
-    def terms(self, model: nn.Module, batch: Batch, draws: Draws) -> StepTerms:
+        Called from another thread.
+        """
+        return (read_windows(self.videos, self.windows[rows], self.data.num_frames),)
+
+    @abstractmethod
+    def terms(self, model: nn.Module, batch: Batch, rng: StepRNG) -> StepTerms:
         """Run the model on a batch."""
 
-    def adversary_active(self, step: int) -> bool:
-        """Tell whether the discriminator takes part in `step`."""
-
-    def adversary_loss(self, adversary: nn.Module, made: tuple[Tensor, ...]) -> Tensor:
-        """Return the discriminator's loss."""
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    @abstractmethod
+    def validate(self, model: Any) -> dict[str, float]:
         """Measure the held-out clips with a model in eval mode."""
 
-    def finish(self, model: nn.Module) -> None:
-        """Put into the final model what is measured after training."""
-
-    def info(self) -> dict[str, Any]:
-        """Return what is saved beside the final model's config."""
-
-
-class NoAdversary:
-    """The adversary's part of a stage without one."""
-
-    adversary = None
-
     def adversary_active(self, step: int) -> bool:
-        """Return False: there is no adversary."""
+        """Return whether the discriminator takes part in `step`."""
         return False
 
-    def adversary_loss(self, adversary: nn.Module, made: tuple[Tensor, ...]) -> Tensor:
-        """Never reached, since `adversary_active` is False."""
-        raise AssertionError("this stage has no adversary")
+    def adversary_loss(self, adversary: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return the discriminator's loss; only called where it is active."""
+        raise NotImplementedError
+
+    def finish(self, model: Any) -> dict[str, Any]:
+        """Complete the final model; return what is saved in addition to its config."""
+        return {}
 
 
 @contextmanager

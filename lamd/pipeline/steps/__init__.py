@@ -1,1 +1,1 @@
-"""What each kind of cell runs."""
+"""The code of each kind of cell."""

@@ -1,12 +1,13 @@
-"""The clip sets of a table: real test clips and, clip by clip beside them, what each row shows.
+"""The clip sets of a table: the real test clips, and those of each row in the same order.
 
 A set is a folder with `clips.npy`, uint8 (N, L, H, W, 3), and `keys.json`, N names such as
-`bair/test/7@0`. The real sets of data with captions or classes also hold them, `prompts.json`.
+`bair/test/7@0`. One that repeats a frame holds `frames.npy`, (N, 1, H, W, 3), and L in
+`repeated.json` instead. The real sets of data with captions or classes have `prompts.json`.
 """
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,119 +15,127 @@ import numpy as np
 from lamd.base.files import write_atomically
 from lamd.base.rng import derive_seed
 from lamd.config import Target
-from lamd.pipeline.steps.train import open_split
+from lamd.data.dataset import DATASETS
+from lamd.evaluate import resolve_device
+from lamd.pipeline.steps.batched import Batches
+from lamd.pipeline.steps.data import open_split
 
+_REAL_BATCH = 64
 CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
+FRAMES, REPEATED = "frames.npy", "repeated.json"
 
 
 def read_clips(folder: Path) -> np.ndarray:
-    """Memory-map the clips of a set, uint8 (N, L, H, W, 3)."""
+    """Memory-map the clips of a set, uint8 (N, L, H, W, 3), read-only."""
+    if (folder / REPEATED).is_file():
+        num_frames = json.loads((folder / REPEATED).read_text(encoding="utf-8"))["num_frames"]
+        frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
+        return np.broadcast_to(frames, (len(frames), num_frames, *frames.shape[2:]))
     return np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
 
 
-def real_clips(folder: Path, inputs: dict[str, Path], target: Target, split: str) -> dict:
+def real_clips(folder: Path, inputs: Mapping[str, Path], target: Target, split: str) -> dict:
     """Write the disjoint windows of L frames of the test videos, or as many of train videos.
 
-    Windows start at frame 0, L, 2L, ... of each video (ours; BAIR has one a trajectory). Train
-    windows are taken at even distances, so that they span the split, or, where classes take turns,
-    from its beginning (ours).
+    Windows start at frame 0, L, 2L, ... of each video (BAIR has one per trajectory). Train windows
+    are taken at even distances, so that they span the split, or, where classes take turns, from
+    its beginning.
     """
-    from lamd.data.gestures.reader import GESTURE_SETS
-
     num_frames = target.data.num_frames
     videos, test = open_split(inputs["data"], split), open_split(inputs["data"], "test")
     windows = videos.windows(num_frames, num_frames)
     if split == "train":
         count = min(len(test.windows(num_frames, num_frames)), len(windows))
-        last = count - 1 if target.data.name in GESTURE_SETS else len(windows) - 1
+        last = count - 1 if DATASETS[target.data.name].classes else len(windows) - 1
         chosen = np.unique(np.linspace(0, last, count).round())
         windows = windows[chosen.astype(np.int64)]
-    shape = (len(windows), num_frames, videos.size, videos.size, 3)
-    clips = np.lib.format.open_memmap(folder / CLIPS, mode="w+", dtype=np.uint8, shape=shape)
-    for clip, (i, start) in zip(clips, windows, strict=True):
-        clip[:] = videos.clip(i, start, num_frames)
-    clips.flush()
-    if videos.conditions is not None:
+    keys = [f"{videos.keys[i]}@{start}" for i, start in windows]
+    shape = (num_frames, videos.size, videos.size, 3)
+
+    def read(at: slice) -> np.ndarray:
+        return np.stack([videos.clip(i, start, num_frames) for i, start in windows[at]])
+
+    outputs = _write(folder, keys, shape, _REAL_BATCH, read, f"{split} clips")
+    if outputs and videos.conditions is not None:
         prompts = [videos.conditions[i] for i, _ in windows]
         write_atomically(folder / PROMPTS, json.dumps(prompts) + "\n")
-    keys = videos.keys
-    return _write_keys(folder, [f"{keys[i]}@{start}" for i, start in windows])
+    return outputs
 
 
-def repeated_clips(folder: Path, inputs: dict[str, Path]) -> dict:
-    """Write, for each real clip, its first frame L times."""
-    real = read_clips(inputs["clips test"])
-    keys = read_keys(inputs["clips test"])
-    return _write(folder, np.repeat(real[:, :1], real.shape[1], axis=1), keys)
+def repeated_clips(folder: Path, inputs: Mapping[str, Path]) -> dict:
+    """Write the first frame of each real clip; `read_clips` repeats it L times."""
+    real = read_clips(inputs["test"])
+    np.save(folder / FRAMES, real[:, :1], allow_pickle=False)
+    write_atomically(folder / REPEATED, json.dumps({"num_frames": real.shape[1]}) + "\n")
+    return _write_keys(folder, read_keys(inputs["test"]))
 
 
 def reconstructed_clips(
-    folder: Path, inputs: dict[str, Path], target: Target, device: str, *, given_kept: bool
+    folder: Path, inputs: Mapping[str, Path], target: Target, device: str, *, given_kept: bool
 ) -> dict:
     """Write D_V(mean of q(z_m | x), f_x0, skips) of each real clip x.
 
     `given_kept` puts the real frame 0 in place of the decoded one, as in generated clips.
     """
-    from lamd.pipeline.trained import Trained
+    from lamd.pipeline.steps.autoencoding import MotionLatents
+    from lamd.training import load_model
 
-    trained = Trained(target, inputs, device, with_dmg=False)
-    real, keys = read_clips(inputs["clips test"]), read_keys(inputs["clips test"])
-    fake = trained.decode(trained.encode(real), real[:, 0])
-    if given_kept:
-        fake[:, 0] = real[:, 0]
-    return _write(folder, fake, keys)
+    real, size = read_clips(inputs["test"]), target.runtime.sampling_batch_size
+    vae = load_model(inputs["autoencoder"], "vae", target, device=resolve_device(device))
+    latents = MotionLatents(vae, size)
+
+    def reconstruct(at: slice) -> np.ndarray:
+        clips = latents.decode(latents.encode(real[at]), real[at, 0])
+        if given_kept:
+            clips[:, 0] = real[at, 0]
+        return clips
+
+    keys = read_keys(inputs["test"])
+    return _write(folder, keys, real.shape[1:], size, reconstruct, "reconstruction")
 
 
 def generated_clips(
     folder: Path,
-    inputs: dict[str, Path],
+    inputs: Mapping[str, Path],
     target: Target,
+    paradigm: str,
     device: str,
     *,
     samples: Sequence[int],
-    limit: int | None,
+    limit: int | None = None,
     permuted: bool = False,
 ) -> dict:
-    """Write LaMD's clips for the first frame of each real clip; frame 0 stays the real one.
+    """Write a paradigm's clips for the first frame of each real clip; frame 0 stays the real one.
 
     Sample `s` of a clip has the noise of the key `bair/test/7@0#s`, so it depends on neither the
-    other samples nor the number of clips. `permuted` gives each clip another prompt than its own.
+    other samples nor the number of clips. `permuted` gives each clip another clip's prompt.
     """
-    from lamd.pipeline.trained import Trained
+    from lamd.generate import generate_clips
+    from lamd.training import load_paradigm
 
-    real, keys = read_clips(inputs["clips test"])[:limit], read_keys(inputs["clips test"])[:limit]
-    keys = [f"{key}#{sample}" for key in keys for sample in samples]
-    frames = np.repeat(real[:, 0], len(samples), axis=0)
+    real, size = read_clips(inputs["test"])[:limit], target.runtime.sampling_batch_size
+    keys = [f"{key}#{s}" for key in read_keys(inputs["test"])[:limit] for s in samples]
     prompts = None
     if target.dmg.prompt is not None:
-        given = read_prompts(inputs["clips test"])
-        given = other_prompts(given) if permuted else given
-        prompts = [prompt for prompt in given[:limit] for _ in samples]
-    return _write(folder, Trained(target, inputs, device).generate(frames, keys, prompts), keys)
+        prompts = read_prompts(inputs["test"])
+        prompts = other_prompts(prompts) if permuted else prompts
+        prompts = [prompt for prompt in prompts[:limit] for _ in samples]
+    models = load_paradigm(paradigm, target, inputs, resolve_device(device))
+    sampler = models.sampler(target)
 
+    def sample(at: slice) -> np.ndarray:
+        frames = real[np.arange(at.start, at.stop) // len(samples), 0]
+        cond = None if prompts is None else prompts[at]
+        return generate_clips(models, sampler, frames, keys[at], cond, batch_size=size)
 
-def baseline_clips(
-    folder: Path,
-    inputs: dict[str, Path],
-    target: Target,
-    row: str,
-    samples: Sequence[int],
-    device: str,
-) -> dict:
-    """Write a baseline's clips for the first frame of each real clip, as `generated_clips`."""
-    from lamd.pipeline.trained import TrainedBaseline
-
-    real, keys = read_clips(inputs["clips test"]), read_keys(inputs["clips test"])
-    keys = [f"{key}#{sample}" for key in keys for sample in samples]
-    frames = np.repeat(real[:, 0], len(samples), axis=0)
-    return _write(folder, TrainedBaseline(target, inputs, device, row).generate(frames, keys), keys)
+    return _write(folder, keys, real.shape[1:], size, sample, "sampling")
 
 
 def other_prompts(prompts: Sequence[str]) -> list[str]:
     """Return a rearrangement in which no clip has its own prompt, where no prompt is the majority.
 
-    Equal prompts are put side by side, the groups in an order of their own, and all is moved on by
-    the size of the largest group.
+    Equal prompts are grouped, the groups ordered by a hash, and all is rotated by the size of the
+    largest group.
     """
     order = sorted(range(len(prompts)), key=lambda i: (derive_seed("shuffled", prompts[i]), i))
     step = max(Counter(prompts).values())
@@ -144,9 +153,16 @@ def read_prompts(folder: Path) -> list[str]:
     return json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
 
 
-def _write(folder: Path, clips: np.ndarray, keys: list[str]) -> dict:
-    np.save(folder / CLIPS, clips, allow_pickle=False)
-    return _write_keys(folder, keys)
+def _write(
+    folder: Path,
+    keys: list[str],
+    clip_shape: tuple[int, ...],
+    batch_size: int,
+    make: Callable[[slice], np.ndarray],
+    label: str,
+) -> dict:
+    batches = Batches(folder, CLIPS, (len(keys), *clip_shape), np.uint8, batch_size)
+    return _write_keys(folder, keys) if batches.fill(make, label) else {}
 
 
 def _write_keys(folder: Path, keys: list[str]) -> dict:

@@ -1,6 +1,6 @@
-"""Measured seconds: taken in rounds, kept in a cell, told as a median with its quartiles.
+"""Measured seconds: taken in rounds, kept in a cell, shown as a median with its quartiles.
 
-A finished `latency` cell holds `latency.json`: for each name one list of seconds, one a round.
+A finished `latency` cell holds `latency.json`: for each name a list of seconds, one per round.
 """
 
 import json
@@ -29,8 +29,8 @@ def interleaved(
 ) -> Seconds:
     """Return the seconds of each run, after a round to warm up.
 
-    Each round times everything once, so that a slower minute of the machine meets all alike; what
-    holds is the ratios within one call.
+    Each round times everything once, so that a slow phase of the machine affects all alike; the
+    ratios within one call are what is comparable.
 
     Args:
         synchronise: waits for the device.

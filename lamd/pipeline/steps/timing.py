@@ -1,6 +1,6 @@
-"""What is timed: sampling runs of untrained networks by paradigm, of trained ones by sampler."""
+"""Timed sampling runs: of untrained networks by paradigm, of trained ones by sampler."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -11,25 +11,23 @@ from torch import Tensor
 
 from lamd.base.machine import timing_place
 from lamd.base.rng import torch_generator
-from lamd.config import Point, QualityFigure, SamplingCost, Target, is_baseline
-from lamd.cost.paradigms import Widths
-from lamd.cost.timed import build_paradigm
+from lamd.config import QualityFigure, SamplingCost, Target, is_baseline, split_row
 from lamd.evaluate import resolve_device
-from lamd.generate import denoise_latent_video, last, motion_trajectory
+from lamd.generate import last, trajectory
+from lamd.paradigms.untrained import build_paradigm
 from lamd.pipeline.steps.latency import Seconds, interleaved, write_latency
-from lamd.pipeline.trained import Trained, TrainedBaseline
+from lamd.training import load_paradigm
 
 Runs = dict[str, Callable[[], object]]
 
 
 def time_paradigms(
-    folder: Path, inputs: dict[str, Path], config: SamplingCost, device: str
+    folder: Path, inputs: Mapping[str, Path], config: SamplingCost, device: str
 ) -> dict:
     """Time encoding, denoising steps and decoding of untrained networks at every shape."""
-    place = resolve_device(device)
-    widths = Widths(**config.widths.model_dump())
-    with _measuring(config.threads), torch.device(place):
-        networks = {paradigm: build_paradigm(paradigm, widths) for paradigm in config.paradigms}
+    device = resolve_device(device)
+    with _measuring(config.threads), torch.device(device):
+        networks = {name: build_paradigm(name, config.widths) for name in config.paradigms}
         runs = {
             f"{paradigm} {frames}x{size} {part}": run
             for frames, size in config.shapes
@@ -40,72 +38,48 @@ def time_paradigms(
             if part != "step"  # a run of `timed_steps` has the sampler's own arithmetic in it
         }
         seconds = interleaved(runs, config.rounds, _synchronise)
-    return _write(folder, seconds, place, config.threads)
+    return _write(folder, seconds, device, config.threads)
 
 
 def time_samplers(
-    folder: Path, inputs: dict[str, Path], figure: QualityFigure, source: str, device: str
+    folder: Path, inputs: Mapping[str, Path], figure: QualityFigure, source: str, device: str
 ) -> dict:
-    """Time encoding, each of a figure's sampling runs, and decoding, with a source's models."""
-    target, place = figure.sources[source], resolve_device(device)
-    shape = (figure.batch_size, 3, target.data.size, target.data.size)
+    """Time encoding, each of a figure's sampling runs, and decoding, with a source's models.
+
+    `inputs` holds each row's models as `<row> denoiser` and, except in pixel space,
+    `<row> autoencoder`.
+    """
+    size, device = figure.sources[source].data.size, resolve_device(device)
     runs: Runs = {}
     with _measuring(figure.threads):
-        x0 = torch.rand(shape, generator=torch_generator(0, "latency")).to(place)
+        shape = (figure.batch_size, 3, size, size)
+        x0 = torch.rand(shape, generator=torch_generator(0, "latency")).to(device)
         for row in figure.series:
             points = [point for point in figure.points if point.row == row]
-            targets = {point: figure.at(source, point) for point in points}
-            if is_baseline(row):
-                runs |= _baseline_runs(row, targets, inputs, device, x0)
-            else:
-                runs |= _lamd_runs(row, targets, inputs, device, x0)
+            targets = {str(point): figure.at(source, point) for point in points}
+            runs |= _row_runs(row, targets, inputs, device, x0)
         seconds = interleaved(runs, figure.rounds, _synchronise)
-    return _write(folder, seconds, place, figure.threads)
+    return _write(folder, seconds, device, figure.threads)
 
 
-def _lamd_runs(
-    row: str, targets: dict[Point, Target], inputs: dict[str, Path], device: str, x0: Tensor
+def _row_runs(
+    row: str, targets: Mapping[str, Target], inputs: Mapping[str, Path], device: str, x0: Tensor
 ) -> Runs:
-    trained, keys = Trained(next(iter(targets.values())), inputs, device), _keys(x0)
-    f_x0, skips = trained.vae.encode_image(x0)
-    z_m = torch.randn(len(x0), *trained.vae.latent_shape, generator=torch_generator(0, "latency"))
-    z_m = z_m.to(x0.device)
+    name, prefix = split_row(row)[0] if is_baseline(row) else "latent_motion", f"{row} "
+    folders = {k.removeprefix(prefix): v for k, v in inputs.items() if k.startswith(prefix)}
+    paradigm = load_paradigm(name, next(iter(targets.values())), folders, device)
+    given, keys = paradigm.encode(x0), [str(clip) for clip in range(len(x0))]
 
     def denoise(target: Target) -> Tensor:
-        models = (trained.vae, trained.dmg, trained.schedule)
-        return last(motion_trajectory(*models, target.sampler, f_x0, keys))[1]
+        return last(trajectory(paradigm, paradigm.sampler(target), given, keys))[1]
 
-    return {
-        f"{row} encode": lambda: trained.vae.encode_image(x0),
-        **{str(point): partial(denoise, target) for point, target in targets.items()},
-        f"{row} decode": lambda: trained.vae.decode(z_m, f_x0, skips),
-    }
-
-
-def _baseline_runs(
-    row: str, targets: dict[Point, Target], inputs: dict[str, Path], device: str, x0: Tensor
-) -> Runs:
-    found = {p: TrainedBaseline(one, inputs, device, row) for p, one in targets.items()}
-    one, keys = next(iter(found.values())), _keys(x0)
-    if one.autoencoder is None:
-        return {str(point): partial(each.sample, x0, keys) for point, each in found.items()}
-    given = one.autoencoder.encode_image(x0)
-    shape = one.autoencoder.latent_shape
-    z = torch.randn(len(x0), *shape, generator=torch_generator(0, "latency")).to(x0.device)
-
-    def denoise(each: TrainedBaseline) -> Tensor:
-        models = (each.model, each.schedule, each.sampler)
-        return denoise_latent_video(*models, shape, given, keys)
-
-    return {
-        f"{row} encode": lambda: one.autoencoder.encode_image(x0),
-        **{str(point): partial(denoise, each) for point, each in found.items()},
-        f"{row} decode": lambda: one.autoencoder.decode(z),
-    }
-
-
-def _keys(x0: Tensor) -> list[str]:
-    return [str(clip) for clip in range(len(x0))]
+    runs: Runs = {point: partial(denoise, target) for point, target in targets.items()}
+    if paradigm.autoencoder is not None:
+        shape = len(x0), *paradigm.latent_shape
+        z = torch.randn(shape, generator=torch_generator(0, "latency")).to(device)
+        runs[f"{row} encode"] = partial(paradigm.encode, x0)
+        runs[f"{row} decode"] = partial(paradigm.decode, z, given)
+    return runs
 
 
 @contextmanager

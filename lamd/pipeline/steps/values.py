@@ -1,91 +1,96 @@
-"""From clip sets to values: I3D features once a set, then every protocol of the target."""
+"""From clip sets to values: I3D features once per set, then every protocol of the target."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lamd.base.files import write_atomically
+from lamd.data.dataset import class_of
 from lamd.evaluate import resolve_device
-from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS
-from lamd.pipeline.graph import feature_name
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import metric_for
+from lamd.metrics.values import Inputs
+from lamd.pipeline.steps.batched import Batches
 from lamd.pipeline.steps.captions import read_captions
 from lamd.pipeline.steps.clips import read_clips, read_keys, read_prompts
 
+_FEATURES_BATCH = 32  # clips; a multiple of the network's own batches
 FEATURES, VALUES = "features.npy", "values.json"
 
 
 def i3d_features(
-    folder: Path, inputs: dict[str, Path], source: str, first_frame: int, device: str
+    folder: Path, inputs: Mapping[str, Path], first_frame: int, label: str, device: str
 ) -> dict:
-    """Write the I3D logits, float32 (N, 400), of the clip set `source` from `first_frame` on."""
-    from lamd.metrics.i3d import features
+    """Write the I3D logits, float32 (N, 400), of the set `clips` from `first_frame` on."""
+    from lamd.metrics import i3d
 
-    rows = features(
-        read_clips(inputs[source])[:, first_frame:],
-        device=resolve_device(device),
-        progress=f"I3D features, {source}",
-    )
-    np.save(folder / FEATURES, rows, allow_pickle=False)
-    return {"clips": len(rows)}
+    clips, options = read_clips(inputs["clips"]), Inputs(device=resolve_device(device))
+    network = i3d.load_i3d(options.device)
+
+    def extract(at: slice) -> np.ndarray:
+        return i3d.features(clips[at, first_frame:], options, network=network)
+
+    shape = (len(clips), i3d.NUM_FEATURES)
+    batches = Batches(folder, FEATURES, shape, np.float32, _FEATURES_BATCH)
+    return {"clips": len(clips)} if batches.fill(extract, f"I3D features, {label}") else {}
 
 
 def row_values(
     folder: Path,
-    inputs: dict[str, Path],
-    row: str,
+    inputs: Mapping[str, Path],
     protocols: list[str],
+    features: Mapping[str, tuple[str, str]],
     num_frames: int,
     samples: int,
     device: str,
 ) -> dict:
-    """Write one value for each protocol, of the clip set of `row` against the real test clips.
+    """Write one value for each protocol, of the clip set `fake` against the set `real`.
 
-    Clips have `num_frames` frames. The set has `samples` of them in a row for each real one; paired
-    metrics compare each of them.
+    `values.json` grows protocol by protocol, next to `<protocol>.npy` of values per clip, so a
+    killed run continues with the next protocol.
+
+    Args:
+        inputs: folders by role: the clip sets, `captions` of `fake` where a protocol needs them,
+            and the roles in `features`.
+        features: for each protocol of I3D features, the roles of those of `real` and `fake`.
+        num_frames: of a clip.
+        samples: consecutive clips of `fake` for each of `real`.
     """
-    from lamd.data.gestures.reader import gesture_class
-    from lamd.metrics.protocols import (
-        measure,
-        measure_class_features,
-        measure_diversity,
-        measure_features,
-        measure_precision,
-    )
-
-    values = []
-    for name in protocols:
-        metric, first = PROTOCOLS[name].metric, PROTOCOLS[name].first_frame
-        if metric == "fvd" or metric in CLASS_METRICS:
-            folders = [inputs[feature_name(s, first)] for s in ("test", row)]
-            real, fake = (np.load(folder / FEATURES) for folder in folders)
-            options = {"num_frames": num_frames - first, "samples_per_condition": samples}
-            if metric == "fvd":
-                value = measure_features(name, real, fake, **options)
-            else:
-                keys = (read_keys(inputs[f"clips {s}"]) for s in ("test", row))
-                real_classes, fake_classes = ([gesture_class(key) for key in each] for each in keys)
-                value = measure_class_features(
-                    name, real, real_classes, fake, fake_classes, **options
-                )
-        elif metric == "diversity":
-            fake = read_clips(inputs[f"clips {row}"])
-            grouped = fake.reshape(-1, samples, *fake.shape[1:])
-            value = measure_diversity(grouped, device=resolve_device(device), progress=True)
-        elif metric in CAPTION_METRICS:
-            true = [one for one in read_prompts(inputs["clips test"]) for _ in range(samples)]
-            value = measure_precision(name, true, read_captions(inputs[f"captions {row}"]))
+    device = resolve_device(device)
+    values = read_values(folder) if (folder / VALUES).is_file() else []
+    measured = {value["protocol"] for value in values}
+    base = Inputs(num_frames=num_frames, samples=samples, device=device, progress=True)
+    for name in (name for name in protocols if name not in measured):
+        metric = metric_for(name)
+        data: dict[str, Any] = {}
+        if metric.needs == "i3d":
+            data["features"] = tuple(np.load(inputs[role] / FEATURES) for role in features[name])
+        elif metric.needs == "captions":
+            data["captions"] = read_prompts(inputs["real"]), read_captions(inputs["captions"])
         else:
-            real, fake = (read_clips(inputs[f"clips {s}"]) for s in ("test", row))
-            if samples > 1:
-                real = np.repeat(real, samples, axis=0)
-            value = measure(name, real, fake, device=resolve_device(device), progress=True)
-        values.append(asdict(value))
-    write_atomically(folder / VALUES, json.dumps(values, indent=1) + "\n")
+            data["clips"] = read_clips(inputs["real"]), read_clips(inputs["fake"])
+        if metric.per_class:
+            data["classes"] = tuple(
+                [class_of(key) for key in read_keys(inputs[role])] for role in ("real", "fake")
+            )
+        value = measure(name, replace(base, **data))
+        if value.per_clip is not None:
+            np.save(folder / f"{name}.npy", value.per_clip)
+        values.append(value.as_dict())
+        write_atomically(folder / VALUES, json.dumps(values, indent=1) + "\n")
     return {}
 
 
 def read_values(folder: Path) -> list[dict]:
-    """Return the values of a finished `values` cell, as dictionaries of MetricValue's fields."""
+    """Return the values of a finished `values` cell, as `MetricValue.as_dict` gives them."""
     return json.loads((folder / VALUES).read_text(encoding="utf-8"))
+
+
+def read_per_clip(folder: Path) -> dict[str, np.ndarray]:
+    """Return the per-clip values of a finished `values` cell, float64 (N,) by protocol."""
+    paths = {v["protocol"]: folder / f"{v['protocol']}.npy" for v in read_values(folder)}
+    return {name: np.load(path) for name, path in paths.items() if path.is_file()}

@@ -1,0 +1,1 @@
+"""The paradigms of diffusion that are trained, sampled and timed: one file per paradigm."""

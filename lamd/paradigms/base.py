@@ -1,0 +1,116 @@
+"""A paradigm as training, sampling and timing see it: its space, condition and networks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, cast
+
+from torch import Tensor, nn
+
+from lamd.config import Baseline, SamplerConfig, Target, baseline_sampler
+from lamd.data.vocabulary import Vocabulary
+from lamd.diffusion import Denoiser, Schedule, as_eps_denoiser, schedule_of
+from lamd.models.latent import Posterior
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that a training stage produces.
+
+    Attributes:
+        build: target and prompt vocabulary -> the untrained network.
+        config: the part of a target that determines it.
+        encode: of an autoencoder, clips (B, L, 3, H, W) -> q(z | x).
+    """
+
+    build: Callable[[Target, Vocabulary | None], nn.Module]
+    config: Callable[[Target], dict[str, Any]]
+    encode: Any = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """First frames, encoded once per clip.
+
+    Attributes:
+        condition: what the denoiser is conditioned on, (B, ...).
+        content: further arguments of the decoder.
+    """
+
+    condition: Tensor
+    content: tuple[Any, ...] = ()
+
+
+class Paradigm(Protocol):
+    """Diffusion in one space, given the first frame; networks frozen and in eval mode to sample.
+
+    Attributes:
+        name: key in `PARADIGMS`.
+        denoiser_stage, autoencoder_stage: the stages that train its networks.
+        options, train_key: config key of the denoiser's training, and its name in a checkpoint.
+        networks: by stage.
+        network: the denoiser; None where nothing is sampled.
+        autoencoder: None in pixel space.
+        schedule: of the diffusion.
+        latent_shape: of one sample, without the batch.
+    """
+
+    name: ClassVar[str]
+    denoiser_stage: ClassVar[str]
+    autoencoder_stage: ClassVar[str | None] = None
+    options: ClassVar[str]
+    train_key: ClassVar[str] = "train"
+    networks: ClassVar[dict[str, Network]]
+    autoencoder: Any
+    network: Any
+    schedule: Schedule
+    latent_shape: tuple[int, ...]
+
+    def __init__(self, autoencoder: Any, network: Any, schedule: Schedule) -> None:
+        self.autoencoder, self.network, self.schedule = autoencoder, network, schedule
+        if autoencoder is not None:
+            self.latent_shape = autoencoder.latent_shape
+
+    @classmethod
+    def of(cls, target: Target, network: Any, autoencoder: Any = None) -> Self:
+        """Return the paradigm of a target; a baseline has LaMD's schedule, its own prediction."""
+        baseline = target.denoiser(cast(Baseline, cls.denoiser_stage))
+        return cls(autoencoder, network, schedule_of(target.dmg, baseline.prediction))
+
+    @classmethod
+    def sampler(cls, target: Target) -> SamplerConfig:
+        """Return the sampler of a target's row: of a baseline, LaMD's with its own steps."""
+        return baseline_sampler(target, cast(Baseline, cls.denoiser_stage))
+
+    def encode(self, x0: Tensor) -> Given:
+        """Encode first frames x0 (B, 3, H, W) in [-1, 1]."""
+        ...
+
+    def denoiser(
+        self, given: Given, prompts: Sequence[str] | None, scale: float | None
+    ) -> Denoiser:
+        """Return eps_theta(z_t, t) for given frames.
+
+        Args:
+            prompts: B captions or classes for a model with prompts, else None.
+            scale: of classifier-free guidance; None for none.
+
+        Raises:
+            LamdError: on a prompt outside the model's vocabulary.
+        """
+        return as_eps_denoiser(lambda z_t, t: self.network(z_t, t, given.condition), self.schedule)
+
+    def decode(self, z: Tensor, given: Given) -> Tensor:
+        """Map latents (B, *latent_shape) at the decoder's scale to clips, not clamped."""
+        return self.autoencoder.decode(z, *given.content)
+
+    def posterior(self, x: Tensor, copies: int) -> Posterior | None:
+        """Return q(z | x) of held-out clips x, `copies` of each; None where clips are diffused."""
+        return None
+
+    def to_diffusion(self, z: Tensor) -> Tensor:
+        """Map a posterior value to what is diffused, at unit variance."""
+        return self.autoencoder.to_diffusion(self.autoencoder.normalise(z))
+
+    def from_diffusion(self, z: Tensor) -> Tensor:
+        """Map what is diffused to the decoder's scale."""
+        return self.autoencoder.from_diffusion(z)

@@ -1,0 +1,125 @@
+"""Stage II of every paradigm: noise prediction in its space, given the first frame."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamd.base.errors import LamdError
+from lamd.config import Target, TrainConfig
+from lamd.data.packed import PackedVideos
+from lamd.io.video import to_model
+from lamd.losses import diffusion_loss
+from lamd.models.latent import Posterior, ScaledLatent
+from lamd.paradigms.base import Paradigm
+from lamd.training.batches import read_windows
+from lamd.training.latents import Latents
+from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
+
+_REPEATS = 4  # draws of (t, eps) per held-out clip
+
+
+class DiffusionStage(Stage):
+    """Diffusion on clips, or on cached posteriors of a frozen autoencoder (paper)."""
+
+    def __init__(
+        self,
+        kind: type[Paradigm],
+        target: Target,
+        train: TrainConfig,
+        videos: PackedVideos,
+        autoencoder: ScaledLatent | None = None,
+        latents: Latents | None = None,
+    ):
+        super().__init__(kind.denoiser_stage, target, train, videos)
+        self.options, self.latents = kind.options, latents
+        network = kind.networks[self.name]
+        self.config = {
+            "data": target.data.model_dump(mode="json"),
+            kind.train_key: train.model_dump(mode="json"),
+            **network.config(target),
+        }
+        prompt = target.dmg.prompt
+        self.tokens = None if prompt is None else self.vocabulary(prompt.kind, "dmg.prompt")
+        self.dropout = 0.0 if prompt is None else prompt.dropout
+        with seeded(train.seed, "init", self.name):
+            self.model = network.build(target, self.tokens)
+        self.paradigm = kind.of(target, self.model, autoencoder)
+        self.schedule = self.paradigm.schedule
+        self.best_metric = f"{self.schedule.prediction}_mse"
+        self.use_sample = target.dmg.posterior == "sample"
+        if latents is not None and not np.array_equal(latents.windows, self.windows):
+            raise LamdError(
+                f"{latents.folder}: holds other windows than train_dmg.window_stride and "
+                "num_validation_clips ask for; encode the latents into another folder"
+            )
+
+    def to(self, device: torch.device) -> None:
+        """Move the frozen autoencoder and the schedule."""
+        if self.paradigm.autoencoder is not None:
+            self.paradigm.autoencoder.to(device)
+        self.schedule = replace(self.schedule, alpha_bar=self.schedule.alpha_bar.to(device))
+
+    def read(self, rows: np.ndarray) -> Batch:
+        """Return the video, uint8 (B, L, H, W, 3), or its first frames and the posteriors
+        (B, 2, *latent_shape); then the token ids (B, M) of the prompts, where there are any.
+        """
+        windows = self.windows[rows]
+        if self.latents is None:
+            return *super().read(rows), *self._token_ids(windows)
+        stored = torch.from_numpy(self.latents.posterior[rows])
+        return read_windows(self.videos, windows, 1), stored, *self._token_ids(windows)
+
+    def _token_ids(self, windows: np.ndarray) -> Batch:
+        if self.tokens is None:
+            return ()
+        return (self.model.prompt.token_ids(self.conditions(windows)),)
+
+    def terms(self, model: nn.Module, batch: Batch, rng: StepRNG) -> StepTerms:
+        """Return the diffusion loss, with one step t per row."""
+        video, *rest = batch
+        posterior = None if self.latents is None else Posterior(*rest.pop(0).unbind(1))
+        if rest and self.dropout:
+            dropped = rng.uniform("prompt").to(rest[0].device) < self.dropout
+            rest = [rest[0].masked_fill(dropped[:, None], 0)]
+        loss = self._loss(model, to_model(video), posterior, rest, rng)
+        return StepTerms({self.best_metric: loss})
+
+    def _loss(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        posterior: Posterior | None,
+        token_ids: list[Tensor],
+        rng: StepRNG,
+    ) -> Tensor:
+        device = x.device
+        with torch.no_grad():
+            clean = x
+            if posterior is not None:
+                z = posterior.mean
+                if self.use_sample:
+                    z = posterior.sample(rng.normal("posterior", z.shape[1:]).to(device))
+                clean = self.paradigm.to_diffusion(z)
+            given = self.paradigm.encode(x[:, 0])
+        t = rng.integers("t", len(self.schedule)).to(device)
+        eps = rng.normal("eps", clean.shape[1:]).to(device)
+        return diffusion_loss(model, self.schedule, clean, t, eps, given.condition, *token_ids)
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Return the loss at t and noise that are the same at each validation."""
+        losses, n = [], _REPEATS
+        for number, (window, x) in enumerate(self.held_out(model)):
+            posterior = self.paradigm.posterior(x, n)
+            token_ids = [ids.to(x.device).repeat(n, 1) for ids in self._token_ids(window)]
+            rng = StepRNG(self.train.seed, f"{self.name} validation", number, n, 0, n)
+            x = x.repeat(n, 1, 1, 1, 1)
+            losses.append(self._loss(model, x, posterior, token_ids, rng).item())
+        return {self.best_metric: float(np.mean(losses))}
+
+    def finish(self, model: nn.Module) -> dict[str, Any]:
+        """Return the vocabulary of the prompts, without which the weights mean nothing."""
+        return {} if self.tokens is None else {"vocabulary": self.tokens.to_json()}

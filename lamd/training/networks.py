@@ -1,0 +1,144 @@
+"""The network of every training stage, and the result of a training: written and loaded.
+
+model.safetensors   the weights
+model.json          target, stage, hash of the weights; written last: the stage is complete
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from lamd.base.errors import LamdError
+from lamd.base.files import replace_file, sha256_of
+from lamd.config import Target
+from lamd.data.vocabulary import Vocabulary
+from lamd.generate import compile_denoiser
+from lamd.models.captioner import build_captioner
+from lamd.paradigms.base import Network, Paradigm
+from lamd.paradigms.registry import PARADIGMS
+from lamd.training.integrity import (
+    DamagedFile,
+    check_config,
+    check_run_id,
+    load_weights,
+    read_json,
+    save_weights,
+    write_json,
+)
+
+WEIGHTS, INFO = "model.safetensors", "model.json"
+_ADVICE = "delete the folder and train again, or restore the file"
+
+
+def _captioner(target: Target, vocabulary: Vocabulary | None) -> nn.Module:
+    assert target.captioner is not None and vocabulary is not None, "checked with the config"
+    return build_captioner(target.captioner, target.data, vocabulary)
+
+
+NETWORKS = {
+    stage: network for kind in PARADIGMS.values() for stage, network in kind.networks.items()
+}
+NETWORKS["captioner"] = Network(
+    _captioner, lambda target: target.model_dump(mode="json", include={"captioner"})
+)
+
+
+def write_final(folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+    """Write the weights, then `model.json`."""
+    path = folder / WEIGHTS
+    replace_file(path, lambda temporary: save_weights(temporary, weights))
+    write_json(folder / INFO, {"sha256": sha256_of(path), **info})
+
+
+def read_info(folder: Path, *, stage: str, run_id: str | None = None) -> dict[str, Any]:
+    """Read and check `model.json`: its target, sha256, step, validation and others.
+
+    Raises:
+        LamdError: when it is missing, damaged, of another stage or run.
+    """
+    path = folder / INFO
+    info = read_json(path, _ADVICE)
+    if info["stage"] != stage:
+        raise LamdError(
+            f"{path}: a model of stage {info['stage']!r}, not of {stage!r}; "
+            f"pass the folder of a {stage} model"
+        )
+    check_run_id(path, info, run_id)
+    return info
+
+
+def load_model(
+    folder: Path,
+    stage: str,
+    target: Target | None = None,
+    *,
+    run_id: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Any:
+    """Load the trained network of a stage, frozen and in eval mode, onto `device`.
+
+    Args:
+        folder: of `train`.
+        stage: a key of `NETWORKS`: vae, dmg, captioner, pixel, video_vae or latent_video.
+        target: if any, its network and clip shape must be the trained ones.
+        run_id: if any, must be the one that it was trained under.
+
+    Raises:
+        LamdError: on a missing or damaged file or another config (first differing key named).
+    """
+    info, network = read_info(folder, stage=stage, run_id=run_id), NETWORKS[stage]
+    path, meta = folder / WEIGHTS, folder / INFO
+    try:
+        saved, clip = Target.model_validate(info["target"]), {"data": {"num_frames", "size"}}
+    except ValidationError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LamdError(f"{meta}: its target cannot be read ({reason}); {_ADVICE}") from None
+    if target is not None:
+        trained, wanted = (
+            config.model_dump(mode="json", include=clip) | network.config(config)
+            for config in (saved, target)
+        )
+        check_config(meta, trained, wanted)
+    vocabulary = None
+    if "vocabulary" in info:
+        try:
+            vocabulary = Vocabulary.from_json(info["vocabulary"])
+        except LamdError as error:
+            raise LamdError(f"{meta}: {error}") from None
+    model = network.build(saved, vocabulary)
+    try:
+        model.load_state_dict(load_weights(path, info["sha256"], _ADVICE))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedFile(
+            f"{path}: other tensors than the model has ({reason}); {_ADVICE}"
+        ) from None
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_paradigm(
+    name: str, target: Target, folders: Mapping[str, Path], device: torch.device | str = "cpu"
+) -> Paradigm:
+    """Load the trained networks of a paradigm, ready to sample.
+
+    Args:
+        name: a key of `PARADIGMS`.
+        folders: of the `denoiser` and, except in pixel space, the `autoencoder`; without a denoiser
+            clips can be encoded and decoded.
+
+    Raises:
+        LamdError: as for `load_model`.
+    """
+    kind, denoiser, autoencoder = PARADIGMS[name], None, None
+    if "denoiser" in folders:
+        denoiser = load_model(folders["denoiser"], kind.denoiser_stage, target, device=device)
+        if target.runtime.compile:
+            compile_denoiser(denoiser)
+    if kind.autoencoder_stage is not None:
+        folder = folders["autoencoder"]
+        autoencoder = load_model(folder, kind.autoencoder_stage, target, device=device)
+    return kind.of(target, denoiser, autoencoder)

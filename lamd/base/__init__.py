@@ -1,1 +1,1 @@
-"""Ground of the package: errors, files, progress, random streams, processes, machine."""
+"""Foundations of the package: errors, files, progress, random streams, processes, machine."""

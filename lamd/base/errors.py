@@ -2,7 +2,7 @@
 
 
 class LamdError(Exception):
-    """A user-facing failure: one line naming the file or key, the reason and the mend.
+    """A user-facing failure: one line naming the file or key, the reason and the fix.
 
     The command line prints it without a traceback and exits with code 2.
     """

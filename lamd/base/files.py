@@ -1,22 +1,59 @@
-"""Files written whole: beside, synced, renamed into place."""
+"""Files and folders that are complete or absent: written next to their place, synced, renamed."""
 
+import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` beside `path`, sync, and rename it into place."""
+    """Write `content` to `path`, whose folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    replace_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a temporary file, `.<name>.*.tmp`, and rename it to `path`."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        fill(temporary)
+        temporary.chmod(0o644)
+        _sync(temporary)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    _sync(path.parent)
+
+
+def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write files into a temporary folder, `.tmp_<name>`, and rename it to `path`."""
+    temporary = path.with_name(f".tmp_{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    fill(temporary)
+    for file in sorted(temporary.iterdir()):
+        _sync(file)
+    _sync(temporary)
+    shutil.rmtree(path, ignore_errors=True)
+    os.rename(temporary, path)
+    _sync(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

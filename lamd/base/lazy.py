@@ -1,7 +1,7 @@
 """Functions named by `package.module:function`, imported when they are called.
 
-Planning, `lamd show` and runs whose cells are all cached so import neither torch nor MuJoCo, and
-what is planned pickles in a few bytes.
+Planning, `lamd show` and runs whose cells are all cached therefore import neither torch nor MuJoCo,
+and what is planned pickles in a few bytes.
 """
 
 from collections.abc import Callable

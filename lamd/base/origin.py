@@ -1,19 +1,18 @@
-"""Which code runs: the git commit of the checkout, the versions of what numbers depend on."""
+"""The running code: git commit of the checkout, versions of the packages numbers depend on."""
 
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 _PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
 
 
-class Origin(BaseModel):
-    """Which code ran where: commit (None outside git), dirty flag, versions, device."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Origin(BaseModel, frozen=True, extra="forbid"):
+    """The code and device of a run: commit (None outside git), dirty flag, versions, device."""
 
     commit: str | None
     dirty: bool | None
@@ -21,10 +20,8 @@ class Origin(BaseModel):
     device: str
 
 
-class CellInfo(BaseModel):
+class CellInfo(BaseModel, frozen=True, extra="forbid"):
     """One finished cell of the run: its key, what it cost, and the code that made it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: str
@@ -41,10 +38,8 @@ def current_origin(device: str) -> Origin:
     commit, dirty = _git_state(Path(__file__).resolve().parents[2])
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return Origin(commit=commit, dirty=dirty, versions=versions, device=device)
 
 
@@ -53,13 +48,10 @@ def _git_state(root: Path) -> tuple[str | None, bool | None]:
         return None, None
 
     def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ("git", "-C", str(root), *arguments), capture_output=True, text=True, timeout=20
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        command, silent = ("git", "-C", str(root), *arguments), subprocess.DEVNULL
+        with suppress(OSError, subprocess.SubprocessError):
+            return subprocess.check_output(command, stderr=silent, text=True, timeout=20).strip()
+        return None
 
     commit = git("rev-parse", "HEAD")
     # Results are outputs: a table made by this very run does not make its code dirty.

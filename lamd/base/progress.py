@@ -1,8 +1,13 @@
-"""Progress bars on stderr, shown on a terminal only."""
+"""Progress bars on stderr, shown on a terminal only, by the first process of a launch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from lamd.base.processes import rank_and_world
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Item = TypeVar("Item")
 
@@ -13,7 +18,7 @@ def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterat
     from rich.progress import track as rich_track
 
     console = Console(stderr=True)
-    yield from rich_track(items, label, total, console=console, disable=not console.is_terminal)
+    yield from rich_track(items, label, total, console=console, disable=_hidden(console))
 
 
 @contextmanager
@@ -23,21 +28,14 @@ def progress_bar(label: str | None, total: int) -> Iterator[Callable[[int], None
         yield lambda steps: None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, Progress
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=_hidden(console)) as bar:
         task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+def _hidden(console: "Console") -> bool:
+    return not console.is_terminal or rank_and_world()[0] > 0

@@ -1,7 +1,7 @@
 """`lamd data`: simulate a stand-in, pack, verify."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,9 +9,7 @@ from lamd.base.errors import LamdError
 
 data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
 
-DatasetArg = Annotated[
-    str, typer.Argument(help="bair, landscape, cater_v1, cater_v2, natops or mug.")
-]
+DatasetArg = Annotated[str, typer.Argument(help="A data set, such as bair or cater_v1.")]
 
 
 @data_app.command("simulate")
@@ -21,13 +19,13 @@ def data_simulate(
     num_train: Annotated[int, typer.Option(min=1, help="Videos.")] = 1024,
     num_test: Annotated[int, typer.Option(min=1, help="Videos.")] = 256,
     seed: int = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="One a core by default.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="One per core by default.")] = None,
 ) -> None:
     """Simulate the stand-in of a data set; with LAMD_DATA=ROOT it is read, and labelled, as one."""
-    from lamd.data import simulate_dataset
+    from lamd.data.dataset import find_dataset
 
-    simulate_dataset(
-        dataset, root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers
+    find_dataset(dataset).simulate(
+        root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers
     )
     print(f"{root}: {num_train} train and {num_test} test videos")
 
@@ -37,29 +35,37 @@ def data_prepare(
     dataset: DatasetArg = "bair",
     camera: Annotated[str | None, typer.Option(help="bair only; image_aux1 by default.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels; bair 64, others 128.")] = None,
-    min_frames: Annotated[
-        int | None, typer.Option(min=1, help="landscape only: leave out shorter videos; 32.")
-    ] = None,
     captions: Annotated[
         str | None, typer.Option(help="cater only: ambiguous or explicit; explicit.")
     ] = None,
     num_frames: Annotated[
-        int | None, typer.Option(min=1, help="Not bair, landscape: frames a clip; 16.")
+        int | None,
+        typer.Option(min=1, help="Not bair: frames per clip; 16, and at least 32 of landscape."),
     ] = None,
     frame_interval: Annotated[
         int | None, typer.Option(min=1, help="cater only: from frame to frame; 4.")
     ] = None,
-    broken: Annotated[str | None, typer.Option(help="Not bair: stop or skip.")] = None,
+    on_corrupt: Annotated[str | None, typer.Option(help="Not bair: raise or skip; raise.")] = None,
 ) -> None:
-    """Pack the real data under LAMD_DATA into the cache, as the paper profile would."""
-    from lamd.cli.describe import prepare
+    """Pack the real data under LAMD_DATA into the cache, ahead of a run with the same options."""
+    from lamd.data.dataset import find_dataset
+    from lamd.data.listing import SPLITS
+    from lamd.weights import cache_root
 
-    lines = prepare(
-        dataset, camera=camera, size=size, min_frames=min_frames, captions=captions,
-        num_frames=num_frames, frame_interval=frame_interval, broken=broken,
-    )  # fmt: skip
-    for line in lines:
-        print(line)
+    source = find_dataset(dataset)
+    asked = {
+        "camera": camera, "size": size, "captions": captions, "num_frames": num_frames,
+        "frame_interval": frame_interval, "on_corrupt": on_corrupt,
+    }  # fmt: skip
+    options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    for key in options.keys() - source.prepared.keys():
+        raise LamdError(f"--{key.replace('_', '-')}: has no effect on {dataset}; leave it out")
+    root, cache = source.locate(), cache_root() / "packed"
+    for split in SPLITS:
+        videos = source.pack(root, cache, split=split, **options)
+        left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
+        counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
+        print(f"{dataset}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}")
 
 
 @data_app.command("verify")
@@ -68,9 +74,10 @@ def data_verify(
     root: Annotated[Path | None, typer.Option(help="In place of LAMD_DATA.")] = None,
 ) -> None:
     """Read all of a data set, compare counts with the expected ones, name what is broken."""
-    from lamd.cli.describe import verify
+    from lamd.data.dataset import find_dataset
 
-    text, ok = verify(dataset, root)
-    print(text)
-    if not ok:
+    source = find_dataset(dataset)
+    report = source.verify(root or source.locate())
+    print(report)
+    if not report.ok:
         raise LamdError(f"{dataset}: not as expected; get the files named above again")

@@ -6,12 +6,16 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
 
+import typer
+
 from lamd.base.errors import LamdError
-from lamd.io.clips import import_decord
+from lamd.cli.options import RUNS, Runs
+from lamd.cli.output import print_table
 
 # Imported as their users import them: a wheel that does not fit the system fails here, not after
 # an hour of training.
@@ -22,27 +26,35 @@ _MODULES = {
     "accelerate": "training",
     "mujoco": "simulated stand-ins",
     "decord": "reading video files",
-    "av": "writing MP4",
+    "av": "video files",
+    "einops": "models",
+    "pandas": "results",
+    "pyarrow": "values per clip",
     "skimage": "SSIM",
     "torch_fidelity": "FID",
     "matplotlib": "figures",
     "tensorboard": "training logs",
 }
-_DISTRIBUTIONS = {
-    "decord": "decord2",
-    "skimage": "scikit-image",
-    "torch_fidelity": "torch-fidelity",
-}
-_FREE_GB = 5.0  # ours: cells of a standard run with its caches
+_DISTRIBUTIONS = {"decord": "decord2", "skimage": "scikit-image"}  # where the names differ
+_FREE_GB = 5.0  # cells of a standard run with its caches
+State = Literal["ok", "missing", "broken"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line: `ok`, `missing` (something optional) or `broken` (nothing runs without it)."""
 
-    state: Literal["ok", "missing", "broken"]
+    state: State
     what: str
-    found: str
+    text: str
+
+
+def doctor(runs: Runs = RUNS) -> None:
+    """Report what works here and what is missing: device, versions, data, weights, disk."""
+    findings = examine(runs)
+    print_table(["", "what", "result"], [[f.state, f.what, f.text] for f in findings])
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
 
 
 def examine(runs: Path) -> list[Finding]:
@@ -51,29 +63,31 @@ def examine(runs: Path) -> list[Finding]:
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     return [
         Finding("ok" if version >= (3, 11) else "broken", "Python", python),
-        *(_module(name, use) for name, use in _MODULES.items()),
+        *(
+            finding
+            for name, use in _MODULES.items()
+            for finding in _guard(f"{name} ({use})", partial(_module, name, use))
+        ),
         *_guard("device", _devices),
         *_guard("data", _data),
         *_guard("weights", _weights),
-        *_guard("disk", lambda: _disk(runs)),
+        *_guard("disk", partial(_disk, runs)),
     ]
-
-
-def _module(name: str, use: str) -> Finding:
-    try:
-        import_decord() if name == "decord" else import_module(name)
-    except Exception as error:  # a broken binary wheel can raise anything
-        reason = " ".join(str(error).split())[:120]
-        return Finding("broken", f"{name} ({use})", f"{type(error).__name__}: {reason}")
-    return Finding("ok", f"{name} ({use})", metadata.version(_DISTRIBUTIONS.get(name, name)))
 
 
 def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
     try:
         return list(look())
-    except Exception as error:
+    except Exception as error:  # a broken binary wheel can raise anything
         reason = " ".join(str(error).split())[:120]
         return [Finding("broken", what, f"{type(error).__name__}: {reason}")]
+
+
+def _module(name: str, use: str) -> Iterator[Finding]:
+    from lamd.io.clips import import_decord
+
+    import_decord() if name == "decord" else import_module(name)
+    yield Finding("ok", f"{name} ({use})", metadata.version(_DISTRIBUTIONS.get(name, name)))
 
 
 def _devices() -> Iterator[Finding]:
@@ -90,14 +104,13 @@ def _devices() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from lamd.data import DATASETS
-    from lamd.data.real import real_root
+    from lamd.data.dataset import DATASETS
 
-    for name in DATASETS:
+    for dataset in DATASETS.values():
         try:
-            yield Finding("ok", name, str(real_root(name)))
+            yield Finding("ok", dataset.label, str(dataset.locate()))
         except LamdError as error:
-            yield Finding("missing", f"{name} (paper profile)", str(error))
+            yield Finding("missing", f"{dataset.label} (paper profile)", str(error))
 
 
 def _weights() -> Iterator[Finding]:
@@ -115,10 +128,10 @@ def _disk(runs: Path) -> Iterator[Finding]:
     from lamd.weights import cache_root
 
     for what, folder in (("runs", runs), ("cache", cache_root())):
-        place = folder.expanduser().absolute()
-        while not place.exists():
-            place = place.parent
-        free = shutil.disk_usage(place).free / 1e9
-        enough = "ok" if free > _FREE_GB else "missing"
-        state = enough if os.access(place, os.W_OK) else "broken"
-        yield Finding(state, f"disk for {what}", f"{free:.0f} GB free at {place}")
+        path = folder.expanduser().absolute()
+        while not path.exists():
+            path = path.parent
+        free = shutil.disk_usage(path).free / 1e9
+        enough: State = "ok" if free > _FREE_GB else "missing"
+        state = enough if os.access(path, os.W_OK) else "broken"
+        yield Finding(state, f"disk for {what}", f"{free:.0f} GB free at {path}")

@@ -1,11 +1,11 @@
-"""What the commands print: lines on stderr, tables on stdout."""
+"""Output of the commands: lines on stderr, tables on stdout."""
 
 import os
 import sys
 
 
 def say(line: str) -> None:
-    """Tell what is going on, once in a launch of several processes."""
+    """Report progress, once in a launch of several processes."""
     if os.environ.get("RANK", "0") == "0":
         print(f"lamd: {line}", file=sys.stderr, flush=True)
 

@@ -13,7 +13,7 @@ weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_hel
 
 @weights_app.command("list")
 def weights_list() -> None:
-    """Name the weights, where they lie and how big they are."""
+    """List the weights, their paths and sizes."""
     from lamd import weights
 
     _weights_table(weights.status())
@@ -41,7 +41,7 @@ def weights_verify() -> None:
     """Hash the cached weights against the pinned ones."""
     from lamd import weights
 
-    rows = weights.verify()
+    rows = weights.status(hashed=True)
     _weights_table(rows)
     for row in rows:
         if row.state == "broken":

@@ -1,4 +1,4 @@
-"""The order in which cells run on an executor: those whose parents are ready, side by side.
+"""The order in which cells run on an executor: those whose parents are ready, in parallel.
 
 Equal cells of several sources are one step. Nothing is kept in the driver: a new one finds the
 finished cells in the store, and those at work by the lock that their process holds. That relies
@@ -6,37 +6,16 @@ on file locks (flock) which work across the machines that share the run folder.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from lamd.config import config_hash
-from lamd.execute.jobs import Ending, Job
-from lamd.execute.local import Executor
-from lamd.pipeline.cells import Cell, CellFailed, Store
+from lamd.execute.jobs import Executor, Job, JobResult
+from lamd.pipeline.cell import Cell, with_ancestors
+from lamd.pipeline.store import CellFailed, Store
 
-WORKERS_A_CELL = 3  # that may die before the cell counts as failed
+WORKERS_PER_CELL = 3  # that may die before the cell counts as failed
 _POLL = 2.0  # seconds between two looks at cells that other runs are making
 _LATE = 90.0  # seconds: a network folder may show a new file after a minute
-
-
-@dataclass
-class _Step:
-    job: Job
-    cell: Cell
-    parents: list[str]
-    lost: int = 0
-
-
-def identity(cell: Cell) -> str:
-    """Return what makes two planned cells one; unlike the key it is known before the data is."""
-    return config_hash(
-        {
-            "kind": cell.kind,
-            "version": cell.version,
-            "config": cell.config,
-            "parents": [identity(parent) for parent in cell.parents],
-        }
-    )
 
 
 class Schedule:
@@ -47,89 +26,89 @@ class Schedule:
         sources: Mapping[str, Sequence[Cell]],
         store: Store,
         executor: Executor,
-        make_job: Callable[[str, str], Job],
         *,
+        device: str = "cpu",
+        threads: int = 1,
         retry_failed: bool = False,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Plan the cells of each source, given parents first.
+        """Plan the wanted cells of each source and their ancestors.
 
         Args:
-            make_job: returns the job of a source and a cell's name.
             retry_failed: try what failed in an earlier run again.
         """
         self.store, self.executor = store, executor
         self.retry_failed, self.say = retry_failed, say
-        self._steps: dict[str, _Step] = {}
+        self._jobs: dict[str, Job] = {}  # by plan hash, parents first
+        self._lost: Counter[str] = Counter()  # workers, by plan hash
         self._made: set[str] = set()
         self._failed: dict[str, CellFailed] = {}
-        self._running: dict[Job, str] = {}
+        self._running: dict[str, None] = {}
         for source, cells in sources.items():
-            for cell in cells:
-                parents = [identity(parent) for parent in cell.parents]
-                step = _Step(make_job(source, cell.name), cell, parents)
-                self._steps.setdefault(identity(cell), step)
+            for cell in with_ancestors(cells):
+                if cell.plan_hash not in self._jobs:
+                    self._jobs[cell.plan_hash] = Job(cell, source, store.runs, device, threads)
 
     def run(self) -> dict[str, CellFailed]:
-        """Make what is missing; return the failures by `identity`, dependants among them."""
+        """Make what is missing; return the failures by plan hash, dependants among them."""
         while True:
-            free = self.executor.slots - len(self._running)
-            begun = self._ready()[:free]
-            self._running |= {self._steps[name].job: name for name in begun}
-            self.executor.submit([self._steps[name].job for name in begun])
-            if len(self._made) + len(self._failed) == len(self._steps):
+            begun = self._ready()[: self.executor.slots - len(self._running)]
+            self._running |= dict.fromkeys(begun)
+            self.executor.submit([self._jobs[name] for name in begun])
+            if len(self._made) + len(self._failed) == len(self._jobs):
                 return self._failed
-            for job, ending in self.executor.wait(_POLL):
-                self._end(self._running.pop(job), ending)
+            for job, result in self.executor.wait(_POLL):
+                del self._running[job.cell.plan_hash]
+                self._end(job.cell, result)
 
     def _ready(self) -> list[str]:
-        ready, running = [], set(self._running.values())
-        for name, step in self._steps.items():  # parents come first
-            if name in self._made or name in self._failed or name in running:
+        ready = []
+        for name, job in self._jobs.items():
+            if name in self._made or name in self._failed or name in self._running:
                 continue
-            cause = next((self._failed[p] for p in step.parents if p in self._failed), None)
+            cell, parents = job.cell, [parent.plan_hash for parent in job.cell.parents.values()]
+            cause = next((self._failed[p] for p in parents if p in self._failed), None)
             if cause is not None:
                 self._failed[name] = cause
-            elif all(parent in self._made for parent in step.parents):
-                if self.store.is_complete(step.cell):
+            elif all(parent in self._made for parent in parents):
+                if self.store.is_complete(cell):
                     self._made.add(name)
-                elif not self.store.is_being_made(step.cell) and not self._failed_before(name):
+                elif not self.store.is_being_made(cell) and not self._failed_before(cell):
                     ready.append(name)
         return ready
 
-    def _failed_before(self, name: str) -> bool:
-        step = self._steps[name]
-        failure = None if self.retry_failed or step.lost else self.store.failure(step.cell)
+    def _failed_before(self, cell: Cell) -> bool:
+        retry = self.retry_failed or self._lost[cell.plan_hash]
+        failure = None if retry else self.store.failure(cell)
         if failure is not None:
             self.say(f"{failure} (an earlier run; --retry-failed tries again)")
-            self._failed[name] = failure
+            self._failed[cell.plan_hash] = failure
         return failure is not None
 
-    def _end(self, name: str, ending: Ending) -> None:
-        step = self._steps[name]
-        cell = step.cell
-        if ending.kind == "lost":
-            step.lost += 1
-            self.say(f"{cell.name}: a worker was lost ({ending.reason})")
-            if step.lost < WORKERS_A_CELL:
+    def _end(self, cell: Cell, result: JobResult) -> None:
+        name, reason, user_error = cell.plan_hash, result.reason, True
+        if result.kind == "lost":
+            self._lost[name] += 1
+            self.say(f"{cell.name}: a worker was lost ({reason})")
+            if self._lost[name] < WORKERS_PER_CELL:
                 return
-            reason = f"its worker died {step.lost} times ({ending.reason}); perhaps out of memory"
-            self._failed[name] = CellFailed(cell.name, reason, False)
-            self.store.remember(cell, self._failed[name])
-        elif ending.kind == "failed":
-            self._failed[name] = CellFailed(cell.name, ending.reason, ending.user_error)
-        elif ending.key != self.store.key(cell):
+            reason = f"its worker died {WORKERS_PER_CELL} times ({reason}); perhaps out of memory"
+            self.store.record_failure(cell, CellFailed(cell.name, reason, False))
+            user_error = False
+        elif result.kind == "failed":
+            user_error = result.user_error
+        elif result.key != self.store.key(cell):
             reason = "its worker made another cell: it sees other data, weights or another lamd"
-            self._failed[name] = CellFailed(cell.name, reason, True)
         elif not self._appears(cell):
             reason = "its worker made it, but it is not here; workers must share the run folder"
-            self._failed[name] = CellFailed(cell.name, reason, True)
         else:
             self._made.add(name)
-            self.say(f"{len(self._made)} of {len(self._steps)} cells ready")
+            self.say(f"{len(self._made)} of {len(self._jobs)} cells ready")
+            return
+        self._failed[name] = CellFailed(cell.name, reason, user_error)
 
     def _appears(self, cell: Cell) -> bool:
         until = time.monotonic() + _LATE
-        while not (found := self.store.is_complete(cell)) and time.monotonic() < until:
+        while not (complete := self.store.is_complete(cell)) and time.monotonic() < until:
             time.sleep(_POLL)
-        return found
+        return complete

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from submitit import AutoExecutor
@@ -13,10 +14,9 @@ from submitit.helpers import DelayedSubmission
 
 from lamd.base.errors import LamdError
 from lamd.base.processes import threads_each
-from lamd.execute.jobs import Ending, Job, run_job
-from lamd.execute.local import MANY
+from lamd.execute.jobs import MANY, Job, JobResult, run_job
 
-# Minutes (ours): submitit's own five would stop a training again and again.
+# Minutes: submitit's own five would stop a training again and again.
 _TIMEOUT = 24 * 60
 _POLL = 1.0  # seconds between looks for results
 _QUEUE_POLL = 10.0  # seconds between calls of squeue
@@ -31,14 +31,13 @@ class Slurm:
     def __init__(self, logs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
         try:
             self._executor = AutoExecutor(folder=logs.absolute(), cluster="slurm")
-            asked = {"timeout_min": _TIMEOUT} | _parse(options)
-            self._executor.update_parameters(
-                name="lamd", cpus_per_task=threads, gpus_per_node=math.ceil(gpus), **asked
-            )
+            own = {"cpus_per_task": threads, "gpus_per_node": math.ceil(gpus)}
+            requested = {"timeout_min": _TIMEOUT} | own | _parse(options)
+            self._executor.update_parameters(name="lamd", **requested)
         except (RuntimeError, NameError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise LamdError(f"--executor slurm: {reason}; mend it or use another") from None
-        self._running: list[tuple[Job, object]] = []
+            raise LamdError(f"--executor slurm: {reason}; fix it or use another") from None
+        self._running: list[tuple[Job, Any]] = []
         self._queue_seen = -math.inf
         self._gone: dict[str, float] = {}  # since when an unfinished job is not in the queue
 
@@ -48,16 +47,16 @@ class Slurm:
                 handles = self._executor.map_array(_Call(), jobs)
             self._running += zip(jobs, handles, strict=True)
 
-    def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
+    def wait(self, seconds: float) -> list[tuple[Job, JobResult]]:
         until = time.monotonic() + seconds
         while not (ended := self._ended()):
             if time.monotonic() > until:
                 break
             time.sleep(_POLL)
-        self._running = [one for one in self._running if one not in ended]
-        return [(job, _ending(handle)) for job, handle in ended]
+        self._running = [entry for entry in self._running if entry not in ended]
+        return [(job, _result(handle)) for job, handle in ended]
 
-    def _ended(self) -> list[tuple[Job, object]]:
+    def _ended(self) -> list[tuple[Job, Any]]:
         # Not by submitit's `done`: it asks sacct, which many small clusters do not keep.
         now = time.monotonic()
         if now - self._queue_seen >= _QUEUE_POLL:
@@ -79,7 +78,7 @@ class Slurm:
 class _Call:
     """`run_job`, as submitit calls it; `checkpoint` is its word for what to queue again."""
 
-    def __call__(self, job: Job) -> Ending:
+    def __call__(self, job: Job) -> JobResult:
         return run_job(job)
 
     def checkpoint(self, job: Job) -> DelayedSubmission:
@@ -97,13 +96,13 @@ def _queued() -> set[str] | None:
     return set(listed.stdout.split()) if listed.returncode == 0 else None
 
 
-def _ending(handle) -> Ending:
+def _result(handle: Any) -> JobResult:
     if not handle.paths.result_pickle.exists():
-        return Ending("lost", f"job {handle.job_id} left the queue without a result")
+        return JobResult("lost", f"job {handle.job_id} left the queue without a result")
     try:
         return handle.result()
     except FailedJobError as error:
-        return Ending("failed", str(error).strip().splitlines()[-1])
+        return JobResult("failed", str(error).strip().splitlines()[-1])
 
 
 def _parse(options: Sequence[str]) -> dict:

@@ -1,34 +1,36 @@
-"""What a cell does, in units of work: how many of which, and the bytes that it leaves on disk."""
+"""The work of a cell: its units and their number, and the bytes that it leaves on disk."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
-from lamd import cost
-from lamd.config import Target, denoised_shape, is_baseline, split_row
-from lamd.cost import Cost, budgets, stages
-from lamd.forecast.probe import Unit
-from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS
-from lamd.pipeline.cells import Cell, Store
+from lamd.config import Target, TrainConfig, is_baseline, split_row
+from lamd.data.dataset import DATASETS
+from lamd.data.listing import SPLITS
+from lamd.data.packed import windows
+from lamd.forecast.counting import FLOAT, stage_options
+from lamd.forecast.units import UNITS, Unit, count_unit
+from lamd.metrics.protocols import PROTOCOLS, metric_for
+from lamd.paradigms.budget import row_training
+from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
+from lamd.pipeline.steps.data import open_split
+from lamd.pipeline.store import Store
+from lamd.training.networks import NETWORKS
 
 _ENCODED = 16  # clips in a batch of `training.latents`
-_BAIR_FRAMES = 30
-_SKY_FRAMES = 53  # of a stand-in's usable video, on the average
-# Videos of the real splits where they are known: BAIR's, Landscape's clips by its readme.
-_REAL = {"bair": {"train": 43_264, "test": 256}, "landscape": {"train": 35_383, "test": 2_815}}
-# What is read off features and captions is measured in seconds, whatever the target.
-_QUICK = ("fvd", "smoothness", *CLASS_METRICS, *CAPTION_METRICS)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a cell does.
+    """The work of one cell.
 
     Attributes:
-        units: each with its count; None where that is not known, and `reason` tells why.
+        units: with the number of each; None where that is not known, for a `reason`.
         disk: bytes that stay; None where the number of clips is not known.
         parameters: of the network that it trains.
     """
@@ -40,7 +42,7 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """FLOPs by the closed forms."""
+        """FLOPs of all units."""
         return sum(count * unit.flops for unit, count in self.units or ())
 
     @property
@@ -49,226 +51,141 @@ class Workload:
         return max((unit.memory for unit, _ in self.units or ()), default=0)
 
 
-_UNCOUNTED = Workload(None, None, reason="the number of clips is known once the data is there")
-Frames = Mapping[str, np.ndarray | None]  # of each video, by split; None where not known
+Frames = Mapping[str, np.ndarray]  # of each video, by split; without the splits not yet counted
 
 
 def frames_of(target: Target, data: Cell, store: Store) -> Frames:
-    """Return the frames of each video by split: as packed, as the config says, None if unknown."""
+    """Return the frames of each video by split: as packed, or as config and registry say."""
     if store.is_complete(data):
-        from lamd.pipeline.steps.train import open_split
-
         folder = store.folder(data)
-        return {split: open_split(folder, split).lengths for split in ("train", "test")}
-    wanted = {"train": target.data.num_train, "test": target.data.num_test}
-    frames = target.data.num_frames  # the other sets are packed as clips
-    if target.data.name == "bair":
-        frames = _BAIR_FRAMES
-    elif target.data.name == "landscape" and target.data.source == "simulated":
-        frames = max(_SKY_FRAMES, frames)
-    real = _REAL.get(target.data.name, {}) if target.data.source == "real" else {}
-    counts = {split: count or real.get(split) for split, count in wanted.items()}
-    return {split: None if n is None else np.full(n, frames) for split, n in counts.items()}
+        return {split: open_split(folder, split).lengths for split in SPLITS}
+    config, dataset = target.data, DATASETS[target.data.name]
+    counts = {"train": config.num_train, "test": config.num_test}
+    if config.source == "real":
+        counts = {
+            split: count or dataset.packed_counts.get(split) for split, count in counts.items()
+        }
+    frames = max(config.num_frames, dataset.video_frames.get(config.source, 0))
+    return {split: np.full(count, frames) for split, count in counts.items() if count is not None}
 
 
 def workload(cell: Cell, target: Target, frames: Frames) -> Workload:
-    """Return what `cell` of `target` does, given `frames_of`, of a kind known here or not."""
-    make = _KINDS.get(cell.kind)
-    if make is None:
+    """Return the work of a target's `cell` from `frames_of`; without units for unknown kinds."""
+    if cell.kind not in _KINDS:
         return Workload(None, None, reason=f"no rule for cells of kind {cell.kind}")
+    splits, make = _KINDS[cell.kind]
+    if not frames.keys() >= set(splits):
+        return Workload(None, None, reason="the number of clips is known once the data is there")
     return make(cell, target, frames)
 
 
 def _data(cell: Cell, target: Target, frames: Frames) -> Workload:
-    lengths = [*frames.values()]
-    if any(one is None for one in lengths):
-        return _UNCOUNTED
-    pixels = 3 * target.data.size**2
-    disk = int(sum(one.sum() for one in lengths)) * pixels
-    if target.data.source == "real":
+    data, lengths = target.data, np.concatenate([frames[split] for split in SPLITS])
+    disk = int(lengths.sum()) * 3 * data.size**2
+    if data.source == "real":
         return Workload(None, disk, reason="reading the real files depends on the disk they are on")
-    unit = Unit("simulation", 0, 0, (target.data.name, target.data.size, target.data.num_frames))
-    return Workload(((unit, sum(map(len, lengths))),), disk)
+    unit = count_unit("simulation", target, (data.size, data.num_frames))
+    return Workload(((unit, len(lengths)),), disk)
 
 
-def _vae(cell: Cell, target: Target, frames: Frames) -> Workload:
-    return _autoencoder("vae step", target, stages.mcd_vae)
-
-
-def _video_vae(cell: Cell, target: Target, frames: Frames) -> Workload:
-    return _autoencoder("video_vae step", target, budgets.video_autoencoder_cost)
-
-
-def _autoencoder(kind: str, target: Target, network: Callable[[Target, int], Cost]) -> Workload:
-    train, gan = target.train_vae, target.loss.gan
-    alone = train.num_steps if gan is None else gan.start_step
+def _training(cell: Cell, target: Target, frames: Frames) -> Workload:
+    train = _options(cell, target)
+    steps = {f"{cell.kind} step": train.num_steps}
+    if cell.kind in ("vae", "video_vae") and target.loss.gan is not None:
+        alone = target.loss.gan.start_step
+        steps = {f"{cell.kind} step": alone}
+        steps[f"{cell.kind} step, adversary"] = train.num_steps - alone
     shape = (train.batch_size, target.data.num_frames, target.data.size)
-    plain, judged = (
-        stages.vae_step(target, adversary=one, network=network) for one in (False, True)
-    )
-    units = [(_unit(kind, plain, shape), alone)]
-    if gan is not None:
-        units.append((_unit(f"{kind}, adversary", judged, shape), train.num_steps - alone))
-    return _trained(units, plain.parameters, train)
+    units = tuple((count_unit(kind, target, shape), number) for kind, number in steps.items())
+    parameters = units[0][0].parameters
+    # A checkpoint holds weights, their average and Adam's moments; the best one is kept as well.
+    kept = min(train.keep_last + 1, -(-train.num_steps // train.checkpoint_every))
+    copies = 3 + (train.ema_decay is not None)
+    return Workload(units, FLOAT * parameters * (1 + kept * copies), parameters)
 
 
-def _dmg(cell: Cell, target: Target, frames: Frames) -> Workload:
-    train, work = target.train_dmg, stages.dmg_training_step(target)
-    unit = _unit("dmg step", work, (train.batch_size, target.data.size))
-    return _trained([(unit, train.num_steps)], work.parameters, train)
-
-
-def _denoiser(cell: Cell, target: Target, frames: Frames) -> Workload:
-    name, _, rule = cell.name.partition(" ")
-    train = budgets.row_budget(target, f"{name}_{rule}").train
-    work = budgets.denoiser_step(target, name)
-    shape = (train.batch_size, target.data.num_frames, target.data.size)
-    unit = _unit(f"{name} step", work, shape)
-    return _trained([(unit, train.num_steps)], work.parameters, train)
-
-
-def _captioner(cell: Cell, target: Target, frames: Frames) -> Workload:
-    train, work = target.train_captioner, stages.captioner_step(target)
-    shape = (train.batch_size, target.data.num_frames, target.data.size)
-    unit = _unit("captioner step", work, shape)
-    return _trained([(unit, train.num_steps)], work.parameters, train)
+def _options(cell: Cell, target: Target) -> TrainConfig:
+    baseline = f"{cell.kind}_{cell.detail}"
+    if is_baseline(baseline):
+        return row_training(target, baseline)
+    return stage_options(target, cell.kind)
 
 
 def _latents(cell: Cell, target: Target, frames: Frames) -> Workload:
-    side = target.data.size // target.vae.spatial_downsampling
-    latent_frames = target.data.num_frames // target.vae.temporal_downsampling
-    values = target.vae.motion_channels * latent_frames * side**2
-    return _encoded("encoding", stages.encode, values, target, frames)
-
-
-def _video_latents(cell: Cell, target: Target, frames: Frames) -> Workload:
-    channels, latent_frames, side = denoised_shape(target, "latent_video")
-    values = channels * latent_frames * side**2
-    return _encoded("video encoding", budgets.video_encoder_work, values, target, frames)
-
-
-def _encoded(kind: str, make, values: int, target: Target, frames: Frames) -> Workload:
-    train, lengths = target.train_dmg, frames["train"]
-    if lengths is None:
-        return _UNCOUNTED
+    train, stage, lengths = target.train_dmg, cell.parents["autoencoder"].kind, frames["train"]
     kept = lengths[: len(lengths) - train.num_validation_clips]
-    windows = _windows(kept, target.data.num_frames, train.window_stride)
-    unit = _clip_unit(kind, make, target, min(_ENCODED, max(1, windows)))
-    return Workload(((unit, windows),), windows * (2 * stages.FLOAT * values + 16))
+    count = len(windows(kept, target.data.num_frames, train.window_stride))
+    with torch.device("meta"):
+        model: Any = NETWORKS[stage].build(target, None)
+    unit = _clip_unit("encoding" if stage == "vae" else "video encoding", target, count, _ENCODED)
+    return Workload(((unit, count),), count * (2 * FLOAT * math.prod(model.latent_shape) + 16))
 
 
 def _clips(cell: Cell, target: Target, frames: Frames) -> Workload:
-    count = _num_clips(cell, target, frames)
-    if count is None:
-        return _UNCOUNTED
-    disk = count * target.data.num_frames * 3 * target.data.size**2
-    row = cell.name.removeprefix("clips ")
-    batch, units = min(target.runtime.sampling_batch_size, max(1, count)), []
-    if is_baseline(row):
-        kind = f"sampling {split_row(row)[0]}"
-        make = partial(budgets.row_sample, row=row)
-        units.append((_clip_unit(kind, make, target, batch), count))
+    count, kind = _num_clips(cell, target, frames), None
+    if is_baseline(cell.row):
+        kind = f"sampling {split_row(cell.row)[0]}"
     elif "generated" in cell.config:
-        units.append((_clip_unit("sampling", stages.sample, target, batch), count))
+        kind = "sampling"
     elif "reconstruction" in cell.config:
-        units.append((_clip_unit("reconstruction", stages.reconstruct, target, batch), count))
-    return Workload(tuple(units), disk)
+        kind = "reconstruction"
+    units = () if kind is None else ((_clip_unit(kind, target, count), count),)
+    return Workload(units, count * target.data.num_frames * 3 * target.data.size**2)
 
 
 def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Workload:
-    found = _num_clips(cell.parents[0], target, frames)
-    if found is None:
-        return _UNCOUNTED
-    count = min(found, DIAGNOSED_CLIPS)
-    batch = min(target.runtime.sampling_batch_size, max(1, count))
-    unit = _clip_unit("reconstruction", stages.reconstruct, target, batch)
-    return Workload(((unit, 2 * count),), 0)  # swapped and still; once of the two E_M is for both
+    count = min(_num_clips(cell, target, frames), DIAGNOSED_CLIPS)
+    unit = _clip_unit("reconstruction", target, count)
+    return Workload(((unit, 2 * count),), 0)  # swapped and still; the second E_M serves both
 
 
 def _features(cell: Cell, target: Target, frames: Frames) -> Workload:
-    count = _num_clips(cell.parents[0], target, frames)
-    if count is None:
-        return _UNCOUNTED
-    seen = target.data.num_frames - cell.config["first_frame"]
-    closed = cost.i3d(batch=1, num_frames=seen)
-    unit = Unit("i3d", closed.flops, stages.FLOAT * closed.parameters, (seen, target.data.size))
-    return Workload(((unit, count),), count * 400 * stages.FLOAT)
+    count = _num_clips(cell, target, frames)
+    shape = (target.data.num_frames - cell.config["first_frame"], target.data.size)
+    return Workload(((count_unit("i3d", target, shape), count),), count * 400 * FLOAT)
 
 
 def _values(cell: Cell, target: Target, frames: Frames) -> Workload:
-    sets = [one for one in _sets(cell.parents) if one.name != "clips test"]
-    count = _num_clips(sets[0] if sets else cell.parents[0], target, frames)
-    if count is None:
-        return _UNCOUNTED
-    units, data = [], target.data
-    for protocol in (PROTOCOLS[name] for name in cell.config["protocols"]):
-        seen = data.num_frames - protocol.first_frame
-        if protocol.metric in ("psnr", "ssim"):
-            units.append((Unit(protocol.metric, 0, 0, (seen, data.size)), count))
-        elif protocol.metric.startswith("lpips-"):
-            trunk, heads = cost.lpips(
-                protocol.metric.removeprefix("lpips-"), frames=seen, size=data.size
-            )
-            memory = stages.FLOAT * (trunk.parameters + heads.parameters)
-            flops = 2 * trunk.flops + heads.flops
-            units.append((Unit(protocol.metric, flops, memory, (seen, data.size)), count))
-        elif protocol.metric not in _QUICK:
-            return Workload(None, 0, reason=f"no rule for {protocol.metric}")
+    fake = next((clips for clips in _sets(cell) if clips.row != "test"), cell)
+    count, units = _num_clips(fake, target, frames), []
+    for name in cell.config["protocols"]:
+        metric = metric_for(name)
+        if metric.name in UNITS:
+            shape = (target.data.num_frames - PROTOCOLS[name].first_frame, target.data.size)
+            units.append((count_unit(metric.name, target, shape), count))
+        elif metric.needs not in ("i3d", "captions") and (metric.paired or metric.weights):
+            return Workload(None, 0, reason=f"no rule for {metric.name}")
+        # other metrics take seconds, whatever the target
     return Workload(tuple(units), 0)
 
 
-_KINDS = {
-    "data": _data,
-    "vae": _vae,
-    "latents": _latents,
-    "dmg": _dmg,
-    "captioner": _captioner,
-    "pixel": _denoiser,
-    "video_vae": _video_vae,
-    "video_latents": _video_latents,
-    "latent_video": _denoiser,
-    "clips": _clips,
-    "features": _features,
-    "values": _values,
-    "diagnostics": _diagnostics,
+# By kind of cell: the splits whose frames must be known, and the rule.
+_KINDS: dict[str, tuple[Sequence[str], Callable[[Cell, Target, Frames], Workload]]] = {
+    "data": (SPLITS, _data),
+    **dict.fromkeys(NETWORKS, ((), _training)),
+    **dict.fromkeys(("latents", "video_latents"), (("train",), _latents)),
+    "clips": (("test",), _clips),
+    "features": (("test",), _features),
+    "values": (("test",), _values),
+    "diagnostics": (("test",), _diagnostics),
 }
 
 
-def _trained(units: list[tuple[Unit, int]], parameters: int, train) -> Workload:
-    # A checkpoint holds weights, their average and Adam's moments; the best one is kept beside.
-    kept = min(train.keep_last + 1, -(-train.num_steps // train.checkpoint_every))
-    copies = 3 + (train.ema_decay is not None)
-    disk = stages.FLOAT * parameters * (1 + kept * copies)
-    return Workload(tuple(units), disk, parameters)
+def _clip_unit(kind: str, target: Target, count: int, most: int | None = None) -> Unit:
+    """Return one clip in a batch; the time that weights take depends on the batch."""
+    batch = min(most or target.runtime.sampling_batch_size, max(1, count))
+    return count_unit(kind, target, (batch, target.data.num_frames, target.data.size))
 
 
-def _unit(kind: str, work: stages.Work, shape: tuple[int, ...]) -> Unit:
-    return Unit(kind, work.flops, work.memory, shape)
+def _num_clips(cell: Cell, target: Target, frames: Frames) -> int:
+    """Return the number of clips of a clip set, or of the set that a cell was made of."""
+    config = cell.config if cell.kind == "clips" else _sets(cell)[-1].config
+    count = len(windows(frames["test"], target.data.num_frames, target.data.num_frames))
+    if config.get("limit") is not None:
+        count = min(count, config["limit"])
+    first, last = config.get("samples", (0, 1))
+    return count * (last - first)
 
 
-def _clip_unit(kind: str, make, target: Target, batch: int) -> Unit:
-    """One clip of a batch, on which the weights of the time depend."""
-    shape = (batch, target.data.num_frames, target.data.size)
-    work = make(target, batch=batch)
-    return Unit(kind, work.flops // batch, work.memory, shape)
-
-
-def _num_clips(cell: Cell, target: Target, frames: Frames) -> int | None:
-    """Return how many clips a clip set, or what was made of it, has."""
-    if cell.kind != "clips":
-        return _num_clips(_sets((cell,))[-1], target, frames)
-    if frames["test"] is None:
-        return None
-    length = target.data.num_frames
-    count = _windows(frames["test"], length, length)
-    if cell.config.get("limit") is not None:
-        count = min(count, cell.config["limit"])
-    return count * cell.config.get("samples", 1)
-
-
-def _sets(cells: Iterable[Cell]) -> list[Cell]:
-    return [one for cell in cells for one in (*cell.ancestors(), cell) if one.kind == "clips"]
-
-
-def _windows(lengths: np.ndarray, num_frames: int, stride: int) -> int:
-    return int(np.maximum(0, (lengths - num_frames) // stride + 1).sum())
+def _sets(cell: Cell) -> list[Cell]:
+    return [clips for clips in with_ancestors([cell]) if clips.kind == "clips"]

@@ -1,134 +1,284 @@
-"""What a target needs: its cells, in an order in which parents come first."""
+"""From a table's config to its cells: stages, clip sets, features, captions, values."""
 
-import difflib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 from lamd.base.errors import LamdError
-from lamd.config import Target, is_baseline
-from lamd.data.real import real_files
-from lamd.data.stand_in import GENERATORS
-from lamd.metrics.rules import CAPTION_METRICS, CLASS_METRICS, PROTOCOLS, Protocol
-from lamd.pipeline.baselines import plan_clips, plan_stages
-from lamd.pipeline.cells import Cell
-from lamd.pipeline.kinds import build_by_name, make_cell
+from lamd.config import ROW_RULES, Target, closest, denoiser_config, is_baseline, split_row
+from lamd.data.dataset import DATASETS
+from lamd.metrics.protocols import PROTOCOLS, Protocol
+from lamd.metrics.registry import METRICS
+from lamd.paradigms.budget import row_training
+from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.rows import ROWS, generated, reconstructed
 
-UNPAIRED_ROWS = ("real_train",)  # nothing to compare frame by frame
-DIAGNOSED_CLIPS = 256  # at most, at even distances (ours)
-ROW_CLIPS = {"real_test": "test"}  # the clip set of a row that does not bear its name
+DIAGNOSED_CLIPS = 256  # at most, evenly spaced
+_STEPS = "lamd.pipeline.steps"
+LPIPS_WEIGHTS = {"alex": "lpips-alexnet", "vgg": "lpips-vgg16"}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The cells of one target: stages and clip sets by name, one `values` cell a row.
+class TablePlan:
+    """The cells of one table; each is planned when it is first asked for.
 
-    `diagnostics` tells why the rows are as they are; sweeps make it when they ask for it. `not_run`
-    tells why a protocol is left out, by its name.
+    Attributes:
+        target: the table's config.
+        device: where the steps run; in no key.
+        not_run: why protocols are left out, by name.
+        stages: by the name that `lamd train --stage` takes.
     """
 
-    stages: dict[str, Cell]
-    clips: dict[str, Cell]
-    rows: dict[str, Cell]
-    grid: tuple[Cell, ...]
-    diagnostics: Cell
-    not_run: dict[str, str]
+    def __init__(
+        self, target: Target, device: str, fingerprints: dict[str, Any] | None = None
+    ) -> None:
+        """Plan a table.
 
-    def cells(self) -> list[Cell]:
-        """Return all cells, parents first, each once."""
-        found: dict[str, Cell] = {}
-        for last in (*self.stages.values(), *self.grid, *self.rows.values()):
-            for cell in (*last.ancestors(), last):
-                found[cell.name] = cell
-        return list(found.values())
+        Args:
+            fingerprints: of real data sets' files by name, kept between the points of a sweep.
 
+        Raises:
+            LamdError: on an unknown protocol, or a row that no protocol applies to.
+        """
+        self.target, self.device = target, device
+        check_protocols(target.evaluate.protocols, "evaluate.protocols")
+        _check_metrics(target)
+        self.not_run = missing_weights(target.evaluate.protocols)
+        self._fingerprints = {} if fingerprints is None else fingerprints
+        self._clips: dict[str, Cell] = {}
+        self.stages = self._plan_stages()
+        self.values = {row: self._plan_row(row) for row in target.rows}
 
-def make_plan(target: Target, device: str) -> Plan:
-    """Expand a target into cells; builds run on `device`."""
-    check_protocols(target.evaluate.protocols, "evaluate.protocols")
-    metrics = {PROTOCOLS[name].metric for name in target.evaluate.protocols}
-    if "diversity" in metrics and target.evaluate.samples_per_clip < 2:
-        raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
-    if metrics & set(CLASS_METRICS):
-        _check_classes(target)
-    if metrics & set(CAPTION_METRICS) and target.captioner is None:
-        raise LamdError("evaluate.protocols: precisions need a captioner; add it or take them out")
-    stages = _stages(target, device)
-    stages |= plan_stages(target, device, stages["data"])
-    clips = _clip_sets(target, device, stages)
-    clips |= plan_clips(target, device, clips["test"], stages)
-    not_run = missing_weights(target.evaluate.protocols)
-    rows = {
-        row: values_cell(
-            ROW_CLIPS.get(row, row),
-            [name for name in row_protocols(target, row) if name not in not_run],
-            clips,
-            device,
-            num_frames=target.data.num_frames,
-            samples=target.evaluate.samples_per_clip if is_sampled(row) else 1,
-            captioner=stages.get("captioner"),
+    @cached_property
+    def test(self) -> Cell:
+        """The real test clips."""
+        return self.real("test")
+
+    @cached_property
+    def diagnostics(self) -> Cell:
+        """The measures of z_m that explain a sweep's rows."""
+        return Cell(
+            kind="diagnostics",
+            config={"clips": DIAGNOSED_CLIPS},
+            parents={"test": self.test, "autoencoder": self.stages["vae"]},
+            step=Step(
+                f"{_STEPS}.diagnostics:measure_latent",
+                {"target": self.target, "device": self.device},
+            ),
         )
-        for row in target.rows
-    }
-    grid = tuple(clips[name] for name in _grid_sets(target))
-    diagnostics = make_cell(
-        "diagnostics",
-        {"clips": DIAGNOSED_CLIPS},
-        (clips["test"], stages["vae"]),
-        partial(build_by_name, "diagnostics", "measure_latent", target=target, device=device),
-    )
-    return Plan(stages, clips, rows, grid, diagnostics, not_run)
 
+    def clips(self, row: str) -> Cell:
+        """Return the clip set of a row."""
+        if row not in self._clips:
+            self._clips[row] = ROWS[row].clips(self)
+        return self._clips[row]
 
-def _check_classes(target: Target) -> None:
-    from lamd.data.gestures.reader import GESTURE_SETS
-
-    data = target.data
-    if data.name not in GESTURE_SETS:
-        raise LamdError(
-            f"evaluate.protocols: cfvd needs classes, {data.name} has none; take it out"
+    def real(self, split: str) -> Cell:
+        """Return the real test clips, or as many of the train split."""
+        return Cell(
+            kind="clips",
+            row=split,
+            config={"real": split, "num_frames": self.target.data.num_frames},
+            parents={"data": self.stages["data"]},
+            step=Step(f"{_STEPS}.clips:real_clips", {"target": self.target, "split": split}),
+            collective=True,
         )
-    least = 2 * len(GESTURE_SETS[data.name].classes)
-    if data.num_test is not None and data.num_test < least:
-        raise LamdError(f"data.num_test {data.num_test}: cfvd needs {least}, two a class; raise it")
+
+    def decoded(self) -> Cell:
+        """Return the reconstructions with every frame decoded."""
+        return reconstructed(self, "decoded", given_kept=False)
+
+    def grid(self) -> dict[str, tuple[Cell, int]]:
+        """Return the clip sets of the moving grid by heading, and clips per real clip of each."""
+        sets: dict[str, tuple[Cell, int]] = {"real": (self.test, 1)}
+        for row in (ROWS[name] for name in self.target.rows):
+            if row.short:
+                samples = self.target.evaluate.samples_per_clip if row.rule.sampled else 1
+                sets[row.short] = (self.clips(row.name), samples)
+            if row.name == "lamd":
+                limit = self.target.evaluate.grid_clips
+                second = generated(self, "lamd, 2nd sample", samples=range(1, 2), limit=limit)
+                sets["LaMD, 2nd sample"] = (second, 1)
+        return sets
+
+    def row_protocols(self, row: str) -> list[str]:
+        """Return the protocols that apply to a row, in the target's order.
+
+        Raises:
+            LamdError: when none does.
+        """
+        names = [n for n in self.target.evaluate.protocols if _applies(PROTOCOLS[n], row)]
+        if not names:
+            needed = "a precision" if ROWS[row].captions_only else "FVD"
+            raise LamdError(
+                f"evaluate.protocols: row {row!r} needs {needed}; add one or take the row out"
+            )
+        return names
+
+    def values_cell(
+        self, row: str, fake: Cell, protocols: Sequence[str], *, samples: int = 1
+    ) -> Cell:
+        """Plan the values of a clip set against the real test clips.
+
+        Args:
+            fake: has `samples` clips in a row per real one.
+        """
+        parents: dict[str, Cell] = {}
+        features: dict[str, tuple[str, str]] = {}
+        for name in protocols:
+            protocol = PROTOCOLS[name]
+            metric = METRICS[protocol.metric]
+            if metric.needs == "i3d":
+                roles = [f"{side} features {protocol.first_frame}" for side in ("real", "fake")]
+                for role, clips in zip(roles, (self.test, fake), strict=True):
+                    parents[role] = self.features(clips, protocol.first_frame)
+                features[name] = (roles[0], roles[1])
+            if metric.needs != "i3d" or metric.per_class:
+                parents |= {"real": self.test, "fake": fake}
+            if metric.needs == "captions":
+                parents["captions"] = Cell(
+                    kind="captions",
+                    row=fake.row,
+                    config={},
+                    parents={"clips": fake, "captioner": self.stages["captioner"]},
+                    step=Step(f"{_STEPS}.captions:write_captions", {"device": self.device}),
+                )
+        options = {
+            "protocols": list(protocols),
+            "features": features,
+            "num_frames": self.target.data.num_frames,
+            "samples": samples,
+            "device": self.device,
+        }
+        weights = [w for name in protocols for w in METRICS[PROTOCOLS[name].metric].weights]
+        return Cell(
+            kind="values",
+            row=row,
+            config={"protocols": list(protocols)},  # frames and samples are in the parents' keys
+            parents=parents,
+            step=Step(f"{_STEPS}.values:row_values", options),
+            weights=tuple(dict.fromkeys(weights)),
+        )
+
+    def features(self, clips: Cell, first_frame: int) -> Cell:
+        """Plan the I3D features of a clip set from a frame on."""
+        return Cell(
+            kind="features",
+            row=clips.row,
+            detail=f"from frame {first_frame}" if first_frame else "",
+            config={"weights": "i3d-kinetics-400", "first_frame": first_frame},
+            parents={"clips": clips},
+            step=Step(
+                f"{_STEPS}.values:i3d_features",
+                {"first_frame": first_frame, "label": clips.row, "device": self.device},
+            ),
+            collective=True,
+            weights=("i3d-kinetics-400",),
+        )
+
+    def _plan_row(self, row: str) -> Cell:
+        protocols = [name for name in self.row_protocols(row) if name not in self.not_run]
+        samples = self.target.evaluate.samples_per_clip if ROW_RULES[row].sampled else 1
+        return self.values_cell(row, self.clips(row), protocols, samples=samples)
+
+    def _plan_stages(self) -> dict[str, Cell]:
+        target = self.target
+        dump = target.model_dump(mode="json")
+        shape = {"num_frames": target.data.num_frames, "size": target.data.size}
+        data = self._data()
+        stages = {"data": data}
+
+        def train(
+            stage: str,
+            config: dict[str, Any],
+            parents: dict[str, Cell],
+            *,
+            kind: str = "",
+            detail: str = "",
+            options: Any = None,
+        ) -> Cell:
+            lpips = target.loss.lpips_weight and stage in ("vae", "video_vae")
+            stages[stage] = Cell(
+                kind=kind or stage,
+                detail=detail,
+                config=config,
+                parents={"data": data, **parents},
+                step=Step(
+                    f"{_STEPS}.train:train",
+                    {
+                        "stage": kind or stage,
+                        "target": target,
+                        "options": options,
+                        "device": self.device,
+                    },
+                ),
+                collective=True,
+                weights=(LPIPS_WEIGHTS[target.loss.lpips_backbone],) if lpips else (),
+            )
+            return stages[stage]
+
+        def encode(kind: str, autoencoder: Cell) -> Cell:
+            stages[kind] = Cell(
+                kind=kind,
+                config={k: dump["train_dmg"][k] for k in ("window_stride", "num_validation_clips")},
+                parents={"data": data, "autoencoder": autoencoder},
+                step=Step(
+                    f"{_STEPS}.train:encode_latents",
+                    {"stage": autoencoder.kind, "target": target, "device": self.device},
+                ),
+            )
+            return stages[kind]
+
+        loss, first = dump["loss"], dump["train_vae"]
+        config = {"data": shape, "vae": dump["vae"], "loss": loss, "train": first}
+        vae = train("vae", config, {})
+        latents = encode("latents", vae)
+        config = {"dmg": dump["dmg"], "train": dump["train_dmg"]}
+        train("dmg", config, {"autoencoder": vae, "latents": latents})
+        if target.captioner is not None:
+            config = {"captioner": dump["captioner"], "train": dump["train_captioner"]}
+            train("captioner", config, {})
+        parents: dict[str, dict[str, Cell]] = {"pixel": {}}
+        for row in filter(is_baseline, target.rows):
+            options, (name, budget) = row_training(target, row), split_row(row)
+            if name not in parents:
+                autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
+                config = {"data": shape, "autoencoder": autoencoder, "loss": loss, "train": first}
+                video_vae = train("video_vae", config, {})
+                video_latents = encode("video_latents", video_vae)
+                parents[name] = {"autoencoder": video_vae, "latents": video_latents}
+            config = {
+                "data": shape,
+                "train": options.model_dump(mode="json"),
+                **denoiser_config(target, name),
+            }
+            train(row, config, parents[name], kind=name, detail=budget, options=options)
+        return stages
+
+    def _data(self) -> Cell:
+        data = self.target.data
+        dataset = DATASETS[data.name]
+        config = data.model_dump(mode="json")
+        if data.source == "simulated":
+            config["generator"] = dataset.generator
+        else:
+            key = json.dumps([data.name, data.own])
+            if key not in self._fingerprints:
+                self._fingerprints[key] = dataset.fingerprint(**data.own)
+            config["files"] = self._fingerprints[key]
+        return Cell(
+            kind="data",
+            config=config,
+            step=Step(f"{_STEPS}.data:build_data", {"target": self.target}),
+            states_content=True,
+        )
 
 
-def check_protocols(names: Sequence[str], place: str) -> None:
-    """Raise LamdError on an unknown protocol; `place` is the config key that names it."""
+def check_protocols(names: Sequence[str], key: str) -> None:
+    """Raise LamdError on an unknown protocol; `key` is the config key that names it."""
     for name in names:
         if name not in PROTOCOLS:
-            close = difflib.get_close_matches(name, PROTOCOLS, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
-            raise LamdError(f"{place}: unknown {name!r}{hint}; mend the value")
-
-
-def row_protocols(target: Target, row: str) -> list[str]:
-    """Return the protocols that apply to a row, in the target's order.
-
-    Raises:
-        LamdError: when none does.
-    """
-
-    def applies(protocol: Protocol) -> bool:
-        if row == "real_test":  # the test clips against themselves: only what their captions say
-            return protocol.metric in CAPTION_METRICS
-        if protocol.metric == "diversity":
-            return is_sampled(row)
-        return row not in UNPAIRED_ROWS or not protocol.paired
-
-    names = [name for name in target.evaluate.protocols if applies(PROTOCOLS[name])]
-    if not names:
-        needed = "a precision" if row == "real_test" else "FVD"
-        raise LamdError(
-            f"evaluate.protocols: row {row!r} needs {needed}; add one or take the row out"
-        )
-    return names
-
-
-def is_sampled(row: str) -> bool:
-    """Tell whether a row has `evaluate.samples_per_clip` clips for each real one."""
-    return row == "lamd" or is_baseline(row)
+            raise LamdError(f"{key}: unknown {name!r}{closest(name, PROTOCOLS)}; fix the value")
 
 
 def missing_weights(names: Sequence[str]) -> dict[str, str]:
@@ -137,163 +287,36 @@ def missing_weights(names: Sequence[str]) -> dict[str, str]:
 
     reasons = {}
     for name in names:
-        if PROTOCOLS[name].metric == "fid" and not weights.weights_path("inception").exists():
-            reasons[name] = "weights missing, see `lamd weights fetch inception`"
+        for artifact in METRICS[PROTOCOLS[name].metric].weights:
+            if weights.is_released(artifact) and not weights.weights_path(artifact).exists():
+                reasons[name] = f"weights missing, see `lamd weights fetch {artifact}`"
     return reasons
 
 
-def values_cell(
-    name: str,
-    protocols: Sequence[str],
-    clips: dict[str, Cell],
-    device: str,
-    *,
-    num_frames: int,
-    samples: int = 1,
-    captioner: Cell | None = None,
-) -> Cell:
-    """Plan the values of the clip set `name` against the real test clips, and what they need.
-
-    Clips have `num_frames` frames; the set has `samples` of them in a row for each real one.
-    `captioner` tells what they show, for the metrics that ask for it.
-    """
-    parents: dict[str, Cell] = {}
-    for protocol in (PROTOCOLS[one] for one in protocols):
-        for one in ("test", name):
-            needed = [clips[one]]
-            if protocol.metric == "fvd" or protocol.metric in CLASS_METRICS:
-                features = features_cell(one, clips[one], protocol.first_frame, device)
-                needed = [features] if protocol.metric == "fvd" else [features, clips[one]]
-            elif protocol.metric in CAPTION_METRICS:
-                needed = [clips["test"], _captions_cell(name, clips[name], captioner, device)]
-            parents.update({cell.name: cell for cell in needed if cell.name not in parents})
-    build = partial(
-        build_by_name,
-        "values",
-        "row_values",
-        row=name,
-        protocols=list(protocols),
-        num_frames=num_frames,
-        samples=samples,
-        device=device,
-    )
-    config = {"protocols": list(protocols)}  # the parents' keys tell frames and samples
-    return make_cell(f"values {name}", config, tuple(parents.values()), build)
+def _applies(protocol: Protocol, row: str) -> bool:
+    metric, info = METRICS[protocol.metric], ROWS[row]
+    if info.captions_only:
+        return metric.needs == "captions"
+    if metric.sampled_only:
+        return info.rule.sampled
+    return info.paired or not metric.paired
 
 
-def features_cell(name: str, clips: Cell, first_frame: int, device: str) -> Cell:
-    """Plan the I3D features of the clip set `name` from a frame on."""
-    config = {"weights": "i3d-kinetics-400", "first_frame": first_frame}
-    build = partial(
-        build_by_name,
-        "values",
-        "i3d_features",
-        source=clips.name,
-        first_frame=first_frame,
-        device=device,
-    )
-    return make_cell(feature_name(name, first_frame), config, (clips,), build)
-
-
-def _captions_cell(name: str, clips: Cell, captioner: Cell, device: str) -> Cell:
-    build = partial(build_by_name, "captions", "tell", source=clips.name, device=device)
-    return make_cell(f"captions {name}", {}, (clips, captioner), build)
-
-
-def feature_name(name: str, first_frame: int) -> str:
-    """Return the name of the cell with the I3D features of a clip set from a frame on."""
-    return f"features {name}" + (f" from frame {first_frame}" if first_frame else "")
-
-
-def _stages(target: Target, device: str) -> dict[str, Cell]:
-    dump = target.model_dump(mode="json")
-    shape = {"num_frames": target.data.num_frames, "size": target.data.size}
-    if target.data.source == "simulated":
-        dump["data"]["generator"] = GENERATORS[target.data.name]
-    else:
-        dump["data"]["files"] = real_files(target.data.name)
-    stage = partial(partial, build_by_name, "train", target=target)
-    data = make_cell("data", dump["data"], (), stage("build_data"), states_content=True)
-    vae = make_cell(
-        "vae",
-        {"data": shape, "vae": dump["vae"], "loss": dump["loss"], "train": dump["train_vae"]},
-        (data,),
-        stage("build_vae", device=device),
-        collective=True,
-    )
-    windows = ("window_stride", "num_validation_clips")
-    latents = make_cell(
-        "latents",
-        {key: dump["train_dmg"][key] for key in windows},
-        (data, vae),
-        stage("build_latents", device=device),
-    )
-    # Without what is None: a key that a later version adds must not make trained models stale.
-    dmg = make_cell(
-        "dmg",
-        {"dmg": target.dmg.model_dump(mode="json", exclude_none=True), "train": dump["train_dmg"]},
-        (data, vae, latents),
-        stage("build_dmg", device=device),
-        collective=True,
-    )
-    cells = [data, vae, latents, dmg]
-    if target.captioner is not None:
-        cells.append(
-            make_cell(
-                "captioner",
-                {"captioner": dump["captioner"], "train": dump["train_captioner"]},
-                (data,),
-                stage("build_captioner", device=device),
-                collective=True,
+def _check_metrics(target: Target) -> None:
+    metrics = [METRICS[PROTOCOLS[name].metric] for name in target.evaluate.protocols]
+    if any(m.sampled_only for m in metrics) and target.evaluate.samples_per_clip < 2:
+        raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
+    if any(m.needs == "captions" for m in metrics) and target.captioner is None:
+        raise LamdError("evaluate.protocols: precisions need a captioner; add it or take them out")
+    if any(m.per_class for m in metrics):
+        data = target.data
+        classes = DATASETS[data.name].classes
+        if not classes:
+            raise LamdError(
+                f"evaluate.protocols: cfvd needs classes, {data.name} has none; take it out"
             )
-        )
-    return {cell.name: cell for cell in cells}
-
-
-def _clip_sets(target: Target, device: str, stages: dict[str, Cell]) -> dict[str, Cell]:
-    data, vae, dmg = stages["data"], stages["vae"], stages["dmg"]
-    clips = partial(partial, build_by_name, "clips")
-    sampler = target.sampler.model_dump(mode="json", exclude_none=True)
-
-    def real(name: str, split: str) -> Cell:
-        config = {"real": split, "num_frames": target.data.num_frames}
-        return make_cell(name, config, (data,), clips("real_clips", target=target, split=split))
-
-    def reconstructed(name: str, config: dict[str, Any], given_kept: bool) -> Cell:
-        build = clips("reconstructed_clips", target=target, device=device, given_kept=given_kept)
-        return make_cell(name, config, (test, vae), build)
-
-    def generated(
-        name: str, first: int, limit: int | None, samples: int = 1, **options: bool
-    ) -> Cell:
-        config = {"generated": sampler, "sample": first, "limit": limit, **options}
-        if samples > 1:
-            config["samples"] = samples
-        build = clips(
-            "generated_clips", target=target, device=device,
-            samples=range(first, first + samples), limit=limit, **options,
-        )  # fmt: skip
-        return make_cell(name, config, (test, vae, dmg), build)
-
-    test = real("clips test", "test")
-    cells = [
-        test,
-        real("clips real_train", "train"),
-        make_cell("clips copy_first_frame", {"repeat": 0}, (test,), clips("repeated_clips")),
-        reconstructed("clips reconstruction", {"reconstruction": "posterior mean"}, True),
-        reconstructed("clips decoded", {"reconstruction": "posterior mean, every frame"}, False),
-        generated("clips lamd", 0, None, target.evaluate.samples_per_clip),
-        generated("clips lamd again", 1, target.evaluate.grid_clips),
-    ]
-    if target.dmg.prompt is not None:
-        cells.append(generated("clips permuted_prompts", 0, None, permuted=True))
-    return {cell.name.removeprefix("clips "): cell for cell in cells}
-
-
-def _grid_sets(target: Target) -> list[str]:
-    names = ["test"]
-    if "reconstruction" in target.rows:
-        names.append("reconstruction")
-    if "lamd" in target.rows:
-        names += ["lamd", "lamd again"]
-    return names + [row for row in target.rows if row == "permuted_prompts" or is_baseline(row)]
+        least = 2 * len(classes)
+        if data.num_test is not None and data.num_test < least:
+            raise LamdError(
+                f"data.num_test {data.num_test}: cfvd needs {least}, two per class; raise it"
+            )

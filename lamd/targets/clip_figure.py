@@ -1,177 +1,143 @@
-"""`reproduce` of a figure: one cell of panels a source, then pictures, animation and record."""
+"""Figures of clips: one cell of panels per source, then strips, an animation and a caption."""
 
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
-from lamd.config import Figure, config_hash
-from lamd.pipeline.cells import Cell, CellFailed, Store, run_sources
-from lamd.pipeline.graph import Plan, features_cell, make_plan
-from lamd.pipeline.kinds import build_by_name, make_cell
-from lamd.report.folder import choose_folder, encode_moving, write_files
-from lamd.report.results import FigureReport, Hole, Picture, Verdict
-from lamd.report.tables import data_words
-from lamd.targets.reporting import data_kind, seeds_of
-from lamd.targets.request import Request
+from lamd.base.origin import CellInfo
+from lamd.config import Figure, Target
+from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.steps.panels import Panels, read_panels
+from lamd.report.results import Picture, Value
+from lamd.report.tables import capitalized
+from lamd.targets.collect import Collector, seeds_of, tested_words
+from lamd.targets.kind import Collected, Failed, Graph, Run, register
 
 # Figures that need no DMG: they decode what E_M found in real clips.
 _WITHOUT_DMG = ("reconstruction", "motion_transfer", "scaling")
+_EXPLAINED = {
+    "reconstruction": "Real clips and D_V(E_M's mean, content of frame 0).",
+    "motion_transfer": "Each block: frame 0 of a test clip A, the next test clip B, and the motion "
+    "latent of B decoded with the content of A.",
+    "samples": "A real clip and samples of its frame 0; last row: standard deviation over the "
+    "samples, mean of RGB, black 0 to yellow 64 grey levels and more.",
+    "prompts": "One frame 0 and one noise under several prompts; then the first prompt again with "
+    "other noise.",
+    "timesteps": "The motion latent along one sampling run, decoded with the content of frame 0 at "
+    "each step t shown.",
+    "interpolation": "Two sampled motion latents a and b of one frame 0 and the arc between.",
+    "scaling": "z_0 + s (z_m - z_0) decoded: z_m is the real clip's motion latent, z_0 that of its "
+    "frame 0 held still.",
+    "rollout": "Each chunk continues from the last frame of the one before.",
+}
+_NUMBERS = {
+    "psnr": ("PSNR over frames 1 on, dB per clip", "{:.1f}"),
+    "std": ("mean standard deviation, grey levels per clip", "{:.1f}"),
+    "change": ("mean change from frame to frame, grey levels per factor", "{:.2f}"),
+    "fvd": ("FVD of each chunk against the real test clips", "{:.0f}"),
+    "seam": ("change at the seams over change inside chunks", "{:.2f}"),
+}
 
 
-@dataclass(frozen=True)
-class FigurePlan:
-    """The panels' cell of each source, and the plan that its models come from."""
+class ClipFigure:
+    """One picture and one animation per source."""
 
-    cells: dict[str, Cell]
-    plans: dict[str, Plan]
+    name: ClassVar[str] = "figure"
 
+    def plan(self, config: Figure, device: str) -> Graph:
+        fingerprints: dict[str, Any] = {}
+        plans = {
+            name: TablePlan(target, device, fingerprints) for name, target in config.sources.items()
+        }
+        wanted = {name: [_panels(config, name, plan, device)] for name, plan in plans.items()}
+        return Graph(targets=config.sources, wanted=wanted, plans=plans)
 
-def plan_figure(figure: Figure, device: str) -> FigurePlan:
-    """Plan a figure over the very cells that its sources' tables use."""
-    plans = {name: make_plan(target, device) for name, target in figure.sources.items()}
-    cells = {name: _panels_cell(figure, name, plan, device) for name, plan in plans.items()}
-    return FigurePlan(cells, plans)
+    def collect(self, config: Figure, graph: Graph, run: Run, failed: Failed) -> Collected:
+        collector = Collector(run, failed)
+        pictures: list[Picture] = []
+        drawn: dict[str, Panels] = {}
+        points: dict[str, dict[str, Any]] = {}
+        for source, (cell,) in graph.wanted.items():
+            collector.add_source(source, graph.plans[source])
+            if collector.is_lost(source, config.figure.name, cell):
+                continue
+            panels = drawn[source] = read_panels(run.store.folder(cell))
+            infos = run.store.infos(cell)
+            for point, value in _values(source, config.figure.name, panels, infos):
+                points[value.point] = point
+                collector.values.append(value)
+            words = _provenance(config.sources[source], collector.data[source], infos, run)
+            caption = f"{_explain(config, panels)} {words}"
+            pictures.append(Picture(source=source, caption=caption, labels=panels.labels))
+        results = collector.results(config, graph, points=points, pictures=tuple(pictures))
+        return Collected(results, drawn)
 
+    def render(self, collected: Collected) -> dict[str, bytes]:
+        from lamd.report.strips import render_clip_figure
 
-def _panels_cell(figure: Figure, source: str, plan: Plan, device: str) -> Cell:
-    shown, target = figure.figure, figure.sources[source]
-    config = {"figure": shown.model_dump(mode="json", exclude={"frames"})}  # how many are drawn
-    parents = [plan.clips["test"], plan.stages["vae"]]
-    if shown.name not in _WITHOUT_DMG:
-        parents.append(plan.stages["dmg"])
-        config["sampler"] = target.sampler.model_dump(mode="json")
-    build = ("panels", "build_panels")
-    if shown.name == "rollout":
-        build = ("rollout", "build_rollout")
-        parents.append(features_cell("test", plan.clips["test"], 0, device))
-    build = partial(build_by_name, *build, figure=figure, source=source, device=device)
-    return make_cell(f"figure {shown.name}", config, tuple(parents), build)
-
-
-def reproduce_figure(
-    figure: Figure, request: Request
-) -> tuple[FigureReport, Path, list[Path], list[CellFailed]] | None:
-    """Make what is missing of a figure and write it.
-
-    Returns:
-        The report, its folder and files, and what failed; None in the other processes of a
-        multi-process launch.
-
-    Raises:
-        CellFailed: when no source could be shown.
-    """
-    plan = plan_figure(figure, request.device)
-    failed = run_sources(plan.cells, request.runner)
-    if failed is None:
-        return None
-    report = _report(figure, request, plan, failed)
-    folder = choose_folder(request.results, report)
-    files = write_files(folder, report, _contents(figure, report, plan, request.store, folder))
-    return report, folder, files, list(failed.values())
+        return render_clip_figure(collected.results, collected.pictures)
 
 
-def _report(
-    figure: Figure,
-    request: Request,
-    plan: FigurePlan,
-    failed: dict[str, CellFailed],
-) -> FigureReport:
-    made = [source for source in plan.cells if source not in failed]
-    return FigureReport(
-        **request.written(figure),
-        pictures=tuple(_picture(figure, source, plan, request) for source in made),
-        holes=tuple(
-            Hole(row=source, reason=str(f), verdict=Verdict(kind="not run", reason=str(f)))
-            for source, f in failed.items()
+def _panels(config: Figure, source: str, plan: TablePlan, device: str) -> Cell:
+    figure, target = config.figure, config.sources[source]
+    cell_config = {"figure": figure.model_dump(mode="json", exclude={"frames"})}  # only drawn
+    parents = {"test": plan.test, "autoencoder": plan.stages["vae"]}
+    if figure.name not in _WITHOUT_DMG:
+        parents["denoiser"] = plan.stages["dmg"]
+        cell_config["sampler"] = target.sampler.model_dump(mode="json")
+    function = "figures:build_panels"
+    if figure.name == "rollout":
+        function = "rollout:build_rollout"
+        parents["features"] = plan.features(plan.test, 0)
+    return Cell(
+        kind="figure",
+        row=figure.name,
+        config=cell_config,
+        parents=parents,
+        step=Step(
+            f"lamd.pipeline.steps.{function}",
+            {"figure": config, "source": source, "device": device},
         ),
     )
 
 
-def _picture(figure: Figure, source: str, plan: FigurePlan, request: Request) -> Picture:
-    from lamd.pipeline.steps.panels import read_panels
-
-    target, cell, store = figure.sources[source], plan.cells[source], request.store
-    panels = read_panels(store.folder(cell))
-    facts = store.facts(plan.plans[source].stages["data"])
-    behind = [store.info(one) for one in (*cell.ancestors(), cell)]
-    conditions = _provenance(target, facts, behind, request.profile)
-    return Picture(
-        source=source,
-        dataset=target.data.name,
-        data=data_kind(facts),
-        scale=target.scale,
-        content_hash=facts["content"]["test"],
-        seeds=seeds_of(target),
-        config_hash=config_hash(target),
-        caption=f"{_explain(figure, panels)} {conditions}",
-        labels=panels.labels,
-        numbers=panels.numbers,
-        cells=tuple(behind),
-    )
+def _values(
+    source: str, figure: str, panels: Panels, infos: Sequence[CellInfo]
+) -> Iterator[tuple[dict[str, Any], Value]]:
+    """Yield the numbers of the panels as values, a point per entry of a list."""
+    keys = tuple(info.key for info in infos)
+    for metric, numbers in panels.numbers.items():
+        if metric.endswith(("_low", "_high")):
+            continue
+        none = [None] * len(numbers)
+        bounds = (panels.numbers.get(f"{metric}_{end}", none) for end in ("low", "high"))
+        for i, (value, low, high) in enumerate(zip(numbers, *bounds, strict=True)):
+            yield {"metric": metric, "index": i}, Value(
+                source=source, row=figure, point=f"{metric} {i}", metric=metric, value=value,
+                low=low, high=high, cells=keys,
+            )  # fmt: skip
 
 
-def _provenance(target, facts: dict, behind: list, profile: str) -> str:
-    keys = {info.kind: info.key for info in behind}
+def _provenance(target: Target, data: dict[str, Any], infos: Sequence[CellInfo], run: Run) -> str:
+    keys = {info.kind: info.key for info in infos}
     models = f"MCD-VAE {keys['vae']} ({target.train_vae.num_steps} steps)"
     if "dmg" in keys:
         models += f", DMG {keys['dmg']} ({target.train_dmg.num_steps} steps)"
     seeds = ", ".join(f"{name} {seed}" for name, seed in seeds_of(target).items())
-    words = data_words(data_kind(facts), target.data.name)
     return (
-        f"{words[0].upper()}{words[1:]} ({facts['content']['test'][:12]}), first test clips, not "
-        f"chosen; profile {profile}, {target.data.size}x{target.data.size}; {models}; "
+        f"{tested_words(target, data)}, first test clips, not "
+        f"chosen; profile {run.profile}, {target.data.size}x{target.data.size}; {models}; "
         f"seeds: {seeds}."
     )
 
 
-def _explain(figure: Figure, panels) -> str:
-    numbers = panels.numbers
-    words = {
-        "reconstruction": "Real clips and D_V(E_M's mean, content of frame 0).",
-        "motion_transfer": "Each block: frame 0 of a test clip A, the next test clip B, and the "
-        "motion latent of B decoded with the content of A.",
-        "samples": "A real clip and samples of its frame 0; last row: standard deviation over the "
-        "samples, mean of RGB, black 0 to yellow 64 grey levels and more.",
-        "prompts": "One frame 0 and one noise under several prompts; then the first prompt again "
-        "with other noise.",
-        "timesteps": "The motion latent along one sampling run, decoded with the content of frame "
-        "0 at each step t shown.",
-        "interpolation": "Two sampled motion latents a and b of one frame 0 and the arc between.",
-        "scaling": "z_0 + s (z_m - z_0) decoded: z_m is the real clip's motion latent, z_0 that of "
-        "its frame 0 held still.",
-        "rollout": "Each chunk goes on from the last frame of the one before.",
-    }[figure.figure.name]
-    told = {
-        "psnr": ("PSNR over frames 1 on, dB a clip", "{:.1f}"),
-        "std": ("mean standard deviation, grey levels a clip", "{:.1f}"),
-        "change": ("mean change from frame to frame, grey levels, a factor", "{:.2f}"),
-        "fvd": ("FVD of each chunk against the real test clips", "{:.0f}"),
-        "seam": ("change at the seams over change inside chunks", "{:.2f}"),
-    }
-    for name, (what, form) in told.items():
-        if name in numbers:
-            listed = ", ".join(form.format(value) for value in numbers[name])
-            words += f" {what[0].upper()}{what[1:]}: {listed}."
+def _explain(config: Figure, panels: Panels) -> str:
+    words = _EXPLAINED[config.figure.name]
+    for name, (what, form) in _NUMBERS.items():
+        if name in panels.numbers:
+            listed = ", ".join(form.format(value) for value in panels.numbers[name])
+            words += f" {capitalized(what)}: {listed}."
     return words
 
 
-def _contents(
-    figure: Figure, report: FigureReport, plan: FigurePlan, store: Store, folder: Path
-) -> dict[str, bytes]:
-    from lamd.pipeline.steps.panels import read_panels
-    from lamd.pipeline.steps.rollout import draw_distance
-    from lamd.report.strips import draw_moving, draw_strips
-
-    contents = {}
-    for picture in report.pictures:
-        panels = read_panels(store.folder(plan.cells[picture.source]))
-        name, title = picture.dataset, f"{figure.title}: {picture.dataset.upper()}"
-        contents |= draw_strips(
-            panels, title=title, caption=picture.caption, frames=figure.figure.frames, name=name
-        )
-        if figure.figure.name == "rollout":
-            length = figure.sources[picture.source].data.num_frames
-            contents |= draw_distance(panels.numbers, length, name, title)
-        short = f"{data_words(picture.data, picture.dataset)}, profile {report.profile}"
-        contents |= encode_moving(draw_moving(panels, short), folder, name)
-    return contents
+register(ClipFigure(), Figure)

@@ -1,109 +1,147 @@
-"""`reproduce` of the targets about cost: a cell of measured times, closed forms, what is drawn."""
+"""Cost of sampling by paradigm: a cell of measured times, counted FLOPs, a table or a figure."""
 
-from functools import partial
-from pathlib import Path
+from typing import ClassVar
 
 from lamd.base.machine import timing_place
-from lamd.config import CostFigure, SamplingCost
-from lamd.cost.paradigms import Widths, sampling_costs
-from lamd.pipeline.cells import Cell, CellFailed
-from lamd.pipeline.kinds import build_by_name, make_cell
-from lamd.pipeline.steps.latency import read_latency
-from lamd.report.cost_tables import render_cost_csv, render_cost_latex, render_cost_markdown
-from lamd.report.folder import choose_folder, write_files
+from lamd.config import CostFigure, SamplingCost, config_hash
+from lamd.config.costs import Paradigm
+from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.steps.latency import Spread, read_latency, spread
 from lamd.report.published import load_published
-from lamd.report.results import CostReport, CostRow
-from lamd.targets.request import Request
+from lamd.report.results import Results, RowInfo, Source, Value
+from lamd.targets.kind import Collected, Failed, Graph, Run, register
 
 PUBLISHED = "sampling_seconds_per_video"
-TABLES = {
-    "table.md": render_cost_markdown,
-    "table.csv": render_cost_csv,
-    "table.tex": render_cost_latex,
+LABELS = {
+    "latent-motion": "latent-motion (LaMD)",
+    "latent-video-full": "latent-video, full 3-D",
+    "latent-video-factorised": "latent-video, factorised",
+    "pixel-full": "pixel-space, full 3-D",
+    "pixel-factorised": "pixel-space, factorised",
 }
+PARTS = {"encode": "encode", "step": "denoise", "decode": "decode"}  # -> name of the timed run
 _NOT_MEASURED = {"target", "title", "kind", "num_steps", "num_train_steps"}
 
 
-def plan_cost(target: SamplingCost | CostFigure, device: str) -> Cell:
-    """Plan the measurement: a table and a figure of one config share it.
+class CostTable:
+    """The cost of a sampling run by paradigm, frames and pixels; nothing is trained."""
 
-    Its key holds the device and PyTorch's version, so that another machine measures anew and a
-    second run on this one does not.
-    """
-    table = target.source if isinstance(target, CostFigure) else target
-    config = table.model_dump(mode="json", exclude=_NOT_MEASURED)
-    build = partial(build_by_name, "timing", "time_paradigms", config=table, device=device)
-    return make_cell("latency", config | timing_place(device), (), build)
+    name: ClassVar[str] = "cost"
+
+    def plan(self, config: SamplingCost | CostFigure, device: str) -> Graph:
+        """Plan the measurement.
+
+        Its key holds the device and PyTorch's version, so that another machine measures again and a
+        second run on this one does not.
+        """
+        table = _measurement(config)
+        cell = Cell(
+            kind="latency",
+            config=table.model_dump(mode="json", exclude=_NOT_MEASURED) | timing_place(device),
+            step=Step(
+                "lamd.pipeline.steps.timing:time_paradigms", {"config": table, "device": device}
+            ),
+        )
+        return Graph(targets={"": table}, wanted={"": [cell]})
+
+    def collect(
+        self, config: SamplingCost | CostFigure, graph: Graph, run: Run, failed: Failed
+    ) -> Collected:
+        table, (latency,) = _measurement(config), graph.wanted[""]
+        seconds = read_latency(run.store.folder(latency))
+        source = Source(
+            dataset="random frames",
+            data="stand-in",
+            scale="reduced",
+            content_hash=None,
+            seeds={},
+            config_hash=config_hash(table),
+        )
+        results = Results(
+            **run.header(config),
+            sources={"untrained": source},
+            points={
+                f"{frames}x{size}": {"frames": frames, "size": size}
+                for frames, size in table.shapes
+            },
+            rows=tuple(
+                RowInfo(name=paradigm, label=label, description="untrained, of equal width")
+                for paradigm, label in LABELS.items()
+                if paradigm in table.paradigms
+            ),
+            values=tuple(
+                value
+                for frames, size in table.shapes
+                for paradigm in table.paradigms
+                for value in _values(table, paradigm, frames, size, seconds)
+            ),
+            published=tuple(load_published()[PUBLISHED].values()),
+            measured=run.store.outputs(latency) | {"num_steps": str(table.num_steps)},
+            cells=(run.store.info(latency),),
+        )
+        return Collected(results)
+
+    def render(self, collected: Collected) -> dict[str, bytes]:
+        from lamd.report.cost import render_cost_table
+
+        return render_cost_table(collected.results)
 
 
-def reproduce_cost(
-    target: SamplingCost | CostFigure, request: Request
-) -> tuple[CostReport, Path, list[Path], list[CellFailed]] | None:
-    """Measure where it has not been done, and write the table or the figure.
+class CostOverFrames(CostTable):
+    """Cost over frames, from the very measurement that the table shows."""
 
-    Returns:
-        The report, its folder and files, and no failures; None in the other processes of a
-        multi-process launch.
+    name: ClassVar[str] = "cost_figure"
 
-    Raises:
-        CellFailed: when the measurement fails.
-    """
-    cell, runner = plan_cost(target, request.device), request.runner()
-    runner.run(cell)
-    if runner.rank:
-        return None
-    report = _report(target, request, cell)
-    if isinstance(target, CostFigure):
-        from lamd.report.cost_plots import render_cost_figure
+    def render(self, collected: Collected) -> dict[str, bytes]:
+        from lamd.report.cost import render_cost_figure
 
-        contents = render_cost_figure(report)
-    else:
-        contents = {name: render(report).encode() for name, render in TABLES.items()}
-    folder = choose_folder(request.results, report)
-    return report, folder, write_files(folder, report, contents), []
+        return render_cost_figure(collected.results)
 
 
-def _report(
-    target: SamplingCost | CostFigure,
-    request: Request,
-    cell: Cell,
-) -> CostReport:
-    table = target.source if isinstance(target, CostFigure) else target
-    seconds = read_latency(request.store.folder(cell))
-    return CostReport(
-        **request.written(target),
-        num_steps=table.num_steps,
-        measured=request.store.facts(cell),
-        rows=tuple(
-            _row(table, paradigm, frames, size, seconds)
-            for frames, size in table.shapes
-            for paradigm in table.paradigms
-        ),
-        published=tuple(load_published()[PUBLISHED].values()),
-        cells=(request.store.info(cell),),
-    )
+def _measurement(config: SamplingCost | CostFigure) -> SamplingCost:
+    return config.source if isinstance(config, CostFigure) else config
 
 
-def _row(
-    table: SamplingCost, paradigm: str, frames: int, size: int, seconds: dict[str, list[float]]
-) -> CostRow:
-    widths, clips = Widths(**table.widths.model_dump()), table.batch_size
-    costs = sampling_costs(paradigm, widths, batch=clips, frames=frames, size=size)
-    none = [0.0] * table.rounds  # pixel space neither encodes nor decodes
-    measured = {
-        part: seconds.get(f"{paradigm} {frames}x{size} {name}", none)
-        for part, name in (("encode", "encode"), ("step", "denoise"), ("decode", "decode"))
+def _values(
+    table: SamplingCost, paradigm: Paradigm, frames: int, size: int, seconds: dict[str, list[float]]
+) -> list[Value]:
+    """Return FLOPs, activations, parameters and seconds of one clip, by part of a run."""
+    from lamd.paradigms.untrained import sampling_costs
+
+    costs = sampling_costs(paradigm, table.widths, batch=table.batch_size, frames=frames, size=size)
+    repeats = {"encode": 1, "step": table.num_steps, "decode": 1}
+    counts = {
+        metric: {part: getattr(costs[part], metric) for part in PARTS}
+        for metric in ("flops", "activations", "parameters")
     }
-    repeats = {"encode": 1, "step": table.timed_steps, "decode": 1}
-    return CostRow(
-        paradigm=paradigm,
-        frames=frames,
-        size=size,
-        flops={part: cost.flops / clips for part, cost in costs.items()},
-        activations={part: cost.activations / clips for part, cost in costs.items()},
-        parameters={part: cost.parameters for part, cost in costs.items()},
-        seconds={
-            part: tuple(value / clips / repeats[part] for value in values)
-            for part, values in measured.items()
-        },
+    counts["flops"]["run"] = sum(n * counts["flops"][part] for part, n in repeats.items())
+    counts["parameters"]["run"] = sum(counts["parameters"].values())
+    times = {}
+    for part, timed in PARTS.items():
+        clips = table.batch_size * (table.timed_steps if part == "step" else 1)
+        rounds = seconds.get(f"{paradigm} {frames}x{size} {timed}", [0.0] * table.rounds)
+        times[part] = [value / clips for value in rounds]
+    times["run"] = [
+        sum(n * value for n, value in zip(repeats.values(), parts, strict=True))
+        for parts in zip(*times.values(), strict=True)
+    ]
+    where = {"source": "untrained", "row": paradigm, "point": f"{frames}x{size}"}
+    return [
+        *(
+            Value(**where, part=part, metric=metric, value=value)
+            for metric, parts in counts.items()
+            for part, value in parts.items()
+        ),
+        *(timed_value(where, "seconds", part, spread(values)) for part, values in times.items()),
+    ]
+
+
+def timed_value(where: dict[str, str], metric: str, part: str, seconds: Spread) -> Value:
+    """Return a median with its quartiles as a value."""
+    return Value(
+        **where, part=part, metric=metric, value=seconds.median, low=seconds.low, high=seconds.high
     )
+
+
+register(CostTable(), SamplingCost)
+register(CostOverFrames(), CostFigure)

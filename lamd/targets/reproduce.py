@@ -1,78 +1,38 @@
 """`reproduce` and `train`: plan a target, make its cells, write its results."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.config import (
-    AnyTarget,
-    CostFigure,
-    Figure,
-    QualityFigure,
-    ReconstructionTable,
-    SamplingCost,
-    Sweep,
-    Target,
-    is_baseline,
-    load_experiment,
-    load_target,
-    target_path,
-)
-from lamd.data.real import real_root
-from lamd.execute.jobs import Workers
-from lamd.pipeline.cells import Cell, CellFailed, Runner, Store
-from lamd.pipeline.graph import Plan, make_plan
-from lamd.report.results import AnyReport, Report
-from lamd.targets.request import Request
+from lamd.base.processes import rank_and_world
+from lamd.config import AnyTarget, Sweep, Target, load_experiment, load_target
+from lamd.data.dataset import DATASETS
+from lamd.execute import ExecutorOptions, check_options, execute
+from lamd.pipeline.cell import Cell, with_ancestors
+from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.runner import Runner
+from lamd.pipeline.store import CellFailed, Store
+from lamd.report.folder import choose_folder, write_folder
+from lamd.report.results import Results
+from lamd.targets.kind import KINDS, Graph, Run
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a target left: its report, folder and files, and the failures."""
+    """The end of a run: results, folder and files, and the failures.
 
-    report: AnyReport
+    `notice` says why the folder is not the target's own; "" where it is.
+    """
+
+    results: Results
     folder: Path
     files: tuple[Path, ...]
     failed: tuple[CellFailed, ...]
-
-
-def open_target(
-    name: str, profile: str, overrides: Sequence[str], runs: Path, device: str
-) -> tuple[Target, Plan, Store]:
-    """Load a target with models of its own, expand it into cells and open their store."""
-    target = load_experiment(name, profile, overrides)
-    return target, make_plan(target, device), Store(runs)
-
-
-def planned_cells(target: AnyTarget, device: str) -> dict[str, list[Cell]]:
-    """Return the cells of any target, parents first, by source; by "" when it has none.
-
-    The sources of a sweep are its points.
-    """
-    if isinstance(target, Target):
-        return {"": make_plan(target, device).cells()}
-    if isinstance(target, Sweep):
-        from lamd.targets.sweep import plan_sweep
-
-        return plan_sweep(target, device).cells()
-    if isinstance(target, SamplingCost | CostFigure):
-        from lamd.targets.cost import plan_cost
-
-        return {"": [plan_cost(target, device)]}
-    if isinstance(target, QualityFigure):
-        from lamd.targets.quality import plan_quality
-
-        return plan_quality(target, device).cells()
-    if isinstance(target, Figure):
-        from lamd.targets.clip_figure import plan_figure as plan
-    else:
-        from lamd.targets.reconstruction import plan_joint as plan
-    cells = plan(target, device).cells
-    return {source: [*cell.ancestors(), cell] for source, cell in cells.items()}
+    notice: str
 
 
 def reproduce(
@@ -83,76 +43,107 @@ def reproduce(
     runs: Path,
     results: Path,
     device: str = "auto",
-    workers: Workers | None = None,
+    options: ExecutorOptions | None = None,
     say: Say = print,
 ) -> Outcome | None:
     """Make what is missing of a target's cells and write its results.
 
     Args:
-        workers: who makes the cells of a sweep; None is one process beside this one.
+        options: executor of the cells; None makes them in this process, those of a sweep in one
+            worker process.
 
     Returns:
         None in the other processes of a multi-process launch.
 
     Raises:
-        LamdError: when the config or the data are wrong.
+        LamdError: when the config, the data or the executor are wrong.
         CellFailed: when nothing at all could be made.
     """
-    target = load_target(name, profile, overrides)
-    if not isinstance(target, SamplingCost | CostFigure):  # they have no data
-        for source in [target] if isinstance(target, Target) else target.sources.values():
-            if source.data.source == "real":
-                real_root(source.data.name)
-    if isinstance(target, Sweep):
-        from lamd.targets.sweep import reproduce_sweep
-
-        make = partial(
-            reproduce_sweep, path=str(target_path(name).resolve()), workers=workers or Workers()
-        )
-    elif workers is not None:
-        raise LamdError(f"{name}: --executor, --jobs and --retry-failed are for sweeps; leave out")
-    elif isinstance(target, SamplingCost | CostFigure):
-        from lamd.targets.cost import reproduce_cost as make
-    elif isinstance(target, QualityFigure):
-        from lamd.targets.quality import reproduce_quality as make
-    elif isinstance(target, Figure):
-        from lamd.targets.clip_figure import reproduce_figure as make
-    elif isinstance(target, ReconstructionTable):
-        from lamd.targets.reconstruction import reproduce_joint as make
-    else:
-        make = _reproduce_table
-    made = make(target, Request(profile, tuple(overrides), Store(runs), results, device, say))
-    if made is None:
+    config = load_target(name, profile, overrides)
+    check_data(config)
+    kind = KINDS[config.kind]
+    graph: Graph = kind.plan(config, device)
+    if options is not None or isinstance(config, Sweep):
+        options = options or ExecutorOptions()
+        check_options(options)
+        if rank_and_world()[1] > 1:
+            raise LamdError(
+                f"{config.target}: sweeps and executors cannot run in a multi-process launch; "
+                "train one target with `accelerate launch -m lamd train TARGET --set KEY=VALUE`"
+            )
+    run = Run(Store(runs), profile, tuple(overrides), device)
+    fetch_weights([cell for cells in graph.cells().values() for cell in cells], run.store)
+    failed = _make(config, graph, run, options, say)
+    if failed is None:
         return None
-    report, folder, files, failed = made
-    return Outcome(report, folder, tuple(files), tuple(failed))
+    wanted = [cell for cells in graph.wanted.values() for cell in cells]
+    if all(cell.plan_hash in failed for cell in wanted):
+        raise failed[wanted[0].plan_hash]
+    collected = kind.collect(config, graph, run, failed)
+    files = kind.render(collected)
+    folder, notice = choose_folder(results, collected.results)
+    paths = write_folder(folder, collected.results, files)
+    distinct = {str(failure): failure for failure in failed.values()}
+    return Outcome(collected.results, folder, tuple(paths), tuple(distinct.values()), notice or "")
 
 
-def _reproduce_table(
-    target: Target, request: Request
-) -> tuple[Report, Path, list[Path], list[CellFailed]] | None:
-    from lamd.targets.reporting import assemble, published_rows
+def check_data(config: AnyTarget) -> None:
+    """Raise LamdError where a target's real data are not in place."""
+    sources = [config] if isinstance(config, Target) else getattr(config, "sources", {}).values()
+    for source in sources:
+        if isinstance(source, Target) and source.data.source == "real":
+            DATASETS[source.data.name].locate()
 
-    plan = make_plan(target, request.device)
-    published_rows(target)  # a wrong name is told before hours of training, not after
-    runner = request.runner()
-    failed = runner.run_each((*plan.rows.values(), *plan.grid))
-    if runner.rank:
-        return None
-    if all(cell.name in failed for cell in plan.rows.values()):
-        raise next(iter(failed.values()))
-    report = assemble(target, request, plan, failed)
 
-    from lamd.report.folder import choose_folder, make_grid, write_results
+def fetch_weights(cells: Iterable[Cell], store: Store) -> None:
+    """Fetch the network weights that unfinished cells load, before the first of them runs.
 
-    folder = choose_folder(request.results, report)
-    files = write_results(folder, report, make_grid(report, plan, request.store))
-    return (
-        report,
-        folder,
-        files,
-        list({failure.name: failure for failure in failed.values()}.values()),
-    )
+    Raises:
+        LamdError: when they cannot be had; days of training would be lost on that.
+    """
+    from lamd import weights
+
+    needed = {name: None for cell in cells if not store.is_complete(cell) for name in cell.weights}
+    for name in needed:
+        weights.fetch(name)
+
+
+def _make(
+    config: AnyTarget, graph: Graph, run: Run, options: ExecutorOptions | None, say: Say
+) -> dict[str, CellFailed] | None:
+    cells = {s: [*c, *graph.extra.get(s, ())] for s, c in graph.wanted.items()}
+    runner = Runner(run.store, run.device, say)
+    if options is None:
+        failed = runner.run_all([cell for own in cells.values() for cell in own])
+        return None if runner.rank else failed
+    timed: list[Cell] = []  # made here, as their keys say, and with nothing next to them
+    others: dict[str, list[Cell]] = {source: [] for source in cells}
+    for source, own in cells.items():
+        for cell in own:
+            is_timed = cell.kind == "latency"
+            others[source] += cell.parents.values() if is_timed else [cell]
+            timed += [cell] * is_timed
+    runtimes = [target.runtime for target in graph.targets.values() if isinstance(target, Target)]
+    runtime = config.runtime if isinstance(config, Sweep) else next(iter(runtimes), None)
+    failed = {}
+    if runtime is not None:
+        shared = max(1, (os.cpu_count() or 1) // (options.jobs or 1))
+        failed = execute(
+            others, run.store, options, device=run.device, threads=runtime.threads or shared,
+            gpus=runtime.gpus, say=say,
+        )  # fmt: skip
+    for cell in timed:
+        lost = [failed[p.plan_hash] for p in cell.parents.values() if p.plan_hash in failed]
+        failed |= {cell.plan_hash: lost[0]} if lost else runner.run_all([cell])
+    return failed
+
+
+def open_target(
+    name: str, profile: str, overrides: Sequence[str], runs: Path, device: str
+) -> tuple[Target, TablePlan, Store]:
+    """Load a target that trains models, plan it and open its store."""
+    target = load_experiment(name, profile, overrides)
+    return target, TablePlan(target, device), Store(runs)
 
 
 def train(
@@ -173,16 +164,18 @@ def train(
         LamdError: on an unknown stage, wrong config or data.
         CellFailed: when the stage or one before it fails.
     """
+    from lamd.config import ROW_RULES
+
     row = "latent_video_clips" if stage == "video_vae" else stage
-    if is_baseline(row):
+    if row in ROW_RULES and ROW_RULES[row].baseline:
         overrides = [*overrides, f"rows=[{row}]"]
     target, plan, store = open_target(name, profile, overrides, runs, device)
-    stages = {key.replace(" ", "_"): cell for key, cell in plan.stages.items() if cell.collective}
+    stages = {key: cell for key, cell in plan.stages.items() if cell.collective}
     if stage not in stages:
         raise LamdError(
             f"--stage {stage}: unknown; use {', '.join(stages)}, video_vae or a row of another "
             "paradigm, such as pixel_clips"
         )
-    if target.data.source == "real":
-        real_root(target.data.name)
+    check_data(target)
+    fetch_weights(with_ancestors([stages[stage]]), store)
     return Runner(store, device, say).run(stages[stage])

@@ -1,140 +1,107 @@
-"""`reproduce` of a sweep: the cells of every point, one row a point, seeds averaged."""
+"""Sweeps: a grid over the config keys of one table, seeds averaged."""
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, ClassVar
 
 from lamd.base.errors import LamdError
-from lamd.config import Sweep, Target, closest
-from lamd.execute.jobs import Job, Workers
-from lamd.execute.schedule import Schedule, identity
-from lamd.pipeline.cells import Cell, CellFailed, Store
-from lamd.pipeline.graph import Plan, make_plan, row_protocols
-from lamd.report.folder import choose_folder, write_files
+from lamd.config import Sweep, closest
+from lamd.pipeline.cell import Cell
+from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.store import Store
 from lamd.report.published import load_published
-from lamd.report.results import Diagnostics, PublishedRow, SweepPoint, SweepReport
-from lamd.targets.reporting import (
-    columns,
-    data_kind,
-    data_notes,
-    described,
-    failed_row,
-    not_run,
-    row_records,
-)
-from lamd.targets.request import Request
+from lamd.report.results import Column, PublishedRow, Value
+from lamd.targets.collect import Collector, columns, described, row_info
+from lamd.targets.kind import Collected, Failed, Graph, Run, register
+
+DIAGNOSTICS = "diagnostics"  # the row of what a sweep measures on z_m
 
 
-@dataclass(frozen=True)
-class SweepPlan:
-    """Target and plan of each point, by its name."""
+class SweepKind:
+    """A grid over the config keys of one table."""
 
-    targets: dict[str, Target]
-    plans: dict[str, Plan]
-    diagnostics: bool
+    name: ClassVar[str] = "sweep"
 
-    def cells(self) -> dict[str, list[Cell]]:
-        """Return the cells behind what each point shows, parents first, each once a point."""
-        return {
-            point: _behind([*plan.rows.values(), *[plan.diagnostics] * self.diagnostics])
-            for point, plan in self.plans.items()
-        }
+    def plan(self, config: Sweep, device: str) -> Graph:
+        targets, fingerprints = config.targets(), dict[str, Any]()
+        plans = {name: TablePlan(target, device, fingerprints) for name, target in targets.items()}
+        seen: dict[tuple[str, ...], str] = {}
+        for point, plan in plans.items():
+            rows = tuple(cell.plan_hash for cell in plan.values.values())
+            same = seen.setdefault(rows, point)
+            if same != point:
+                raise LamdError(
+                    f"{config.target}: sweep: points {same} and {point} measure the same: nothing "
+                    f"in rows {', '.join(plan.values)} depends on where they differ; take one out"
+                )
+        published_group(config)
+        known = [f"{c.row} {c.metric}" for c in columns_of(config, next(iter(plans.values())))]
+        figure = config.figure
+        for column in figure.columns if figure.name == "curves" else (figure.x, figure.y):
+            if (name := f"{column.row} {column.metric}") not in known:
+                raise LamdError(
+                    f"{config.target}: figure: no column {name!r}{closest(name, known)}; "
+                    f"it has: {', '.join(known)}"
+                )
+        extra = {p: [plan.diagnostics] for p, plan in plans.items() if config.diagnostics}
+        wanted = {point: list(plan.values.values()) for point, plan in plans.items()}
+        return Graph(targets=targets, wanted=wanted, extra=extra, plans=plans)
 
-
-def plan_sweep(sweep: Sweep, device: str) -> SweepPlan:
-    """Plan every point.
-
-    Raises:
-        LamdError: when two points measure the same cells, or a name in the config is unknown.
-    """
-    targets = sweep.targets()
-    plans = {point: make_plan(one, device) for point, one in targets.items()}
-    plan = SweepPlan(targets, plans, sweep.diagnostics)
-    seen: dict[tuple[str, ...], str] = {}
-    for point, one in plan.plans.items():
-        same = seen.setdefault(tuple(identity(cell) for cell in one.rows.values()), point)
-        if same != point:
-            raise LamdError(
-                f"{sweep.target}: sweep: points {same} and {point} measure the same: nothing in "
-                f"rows {', '.join(one.rows)} depends on where they differ; take one out"
-            )
-    _published(sweep)
-    shown = sweep.figure
-    for name in shown.columns if shown.name == "curves" else (shown.x, shown.y):
-        if name not in (known := columns_of(sweep)):
-            raise LamdError(
-                f"{sweep.target}: figure: no column {name!r}{closest(name, known)}; "
-                f"it has: {', '.join(known)}"
-            )
-    return plan
-
-
-def columns_of(sweep: Sweep) -> list[str]:
-    """Return the columns, `<row> <metric>`, of a sweep."""
-    return [
-        f"{row} {metric}"
-        for row in sweep.source.rows
-        for metric in columns(row_protocols(sweep.source, row))
-    ]
-
-
-def reproduce_sweep(
-    sweep: Sweep, request: Request, *, path: str, workers: Workers
-) -> tuple[SweepReport, Path, list[Path], list[CellFailed]]:
-    """Make what is missing of a sweep and write its results; `path` is its YAML.
-
-    Raises:
-        LamdError: in a multi-process launch, or when the executor cannot be had.
-        CellFailed: when no row of any point could be measured.
-    """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise LamdError(
-            f"{sweep.target}: a sweep starts no multi-process training; train a point with "
-            f"`accelerate launch -m lamd train {next(iter(sweep.sources))} --set KEY=VALUE`"
+    def collect(self, config: Sweep, graph: Graph, run: Run, failed: Failed) -> Collected:
+        collector = Collector(run, failed)
+        for name, plan in graph.plans.items():
+            collector.add_source(name, plan)
+            for row, cell in plan.values.items():
+                collector.add_row(name, row, cell, plan.row_protocols(row), point=name)
+            if config.diagnostics and not collector.is_lost(
+                name, DIAGNOSTICS, plan.diagnostics, name
+            ):
+                collector.values += _diagnostics(name, plan.diagnostics, run.store)
+        results = collector.results(
+            config,
+            graph,
+            points=dict(zip(graph.plans, config.points, strict=True)),
+            rows=tuple(row_info(config.source, row) for row in config.source.rows),
+            columns=columns_of(config, next(iter(graph.plans.values()))),
+            protocols=described(config.source.evaluate.protocols),
+            published=tuple(published_group(config)),
         )
-    from lamd.execute.local import open_executor
-    from lamd.report.diagnostics import PAGES
-    from lamd.report.sweep_plots import render_diagnostics_figure, render_sweep_figure
-    from lamd.report.sweep_tables import TABLES
+        return Collected(results, None, collector.per_clip)
 
-    plan, runs = plan_sweep(sweep, request.device), request.store.root.parent
+    def render(self, collected: Collected) -> dict[str, bytes]:
+        from lamd.report.sweep import render_sweep
 
-    def make_job(point: str, cell: str) -> Job:
-        return Job(
-            path, request.profile, request.overrides, point, cell, str(runs), request.device,
-            sweep.runtime.threads,
-        )  # fmt: skip
+        return render_sweep(collected.results) | collected.per_clip_file()
 
-    executor = open_executor(
-        workers, threads=sweep.runtime.threads, gpus=sweep.runtime.gpus, runs=runs
+
+def columns_of(config: Sweep, plan: TablePlan) -> tuple[Column, ...]:
+    """Return the columns of a sweep."""
+    return tuple(
+        Column(row=row, metric=column.metric)
+        for row in config.source.rows
+        for column in columns(plan.row_protocols(row))
     )
-    try:
-        failed = Schedule(
-            plan.cells(), request.store, executor, make_job,
-            retry_failed=workers.retry_failed, say=request.say,
-        ).run()  # fmt: skip
-    finally:
-        executor.close()
-    rows = [identity(cell) for one in plan.plans.values() for cell in one.rows.values()]
-    if all(row in failed for row in rows):
-        raise failed[rows[0]]
-    report = _report(sweep, request, plan, failed)
-    folder = choose_folder(request.results, report)
-    contents = {name: make(report).encode() for name, make in TABLES.items()}
-    contents |= render_sweep_figure(report)
-    if sweep.diagnostics:
-        contents |= {name: make(report).encode() for name, make in PAGES.items()}
-        contents |= render_diagnostics_figure(report)
-    files = write_files(folder, report, contents)
-    return report, folder, files, list({str(f): f for f in failed.values()}.values())
 
 
-def grid_table(sweep: Sweep, device: str, store: Store) -> list[list[str]]:
+def published_group(config: Sweep) -> list[PublishedRow]:
+    """Return the published rows of a sweep's group.
+
+    Raises:
+        LamdError: on a group that published.yaml does not have.
+    """
+    groups = load_published()
+    if config.published is None:
+        return []
+    if config.published not in groups:
+        raise LamdError(
+            f"{config.target}: published: no group {config.published!r}"
+            f"{closest(config.published, groups)}; it has: {', '.join(groups)}"
+        )
+    return list(groups[config.published].values())
+
+
+def state_table(config: Sweep, graph: Graph, store: Store) -> list[list[str]]:
     """Return, with a header, each point, its state and how much of it is made."""
-    plan = plan_sweep(sweep, device)
-    rows = [[*sweep.points[0], "state", "made", "failed"]]
-    for point, cells in zip(sweep.points, plan.cells().values(), strict=True):
+    rows = [[*config.points[0], "state", "made", "failed"]]
+    for point, cells in zip(config.points, graph.cells().values(), strict=True):
         states = [store.state(cell) for cell in cells]
         failures = [failure for cell in cells if (failure := store.failure(cell))]
         state = next((s for s in ("failed", "begun") if s in states), "missing")
@@ -145,86 +112,19 @@ def grid_table(sweep: Sweep, device: str, store: Store) -> list[list[str]]:
     return rows
 
 
-def _behind(shown: Sequence[Cell]) -> list[Cell]:
-    found: dict[str, Cell] = {}
-    for last in shown:
-        for cell in (*last.ancestors(), last):
-            found[cell.name] = cell
-    return list(found.values())
-
-
-def _report(
-    sweep: Sweep, request: Request, plan: SweepPlan, failed: dict[str, CellFailed]
-) -> SweepReport:
-    store = request.store
-    protocols = sweep.source.evaluate.protocols
-    cells = [cell for cells in plan.cells().values() for cell in cells if store.is_complete(cell)]
-    facts = {
-        str(store.folder(data)): (store.facts(data), plan.targets[point])
-        for point, one in plan.plans.items()
-        if store.is_complete(data := one.stages["data"])
-    }
-    kinds = {data_kind(one) for one, _ in facts.values()}
-    scales = {target.scale for target in plan.targets.values()}
-    return SweepReport(
-        **request.written(sweep),
-        data="real" if kinds == {"real"} else "stand-in",
-        scale="full" if scales == {"full"} else "reduced",
-        dataset=sweep.source.data.name,
-        axes=sweep.axes,
-        columns=tuple(columns_of(sweep)),
-        protocols=described(protocols),
-        points=tuple(
-            _point(sweep, values, name, request, plan, failed)
-            for values, name in zip(sweep.points, plan.targets, strict=True)
+def _diagnostics(point: str, cell: Cell, store: Store) -> list[Value]:
+    outputs = store.outputs(cell)
+    keys = tuple(info.key for info in store.infos(cell))
+    where: dict[str, Any] = {"source": point, "row": DIAGNOSTICS, "point": point, "cells": keys}
+    numbers = outputs["values"] | {"probe_strength": outputs["probe_strength"]}
+    return [
+        *(Value(**where, metric=m, value=v, n_real=outputs["clips"]) for m, v in numbers.items()),
+        *(
+            Value(**where, metric=metric, part=f"channel {number}", value=value)
+            for metric, values in outputs["channels"].items()
+            for number, value in enumerate(values)
         ),
-        published=tuple(_published(sweep)),
-        notes=tuple(dict.fromkeys(note for one in facts.values() for note in data_notes(*one))),
-        cells=tuple({info.key: info for info in map(store.info, cells)}.values()),
-    )
+    ]
 
 
-def _point(
-    sweep: Sweep,
-    values: dict,
-    name: str,
-    request: Request,
-    plan: SweepPlan,
-    failed: dict[str, CellFailed],
-) -> SweepPoint:
-    target, one, store = plan.targets[name], plan.plans[name], request.store
-    records, holes = [], []
-    for row, cell in one.rows.items():
-        failure = failed.get(identity(cell))
-        if failure is not None:
-            holes.append(failed_row(row, cell, failure))
-            continue
-        records += row_records(target, sweep.target, request.profile, row, cell, one, store, None)
-        holes += not_run(row, row_protocols(target, row), one.not_run)
-    found = None
-    if sweep.diagnostics:
-        failure = failed.get(identity(one.diagnostics))
-        if failure is None:
-            found = _diagnostics(one.diagnostics, store)
-        else:
-            holes.append(failed_row("diagnostics", one.diagnostics, failure))
-    return SweepPoint(
-        name=name, values=values, records=tuple(records), holes=tuple(holes), diagnostics=found
-    )
-
-
-def _diagnostics(cell: Cell, store: Store) -> Diagnostics:
-    behind = [store.info(one).key for one in (*cell.ancestors(), cell)]
-    return Diagnostics(**store.facts(cell), cells=tuple(behind))
-
-
-def _published(sweep: Sweep) -> list[PublishedRow]:
-    groups = load_published()
-    if sweep.published is None:
-        return []
-    if sweep.published not in groups:
-        raise LamdError(
-            f"{sweep.target}: published: no group {sweep.published!r}"
-            f"{closest(sweep.published, groups)}; it has: {', '.join(groups)}"
-        )
-    return list(groups[sweep.published].values())
+register(SweepKind(), Sweep)

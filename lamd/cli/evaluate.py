@@ -1,0 +1,58 @@
+"""`lamd evaluate` and `lamd evaluate-captions`: metrics without training or config."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lamd.base.files import write_atomically
+from lamd.cli.options import Device
+from lamd.cli.output import print_table
+
+if TYPE_CHECKING:
+    from lamd.metrics.values import MetricValue
+
+VALUES = ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"]
+
+
+def evaluate(
+    real: Annotated[Path, typer.Option(help=".npy of uint8 (N, L, H, W, 3), or a folder.")],
+    fake: Annotated[Path, typer.Option(help="Likewise, of the same shape.")],
+    metrics: Annotated[str, typer.Option(help="Comma-separated.")] = (
+        "fvd,lpips-alex,lpips-vgg,psnr,ssim"
+    ),
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the values here.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure fake clips against real ones; needs no training and no config."""
+    from lamd.evaluate import evaluate_paths, to_json
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    values = evaluate_paths(real, fake, names, device=device)
+    print_table(VALUES, _rows(values))
+    if json_ is not None:
+        report = to_json(real, fake, values, device)
+        write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def evaluate_captions(
+    true: Annotated[Path, typer.Option(help="JSON list of the true captions.")],
+    generated: Annotated[Path, typer.Option(help="JSON list of the generated clips' captions.")],
+) -> None:
+    """Score any captioner's captions of generated clips: action and referring precision."""
+    from lamd import evaluate
+
+    print_table(VALUES, _rows(evaluate.evaluate_captions(true, generated)))
+
+
+def _rows(values: Sequence["MetricValue"]) -> list[list[str]]:
+    rows = []
+    for value in values:
+        interval = "[{:.4g}, {:.4g}]".format(*value.interval) if value.interval else "-"
+        limit = "-" if value.extrapolated is None else f"{value.extrapolated:.4f}"
+        number = f"{value.value:.4f} {value.unit}".rstrip()
+        counts = [str(value.n_real), str(value.n_fake)]
+        rows.append([value.protocol, number, interval, limit, *counts])
+    return rows

@@ -1,0 +1,137 @@
+"""`lamd generate`: clips from first frames, with the finished checkpoints of a target."""
+
+import io
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lamd.base.errors import LamdError
+from lamd.base.files import write_atomically
+from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg, check_device
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lamd.config import Target
+    from lamd.pipeline.graph import TablePlan
+    from lamd.pipeline.store import Store
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def generate(
+    target: TargetArg,
+    out: Annotated[Path, typer.Option(help="samples.npy, .webp, .mp4 or .gif")],
+    frames: Annotated[
+        str, typer.Option(help="An image, a folder of images, or `test` for the test split.")
+    ] = "test",
+    count: Annotated[int, typer.Option(min=1, help="At most this many first frames.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, help="Clips per first frame.")] = 1,
+    prompt: Annotated[
+        str | None, typer.Option(help="Caption or class; of `test` frames their own by default.")
+    ] = None,
+    rollout: Annotated[
+        int, typer.Option(min=1, help="Chunks per clip, each from the last frame of the previous.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option(help="Of the noise; the config's by default.")] = None,
+    vae: Annotated[Path | None, typer.Option(help="Folder of a trained MCD-VAE.")] = None,
+    dmg: Annotated[Path | None, typer.Option(help="Folder of the DMG trained on it.")] = None,
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Generate clips from first frames with a finished pair of checkpoints."""
+    import numpy as np
+
+    from lamd.evaluate import resolve_device
+    from lamd.generate import generate_clips, roll_out
+    from lamd.pipeline.steps.rollout import seam_ratio
+    from lamd.report.media import ENCODERS, tile_clips
+    from lamd.targets.reproduce import open_target
+    from lamd.training import load_paradigm
+
+    if out.suffix not in (".npy", *ENCODERS):
+        raise LamdError(f"{out}: unknown format; use one of .npy, {', '.join(ENCODERS)}")
+    check_device(device)
+    overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
+    config, plan, store = open_target(target, profile, overrides, runs, device)
+    if prompt is not None and config.dmg.prompt is None:
+        raise LamdError(f"--prompt: {target} is not conditioned on text or class; leave it out")
+    if prompt is None and config.dmg.prompt is not None and frames != "test":
+        raise LamdError(f"--prompt: {target} needs a caption or class for your images; add it")
+    command = f"lamd train {target} --profile {profile} --stage dmg"
+    folders = {
+        "autoencoder": vae or _trained(plan, "vae", store, command),
+        "denoiser": dmg or _trained(plan, "dmg", store, command),
+    }
+    first, keys, prompts = _first_frames(config, plan, store, frames, count)
+    if prompt is not None:
+        prompts = [prompt] * len(first)
+    if prompts is not None:
+        prompts = [text for text in prompts for _ in range(samples)]
+    paradigm = load_paradigm("latent_motion", config, folders, resolve_device(device))
+    extend = partial(
+        generate_clips, paradigm, config.sampler, prompts=prompts,
+        batch_size=config.runtime.sampling_batch_size,
+    )  # fmt: skip
+    keys = [f"{key}#{sample}" for key in keys for sample in range(samples)]
+    clips = roll_out(extend, np.repeat(first, samples, axis=0), keys, rollout)
+    if out.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, clips, allow_pickle=False)
+        write_atomically(out, buffer.getvalue())
+    else:
+        write_atomically(out, ENCODERS[out.suffix](tile_clips(clips)))
+    print(
+        f"{out}: {len(clips)} clips of {clips.shape[1]} frames, {clips.shape[2]}x{clips.shape[3]}"
+    )
+    if rollout > 1:
+        ratio = seam_ratio(clips, config.data.num_frames)
+        print(f"change from frame to frame at the seams: {ratio:.2f} times that inside chunks")
+
+
+def _trained(plan: "TablePlan", stage: str, store: "Store", command: str) -> Path:
+    cell = plan.stages[stage]
+    if not store.is_complete(cell):
+        raise LamdError(
+            f"{store.runs}: no trained {stage} of this config; run `{command}` with the same "
+            "options"
+        )
+    return store.folder(cell)
+
+
+def _first_frames(
+    config: "Target", plan: "TablePlan", store: "Store", frames: str, count: int
+) -> tuple["np.ndarray", list[str], list[str] | None]:
+    """Return first frames uint8 (N, H, W, 3), their keys, and the prompts of test frames."""
+    import numpy as np
+
+    from lamd.data.dataset import DATASETS
+    from lamd.pipeline.steps.data import open_split
+
+    if frames != "test":
+        paths = _image_paths(Path(frames))[:count]
+        read_image: Any = DATASETS[config.data.name].read_image
+        first = np.stack([read_image(path, config.data.size) for path in paths])
+        return first, [path.name for path in paths], None
+    if not store.is_complete(plan.stages["data"]):
+        raise LamdError(f"--frames test: the data is not made in {store.runs}; give images instead")
+    videos = open_split(store.folder(plan.stages["data"]), "test")
+    count = min(count, len(videos))
+    first = np.stack([videos.clip(i, 0, 1)[0] for i in range(count)])
+    prompts = list(videos.conditions[:count]) if config.dmg.prompt and videos.conditions else None
+    return first, [f"{key}@0" for key in videos.keys[:count]], prompts
+
+
+def _image_paths(path: Path) -> list[Path]:
+    if not path.is_dir():
+        if not path.is_file():
+            raise LamdError(f"{path}: no such image or folder; give one, or `test`")
+        return [path]
+    images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
+    if not images:
+        raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
+    return images

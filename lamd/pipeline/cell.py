@@ -1,0 +1,111 @@
+"""A cell: one step of a target, made once, with all that its result depends on.
+
+A cell pickles, with its ancestors, in a few kilobytes, so that a worker can make it without
+planning its target again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lamd.base.lazy import resolve
+from lamd.config import config_hash
+
+Outputs = dict[str, Any]
+
+# Raise the number of a kind when its code changes what it makes: cells made by the older code are
+# then left alone. tests/test_code_versions.py fails when the code of a kind moved without that.
+CODE_VERSIONS = {
+    "data": 2,
+    "vae": 1,
+    "latents": 1,
+    "dmg": 2,  # 2: norms after the step embedding have two channels per group at least
+    "captioner": 1,
+    "pixel": 2,
+    "video_vae": 1,
+    "video_latents": 1,
+    "latent_video": 1,
+    "clips": 2,  # 2: a repeated frame is stored once
+    "captions": 1,
+    "features": 1,
+    "values": 3,  # 3: values per clip are kept
+    "diagnostics": 2,  # 2: linear_probe_r2 and zero_latent_change by these names
+    "figure": 1,
+    "latency": 1,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call of `package.module:function` with `(folder, inputs, **options)`."""
+
+    function: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, folder: Path, inputs: Mapping[str, Path]) -> Outputs | None:
+        return resolve(self.function)(folder, inputs, **self.options)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cell:
+    """One step and its place among the others.
+
+    Attributes:
+        kind: a key of `CODE_VERSIONS`, or another word with version 1.
+        row: clip set or row of a table that it is about; "" for the stages.
+        detail: for people, where two cells share kind and row.
+        config: the part of the config that the result depends on.
+        step: fills a folder, given the parents' folders by role.
+        parents: by role.
+        states_content: the step returns {"content_hash": ...}, which stands for the cell in the
+            keys of its children.
+        collective: every process of a multi-process launch takes part.
+        weights: external network weights that the step loads.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    step: Step = field(repr=False)
+    row: str = ""
+    detail: str = ""
+    parents: Mapping[str, "Cell"] = field(default_factory=dict)
+    states_content: bool = False
+    collective: bool = False
+    weights: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Kind, row and detail, for people."""
+        return " ".join(filter(None, (self.kind, self.row, self.detail)))
+
+    @property
+    def version(self) -> int:
+        """The version of the code of this kind."""
+        return CODE_VERSIONS.get(self.kind, 1)
+
+    @cached_property
+    def plan_hash(self) -> str:
+        """Equal for two cells that are one; unlike the key it is known before the data is."""
+        return self.hash_with({role: cell.plan_hash for role, cell in self.parents.items()})
+
+    def hash_with(self, parents: Mapping[str, str]) -> str:
+        """Return the hash of kind, version, config and the parents' hashes by role."""
+        fields = {"kind": self.kind, "version": self.version, "config": self.config}
+        return config_hash(fields | {"parents": dict(parents)})
+
+
+def with_ancestors(cells: Iterable[Cell]) -> list[Cell]:
+    """Return `cells` and all their ancestors, parents first, equal ones once."""
+    ordered: dict[str, Cell] = {}
+
+    def visit(cell: Cell) -> None:
+        if cell.plan_hash not in ordered:
+            for parent in cell.parents.values():
+                visit(parent)
+            ordered[cell.plan_hash] = cell
+
+    for cell in cells:
+        visit(cell)
+    return list(ordered.values())

@@ -1,0 +1,150 @@
+"""Makes cells in this process, alone or as one of the processes of an `accelerate launch`."""
+
+import contextlib
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from filelock import Timeout
+
+from lamd.base.errors import LamdError
+from lamd.base.files import write_atomically
+from lamd.base.machine import device_name, peak_memory_mb, reset_device_peak
+from lamd.base.origin import CellInfo, current_origin
+from lamd.base.processes import rank_and_world
+from lamd.pipeline.cell import Cell
+from lamd.pipeline.store import CELL, CellFailed, Store
+
+ATTEMPTS = "attempts.jsonl"  # in a cell's folder: one line per process that worked on it
+Say = Callable[[str], None]
+
+
+class Runner:
+    """Makes cells; a failure is recorded and passed on to the dependants."""
+
+    def __init__(self, store: Store, device: str, say: Say = lambda line: None) -> None:
+        self.store, self.device, self.say = store, device, say
+        self.rank, self.world = rank_and_world()
+        self._failures: dict[str, CellFailed] = {}  # by plan hash
+
+    def run(self, cell: Cell) -> Path:
+        """Return the cell's folder, making it and its ancestors where missing.
+
+        Raises:
+            CellFailed: when it or an ancestor could not be made.
+        """
+        if cell.plan_hash in self._failures:
+            raise self._failures[cell.plan_hash].with_traceback(None)
+        if self.store.is_complete(cell):
+            return self.store.folder(cell)
+        inputs = {}
+        for role, parent in cell.parents.items():
+            try:
+                inputs[role] = self.run(parent)
+            except CellFailed as failure:
+                self._failures.setdefault(cell.plan_hash, failure)
+                raise
+        try:
+            return self._make(cell, inputs)
+        except Exception as error:
+            raise self._record_failure(cell, error) from error
+
+    def run_all(self, cells: Iterable[Cell]) -> dict[str, CellFailed]:
+        """Make all of `cells`; return the failures by plan hash, dependants among them."""
+        for cell in cells:
+            try:
+                self.run(cell)
+            except CellFailed:
+                if self.world > 1:  # the others wait for it: exit, and the launcher stops them
+                    raise
+        return self._failures
+
+    def _make(self, cell: Cell, inputs: dict[str, Path]) -> Path:
+        if self.rank:
+            return self._join_collective(cell, inputs)
+        self.store.root.mkdir(parents=True, exist_ok=True)
+        folder = self.store.folder(cell)
+        with self._locked(cell):
+            if not self.store.is_complete(cell):
+                partial = self.store.partial(cell)
+                resumed = partial.is_dir()
+                partial.mkdir(exist_ok=True)
+                for stale in partial.glob(".*.tmp"):  # of a killed run
+                    stale.unlink()
+                self.store.forget_failure(cell)
+                process = {"host": socket.gethostname(), "pid": os.getpid()}
+                with (partial / ATTEMPTS).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(process | {"time": round(time.time(), 3)}) + "\n")
+                self.say(f"{cell.name}: {'resuming' if resumed else 'making'} {folder.name}")
+                content = self._execute(cell, partial, inputs, resumed)
+                write_atomically(partial / CELL, content)
+                os.replace(partial, folder)
+        return folder
+
+    def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> str:
+        started = time.monotonic()
+        reset_device_peak()
+        outputs = cell.step(partial, inputs) or {}
+        memory, device_memory = peak_memory_mb()
+        info = CellInfo(
+            name=cell.name,
+            kind=cell.kind,
+            key=self.store.key(cell) or "",
+            seconds=round(time.monotonic() - started, 2),
+            resumed=resumed,
+            peak_memory_mb=memory,
+            peak_device_memory_mb=device_memory,
+            origin=current_origin(device_name(self.device)),
+        )
+        content = {
+            "info": info.model_dump(mode="json"),
+            "version": cell.version,
+            "config": cell.config,
+            "parents": {role: self.store.key(parent) for role, parent in cell.parents.items()},
+            "outputs": outputs,
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+    def _join_collective(self, cell: Cell, inputs: dict[str, Path]) -> Path:
+        """Run as one of the other processes: take part, or wait for the first process."""
+        joined = False
+        while not self.store.is_complete(cell):
+            partial = self.store.partial(cell)
+            if cell.collective and not joined and partial.is_dir():
+                cell.step(partial, inputs)
+                joined = True
+            time.sleep(0.2)
+        return self.store.folder(cell)
+
+    @contextlib.contextmanager
+    def _locked(self, cell: Cell) -> Iterator[None]:
+        lock = self.store.lock(cell)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.say(f"{cell.name}: another run is making it, waiting")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _record_failure(self, cell: Cell, error: Exception) -> CellFailed:
+        user_error = isinstance(error, LamdError)
+        text = " ".join(str(error).split())
+        reason = text if user_error else f"{type(error).__name__}: {text}"
+        if not user_error:
+            log = self.store.partial(cell) / "error.log"
+            with contextlib.suppress(OSError):
+                log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+                reason += f" (traceback in {log})"
+        failure = CellFailed(cell.name, reason, user_error)
+        self._failures[cell.plan_hash] = failure
+        with contextlib.suppress(OSError):  # a full disk: the failure itself is still reported
+            self.store.record_failure(cell, failure)
+        self.say(f"{cell.name}: FAILED, {reason}")
+        return failure

@@ -1,0 +1,143 @@
+"""The folder of cells that all targets share.
+
+    runs/cells/<kind>-<key>.partial/   while it is made; training resumes inside it
+    runs/cells/<kind>-<key>/           complete, with cell.json; never changed afterwards
+    runs/cells/<kind>-<key>.failed     why the last attempt failed; gone when the next one begins
+
+The key hashes the kind, its code version, the part of the config that the cell depends on, and its
+parents' keys; a parent that states its content (data) counts by its content hash instead.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lamd.base.errors import LamdError
+from lamd.base.files import write_atomically
+from lamd.base.origin import CellInfo
+from lamd.pipeline.cell import Cell, Outputs, with_ancestors
+
+PARTIAL, FAILED = ".partial", ".failed"
+CELL = "cell.json"
+
+
+class CellFailed(Exception):
+    """A cell could not be made: `reason` in one line, `user_error` when it was a LamdError."""
+
+    def __init__(self, name: str, reason: str, user_error: bool) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason, self.user_error = name, reason, user_error
+
+    def __reduce__(self) -> tuple:
+        return CellFailed, (self.name, self.reason, self.user_error)
+
+
+class Store:
+    """Finished, begun and failed cells by their key."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs.expanduser().absolute()
+        self.root = self.runs / "cells"
+        self._keys: dict[str, str] = {}  # plan hash -> key, once it is known
+
+    def key(self, cell: Cell) -> str | None:
+        """Return the cell's key; None while a parent that states its content is not made yet."""
+        if cell.plan_hash not in self._keys:
+            parents = {role: self._input_hash(parent) for role, parent in cell.parents.items()}
+            if None in parents.values():
+                return None
+            self._keys[cell.plan_hash] = cell.hash_with(parents)  # type: ignore[arg-type]
+        return self._keys[cell.plan_hash]
+
+    def folder(self, cell: Cell) -> Path:
+        """Return the folder of the finished cell, whether or not it is made.
+
+        Raises:
+            LookupError: while the key is unknown.
+        """
+        key = self.key(cell)
+        if key is None:
+            raise LookupError(f"{cell.name}: its key is known once the data is made")
+        return self.root / f"{cell.kind}-{key}"
+
+    def partial(self, cell: Cell) -> Path:
+        """Return the folder in which the cell is made."""
+        return self._with_suffix(cell, PARTIAL)
+
+    def is_complete(self, cell: Cell) -> bool:
+        """Return whether the cell is made."""
+        return self.key(cell) is not None and (self.folder(cell) / CELL).is_file()
+
+    def state(self, cell: Cell) -> str:
+        """Return `cached`, `failed`, `begun` or `missing`."""
+        if self.key(cell) is None:
+            return "missing"
+        if self.is_complete(cell):
+            return "cached"
+        if self._with_suffix(cell, FAILED).is_file():
+            return "failed"
+        return "begun" if self.partial(cell).is_dir() else "missing"
+
+    def outputs(self, cell: Cell) -> Outputs:
+        """Return what the finished cell's step returned."""
+        return self._read(cell)["outputs"]
+
+    def info(self, cell: Cell) -> CellInfo:
+        """Return the finished cell's entry for the record."""
+        return CellInfo.model_validate(self._read(cell)["info"] | {"name": cell.name})
+
+    def infos(self, cell: Cell) -> list[CellInfo]:
+        """Return the entries of a finished cell and all its ancestors, parents first."""
+        return [self.info(ancestor) for ancestor in with_ancestors([cell])]
+
+    def failure(self, cell: Cell) -> CellFailed | None:
+        """Return how the last attempt at a cell failed, in any run; None when it did not."""
+        if self.key(cell) is None or self.is_complete(cell):
+            return None
+        try:
+            content = json.loads(self._with_suffix(cell, FAILED).read_text(encoding="utf-8"))
+            return CellFailed(cell.name, **content)
+        except (OSError, ValueError, TypeError):  # none, or damaged: try again
+            return None
+
+    def record_failure(self, cell: Cell, failure: CellFailed) -> None:
+        """Keep why a cell failed, until the next attempt."""
+        content = {"reason": failure.reason, "user_error": failure.user_error}
+        write_atomically(self._with_suffix(cell, FAILED), json.dumps(content) + "\n")
+
+    def forget_failure(self, cell: Cell) -> None:
+        """Delete why the last attempt failed."""
+        self._with_suffix(cell, FAILED).unlink(missing_ok=True)
+
+    def lock(self, cell: Cell) -> FileLock:
+        """Return the lock that the process which makes the cell holds."""
+        return FileLock(self.root / f".{self.folder(cell).name}.lock")
+
+    def is_being_made(self, cell: Cell) -> bool:
+        """Return whether another process is at work on the cell; its key must be known."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.lock(cell).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _with_suffix(self, cell: Cell, suffix: str) -> Path:
+        folder = self.folder(cell)
+        return folder.with_name(f"{folder.name}{suffix}")
+
+    def _input_hash(self, cell: Cell) -> str | None:
+        if not cell.states_content:
+            return self.key(cell)
+        return self.outputs(cell)["content_hash"] if self.is_complete(cell) else None
+
+    def _read(self, cell: Cell) -> dict[str, Any]:
+        path = self.folder(cell) / CELL
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LamdError(
+                f"{path}: not readable ({error}); delete its folder and run the same command again"
+            ) from None

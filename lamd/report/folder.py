@@ -1,104 +1,72 @@
-"""The files of a results folder, written atomically: tables, figure, moving grid, `record.json`."""
+"""The results folder of a target and profile: files written atomically, `record.json` last."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
-from lamd.config import PROFILES
-from lamd.pipeline.cells import Store
-from lamd.pipeline.graph import Plan, is_sampled
-from lamd.pipeline.steps.clips import read_clips
-from lamd.report.media import comparison_grid, encode_gif, encode_mp4
-from lamd.report.plots import render_figure
-from lamd.report.results import AnyReport, Report, read_report
-from lamd.report.tables import render_csv, render_latex, render_markdown
-
-RECORD = "record.json"
-TABLES = {"table.md": render_markdown, "table.csv": render_csv, "table.tex": render_latex}
-_COLUMNS = {
-    "clips test": "real",
-    "clips reconstruction": "reconstruction",
-    "clips lamd": "LaMD",
-    "clips lamd again": "LaMD, 2nd sample",
-    "clips permuted_prompts": "another's prompt",
-    "clips pixel_clips": "pixel, clips",
-    "clips pixel_flops": "pixel, FLOPs",
-    "clips latent_video_clips": "lat. video, clips",
-    "clips latent_video_flops": "lat. video, FLOPs",
-}
+from lamd.report.frame import RECORD
+from lamd.report.results import Results, read_results
 
 
-def choose_folder(root: Path, report: AnyReport) -> Path:
-    """Return where a report belongs: `root/<target>`, or a folder inside it.
+def choose_folder(root: Path, results: Results) -> tuple[Path, str | None]:
+    """Return where results belong, and a line that says why when another folder keeps its own.
 
-    A smaller profile, or results with holes or fewer rows, do not overwrite larger or whole ones:
-    they go into `<profile>/`, or `incomplete/`, beside them.
+    They belong in `root/<target>/<profile>`. A record there that has rows or points that these
+    results lack, fewer missing values or other overrides, or that cannot be read, is kept: then
+    they belong in a folder named by their config hash next to it.
     """
-    folder = root / report.target
-    if not (folder / RECORD).is_file():
-        return folder
-    try:
-        there = read_report(folder / RECORD)
-    except LamdError:  # of an older format, or damaged: never lost silently either
-        return folder / report.profile
-    if PROFILES.index(report.profile) < PROFILES.index(there.profile):
-        return folder / report.profile
-    if len(report.holes) > len(there.holes) or _row_names(there) - _row_names(report):
-        return folder / "incomplete"
-    return folder
+    folder = root / results.target / results.profile
+    reason = _reason_to_keep(folder / RECORD, results)
+    if reason is None:
+        return folder, None
+    other, number = folder.with_name(f"{results.profile}-{results.config_hash}"), 2
+    while _reason_to_keep(other / RECORD, results):
+        other = folder.with_name(f"{results.profile}-{results.config_hash}-{number}")
+        number += 1
+    return other, f"{folder} is kept: {reason}; these results are in {other}"
 
 
-def _row_names(report: AnyReport) -> set[str]:
-    return {row.name for row in report.rows} if isinstance(report, Report) else set()
-
-
-def write_results(folder: Path, report: Report, grid: np.ndarray | None) -> list[Path]:
-    """Write all files of a table; `grid` is uint8 (L, H, W, 3), None when its clips are missing."""
-    contents: dict[str, bytes] = {name: make(report).encode() for name, make in TABLES.items()}
-    contents |= render_figure(report)
-    if grid is not None:
-        contents |= encode_moving(grid, folder, "grid")
-    return write_files(folder, report, contents)
-
-
-def write_files(folder: Path, report: AnyReport, contents: dict[str, bytes]) -> list[Path]:
-    """Write files that changed, each whole, and the record last: its presence says all is there."""
-    contents = contents | {RECORD: report.to_json().encode()}
-    for name, content in contents.items():
-        if _read(folder / name) != content:
-            write_atomically(folder / name, content)
-    return [folder / name for name in contents]
-
-
-def encode_moving(frames: np.ndarray, folder: Path, name: str) -> dict[str, bytes]:
-    """Return `<name>.gif` and `<name>.mp4` of uint8 (L, H, W, 3)."""
-    gif, there = encode_gif(frames), _read(folder / f"{name}.mp4")
-    # The H.264 encoder does not always give the same bytes: an MP4 of the same pictures is kept.
-    keep = there is not None and _read(folder / f"{name}.gif") == gif
-    return {f"{name}.gif": gif, f"{name}.mp4": there if keep else encode_mp4(frames)}
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def make_grid(report: Report, plan: Plan, store: Store) -> np.ndarray | None:
-    """Lay out the first test clips beside what the method makes of them; None if any is missing."""
-    if not all(store.is_complete(cell) for cell in plan.grid):
+def _reason_to_keep(record: Path, results: Results) -> str | None:
+    if not record.is_file():
         return None
-    columns = dict(_grid_columns(report, plan, store))
-    data = "real" if report.data == "real" else "simulated stand-in for"
-    caption = f"{data} {report.dataset.upper()}, first test clips, not chosen"
-    return comparison_grid(columns, caption)
+    try:
+        kept = read_results(record)
+    except LamdError:
+        return "its record cannot be read"
+    if kept.overrides != results.overrides:
+        return f"its overrides are {', '.join(kept.overrides) or 'none'}"
+    lacking = sorted(_measured(kept) - _measured(results))
+    if lacking:
+        return f"it has {len(lacking)} more: {', '.join(lacking[:3])}"
+    if len(kept.missing) < len(results.missing):
+        return (
+            f"it lacks only {len(kept.missing)} values; these results lack {len(results.missing)}"
+        )
+    return None
 
 
-def _grid_columns(report: Report, plan: Plan, store: Store) -> Iterator[tuple[str, np.ndarray]]:
-    count = report.config["evaluate"]["grid_clips"]
-    for cell in plan.grid:
-        clips = read_clips(store.folder(cell))
-        if is_sampled(cell.name.removeprefix("clips ")):
-            clips = clips[:: report.config["evaluate"]["samples_per_clip"]]
-        yield _COLUMNS[cell.name], np.asarray(clips[:count])
+def _measured(results: Results) -> set[str]:
+    rows = {f"row {row.name}" for row in results.rows}
+    points = {f"point {point}" for point in results.points}
+    columns = {f"value {value.row} {value.metric}" for value in results.values}
+    return rows | points | columns | {f"picture {p.source}" for p in results.pictures}
+
+
+def write_folder(folder: Path, results: Results, files: dict[str, bytes]) -> list[Path]:
+    """Write files that changed, each whole, and the record last: its presence says all is there.
+
+    Files of the record that was there before, and that are not among the new ones, are deleted.
+    """
+    record = folder / RECORD
+    try:
+        stale = set(read_results(record).files) - files.keys() if record.is_file() else set()
+    except LamdError:
+        stale = set()
+    results = results.model_copy(update={"files": tuple(sorted(files))})
+    for name in stale:  # first: killed later, nothing would name them any more
+        (folder / Path(name).name).unlink(missing_ok=True)
+    for name, content in (files | {RECORD: results.to_json().encode()}).items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+    return [folder / name for name in (*files, RECORD)]

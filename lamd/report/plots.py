@@ -1,101 +1,179 @@
-"""The figure of a table, from its `Report` alone: measured and published values in panels."""
+"""The style of all figures, one colour per row name, and the figure of a table."""
 
 import io
 import textwrap
-import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from lamd.report.results import PublishedRow, Report
-from lamd.report.tables import digits_of, measured_heading, plain_label
+from lamd.metrics.registry import METRICS
+from lamd.report.results import Results
 
-_OURS, _PAPER = "#1b6ca8", "#8a8a8a"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+wrap = partial(textwrap.fill, break_on_hyphens=False)
+WIDTH = 9.0  # inches, at 9 pt: no smaller than 8 pt at the width at which README shows figures
+MARKERS, LINES = "osD^v", ("-", "--", ":", "-.", "-")
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "lines.markersize": 5,
+    "lines.linewidth": 1.3,
+    "savefig.facecolor": "white",
+}
+# Okabe and Ito's palette, safe for colour-blind readers; by the first words of a row's name.
+_COLORS = {
+    "lamd": "#0072B2",
+    "latent_motion": "#0072B2",
+    "permuted_prompts": "#CC79A7",
+    "reconstruction": "#009E73",
+    "diagnostics": "#009E73",
+    "pixel": "#D55E00",
+    "latent_video": "#E69F00",
+    "real_test": "#56B4E9",
+    "real_train": "#000000",
+}
+_GREY = "#767676"
+_TITLE = {"fontsize": 10.5, "fontweight": "bold"}
 
 
-def render_figure(report: Report, metric: str = "fvd") -> dict[str, bytes]:
-    """Return `figure.png` and `figure.svg`; the same report gives the same SVG bytes.
+def color(row: str) -> str:
+    """Return the colour of a row, grey where it has none."""
+    name = row.replace("-", "_")
+    return next((hue for start, hue in _COLORS.items() if name.startswith(start)), _GREY)
 
-    The panels have axes of their own, so that a stand-in value is never read off beside a
-    published one. A table of text has one for action precision.
-    """
+
+def shade(row: str, number: int, count: int) -> tuple[float, ...]:
+    """Return the colour of the `number`th of `count` lines of a row, the first full."""
+    from matplotlib.colors import to_rgb
+
+    share = 0.6 * number / max(count - 1, 1)  # towards white
+    return tuple(value + share * (1 - value) for value in to_rgb(color(row)))
+
+
+@contextmanager
+def canvas(title: str, height: float, caption: str = "") -> Iterator["Figure"]:
+    """Give an empty figure with a title above and a caption below; `height` is in inches."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {
-        "svg.hashsalt": f"lamd-{report.target}",
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.alpha": 0.3,
-    }
-    published = sorted(
-        (row for row in report.published if metric in row.metrics), key=lambda r: r.metrics[metric]
+    text = wrap(caption.replace("`", ""), 140)
+    with rc_context(_STYLE):
+        figure = Figure(
+            figsize=(WIDTH, height + 0.15 * (1 + text.count(chr(10)))), layout="constrained"
+        )
+        figure.suptitle(title, **_TITLE)
+        figure.supxlabel(text, fontsize=8.5, x=0.01, ha="left", color="#404040")
+        yield figure
+
+
+def add_legend(figure: "Figure", ax: "Axes", columns: int) -> None:
+    """Put one legend for all panels under the title; its entries are those of `ax`."""
+    title = figure.get_suptitle()
+    figure.suptitle("")
+    figure.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=columns,
+        title=title,
+        title_fontproperties={"size": _TITLE["fontsize"], "weight": _TITLE["fontweight"]},
     )
-    shown = [metric, *(m for m in ("action_precision",) if m in report.metrics)]
-    with rc_context(style):
-        figure = Figure(figsize=(11, 1.2 + 0.19 * max(len(published), 12)), layout="constrained")
-        panels = figure.subplots(1, len(shown) + bool(published), squeeze=False)[0]
-        for axes, one in zip(panels, shown, strict=False):
-            _draw_measured(axes, report, one)
-        if published:
-            _draw_published(panels[-1], report, metric, published)
-        return {f"figure.{kind}": save_figure(figure, kind) for kind in ("png", "svg")}
 
 
-def _draw_published(axes, report: Report, metric: str, published: list[PublishedRow]) -> None:
-    for y, row in enumerate(published):
-        axes.plot(row.metrics[metric], y, "s", color=_PAPER)
-        axes.annotate(f"{row.metrics[metric]:g}", (row.metrics[metric], y), (6, -3),
-                      textcoords="offset points", color=_PAPER)  # fmt: skip
-    labels = [row.method + ("" if row.verified else " *") for row in published]
-    axes.set_yticks(range(len(published)), labels)
-    axes.set_ylim(len(published) - 0.5, -0.5)
-    axes.set_title(f"Published: real {report.dataset.upper()}, not measured here")
-    axes.set_xlabel(f"{metric.upper()} (lower is better); * second-hand, unverified")
-    axes.margins(x=0.2)
-
-
-def _draw_measured(axes, report: Report, metric: str) -> None:
-    not_run = {hole.row for hole in report.holes if hole.metric in (None, metric)}
-    named = [
-        (row.label, record)
-        for row in report.rows
-        if (record := report.find(row.name, metric)) or row.name in not_run
-    ]
-    digits = digits_of(metric)
-    for y, (_, record) in enumerate(named):
-        if record is None:
-            axes.annotate("not run", (0.5, y), xycoords=("axes fraction", "data"), ha="center")
-            continue
-        low, high = record.interval or (record.value, record.value)
-        spread = [[max(record.value - low, 0.0)], [max(high - record.value, 0.0)]]
-        axes.errorbar(record.value, y, xerr=spread, fmt="o", color=_OURS, capsize=3)
-        text = f"{record.value:.{digits}f}"
-        if record.extrapolated is not None:
-            axes.plot(record.extrapolated, y, "|", color=_OURS, markersize=12)
-            text += f"  (N→∞ {record.extrapolated:.{digits}f})"
-        axes.annotate(text, (record.value, y), (0, 7), textcoords="offset points", ha="center",
-                      color=_OURS)  # fmt: skip
-    axes.set_yticks(range(len(named)), [label for label, _ in named])
-    axes.set_ylim(len(named) - 0.5, -0.6)
-    axes.set_title(_wrapped(measured_heading(report)))
-    records = [record for _, record in named if record]
-    n = f", n = {records[0].n_fake}" if records else ""
-    better = "higher" if any(record.higher_is_better for record in records) else "lower"
-    last = ", | extrapolated" if any(record.extrapolated for record in records) else ""
-    axes.set_xlabel(_wrapped(f"{plain_label(metric)} ({better} is better), 95 % interval{last}{n}"))
-    axes.margins(x=0.25)
-
-
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, 52))  # what fits under one of two panels
-
-
-def save_figure(figure, kind: str) -> bytes:
-    """Return a matplotlib figure as `png` or `svg`; the same figure gives the same SVG bytes."""
+def save(figure: "Figure") -> bytes:
+    """Return a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    # Without a date the file changes only when its content does.
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a glyph the default font lacks
-        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def errors(value: float, low: float | None, high: float | None) -> list[list[float]] | None:
+    """Return the error bar of an interval as matplotlib takes it; None without one."""
+    if low is None or high is None or not low <= high:  # pandas has NaN for None
+        return None
+    return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+
+
+def label_logarithmic(ax: "Axes", name: str) -> None:
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set(**{f"{name}scale": "log"})
+    axis = getattr(ax, f"{name}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def draw_rows(results: Results, measured: str, published: str = "") -> dict[str, bytes]:
+    """Return `<metric>_by_row.png`: measured and published values in panels with their own axes.
+
+    So a stand-in value is never compared with a published one by eye. The metric is FVD where the
+    table has it; a table of captions has a second panel for action precision.
+
+    Args:
+        measured, published: headings of the panels.
+    """
+    metrics = list(dict.fromkeys(column.metric for column in results.columns))
+    first = "fvd" if "fvd" in metrics else metrics[0]
+    drawn = [first, *(metric for metric in metrics if metric == "action_precision")]
+    papers = sorted(
+        ((row.metrics[first].value, row) for row in results.published if first in row.metrics),
+        key=lambda pair: pair[0],
+    )
+    height = 1.3 + 0.22 * max(len(papers), 2 * len(results.rows))
+    with canvas(f"{results.title}, profile {results.profile}", height) as figure:
+        axes = figure.subplots(1, len(drawn) + bool(papers), squeeze=False)[0]
+        for ax, metric in zip(axes, drawn, strict=False):
+            _draw_measured(ax, results, metric)
+            ax.set_title(wrap(measured, 100 // len(axes)))
+            if ax is not axes[0]:  # the same rows
+                ax.set_yticklabels([])
+        if papers:
+            _draw_published(axes[-1], first, papers)
+            axes[-1].set_title(wrap(published, 100 // len(axes)))
+        return {f"{first}_by_row.png": save(figure)}
+
+
+def _draw_published(ax: "Axes", metric: str, papers: Sequence[tuple[float, Any]]) -> None:
+    for y, (value, row) in enumerate(papers):
+        hue = color("lamd" if row.method == "LaMD" else "")
+        ax.plot(value, y, "s", color=hue)
+        ax.annotate(f"{value:g}", (value, y), (6, -3), textcoords="offset points", color=hue)
+    ax.set_yticks(range(len(papers)), [r.method + " *" * (not r.verified) for _, r in papers])
+    ax.set_ylim(len(papers) - 0.5, -0.5)
+    ax.set_xlabel(f"{METRICS[metric].heading}; * second-hand, not verified")
+    ax.margins(x=0.2)
+
+
+def _draw_measured(ax: "Axes", results: Results, metric: str) -> None:
+    values = {value.row: value for value in results.values if value.metric == metric}
+    for y, row in enumerate(results.rows):
+        value = values.get(row.name)
+        if value is None:
+            lacking = any(e.row == row.name and e.metric in (None, metric) for e in results.missing)
+            text = "not run" if lacking else "–"
+            ax.annotate(text, (0.5, y), xycoords=("axes fraction", "data"), ha="center")
+            continue
+        bars, hue = errors(value.value, value.low, value.high), color(row.name)
+        ax.errorbar(value.value, y, xerr=bars, fmt="o", color=hue, capsize=3)
+        text = f"{value.value:.{METRICS[metric].digits}f}"
+        ax.annotate(text, (value.value, y), (0, 6), textcoords="offset points", ha="center",
+                    color=hue)  # fmt: skip
+    # "K = 200" stays on one line: `wrap` does not break at no-break spaces.
+    labels = [wrap(row.label.replace(" = ", "\u00a0=\u00a0"), 26) for row in results.rows]
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.5, -0.7)
+    counts = dict.fromkeys(str(value.n_fake) for value in values.values())
+    ax.set_xlabel(f"{METRICS[metric].heading}, 95 % interval, n = {' or '.join(counts)}")
+    ax.margins(x=0.2)

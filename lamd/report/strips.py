@@ -1,67 +1,93 @@
-"""The still picture of a figure: for each first frame a block of labelled rows of frames."""
+"""The pictures of a clip figure: strips of frames, animations, and a rollout over its distance."""
 
+import io
 import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamd.pipeline.steps.panels import Panels
-from lamd.report.plots import save_figure
+from lamd.report.media import LETTER, LINE, PAD, TILE, comparison_grid, compose, encode_webp
+from lamd.report.plots import canvas, color, save
+from lamd.report.results import Results
+from lamd.report.tables import data_words, dataset_label
 
-_TILE, _GAP, _LABEL, _HEAD = 0.62, 0.04, 1.15, 0.3  # inches
+if TYPE_CHECKING:
+    from lamd.pipeline.steps.panels import Panels
+
+_LABEL = 150  # pixels
 
 
-def draw_strips(panels: Panels, *, title: str, caption: str, frames: int, name: str) -> dict:
-    """Return `<name>.png` and `<name>.svg` with `frames` frames a row, at even distances.
+def render_clip_figure(results: Results, panels: Mapping[str, "Panels"]) -> dict[str, bytes]:
+    """Return strips and an animation per source, and the chart of a rollout.
 
-    A row that stands still shows its frame once.
+    Args:
+        panels: the clips of each source.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    num_rows, count, length = panels.clips.shape[:3]
-    shown = np.unique(np.linspace(0, length - 1, frames).round().astype(int))
-    step, block = _TILE + _GAP, num_rows * (_TILE + _GAP) + 3 * _GAP
-    width = _LABEL + len(shown) * step + _GAP
-    foot = 0.16 * (1 + len(caption) * 0.075 / width) + 0.1
-    height = _HEAD + 0.2 + count * block + foot
-    with rc_context({"svg.hashsalt": name, "font.size": 7}):
-        figure = Figure(figsize=(width, height))
-
-        def text(x: float, y: float, words: str, **style) -> None:
-            figure.text(x / width, 1 - y / height, words, **style)
-
-        text(_GAP, 0.2, title, fontsize=9, weight="bold")
-        for j, frame in enumerate(shown):
-            words = f"{frame}" if j else "frame 0"
-            text(_LABEL + j * step + _TILE / 2, _HEAD + 0.14, words, ha="center")
-        for n in range(count):
-            for row, label in enumerate(panels.labels):
-                top = _HEAD + 0.2 + n * block + row * step
-                words = _wrapped(label, _LABEL - 2 * _GAP)
-                text(_LABEL - 2 * _GAP, top + _TILE / 2, words, ha="right", va="center")
-                clip = panels.clips[row, n]
-                still = len(clip) > 1 and not (clip != clip[:1]).any()
-                for j, frame in enumerate(shown[:1] if still else shown):
-                    left = _LABEL + j * step
-                    place = (
-                        left / width,
-                        1 - (top + _TILE) / height,
-                        _TILE / width,
-                        _TILE / height,
-                    )
-                    axes = figure.add_axes(place)
-                    axes.imshow(clip[frame], interpolation="nearest")
-                    axes.set_axis_off()
-        text(_GAP, height - foot + 0.06, _wrapped(caption, width), va="top", color="#444444")
-        return {f"{name}.{kind}": save_figure(figure, kind) for kind in ("png", "svg")}
+    files, figure = {}, results.config["figure"]
+    for picture in results.pictures:
+        source, own = results.sources[picture.source], panels[picture.source]
+        name, title = source.dataset, f"{results.title}: {dataset_label(source.dataset)}"
+        files[f"strips_{name}.png"] = draw_strips(
+            own, title=title, caption=picture.caption, frames=figure["frames"]
+        )
+        words = f"{data_words(source)}, profile {results.profile}"
+        columns = dict(zip(own.labels, own.clips, strict=True))
+        files[f"clips_{name}.webp"] = encode_webp(comparison_grid(columns, words))
+        if figure["name"] == "rollout":
+            files[f"rollout_{name}.png"] = draw_rollout(own.numbers, title, words)
+    return files
 
 
-def draw_moving(panels: Panels, caption: str) -> np.ndarray:
-    """Return the animation, uint8 (L, H', W', 3): a column for each row of the still picture."""
-    from lamd.report.media import comparison_grid
+def draw_strips(panels: "Panels", *, title: str, caption: str, frames: int) -> bytes:
+    """Return a PNG with a block of labelled rows per first frame, `frames` frames in each row.
 
-    return comparison_grid(dict(zip(panels.labels, panels.clips, strict=True)), caption)
+    Frames are at even distances and enlarged by a whole factor. A row that does not move shows its
+    frame once.
+    """
+    num_rows, count, length, height, width = panels.clips.shape[:5]
+    scale = max(1, TILE // width)
+    picked = np.unique(np.linspace(0, length - 1, frames).round().astype(int))
+    step, across = height * scale + PAD, width * scale + PAD
+    labels = [textwrap.fill(label, (_LABEL - 2 * PAD) // LETTER) for label in panels.labels]
+    total = _LABEL + len(picked) * across
+    head, block = 2 * LINE + PAD, num_rows * step + 2 * PAD
+    texts, tiles = {(PAD, 2): title}, {}
+    for j, frame in enumerate(picked):
+        texts[_LABEL + j * across, LINE + 2] = f"frame {frame}"
+    for n in range(count):
+        for row, label in enumerate(labels):
+            top, clip = head + n * block + row * step, panels.clips[row, n]
+            texts[PAD, top + step // 2 - LINE * (1 + label.count("\n")) // 2] = label
+            still = length > 1 and not (clip != clip[:1]).any()
+            for j, frame in enumerate(picked[:1] if still else picked):
+                tiles[_LABEL + j * across, top] = clip[frame]
+    words = textwrap.fill(caption, total // LETTER)
+    bottom = head + count * block
+    texts[PAD, bottom] = words
+    size = (total, bottom + LINE * (2 + words.count("\n")))
+    buffer = io.BytesIO()
+    compose(size, scale, tiles, texts).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
-def _wrapped(text: str, width: float) -> str:
-    return "\n".join(textwrap.wrap(text, int(width / 0.056)))
+def draw_rollout(numbers: Mapping[str, list[float]], title: str, caption: str) -> bytes:
+    """Return a PNG of FVD per chunk and of the change per frame over the distance."""
+    fvd, change = np.array(numbers["fvd"]), numbers["change_by_frame"]
+    starts = np.arange(len(fvd)) * (len(change) // len(fvd))
+    bounds = np.abs([fvd - numbers["fvd_low"], numbers["fvd_high"] - fvd])
+    with canvas(title, 3.4, caption) as figure:
+        left, right = figure.subplots(1, 2)
+        left.errorbar(starts, fvd, yerr=bounds, fmt="o-", capsize=3, color=color("lamd"))
+        left.set(xlabel="first frame of the chunk", ylabel="FVD ↓, 95 % interval")
+        left.set_ylim(bottom=0)
+        right.plot(range(1, len(change) + 1), change, color=color("lamd"), label="rollout")
+        for seam in starts[1:]:
+            right.axvline(seam + 1, linestyle=":", color=color(""))
+        right.axhline(
+            numbers["real_change"][0], linestyle="--", color=color("real_test"), label="real clips"
+        )
+        right.set(xlabel="frame (dotted: first new one of a chunk)", ylabel="change, grey levels")
+        right.set_ylim(bottom=0)
+        right.legend()
+        return save(figure)

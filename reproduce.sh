@@ -58,7 +58,7 @@ install() {
         -e "$package" >"$log" 2>&1; then
         # Only pip's own ERROR lines, without addresses: an index URL may hold a password.
         grep -E '^ *ERROR' "$log" | sed -E 's#[a-z+]+://[^ ]*#<address>#g' | head -n 5 >&2 || true
-        fail "pip could not install the packages; mend the network or disk and start again (log: $log)" 1
+        fail "pip could not install the packages; fix the network or disk and start again (log: $log)" 1
     fi
     echo "$wanted" >"$stamp"
 }

@@ -12,7 +12,7 @@ def level(number: int) -> int:
 
 
 def write_frame(path: Path, number: int, size: tuple[int, int] = (64, 48)) -> None:
-    """Write a grey picture that tells its number."""
+    """Write a grey picture that shows its number."""
     Image.fromarray(np.full((size[1], size[0], 3), level(number), np.uint8)).save(path)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lamd.data import pack_landscape
+from lamd.data.sky import LANDSCAPE
 
 
 def frame_pixels(number: int, size: tuple[int, int] = (64, 36)) -> np.ndarray:
-    """Return a smooth picture that tells its number, uint8 (H, W, 3)."""
+    """Return a smooth picture that shows its number, uint8 (H, W, 3)."""
     width, height = size
     ramp = np.linspace(0, 100, width)[None, :, None] + np.linspace(0, 50, height)[:, None, None]
     return (ramp + 7 * (number % 14) + np.array([0, 5, 10])).astype(np.uint8)
@@ -37,10 +37,10 @@ def write_root(root: Path) -> Path:
     return root
 
 
-def pack(root, split="train", *, broken="stop", size=16, min_frames=4, limit=None):
-    return pack_landscape(
-        root, root.parent / "cache", split=split, size=size, min_frames=min_frames,
-        limit=limit, broken=broken,
+def pack(root, split="train", *, on_corrupt="raise", size=16, num_frames=4, limit=None):
+    return LANDSCAPE.pack(
+        root, root.parent / "cache", split=split, size=size, num_frames=num_frames,
+        limit=limit, on_corrupt=on_corrupt,
     )  # fmt: skip
 
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from lamd.data import PackedVideos, pack_bair
+from lamd.data.bair import BAIR
+from lamd.data.packed import PackedVideos
 
 
 def pack_and_sum(job: tuple[Path, Path]) -> tuple[str, int]:
     """Pack the test split; return hash and sum of all pixels."""
     root, cache = job
-    packed = pack_bair(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test")
     return packed.content_hash, int(packed.frames.sum())
 
 

@@ -1,4 +1,4 @@
-"""A Slurm cluster of one node on this machine: munged, slurmctld and slurmd of the test's own."""
+"""A Slurm cluster of one node on this machine: munged, slurmctld and slurmd."""
 
 import os
 import shutil
@@ -92,11 +92,11 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 def _free_ports(count: int) -> list[int]:
     opened = [socket.socket() for _ in range(count)]
-    for one in opened:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in opened]
-    for one in opened:
-        one.close()
+    for opened_socket in opened:
+        opened_socket.bind(("127.0.0.1", 0))
+    ports = [opened_socket.getsockname()[1] for opened_socket in opened]
+    for opened_socket in opened:
+        opened_socket.close()
     return ports
 
 

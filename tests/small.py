@@ -4,6 +4,15 @@ import torch
 
 from lamd.models.dmg import DMG
 from lamd.models.mcd_vae import MCDVAE
+from lamd.models.unet import UNet3d
+
+UNET_WIDTHS = {
+    "base_channels": 16,
+    "channel_multipliers": (1, 2),
+    "num_res_blocks": 1,
+    "attention_factors": (2,),
+    "head_channels": 8,
+}
 
 
 def small_vae(**changes) -> MCDVAE:
@@ -43,6 +52,11 @@ def small_dmg(condition: str = "both", **options) -> DMG:
         condition=condition,
         **options,
     )
+
+
+def small_unet3d(conv3d: str, **changes) -> UNet3d:
+    torch.manual_seed(0)
+    return UNet3d(**({"channels": 3, "conv3d": conv3d} | UNET_WIDTHS | changes))
 
 
 def wake(module: torch.nn.Module) -> None:

@@ -5,10 +5,10 @@ import pytest
 from bair_files import example_features, flip, frame_pixels, write_file, write_split
 
 from lamd.base.errors import LamdError
-from lamd.data import read_stand_in, verify_bair
-from lamd.data.bair.reader import CAMERAS, FOLDER, open_bair
-from lamd.data.bair.tfrecord import index_records
-from lamd.data.stand_in import MANIFEST
+from lamd.data.bair import BAIR
+from lamd.data.bair.reader import CAMERAS, FOLDER, BairDecoder, read_trajectory
+from lamd.data.bair.tfrecord import RecordError, index_records
+from lamd.data.stand_in import MANIFEST, read_stand_in
 
 
 def make_stand_in(root, train, test):
@@ -21,13 +21,14 @@ def make_stand_in(root, train, test):
 
 def test_reads_files_of_the_tfrecord_package(tmp_path):
     write_split(tmp_path, "test", [3])
-    split = open_bair(tmp_path, "test")
-    assert [entry.key for entry in split.entries] == [f"bair/test/{i}" for i in range(3)]
+    videos = BAIR.list_split(tmp_path, "test").videos
+    assert [video.key for video in videos] == [f"bair/test/{i}" for i in range(3)]
     for i in (2, 0):
-        trajectory = split.trajectory(i)
+        trajectory = read_trajectory(videos[i].path, videos[i].span)
         for camera in CAMERAS:
             np.testing.assert_array_equal(trajectory.videos[camera], frame_pixels(i, camera))
-            np.testing.assert_array_equal(split.video(i, camera), trajectory.videos[camera])
+            decoded = BairDecoder(64, camera)(videos[i])
+            np.testing.assert_array_equal(decoded, trajectory.videos[camera])
         features = example_features(i)
         for frame in (0, 29):
             np.testing.assert_allclose(
@@ -45,12 +46,11 @@ def test_files_come_in_natural_order(tmp_path):
     for first in (1024, 0, 256):
         write_file(folder / f"traj_{first}_to_{first}.tfrecords", 1, seed=first)
     (folder / "notes.txt").touch()
-    split = open_bair(tmp_path, "train")
-    assert len(split) == 3
-    for i, first in enumerate((0, 256, 1024)):
-        np.testing.assert_array_equal(
-            split.video(i, "image_main"), frame_pixels(first, "image_main")
-        )
+    videos = BAIR.list_split(tmp_path, "train").videos
+    assert len(videos) == 3
+    for video, first in zip(videos, (0, 256, 1024), strict=True):
+        decoded = BairDecoder(64, "image_main")(video)
+        np.testing.assert_array_equal(decoded, frame_pixels(first, "image_main"))
 
 
 def drop(key):
@@ -72,31 +72,32 @@ def replace(key, value, kind):
         ),
         (
             replace("3/image_main/encoded", [1.0], "float"),
-            "key '3/image_main/encoded' holds numbers, expected bytes",
+            "key '3/image_main/encoded' holds float, not bytes",
         ),
         (
             replace("29/endeffector_pos", [1.0, 2.0], "float"),
             "key '29/endeffector_pos' has 2 values, expected 3",
         ),
-        (replace("5/action", [1, 2, 3, 4], "int"), "key '5/action' holds no floats"),
+        (replace("5/action", [1, 2, 3, 4], "int"), "key '5/action' holds int, not float"),
         (replace("30/image_main/encoded", [bytes(12288)], "byte"), "more than 30 frames"),
     ],
 )
 def test_wrong_features_are_named(tmp_path, change, reason):
     path = write_file(tmp_path / FOLDER / "test" / "traj_0_to_0.tfrecords", 1, change=change)
-    with pytest.raises(LamdError) as caught:
-        open_bair(tmp_path, "test").trajectory(0)
+    (video,) = BAIR.list_split(tmp_path, "test").videos
+    with pytest.raises(RecordError) as caught:
+        read_trajectory(path, video.span)
     assert str(caught.value).startswith(f"{path}: record at byte 0: {reason}; ")
 
 
 def test_missing_folder_empty_folder_unknown_split(tmp_path):
-    with pytest.raises(LamdError, match="no such folder; point LAMD_DATA"):
-        open_bair(tmp_path, "test")
+    with pytest.raises(LamdError, match=r"no such folder; .* `lamd data simulate bair ROOT`"):
+        BAIR.list_split(tmp_path, "test")
     (tmp_path / FOLDER / "test").mkdir(parents=True)
     with pytest.raises(LamdError, match=r"no traj_A_to_B\.tfrecords files"):
-        open_bair(tmp_path, "test")
+        BAIR.list_split(tmp_path, "test")
     with pytest.raises(LamdError, match="split 'val': unknown"):
-        open_bair(tmp_path, "val")
+        BAIR.list_split(tmp_path, "val")
 
 
 def test_links_out_of_the_root_are_refused(tmp_path):
@@ -106,31 +107,31 @@ def test_links_out_of_the_root_are_refused(tmp_path):
     folder.mkdir(parents=True)
     (folder / outside.name).symlink_to(outside)
     with pytest.raises(LamdError, match="leads out of"):
-        open_bair(root, "test")
+        BAIR.list_split(root, "test")
 
 
 def test_root_itself_may_be_a_link(tmp_path):
     write_split(tmp_path / "real", "test", [1])
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert len(open_bair(tmp_path / "link", "test")) == 1
+    assert len(BAIR.list_split(tmp_path / "link", "test").videos) == 1
 
 
 def test_verify_sound_stand_in(tmp_path):
     make_stand_in(tmp_path, [2, 1], [1])
-    report = verify_bair(tmp_path)
+    report = BAIR.verify(tmp_path)
     assert report.ok
     assert "test.v1" in str(report)
     assert read_stand_in(tmp_path).counts == {"train": 3, "test": 1}
-    assert [split.sound for split in report.splits] == [3, 1]
+    assert [split.check.sound for split in report.splits] == [3, 1]
 
 
 def test_verify_without_manifest_expects_the_real_counts(tmp_path):
     write_split(tmp_path, "train", [1])
     write_split(tmp_path, "test", [1])
-    report = verify_bair(tmp_path)
+    report = BAIR.verify(tmp_path)
     assert not report.ok
     assert read_stand_in(tmp_path) is None
-    assert report.lines()[1:] == [
+    assert str(report).splitlines()[1:] == [
         "  train NOT OK: 1 of 43264 trajectories sound, 0 broken",
         "  test  NOT OK: 1 of 256 trajectories sound, 0 broken",
     ]
@@ -148,28 +149,28 @@ def test_verify_lists_every_broken_record(tmp_path):
     third.unlink()
     write_file(third, 2, seed=6, change=lambda i, f: i == 1 and f.pop("2/action"))
     fourth.write_bytes(b"")
-    report = verify_bair(tmp_path)
+    report = BAIR.verify(tmp_path)
     assert not report.ok
     train, test = report.splits
     assert test.ok
-    assert train.sound == 3
-    assert [(b.path, b.offset, b.reason.split(" (")[0]) for b in train.broken] == [
-        (first, spans[1].offset, "length checksum mismatch"),
-        (first, spans[2].offset, "data checksum mismatch"),
-        (first, spans[3].offset, "data checksum mismatch"),
-        (second, spans[1].offset, "truncated data"),
-        (third, spans[1].offset, "missing key '2/action'"),
-        (fourth, 0, "empty file, no records"),
+    assert train.check.sound == 3
+    assert [(p.path, p.reason.split(" (")[0]) for p in train.check.problems] == [
+        (first, f"byte {spans[1].offset}: length checksum mismatch"),
+        (first, f"byte {spans[2].offset}: data checksum mismatch"),
+        (first, f"byte {spans[3].offset}: data checksum mismatch"),
+        (second, f"byte {spans[1].offset}: truncated data"),
+        (third, f"byte {spans[1].offset}: missing key '2/action'"),
+        (fourth, "byte 0: empty file, no records"),
     ]
-    for broken in train.broken:
-        assert f"    {broken}" in report.lines()
+    for broken in train.check.problems:
+        assert f"    {broken}" in str(report).splitlines()
 
 
 def test_verify_says_when_the_rest_of_a_file_is_lost(tmp_path):
     make_stand_in(tmp_path, [2], [1])
     (path,) = (tmp_path / FOLDER / "train").iterdir()
     flip(path, 0)
-    (broken,) = verify_bair(tmp_path, splits=("train",)).splits[0].broken
+    (broken,) = BAIR.verify(tmp_path).splits[0].check.problems
     assert broken.reason.endswith(f"; {path.stat().st_size} bytes to the end of the file are lost")
 
 
@@ -177,8 +178,8 @@ def test_verify_notices_a_file_with_too_few_records(tmp_path):
     make_stand_in(tmp_path, [2], [1])
     (path,) = (tmp_path / FOLDER / "train").iterdir()
     path.write_bytes(path.read_bytes()[: index_records(path)[0].end])
-    (broken,) = verify_bair(tmp_path, splits=("train",)).splits[0].broken
-    assert broken.reason == "file ends after 1 records, its name says 2"
+    (broken,) = BAIR.verify(tmp_path).splits[0].check.problems
+    assert broken.reason.partition(": ")[2] == "file ends after 1 records, its name says 2"
 
 
 def test_damaged_manifest_is_one_line(tmp_path):
@@ -191,4 +192,4 @@ def test_damaged_manifest_is_one_line(tmp_path):
     ):
         (tmp_path / MANIFEST).write_text(text)
         with pytest.raises(LamdError, match="not a stand-in's manifest"):
-            verify_bair(tmp_path)
+            BAIR.verify(tmp_path)

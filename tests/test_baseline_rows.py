@@ -3,44 +3,36 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reports import make_report
 from small import wake
+from small_results import make_results
 from test_resume import same_bits
-from tiny import TinyVideos, tiny_target
+from tiny import TinyVideos, table_cells, tiny_target
 from torch.utils.flop_counter import FlopCounterMode
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.config import PROFILES, Target, load_target, unet_options
-from lamd.cost import row_budget
-from lamd.cost.budgets import denoiser_cost, video_autoencoder_cost
-from lamd.cost.stages import dmg as dmg_cost
-from lamd.cost.stages import mcd_vae as mcd_vae_cost
-from lamd.diffusion import schedule_of
-from lamd.execute.schedule import identity
-from lamd.forecast import predict
-from lamd.generate import generate_latent_video, generate_pixel
+from lamd.config import PROFILES, Point, Target, load_target, unet_options
+from lamd.forecast import accuracy
+from lamd.generate import generate, generate_clips
 from lamd.models.dmg import build_dmg
 from lamd.models.latent_video import build_latent_video, build_video_autoencoder
 from lamd.models.mcd_vae import build_vae
 from lamd.models.pixel_diffusion import build_pixel
-from lamd.pipeline.graph import make_plan
-from lamd.pipeline.trained import TrainedBaseline
-from lamd.report.results import read_report
+from lamd.paradigms.budget import row_budget
+from lamd.paradigms.costs import autoencoder_cost, denoiser_cost, dmg_cost, mcd_vae_cost
+from lamd.pipeline.cell import with_ancestors
+from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.steps.latency import read_latency
+from lamd.pipeline.steps.timing import time_samplers
+from lamd.report.results import read_results
 from lamd.targets import reproduce as run
-from lamd.training import (
-    encode_latents,
-    load_denoiser,
-    load_video_vae,
-    train_latent_video,
-    train_pixel,
-    train_video_vae,
-)
+from lamd.training import encode_latents, load_model, load_paradigm, train
 
 ROWS = ("pixel_clips", "pixel_flops", "latent_video_clips", "latent_video_flops")
 TABLES = [(name, p) for name in ("table_bair", "table_landscape") for p in PROFILES]
@@ -62,11 +54,11 @@ def test_parameters_match_the_dmg_and_the_models(name, profile):
     target = load_target(name, profile)
     with torch.device("meta"):
         dmg, pixel, video = build_dmg(target), build_pixel(target), build_latent_video(target)
-        assert mcd_vae_cost(target, 1).parameters == count(build_vae(target.vae, target.data))
+        assert mcd_vae_cost(target).parameters == count(build_vae(target.vae, target.data))
         autoencoder = build_video_autoencoder(target)
-    assert video_autoencoder_cost(target).parameters == count(autoencoder)
-    assert video_autoencoder_cost(target).flops <= mcd_vae_cost(target, 1).flops
-    assert dmg_cost(target, 1).parameters == count(dmg)
+    assert autoencoder_cost(target).parameters == count(autoencoder)
+    assert autoencoder_cost(target).flops <= mcd_vae_cost(target).flops
+    assert dmg_cost(target).parameters == count(dmg)
     assert denoiser_cost(target, "pixel").parameters == count(pixel)
     assert denoiser_cost(target, "latent_video").parameters == count(video)
     assert count(pixel) == pytest.approx(count(dmg), rel=0.05)
@@ -100,7 +92,7 @@ def test_a_step_costs_three_forward_passes():
     budget = row_budget(target, "pixel_clips")
     assert budget.flops == 3 * counter.get_total_flops() * 40  # 10 steps of 4 clips
     assert (budget.train.num_steps, budget.train.batch_size) == (10, 4)
-    stages = 3 * 40 * (mcd_vae_cost(target, 1).flops + dmg_cost(target, 1).flops)
+    stages = 3 * 40 * (mcd_vae_cost(target).flops + dmg_cost(target).flops)
     assert budget.lamd_flops == stages
 
 
@@ -116,7 +108,7 @@ def test_without_widths_the_unet_has_the_dmgs():
     changed = load_target(
         "table_bair", "quick", ["baselines.pixel.unet=null", "dmg.base_channels=32"]
     )
-    pixels = [denoiser_cost(one, "pixel").parameters for one in (target, changed)]
+    pixels = [denoiser_cost(own, "pixel").parameters for own in (target, changed)]
     assert pixels[0] > pixels[1]
 
 
@@ -124,14 +116,16 @@ def test_without_widths_the_unet_has_the_dmgs():
 
 
 def test_unknown_and_unfit_rows_are_refused():
-    with pytest.raises(LamdError, match="got 'pixel_flop', did you mean 'pixel_flops'"):
+    with pytest.raises(LamdError, match=r"'pixel_flop' among .*, did you mean 'pixel_flops'"):
         tiny_target("rows=[lamd,pixel_flop]")
     with pytest.raises(LamdError, match=r"row pixel_clips needs baselines\.pixel"):
         tiny_target("rows=[pixel_clips]", "baselines.pixel=null")
-    with pytest.raises(LamdError, match="each once"):
+    with pytest.raises(LamdError, match="appear twice"):
         tiny_target("rows=[lamd,lamd]")
     with pytest.raises(LamdError, match="cannot be halved 5 times"):
         tiny_target("baselines.pixel.unet.channel_multipliers=[1,1,1,1,1,1]")
+    with pytest.raises(LamdError, match="16 channels cannot be split into heads of 5"):
+        tiny_target("baselines.pixel.unet.head_channels=5")
     with pytest.raises(LamdError, match="num_sampling_steps cannot exceed"):
         tiny_target("baselines.pixel.num_sampling_steps=101")
     with pytest.raises(LamdError, match="multiple of the autoencoder's f_t"):
@@ -154,9 +148,9 @@ def test_the_command_line_names_the_nearest_row(capsys, tmp_path):
 
 def test_predictions_are_compared_for_the_rows_that_were_made(monkeypatch, tmp_path):
     seen = []
-    outcome = run.Outcome(make_report(), tmp_path / "table_x", (), ())
+    outcome = run.Outcome(make_results(), tmp_path / "table_x", (), (), "")
     monkeypatch.setattr(run, "reproduce", lambda *_, **__: outcome)
-    monkeypatch.setattr(predict, "accuracy", lambda target, *_: seen.append(target.rows))
+    monkeypatch.setattr(accuracy, "accuracy", lambda target, *_: seen.append(target.rows))
     with pytest.raises(SystemExit) as stopped:
         cli.main(["reproduce", "table_bair", "--rows", "lamd,pixel_flops"])
     assert not stopped.value.code
@@ -165,7 +159,7 @@ def test_predictions_are_compared_for_the_rows_that_were_made(monkeypatch, tmp_p
 
 def test_other_cells_keep_their_keys():
     def keys(target: Target) -> dict[str, str]:
-        return {cell.name: identity(cell) for cell in make_plan(target, "cpu").cells()}
+        return {cell.name: cell.plan_hash for cell in table_cells(target)}
 
     own = "rows=[copy_first_frame,reconstruction,lamd]"
     target = tiny_target(own)
@@ -181,28 +175,30 @@ def test_other_cells_keep_their_keys():
 
 
 def test_a_row_plans_only_what_it_needs():
-    pixel = make_plan(with_rows(tiny_target(), "pixel_flops"), "cpu")
-    assert set(pixel.stages) - {"data", "vae", "latents", "dmg"} == {"pixel flops"}
-    behind = {cell.name for cell in pixel.rows["pixel_flops"].ancestors()}
-    assert behind == {"data", "clips test", "pixel flops", "clips pixel_flops"}
-    assert [cell.name for cell in pixel.grid] == ["clips test", "clips pixel_flops"]
+    pixel = TablePlan(with_rows(tiny_target(), "pixel_flops"), "cpu")
+    assert set(pixel.stages) - {"data", "vae", "latents", "dmg"} == {"pixel_flops"}
+    needed = {cell.name for cell in with_ancestors([pixel.values["pixel_flops"]])}
+    assert needed == {
+        "data", "clips test", "pixel flops", "clips pixel_flops", "values pixel_flops",
+    }  # fmt: skip
+    grid = [cell.name for cell, _ in pixel.grid().values()]
+    assert grid == ["clips test", "clips pixel_flops"]
 
 
 def test_train_knows_the_stages_of_every_row(monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr(run.Runner, "run", lambda _, cell: made.append(identity(cell)))
+    monkeypatch.setattr(run.Runner, "run", lambda _, cell: made.append(cell.plan_hash))
     path = str(Path(__file__).with_name("tiny.yaml"))
     for stage in ("vae", "dmg", "video_vae", *ROWS):
         run.train(path, "quick", ["rows=[lamd]"], stage, runs=tmp_path, device="cpu")
-    stages = make_plan(with_rows(tiny_target(), "lamd", *ROWS), "cpu").stages
-    named = ("vae", "dmg", "video_vae", *(row.replace("_clips", " clips") for row in ROWS))
-    assert made == [identity(stages[name.replace("_flops", " flops")]) for name in named]
+    stages = TablePlan(with_rows(tiny_target(), "lamd", *ROWS), "cpu").stages
+    assert made == [stages[name].plan_hash for name in ("vae", "dmg", "video_vae", *ROWS)]
 
 
 def test_a_key_holds_what_a_row_depends_on():
     def key(row: str, *overrides: str) -> str:
         target = with_rows(tiny_target(*overrides), row)
-        return identity(make_plan(target, "cpu").rows[row])
+        return TablePlan(target, "cpu").values[row].plan_hash
 
     assert key("pixel_clips") != key("pixel_clips", "baselines.pixel.num_sampling_steps=6")
     assert key("pixel_clips") != key("pixel_clips", "dmg.beta_end=0.02")
@@ -219,34 +215,37 @@ def test_a_key_holds_what_a_row_depends_on():
 
 def train_video(target: Target, folder: Path, *, stop: int | None = None) -> None:
     videos, steps = TinyVideos(), row_budget(target, "latent_video_clips").train
-    vae, latents = folder / "vae", folder / "latents"
-    train_video_vae(target, videos, vae, identity="v", device="cpu")
-    encode_latents(target, videos, vae, latents, identity="l", stage="video_vae", device="cpu")
-    train_latent_video(
-        target, steps, videos, vae, latents, folder / "unet",
-        identity="d", device="cpu", max_steps=stop,
+    parents = {"autoencoder": folder / "vae", "latents": folder / "latents"}
+    train("video_vae", target, videos, folder / "vae", run_id="v", device="cpu")
+    encode_latents(target, videos, *parents.values(), run_id="l", stage="video_vae", device="cpu")
+    train(
+        "latent_video", target, videos, folder / "unet", parents,
+        run_id="d", options=steps, device="cpu", max_steps=stop,
+    )  # fmt: skip
+
+
+def train_pixel(target: Target, folder: Path, *, stop: int | None = None) -> None:
+    steps = row_budget(target, "pixel_clips").train
+    train(
+        "pixel", target, TinyVideos(), folder, run_id="p", options=steps, device="cpu",
+        max_steps=stop,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     folder, target = tmp_path_factory.mktemp("baselines"), tiny_target()
-    steps = row_budget(target, "pixel_clips").train
-    train_pixel(target, steps, TinyVideos(), folder / "pixel", identity="p", device="cpu")
+    train_pixel(target, folder / "pixel")
     train_video(target, folder)
     return folder
 
 
 def test_a_stopped_training_ends_with_the_same_bits(trained, tmp_path):
     target = tiny_target()
-    steps = row_budget(target, "pixel_clips").train
     for parent in ("vae", "latents"):
         shutil.copytree(trained / parent, tmp_path / parent)
     for stop in (4, None):
-        train_pixel(
-            target, steps, TinyVideos(), tmp_path / "pixel",
-            identity="p", device="cpu", max_steps=stop,
-        )  # fmt: skip
+        train_pixel(target, tmp_path / "pixel", stop=stop)
         train_video(target, tmp_path, stop=stop)
     same_bits(trained / "pixel", tmp_path / "pixel")
     same_bits(trained / "unet", tmp_path / "unet")
@@ -255,58 +254,51 @@ def test_a_stopped_training_ends_with_the_same_bits(trained, tmp_path):
 def test_both_learn_and_the_latent_is_scaled(trained):
     for stage in ("pixel", "unet"):
         log = [json.loads(line) for line in (trained / stage / "log.jsonl").open()]
-        losses = [one["eps_mse"] for one in log if one["group"] == "train"]
+        losses = [line["eps_mse"] for line in log if line["group"] == "train"]
         assert len(losses) == 10
         assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    autoencoder = load_video_vae(trained / "vae", tiny_target())
+    autoencoder = load_model(trained / "vae", "video_vae", tiny_target())
     assert (autoencoder.latent_std > 0).all() and (autoencoder.latent_std != 1).all()
 
 
-def test_a_baseline_has_a_prediction_of_its_own(trained, tmp_path):
+def test_baseline_has_its_own_prediction(trained, tmp_path):
     target = tiny_target("baselines.pixel.prediction=v")
-    steps = row_budget(target, "pixel_clips").train
-    train_pixel(target, steps, TinyVideos(), tmp_path / "pixel", identity="p", device="cpu")
+    train_pixel(target, tmp_path / "pixel")
     log = [json.loads(line) for line in (tmp_path / "pixel" / "log.jsonl").open()]
-    assert {"v_mse"} == {key for one in log for key in one if key.endswith("_mse")}
+    assert {"v_mse"} == {key for line in log for key in line if key.endswith("_mse")}
     samples = []
     for folder, own in ((tmp_path, target), (trained, tiny_target())):
-        inputs = {"pixel clips": folder / "pixel"}
-        baseline = TrainedBaseline(own, inputs, "cpu", "pixel_clips")
-        assert baseline.schedule.prediction == own.baselines.pixel.prediction
-        samples.append(baseline.generate(np.zeros((1, 16, 16, 3), np.uint8), ["a"]))
+        models = load_paradigm("pixel", own, {"denoiser": folder / "pixel"})
+        assert models.schedule.prediction == own.baselines.pixel.prediction
+        frames = np.zeros((1, 16, 16, 3), np.uint8)
+        samples.append(generate_clips(models, models.sampler(own), frames, ["a"], batch_size=4))
     assert (samples[0] != samples[1]).any()
 
 
 def test_a_rate_that_is_too_high_is_named(tmp_path):
     target = tiny_target("baselines.pixel.learning_rate=1e30")
-    steps = row_budget(target, "pixel_clips").train
     with pytest.raises(LamdError, match=r"lower baselines\.pixel\.learning_rate"):
-        train_pixel(target, steps, TinyVideos(), tmp_path, identity="p", device="cpu")
+        train_pixel(target, tmp_path)
 
 
 def test_another_config_is_refused(trained):
+    other = tiny_target("baselines.pixel.unet.base_channels=16")
     with pytest.raises(LamdError, match=r"another config: unet\.base_channels"):
-        load_denoiser(
-            "pixel", trained / "pixel", tiny_target("baselines.pixel.unet.base_channels=16")
-        )
-    load_denoiser("pixel", trained / "pixel", tiny_target("dmg.condition=concat"))
+        load_model(trained / "pixel", "pixel", other)
+    load_model(trained / "pixel", "pixel", tiny_target("dmg.condition=concat"))
     with pytest.raises(LamdError, match="of stage 'pixel'"):
-        load_denoiser("latent_video", trained / "pixel")
+        load_model(trained / "pixel", "latent_video")
 
 
 def test_a_sample_depends_on_its_key_alone(trained):
     target = tiny_target()
-    schedule, sampler = schedule_of(target.dmg), target.sampler
-    pixel = load_denoiser("pixel", trained / "pixel", target)
-    video = load_denoiser("latent_video", trained / "unet", target)
-    wake(pixel), wake(video)
-    autoencoder = load_video_vae(trained / "vae", target)
+    folders = {"autoencoder": trained / "vae", "denoiser": trained / "unet"}
+    pixel = load_paradigm("pixel", target, {"denoiser": trained / "pixel"})
+    video = load_paradigm("latent_video", target, folders)
+    wake(pixel.network), wake(video.network)
 
     def both(x0: torch.Tensor, keys: list[str]) -> list[torch.Tensor]:
-        return [
-            generate_pixel(pixel, schedule, sampler, 4, x0, keys),
-            generate_latent_video(autoencoder, video, schedule, sampler, x0, keys),
-        ]
+        return [generate(models, target.sampler, x0, keys) for models in (pixel, video)]
 
     x0 = torch.rand(3, 3, 16, 16) * 2 - 1
     for three, one, other in zip(
@@ -318,6 +310,37 @@ def test_a_sample_depends_on_its_key_alone(trained):
     assert both(x0, ["a", "b", "c"])[0].abs().max() <= 1
 
 
+def test_time_samplers_times_every_paradigm_by_the_same_code(trained, tmp_path):
+    points = (
+        Point("pixel_clips", "ddim", 2),
+        Point("latent_video_clips", "dpmpp_2m", 2),
+        Point("latent_video_clips", "ddpm", 3),
+    )
+
+    def at(source: str, point: Point) -> Target:
+        sampler = {"name": point.sampler, "num_steps": point.num_steps, "eta": None, "seed": 0}
+        if point.sampler == "ddim":
+            sampler["eta"] = 0.0
+        return tiny_target(f"sampler={json.dumps(sampler)}")
+
+    figure = SimpleNamespace(
+        series=("pixel_clips", "latent_video_clips"), points=points, at=at, batch_size=2,
+        threads=1, rounds=2, sources={"tiny": tiny_target()},
+    )  # fmt: skip
+    inputs = {
+        "pixel_clips denoiser": trained / "pixel",
+        "latent_video_clips denoiser": trained / "unet",
+        "latent_video_clips autoencoder": trained / "vae",
+    }
+    outputs = time_samplers(tmp_path, inputs, figure, "tiny", "cpu")
+    seconds = read_latency(tmp_path)
+    assert outputs["threads"] == "1" and outputs["dtype"] == "float32"
+    assert set(seconds) == {
+        *map(str, points), "latent_video_clips encode", "latent_video_clips decode",
+    }  # fmt: skip
+    assert all(len(values) == 2 and min(values) > 0 for values in seconds.values())
+
+
 @pytest.mark.slow
 def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("LAMD_RUNS", str(tmp_path / "runs"))
@@ -327,21 +350,22 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     overrides = [f"rows=[{','.join(rows)}]", "evaluate.samples_per_clip=2"]
     outcome = run.reproduce(path, "quick", overrides, **places)
     assert not outcome.failed
-    report = read_report(outcome.folder / "record.json")
-    assert [row.name for row in report.rows] == rows
-    assert overrides[0] in report.overrides
-    for row in report.rows[2:]:
-        record = report.find(row.name, "psnr")
+    results = read_results(outcome.folder / "record.json")
+    assert [row.name for row in results.rows] == rows
+    assert overrides[0] in results.overrides
+    psnr = {value.row: value for value in results.values if value.metric == "psnr"}
+    for row in results.rows[2:]:
         budget = row_budget(tiny_target(*overrides), row.name)
-        assert record.n_fake == report.find("lamd", "psnr").n_fake
-        assert record.verdict.kind == "not comparable"
+        assert psnr[row.name].n_fake == psnr["lamd"].n_fake
+        assert psnr[row.name].verdict == "not comparable"
         assert row.budget["steps"] == budget.train.num_steps
         assert row.budget["lamd_tflops"] == budget.lamd_flops / 1e12
         assert f"{budget.train.num_steps:,} steps of 4 clips" in row.description
-    with Image.open(outcome.folder / "grid.gif") as grid:
+    with Image.open(outcome.folder / "clips.webp") as grid:
+        assert grid.is_animated
         assert grid.width // 132 == 3 + len(ROWS)  # 128 pixels and a gap for each set of clips
     table = (outcome.folder / "table.md").read_text()
     assert "Pixel-space diffusion, equal training FLOPs (K = 5)" in table
     assert "Latent-video diffusion, equal clips (K = 10)" in table
     fewer = run.reproduce(path, "quick", [f"rows=[{','.join(rows[:3])}]", overrides[1]], **places)
-    assert fewer.folder.name == "incomplete"
+    assert fewer.folder.name == f"quick-{fewer.results.config_hash}"

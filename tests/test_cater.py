@@ -1,15 +1,14 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
-from lamd.data import open_dataset, simulate_dataset, verify_dataset
-from lamd.data.cater.reader import captions_file, open_cater, pack_cater
+from lamd.data.cater import CATER_V1, CATER_V2
+from lamd.data.cater.reader import captions_file
 from lamd.io.clips import decode_video
 
 COUNTS = {"num_train": 3, "num_test": 1}
@@ -19,7 +18,7 @@ CLIP = {"size": 24, "num_frames": 4, "frame_interval": 5}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("cater")
-    simulate_dataset("cater_v2", root, **COUNTS, seed=3, num_workers=1, frame_size=(64, 48))
+    CATER_V2.simulate(root, **COUNTS, seed=3, num_workers=1, frame_size=(64, 48))
     return root
 
 
@@ -42,15 +41,19 @@ def change(root, key, **fields):
 
 
 def pack_train(root, **options):
-    asked = {"version": "v2", "split": "train", "captions": "explicit", **CLIP, **options}
-    return pack_cater(root, root / "cache", **asked)
+    asked = {"split": "train", **CLIP, **options}
+    return CATER_V2.pack(root, root / "cache", **asked)
+
+
+def listed_train(root):
+    return CATER_V2.list_split(root, "train", captions="explicit").videos
 
 
 def test_clips_and_captions_are_packed_side_by_side(root):
     packed = pack_train(root)
-    listed = open_cater(root, "v2", "train", "explicit").videos
+    listed = listed_train(root)
     assert packed.keys == [f"cater_v2/train/{i}" for i in range(3)]
-    assert packed.conditions == tuple(video.caption for video in listed)
+    assert packed.conditions == tuple(video.condition for video in listed)
     assert packed.lengths.tolist() == [4, 4, 4]
     frames = decode_video(listed[1].path)
     assert len(frames) == 33
@@ -68,7 +71,7 @@ def test_both_caption_modes_are_there_and_differ_in_the_hash(root):
 
 def test_a_short_video_is_padded_with_its_last_frame(root):
     packed = pack_train(root, num_frames=6, frame_interval=10)
-    clip, video = packed.clip(0, 0, 6), open_cater(root, "v2", "train", "explicit").videos[0]
+    clip, video = packed.clip(0, 0, 6), listed_train(root)[0]
     last = Image.fromarray(decode_video(video.path)[-1])
     wanted = np.asarray(ImageOps.fit(last, (24, 24), Image.Resampling.LANCZOS))
     assert (clip[4:] == wanted).all()
@@ -84,7 +87,7 @@ def test_keys_are_in_natural_order(root):
     path = captions_file(folder_of(root), "train", "explicit")
     entries = json.loads(path.read_text())
     path.write_text(json.dumps({"10": entries["0"], "9": entries["1"]}))
-    keys = [video.key for video in open_cater(root, "v2", "train", "explicit").videos]
+    keys = [video.key for video in listed_train(root)]
     assert keys == ["cater_v2/train/9", "cater_v2/train/10"]
 
 
@@ -93,15 +96,15 @@ def test_keys_are_in_natural_order(root):
     ["../secret.avi", "videos/../../secret.avi", "/etc/passwd", "videos\\..\\x.avi", "", "a\nb",
      "videos/link.avi", "out/secret.avi"],
 )  # fmt: skip
-@pytest.mark.parametrize("broken", ["skip", "stop"])
-def test_a_path_that_leaves_the_data_is_always_refused(root, video, broken):
+@pytest.mark.parametrize("on_corrupt", ["skip", "raise"])
+def test_a_path_that_leaves_the_data_is_always_refused(root, video, on_corrupt):
     secret = root.parent / "secret.avi"
     shutil.copy(folder_of(root) / "videos/CATER_train_000000.avi", secret)
     (folder_of(root) / "videos/link.avi").symlink_to(secret)
     (folder_of(root) / "out").symlink_to(root.parent)
     change(root, "1", video=video)
     with pytest.raises(LamdError, match=r"entry '1': .*(odd characters|leaves|link out)") as caught:
-        pack_train(root, broken=broken)
+        pack_train(root, on_corrupt=on_corrupt)
     assert "\n" not in str(caught.value)
 
 
@@ -127,7 +130,7 @@ def spoil(root):
     (folder_of(root) / "videos/CATER_train_000001.avi").write_bytes(b"RIFF\x04\x00\x00\x00junk")
 
 
-FLAWS = {
+PROBLEMS = {
     "no such file": lambda root: change(root, "1", video="videos/none.avi"),
     "truncated AVI": truncate,
     "not a readable video": spoil,
@@ -136,17 +139,17 @@ FLAWS = {
 }
 
 
-@pytest.mark.parametrize("reason", FLAWS)
-def test_a_broken_video_stops_or_is_left_out_and_listed(root, reason):
-    FLAWS[reason](root)
-    with pytest.raises(LamdError, match=f"{reason}.*data.broken: skip") as caught:
+@pytest.mark.parametrize("reason", PROBLEMS)
+def test_pack_broken_video_raises_or_is_left_out_and_listed(root, reason):
+    PROBLEMS[reason](root)
+    with pytest.raises(LamdError, match=f"{reason}.*data.on_corrupt: skip") as caught:
         pack_train(root)
     assert "\n" not in str(caught.value)
-    packed = pack_train(root, broken="skip")
+    packed = pack_train(root, on_corrupt="skip")
     assert packed.keys == ["cater_v2/train/0", "cater_v2/train/2"]
     [(key, why)] = packed.left_out
     assert (key, reason in why) == ("cater_v2/train/1", True)
-    report = verify_dataset("cater_v2", root)
+    report = CATER_V2.verify(root)
     assert not report.ok
     assert reason in str(report)
 
@@ -159,76 +162,65 @@ def test_malformed_captions_are_one_line(root, text):
     path = captions_file(folder_of(root), "train", "explicit")
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(LamdError, match=r"train_explicit\.json") as caught:
-        pack_train(root, broken="skip")
+        pack_train(root, on_corrupt="skip")
     assert "\n" not in str(caught.value)
 
 
 def test_missing_data_says_where_it_belongs(tmp_path):
-    with pytest.raises(LamdError, match=r"no such file; put CATER-GEN-v2 at cater_gen_v2"):
+    with pytest.raises(LamdError, match=r"no such file; download CATER-GEN-v2 .* or run"):
         pack_train(tmp_path)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"captions": "vague"}, {"version": "v3"}, {"split": "val"}, {"broken": "hide"}, {"size": 0},
-     {"frame_interval": 0}],
+    [{"captions": "vague"}, {"split": "val"}, {"on_corrupt": "stop"}, {"size": 0},
+     {"frame_interval": 0}, {"camera": "image_main"}],
 )  # fmt: skip
 def test_wrong_options_are_one_line(root, wrong):
-    with pytest.raises(LamdError, match=r"unknown|at least 1"):
+    with pytest.raises(LamdError, match=r"unknown|at least 1|got '|got 0"):
         pack_train(root, **wrong)
 
 
 def test_verify_knows_counts_captions_and_scenes(root):
-    report = verify_dataset("cater_v2", root)
+    report = CATER_V2.verify(root)
     assert report.ok, str(report)
     assert "explicit: 3 captions, 3 with a scene" in str(report)
     change(root, "0", caption="the snitch is sliding to (1, 1). the cone is rotating.")
     change(root, "2", caption="the snitch flies.")
-    text = str(verify_dataset("cater_v2", root))
-    assert "CATER_train_000000.avi: explicit caption tells of other moves" in text
+    text = str(CATER_V2.verify(root))
+    assert "CATER_train_000000.avi: explicit caption describes other moves" in text
     assert "not a sentence of CATER-GEN" in text
     scene = folder_of(root) / "scenes/CATER_train_000001.json"
     scene.write_text("{")
-    assert "CATER_train_000001.avi: scene cannot be read" in str(verify_dataset("cater_v2", root))
+    assert "CATER_train_000001.avi: scene cannot be read" in str(CATER_V2.verify(root))
     (root / "stand_in.json").unlink()
-    assert "of 24000 videos sound" in str(verify_dataset("cater_v2", root))
+    assert "of 24000 videos sound" in str(CATER_V2.verify(root))
 
 
-def test_the_config_gives_cater_its_options_and_leaves_other_hashes_alone():
+def test_config_has_the_keys_of_the_data_set_alone():
     from lamd.config import DataConfig
 
     common = {"source": "real", "num_frames": 16, "size": 64, "num_train": None, "num_test": None}
     bair = DataConfig(name="bair", camera="image_aux1", **common)
-    assert not {"captions", "frame_interval"} & bair.model_dump().keys()
-    cater = {**common, "name": "cater_v2", "broken": "stop", "captions": "explicit"}
+    assert bair.model_dump().keys() == {"name", "camera", "simulation_seed", *common}
+    cater = {**common, "name": "cater_v2", "on_corrupt": "raise", "captions": "explicit"}
     assert DataConfig(**cater, frame_interval=2).model_dump()["frame_interval"] == 2
-    for wrong in (cater, {**cater, "frame_interval": 2, "broken": None}):
-        with pytest.raises(ValueError, match="is needed"):
+    for wrong in (cater, {**cater, "frame_interval": 2, "on_corrupt": None}):
+        with pytest.raises(ValueError, match=r"frame_interval|on_corrupt"):
             DataConfig(**wrong)
-    with pytest.raises(ValueError, match="and only there"):
+    with pytest.raises(ValueError, match="captions"):
         DataConfig(name="bair", camera="image_aux1", captions="explicit", **common)
 
 
-def test_the_harness_finds_and_hashes_real_files(root, monkeypatch):
-    from lamd.data import real as real_data
-
+def test_real_files_are_found_and_hashed(root, monkeypatch):
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real_data.real_files("cater_v2") is None
+    assert CATER_V2.fingerprint(captions="explicit") is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    assert real_data.real_root("cater_v2") == root
-    before = real_data.real_files("cater_v2")
-    assert [row[:2] for row in before][:2] == [
-        ["train_ambiguous.json", 3],
-        ["train_explicit.json", 3],
-    ]
+    assert CATER_V2.locate() == root
+    before = CATER_V2.fingerprint(captions="explicit")
     change(root, "0", caption="the snitch is rotating.")
-    assert real_data.real_files("cater_v2") != before
+    after = CATER_V2.fingerprint(captions="explicit")
+    assert before[0] != after[0]
+    assert before[1] == after[1]
     with pytest.raises(LamdError, match=r"cater_gen_v1: no captions .*MAGE"):
-        real_data.real_root("cater_v1")
-
-
-def test_open_dataset_takes_the_name(root):
-    options = {**CLIP, "captions": "ambiguous", "broken": "stop"}
-    cache = Path(root / "cache")
-    packed = open_dataset("cater_v2", root=root, cache=cache, split="test", **options)
-    assert packed.keys == ["cater_v2/test/0"]
+        CATER_V1.locate()

@@ -2,17 +2,21 @@
 
 import json
 import multiprocessing
+import pickle
 import time
 from pathlib import Path
 
 import pytest
 
 from lamd.base.errors import LamdError
-from lamd.pipeline.cells import Cell, CellFailed, Runner, Store
+from lamd.pipeline import cell as cell_module
+from lamd.pipeline.cell import Cell, Step, with_ancestors
+from lamd.pipeline.runner import Runner
+from lamd.pipeline.store import CellFailed, Store
 
 
-def writer(text="x", calls=None, facts=None, fail=None):
-    """Return a build function that writes one file."""
+def writer(text="x", calls=None, outputs=None, fail=None):
+    """Return a step that writes one file."""
 
     def build(folder: Path, inputs: dict[str, Path]):
         if calls is not None:
@@ -20,13 +24,16 @@ def writer(text="x", calls=None, facts=None, fail=None):
         if fail is not None:
             raise fail
         (folder / "out").write_text(text)
-        return facts
+        return outputs
 
     return build
 
 
-def cell(name, build=None, parents=(), config=None, version=1, **options) -> Cell:
-    return Cell(name, name.split()[0], version, config or {}, parents, build or writer(), **options)
+def cell(name, step=None, parents=(), config=None, **options) -> Cell:
+    kind, _, row = name.partition(" ")
+    roles = {parent.name: parent for parent in parents}
+    step = step or writer()
+    return Cell(kind=kind, row=row, config=config or {}, parents=roles, step=step, **options)
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def runner(tmp_path):
 
 def test_a_cell_is_made_once_and_described(runner):
     calls = []
-    one = cell("vae", writer(calls=calls, facts={"a": 1}), config={"width": 2})
+    one = cell("vae", writer(calls=calls, outputs={"a": 1}), config={"width": 2})
     folder = runner.run(one)
     assert runner.run(one) == folder
     assert Runner(runner.store, "cpu").run(one) == folder
@@ -45,29 +52,30 @@ def test_a_cell_is_made_once_and_described(runner):
     assert folder.name == f"vae-{runner.store.key(one)}"
     info = runner.store.info(one)
     assert (info.name, info.kind, info.resumed) == ("vae", "vae", False)
-    assert runner.store.facts(one) == {"a": 1}
+    assert runner.store.outputs(one) == {"a": 1}
     content = json.loads((folder / "cell.json").read_text())
     assert content["config"] == {"width": 2}
 
 
-def test_a_key_depends_on_kind_version_config_and_parents(tmp_path):
+def test_key_depends_on_kind_version_config_and_parents(tmp_path, monkeypatch):
     store = Store(tmp_path)
     base = cell("a", config={"x": 1})
     others = [
         cell("b", config={"x": 1}),
         cell("a", config={"x": 2}),
-        cell("a", config={"x": 1}, version=2),
         cell("a", config={"x": 1}, parents=(base,)),
         cell("a", config={"x": 1}, parents=(cell("a", config={"x": 2}),)),
     ]
     keys = [store.key(one) for one in (base, *others)]
     assert len(set(keys)) == len(keys)
     assert store.key(cell("a again", config={"x": 1})) == keys[0]
+    monkeypatch.setitem(cell_module.CODE_VERSIONS, "a", 2)
+    assert store.key(cell("a", config={"x": 1})) not in keys
 
 
 def test_the_same_content_is_the_same_data(runner):
     def data(seed, content):
-        build = writer(facts={"content_hash": content})
+        build = writer(outputs={"content_hash": content})
         return cell("data", build, config={"seed": seed}, states_content=True)
 
     one, same, other = data(1, "aa"), data(2, "aa"), data(3, "bb")
@@ -82,18 +90,18 @@ def test_a_failure_stops_only_what_depends_on_it(runner):
     bad = cell("vae", writer(fail=ValueError("no\nmemory")))
     lost = cell("clips", parents=(cell("latents", parents=(bad,)),))
     fine = cell("real_train")
-    failed = runner.run_each([lost, fine, bad])
-    assert set(failed) == {"clips", "vae"}
-    assert failed["clips"] is failed["vae"]
-    assert failed["vae"].reason.startswith("ValueError: no memory (traceback in ")
-    assert not failed["vae"].user_error
+    failed = runner.run_all([lost, fine, bad])
+    assert {c.plan_hash for c in with_ancestors([lost])} == set(failed)
+    assert failed[lost.plan_hash] is failed[bad.plan_hash]
+    assert failed[bad.plan_hash].reason.startswith("ValueError: no memory (traceback in ")
+    assert not failed[bad.plan_hash].user_error
     assert runner.store.is_complete(fine)
-    log = runner.store.folder(bad).with_suffix(".partial") / "error.log"
+    log = runner.store.partial(bad) / "error.log"
     assert "Traceback" in log.read_text()
 
 
 def test_a_user_error_keeps_its_line(runner):
-    line = "file: reason; mend"
+    line = "file: reason; fix"
     with pytest.raises(CellFailed) as failure:
         runner.run(cell("data", writer(fail=LamdError(line))))
     assert (failure.value.reason, failure.value.user_error) == (line, True)
@@ -157,7 +165,7 @@ def test_with_several_processes_a_failure_ends_the_run(tmp_path, monkeypatch):
     bad, fine = cell("vae", writer(fail=ValueError("x"))), cell("real_train")
     runner = Runner(Store(tmp_path), "cpu")
     with pytest.raises(CellFailed):
-        runner.run_each([bad, fine])
+        runner.run_all([bad, fine])
     assert not runner.store.is_complete(fine)
 
 
@@ -170,3 +178,12 @@ def test_another_process_trains_along_or_waits(tmp_path, monkeypatch):
     first.run(one)
     assert other.run(one) == store.folder(one)
     assert len(calls) == 1
+
+
+def test_cell_pickles_with_its_ancestors():
+    step = Step("lamd.base.lazy:resolve", {"path": "x"})
+    data = cell("data", step)
+    last = cell("values a", step, parents=(data, cell("vae", step, parents=(data,))))
+    copy = pickle.loads(pickle.dumps(last))
+    assert copy.plan_hash == last.plan_hash
+    assert [c.name for c in with_ancestors([copy])] == ["data", "vae", "values a"]

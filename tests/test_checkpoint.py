@@ -9,9 +9,10 @@ import torch
 from tiny import tiny_target, train_both
 
 from lamd.base.errors import LamdError
+from lamd.base.files import replace_folder, sha256_of
 from lamd.training import checkpoint as ckpt
-from lamd.training.final import load_dmg, load_vae, write_final
-from lamd.training.integrity import read_json, replace_folder, sha256_of, write_json
+from lamd.training.integrity import read_json, write_json
+from lamd.training.networks import load_model, write_final
 
 CONFIG = {"vae": {"motion_channels": 3, "fusion": "spade"}, "seed": 0}
 
@@ -20,11 +21,11 @@ def save(folder: Path, step: int, value: float = 0.0) -> Path:
     weights = {"model.w": torch.full((3, 2), value), "ema.w": torch.zeros(3, 2)}
     state = {"optimizers": [{"state": {0: {"step": torch.tensor(float(step))}}}], "seconds": 1.5}
     point = ckpt.Checkpoint(step, weights, state, {"l1": value})
-    return ckpt.write_checkpoint(folder, point, config=CONFIG, identity="me")
+    return ckpt.write_checkpoint(folder, point, config=CONFIG, run_id="me")
 
 
-def newest(folder: Path, config: dict = CONFIG, identity: str = "me"):
-    return ckpt.newest_good(folder, config=config, identity=identity)
+def newest(folder: Path, config: dict = CONFIG, run_id: str = "me"):
+    return ckpt.newest_good(folder, config=config, run_id=run_id)
 
 
 def flip(path: Path, at: float = 0.5) -> None:
@@ -43,13 +44,13 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
     assert all(word in text for word in words), text
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_checkpoint_is_read_as_it_is_written(tmp_path):
     save(tmp_path, 10, 0.5)
-    found, said = newest(tmp_path)
-    assert (found.step, found.validation, said) == (10, {"l1": 0.5}, [])
-    assert torch.equal(found.part("model")["w"], torch.full((3, 2), 0.5))
-    assert list(found.part("ema")) == ["w"]
-    assert found.state["optimizers"][0]["state"][0]["step"] == 10
+    loaded, said = newest(tmp_path)
+    assert (loaded.step, loaded.validation, said) == (10, {"l1": 0.5}, [])
+    assert torch.equal(loaded.part("model")["w"], torch.full((3, 2), 0.5))
+    assert list(loaded.part("ema")) == ["w"]
+    assert loaded.state["optimizers"][0]["state"][0]["step"] == 10
 
 
 def test_none_yet(tmp_path):
@@ -61,12 +62,12 @@ def test_none_yet(tmp_path):
 def test_damaged_newest_falls_back_and_is_kept_aside(tmp_path, name, harm):
     save(tmp_path, 10)
     harm(save(tmp_path, 20) / name)
-    found, said = newest(tmp_path)
-    assert found.step == 10
+    loaded, said = newest(tmp_path)
+    assert loaded.step == 10
     assert len(said) == 1
     assert "step_00000020" in said[0]
     assert name in said[0]
-    assert "going on from step_00000010" in said[0]
+    assert "continuing from step_00000010" in said[0]
     assert (tmp_path / "checkpoints" / "step_00000020.damaged").is_dir()
     assert newest(tmp_path)[1] == []
 
@@ -91,10 +92,10 @@ def test_other_config_names_the_first_differing_key(tmp_path):
     one_line(error, "new is None there and 1 here")
 
 
-def test_other_identity(tmp_path):
+def test_checkpoint_of_another_run_is_refused(tmp_path):
     save(tmp_path, 10)
     with pytest.raises(LamdError) as error:
-        newest(tmp_path, identity="you")
+        newest(tmp_path, run_id="you")
     one_line(error, "me there, you here")
 
 
@@ -109,8 +110,8 @@ def test_hostile_pickle_runs_nothing(tmp_path):
     path = save(tmp_path, 20)
     torch.save({"optimizers": Hostile()}, path / "state.pt")
     approve(path)
-    found, said = newest(tmp_path)
-    assert found.step == 10
+    loaded, said = newest(tmp_path)
+    assert loaded.step == 10
     assert "state.pt" in said[0]
     assert not trap.exists()
     (path := save(tmp_path, 30)).joinpath("state.pt").write_bytes(
@@ -186,11 +187,11 @@ def copy(trained, tmp_path) -> Path:
 
 
 def test_final_model_loads_frozen_and_in_eval_mode(trained):
-    vae = load_vae(trained / "vae", tiny_target(), identity="v")
+    vae = load_model(trained / "vae", "vae", tiny_target(), run_id="v")
     assert not vae.training
     assert not any(p.requires_grad for p in vae.parameters())
     assert vae.latent_std.min() > 0
-    assert load_dmg(trained / "dmg", tiny_target(), identity="d").training is False
+    assert load_model(trained / "dmg", "dmg", tiny_target(), run_id="d").training is False
     info = read_json(trained / "vae" / "model.json", "")
     assert info["step"] == 2
     assert info["num_parameters"] == sum(p.numel() for p in vae.parameters())
@@ -202,25 +203,25 @@ def test_final_model_loads_frozen_and_in_eval_mode(trained):
 def test_damaged_final_model(copy, name, harm):
     harm(copy / name)
     with pytest.raises(LamdError) as error:
-        load_vae(copy)
+        load_model(copy, "vae")
     one_line(error, name, "train again")
 
 
 def test_final_model_of_another_config(copy):
     with pytest.raises(LamdError) as error:
-        load_vae(copy, tiny_target("vae.motion_channels=3"))
+        load_model(copy, "vae", tiny_target("vae.motion_channels=3"))
     one_line(error, "vae.motion_channels is 2 there and 3 here")
     with pytest.raises(LamdError) as error:
-        load_vae(copy, tiny_target("data.size=32"))
+        load_model(copy, "vae", tiny_target("data.size=32"))
     one_line(error, "data.size is 16 there and 32 here")
 
 
 def test_final_model_of_another_identity_or_stage(copy):
     with pytest.raises(LamdError) as error:
-        load_vae(copy, identity="w")
+        load_model(copy, "vae", run_id="w")
     one_line(error, "v there", "w here")
     with pytest.raises(LamdError) as error:
-        load_dmg(copy)
+        load_model(copy, "dmg")
     one_line(error, "stage 'vae'")
 
 
@@ -229,11 +230,11 @@ def test_final_model_with_other_tensors_or_no_safetensors(copy):
     info.pop("sha256")
     write_final(copy, {"w": torch.zeros(2)}, info)
     with pytest.raises(LamdError) as error:
-        load_vae(copy)
+        load_model(copy, "vae")
     one_line(error, "other tensors")
     (copy / "model.safetensors").write_bytes(b"\x00" * 99)
     info["sha256"] = sha256_of(copy / "model.safetensors")
     write_json(copy / "model.json", info)
     with pytest.raises(LamdError) as error:
-        load_vae(copy)
+        load_model(copy, "vae")
     one_line(error, "not a safetensors file")

@@ -6,15 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from lamd import cli
+from lamd import __version__, cli
 from lamd.cli.doctor import examine
-from lamd.cli.sampling import read_image
-from lamd.config import load_target
-from lamd.pipeline.cells import CellFailed
+from lamd.pipeline.store import CellFailed
 from lamd.targets import reproduce as run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,8 +89,8 @@ def test_wrong_usage_exits_2(lamd, arguments):
         ),
         (("show", "table_bair", "--set", "evaluate.protocols=[psnr.v1]"), "needs FVD"),
         (("train", "table_bair", "--stage", "gan"), "--stage gan: unknown"),
-        (("generate", "table_bair", "--out", "x.avi"), "x.avi: unknown kind"),
-        (("generate", "table_bair", "--out", "x.npy"), "its vae is not trained"),
+        (("generate", "table_bair", "--out", "x.avi"), "x.avi: unknown format"),
+        (("generate", "table_bair", "--out", "x.npy"), "no trained vae of this config"),
         (("data", "simulate", "kitti", "out"), "data set 'kitti': unknown"),
         (("data", "verify", "kitti"), "data set 'kitti': unknown"),
         (("data", "verify", "bair", "--root", "nowhere"), "nowhere"),
@@ -117,18 +113,18 @@ def test_ctrl_c_exits_130_with_one_line(lamd, monkeypatch):
     monkeypatch.setattr(run, "train", stop)
     code, _, err = lamd("train", "table_bair", "--stage", "vae")
     assert code == 130
-    assert err.strip().splitlines() == ["lamd: stopped; run the same command to go on"]
+    assert err.strip().splitlines() == ["lamd: stopped; run the same command to resume"]
 
 
 @pytest.mark.parametrize(("user_error", "expected"), [(True, 2), (False, 1)])
-def test_a_failed_cell_tells_its_reason(lamd, monkeypatch, user_error, expected):
+def test_failed_cell_prints_its_reason(lamd, monkeypatch, user_error, expected):
     def fail(*_, **__):
-        raise CellFailed("vae", "file: reason; mend", user_error)
+        raise CellFailed("vae", "file: reason; fix", user_error)
 
     monkeypatch.setattr(run, "reproduce", fail)
     code, _, err = lamd("reproduce", "table_bair")
     assert code == expected
-    assert one_line(err) == "lamd: vae: file: reason; mend\n"
+    assert one_line(err) == "lamd: vae: file: reason; fix\n"
 
 
 def test_list_and_show(lamd):
@@ -143,13 +139,26 @@ def test_list_and_show(lamd):
     assert "values lamd" in out
 
 
-def test_show_imports_no_torch():
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], {"torch", "pandas", "matplotlib", "mujoco"}),
+        (["list"], {"torch", "pandas", "matplotlib", "mujoco"}),
+        (["show", "table_bair"], {"torch", "matplotlib", "mujoco"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_light_commands_import_no_heavy_package(arguments, heavy):
     code = (
         "import sys, lamd.cli\n"
-        "try: lamd.cli.main(['show', 'table_bair'])\n"
-        "finally: assert not {'torch', 'matplotlib', 'mujoco'} & set(sys.modules)"
+        f"try: lamd.cli.main({arguments})\n"
+        f"finally: assert not {heavy} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_version_is_printed(lamd):
+    assert lamd("--version") == (0, f"{__version__}\n", "")
 
 
 def test_weights_and_doctor(lamd, monkeypatch, tmp_path):
@@ -167,32 +176,6 @@ def test_doctor_names_a_broken_package(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mujoco", None)
     broken = [finding for finding in examine(tmp_path) if finding.state == "broken"]
     assert [finding.what for finding in broken] == ["mujoco (simulated stand-ins)"]
-
-
-def test_first_frames_are_made_as_the_training_frames_were(tmp_path):
-    bair, landscape = (
-        load_target(f"table_{name}", "quick", ["data.size=16"]).data
-        for name in ("bair", "landscape")
-    )
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = 200
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    cut = read_image(tmp_path / "wide.png", bair)
-    assert cut.shape == (16, 16, 3)
-    assert cut.dtype == np.uint8
-    assert (cut[:, 2:-2] == 200).all()
-    squeezed = read_image(tmp_path / "wide.png", landscape)
-    assert squeezed.shape == (16, 16, 3)
-    assert squeezed[:, 0].max() < 20
-    assert squeezed[:, 8].min() > 180
-
-
-def test_a_file_that_is_no_image_is_one_line(tmp_path):
-    path = tmp_path / "x.png"
-    path.write_bytes(b"not an image")
-    with pytest.raises(cli.LamdError, match=r"x\.png: not a readable image") as error:
-        read_image(path, load_target("table_bair", "quick").data)
-    assert "\n" not in str(error.value)
 
 
 INSTALLED = (Path(sys.prefix) / ".lamd-installed-test").is_file()

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+from typing import Literal
 
 import pytest
 import yaml
@@ -11,7 +12,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.config import config_hash, experiments_dir, load_target
+from lamd.config import (
+    KINDS,
+    ROW_RULES,
+    AnyTarget,
+    RowRule,
+    config_hash,
+    describe_target,
+    experiments_dir,
+    load_experiment,
+    load_target,
+)
+from lamd.config.loading import _read_with_base
 
 
 @pytest.fixture
@@ -22,7 +34,7 @@ def folder(tmp_path):
 
 
 def spoil(folder, old: str, new: str, name: str = "table_bair.yaml"):
-    """Replace the first `old` and return the path and the line it stood in."""
+    """Replace the first `old` and return the path and its line."""
     path = folder / name
     text = path.read_text(encoding="utf-8")
     assert old in text
@@ -38,34 +50,68 @@ def refused(path, *overrides) -> str:
     return str(error.value)
 
 
-def test_a_mistyped_key_is_named_with_line_and_neighbour(folder):
+def test_load_reports_mistyped_key_with_line_and_hint(folder):
     path, where, line = spoil(folder, "num_test:", "num_tset:")
     message = refused(path)
     assert message.startswith(f"{where}:{line}: unknown key 'data.num_tset'")
     assert "did you mean 'num_test'?" in message
 
 
-def test_a_mistyped_key_of_the_base_names_the_base(folder):
-    path, where, line = spoil(folder, "camera:", "camrea:", "_bair.yaml")
-    assert refused(path).startswith(f"{where}:{line}: unknown key 'data.camrea'")
+def test_load_reports_mistyped_key_of_base_with_its_line(folder):
+    path, where, line = spoil(folder, "num_skip_scales:", "num_skip_scale:", "_base.yaml")
+    assert refused(path).startswith(f"{where}:{line}: unknown key 'vae.num_skip_scale'")
+
+
+def test_load_reports_mistyped_key_of_base_profile(folder):
+    path, where, line = spoil(folder, "checkpoint_every: 300", "chekpoint: 300", "_base.yaml")
+    assert refused(path).startswith(f"{where}:{line}: unknown key 'train_vae.chekpoint'")
+
+
+def test_base_chain_is_merged_in_order(folder):
+    files = {
+        "a": "kind: figure\nprofiles: {quick: {title: a profile, x: {p: a}}}\nx: {q: a, r: a}",
+        "b": "base: a.yaml\ntitle: b\nx: {r: b}\nprofiles: {paper: {title: b paper}}",
+        "c": "base: b.yaml\ntitle: c\nprofiles: {quick: {x: {p: c}}}",
+    }
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    tree, profiles = _read_with_base(folder / "c.yaml")
+    assert tree.data == {"kind": "figure", "title": "c", "x": {"q": "a", "r": "b"}}
+    assert {key: overlay.data for key, overlay in profiles.items()} == {
+        "quick": {"title": "a profile", "x": {"p": "c"}},
+        "paper": {"title": "b paper"},
+    }
+    assert tree.at("x", "r") == f"{folder / 'b.yaml'}:3"
+    assert profiles["quick"].at("title") == f"{folder / 'a.yaml'}:2"
+    assert profiles["quick"].at("x", "p") == f"{folder / 'c.yaml'}:3"
+
+
+def test_base_that_leads_back_is_refused(folder):
+    path, where, line = spoil(folder, "kind: table", "base: table_bair.yaml", "_base.yaml")
+    assert refused(path).startswith(f"{where}:{line}: base 'table_bair.yaml' leads back")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("source: simulated", "source: simulatd", "data.source"),
         ("num_test: 64", "num_test: 0", "data.num_test"),
         ("num_test: 64", "num_test: many", "data.num_test"),
-        ("simulation_seed: 0", "simulation_seed: null", "simulation_seed"),
-        ("base: _bair.yaml", "base: ../_bair.yaml", "not a file beside"),
-        ("base: _bair.yaml", "base: nothing.yaml", "not a file beside"),
+        ("num_test: 64", "num_test: 64, simulation_seed: null", "simulation_seed"),
+        ("num_test: 64", "num_test: 64, source: simulatd", "data.source"),
+        ("\nprofiles:", "\nrows: [lmad]\nprofiles:", "did you mean 'lamd'?"),
+        ("\nprofiles:", "\nsampler: {name: dim}\nprofiles:", "did you mean 'ddim'?"),
+        ("\nprofiles:", "\nrows: [lamd, lamd]\nprofiles:", "none of which may appear twice"),
+        ("\nprofiles:", "\nprofiles: 3\nx:", "needs a mapping"),
+        ("\n  standard:", "\n  paper: 3\n  standard:", "paper"),
+        ("base: _image_to_video.yaml", "base: ../_base.yaml", "not a file next to"),
+        ("base: _image_to_video.yaml", "base: nothing.yaml", "not a file next to"),
         ("profiles:", "profiles: {quick: [", "not valid YAML"),
         ("profiles:", "profiles: !!python/object:os.system", "YAML"),
-        ("title:", "title: a\ntitle:", "stands twice"),
+        ("title:", "title: a\ntitle:", "appears twice"),
         ("\n  quick:", "\n  quickk:", "did you mean 'quick'?"),
     ],
 )
-def test_what_is_wrong_is_one_line(folder, old, new, reason):
+def test_load_reports_each_mistake_in_one_line(folder, old, new, reason):
     path, _, _ = spoil(folder, old, new)
     message = refused(path)
     assert reason in message
@@ -73,7 +119,7 @@ def test_what_is_wrong_is_one_line(folder, old, new, reason):
 
 
 @pytest.mark.parametrize("content", [b"", b"- a\n", b"\xff\xfe\x00", b"just words\n"])
-def test_a_file_that_is_no_experiment(folder, content):
+def test_load_refuses_file_without_mapping(folder, content):
     path = folder / "table_bair.yaml"
     path.write_bytes(content)
     assert str(path) in refused(path)
@@ -91,13 +137,13 @@ def test_a_file_that_is_no_experiment(folder, content):
         ("dtaa.num_test=3", "did you mean 'data'?"),
     ],
 )
-def test_a_wrong_override_is_named(override, reason):
+def test_load_reports_wrong_override(override, reason):
     message = refused("table_bair", override)
     assert reason in message
     assert override in message
 
 
-def test_an_option_without_effect_is_an_error():
+def test_load_refuses_option_without_effect():
     assert "eta" in refused("table_bair", "sampler.name=ddpm")
     assert "lpips_frames" in refused("table_bair", "loss.lpips_frames=16")
 
@@ -111,7 +157,7 @@ def test_overrides_apply_in_order_and_change_the_hash():
     assert config_hash(other) == config_hash(other.model_dump(mode="json"))
 
 
-def test_a_config_is_frozen_and_survives_yaml():
+def test_config_is_frozen_and_survives_yaml():
     target = load_target("table_bair", "quick")
     with pytest.raises(ValidationError, match="frozen"):
         target.target = "other"
@@ -119,7 +165,7 @@ def test_a_config_is_frozen_and_survives_yaml():
     assert type(target).model_validate(yaml.safe_load(text)) == target
 
 
-def test_unknown_names_are_told_the_nearest():
+def test_load_hints_at_nearest_name():
     with pytest.raises(LamdError, match="did you mean 'table_bair'"):
         load_target("table_bari", "quick")
     with pytest.raises(LamdError, match="no profile 'quik'"):
@@ -130,7 +176,7 @@ def test_unknown_names_are_told_the_nearest():
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(max_size=20))
-def test_no_override_text_crashes(text):
+def test_override_of_any_text_raises_only_lamd_error(text):
     with contextlib.suppress(LamdError):
         load_target("table_bair", "quick", [text])
 
@@ -149,19 +195,44 @@ def test_overrides_reach_the_sources_of_a_figure():
         ("sources.table_bar.seed=1", "no such source, did you mean 'table_bair'"),
         ("sources.table_bair.data.num_tst=3", "unknown key 'data.num_tst'"),
         ("figure.frames=99", "table_bair has 16 frames"),
-        ("sources=[table_bai]", "no table_bai.yaml beside it, did you mean 'table_bair'"),
+        ("sources=[table_bai]", "no table_bai.yaml next to it, did you mean 'table_bair'"),
         ("sources=[]", "needs a list of the targets"),
         ("sources=[fig_scaling]", "trains nothing itself"),
     ],
 )
-def test_a_mistake_in_a_figure_is_told(override, reason):
+def test_load_reports_mistake_in_figure(override, reason):
     with pytest.raises(LamdError, match=re.escape(reason)) as error:
         load_target("fig_reconstruction", "quick", [override])
     assert "\n" not in str(error.value)
 
 
-def test_one_source_of_a_table_can_stand_alone():
+def test_reconstruction_table_can_show_one_source():
     table = load_target("table_reconstruction", "quick", ["sources=[table_landscape]"])
     assert list(table.sources) == ["table_landscape"]
     with pytest.raises(LamdError, match="needs one list for each of table_bair"):
         load_target("table_reconstruction", "quick", ["protocols=null", "protocols={}"])
+
+
+def test_registered_row_can_be_named(monkeypatch):
+    with pytest.raises(LamdError, match="no row 'noise'"):
+        load_target("table_bair", "quick", ["rows=[noise]"])
+    monkeypatch.setitem(ROW_RULES, "noise", RowRule(needs_prompt=True))
+    with pytest.raises(LamdError, match=r"row noise needs dmg\.prompt"):
+        load_target("table_bair", "quick", ["rows=[noise]"])
+    assert load_target("table_mug", "quick", ["rows=[noise]"]).rows == ("noise",)
+
+
+class Note(AnyTarget):
+    kind: Literal["note"]
+    text: str
+
+
+def test_registered_kind_is_loaded(folder, monkeypatch):
+    path = folder / "note.yaml"
+    path.write_text("kind: note\ntitle: a\ntext: b\nprofiles: {quick: {text: c}}\n")
+    assert "kind 'note'" in refused(path)
+    monkeypatch.setitem(KINDS, "note", Note)
+    assert load_target(str(path), "quick").text == "c"
+    with pytest.raises(LamdError, match="kind note trains nothing"):
+        load_experiment(str(path), "quick")
+    assert describe_target(path) == ("a", ("quick",))

@@ -1,22 +1,23 @@
 """The schedule and samplers against closed forms and against diffusers, all in float64."""
 
 import math
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from lamd.config import SamplerConfig
+from lamd import config
+from lamd.config import SamplerConfig, SamplerRule
 from lamd.diffusion import (
     SAMPLERS,
     Schedule,
-    clipped,
+    as_eps_denoiser,
+    clip_denoised,
     ddim_step,
     make_schedule,
-    predicted_noise,
     prediction_target,
     q_sample,
+    register_sampler,
     sample,
     sampling_steps,
     trajectory,
@@ -55,7 +56,7 @@ def test_v_agrees_with_diffusers():
     t = torch.tensor([0, 3, 400, 800, 999])
     v = prediction_target(V, z, t, eps)
     torch.testing.assert_close(v, theirs.get_velocity(z, eps, t))
-    noise = predicted_noise(lambda *_: v, V)(q_sample(V, z, t, eps), t)
+    noise = as_eps_denoiser(lambda *_: v, V)(q_sample(V, z, t, eps), t)
     torch.testing.assert_close(noise, eps)
 
 
@@ -147,7 +148,7 @@ def test_ddim_agrees_with_diffusers(num_steps, eta, prediction):
             output, t, expected, eta=eta, variance_noise=noise() if eta else None
         ).prev_sample
     ours = sample(
-        predicted_noise(_curved, {"eps": LDM, "v": V}[prediction]),
+        as_eps_denoiser(_curved, {"eps": LDM, "v": V}[prediction]),
         LDM,
         start,
         name="ddim",
@@ -298,16 +299,21 @@ def test_known_end_of_the_latent_diffusion_schedule():
     assert LDM.alpha_bar[-1].item() == pytest.approx(np.prod(1 - betas), rel=1e-12)
 
 
-def test_every_sampler_can_be_chosen_and_is_named_in_reports():
-    from lamd.targets.reporting import SAMPLER_NAMES
-
-    assert get_args(SamplerConfig.model_fields["name"].annotation) == SAMPLERS
-    assert tuple(SAMPLER_NAMES) == SAMPLERS
+def test_register_sampler_makes_a_name_usable_in_a_config(monkeypatch):
+    assert list(SAMPLERS) == list(config.SAMPLERS)
+    for registry in (SAMPLERS, config.SAMPLERS):
+        monkeypatch.setitem(registry, "zero", None)  # so that it is removed again
+    register_sampler("zero", lambda *args, **_: (0 * args[1], None), SamplerRule("Zero"))
+    assert SamplerConfig(name="zero", num_steps=1, seed=0).eta is None
+    options = {"steps": [1, 0], "name": "zero", "eta": None, "noise": None}
+    assert not sample(lambda z, t: z, LDM, torch.ones(2, 3), **options).any()
 
 
 def test_unknown_names_raise():
     with pytest.raises(ValueError, match="unknown schedule"):
         make_schedule("sine", 10, 0.1, 0.2)
+    with pytest.raises(ValueError, match="needs 0 < beta_start"):
+        make_schedule("linear", 10)
     with pytest.raises(ValueError, match="unknown sampler"):
         sample(
             _curved,
@@ -341,7 +347,7 @@ def test_clipping_agrees_with_diffusers():
         eps_hat = denoiser(expected, t.repeat(2))
         expected = theirs.step(eps_hat, t, expected, use_clipped_model_output=True).prev_sample
     options = {"steps": sampling_steps(1000, 10), "name": "ddim", "eta": 0.0, "noise": None}
-    ours = sample(clipped(denoiser, schedule), schedule, start, **options)
+    ours = sample(clip_denoised(denoiser, schedule), schedule, start, **options)
     assert torch.allclose(ours, expected, rtol=1e-9, atol=1e-9)
     free = sample(denoiser, schedule, start, **options)
     assert free.abs().max() > 1.0

@@ -1,37 +1,59 @@
-"""Every shipped YAML in every profile loads, builds, plans, and says where its choices are from."""
+"""Every shipped YAML in every profile loads, builds and plans, and resolves to the config it had.
+
+After an intended change of a config, `python tests/test_experiments.py --write`, and read the diff
+of tests/golden/config_hashes.txt: where a line changed, cells are computed again.
+"""
 
 import re
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from lamd.config import PROFILES, experiments_dir, list_targets, load_target
-from lamd.data.stand_in import GENERATORS
+from lamd.config import (
+    PROFILES,
+    config_hash,
+    describe_target,
+    experiments_dir,
+    list_targets,
+    load_target,
+)
+from lamd.data.dataset import DATASETS
 from lamd.data.vocabulary import Vocabulary
-from lamd.execute.schedule import identity
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.pipeline.graph import make_plan, row_protocols
-from lamd.pipeline.kinds import CODE_VERSIONS
-from lamd.targets.reporting import published_rows
-from lamd.targets.reproduce import planned_cells
-from lamd.targets.sweep import plan_sweep
+from lamd.pipeline.cell import CODE_VERSIONS, Cell, with_ancestors
+from lamd.pipeline.graph import TablePlan
+from lamd.targets import KINDS
+from lamd.targets.kind import Graph
+from lamd.targets.table import published_rows
 
-TREES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in list_targets()}
-KINDS = {name: tree.get("kind", "table") for name, tree in TREES.items()}  # a table's: in its base
-CASES = [(name, profile) for name, kind in KINDS.items() if kind == "table" for profile in PROFILES]
-SWEEPS = [
-    (name, profile) for name, kind in KINDS.items() if kind == "sweep" for profile in PROFILES
+KIND_OF = {path.stem: load_target(path.stem, "quick").kind for path in list_targets()}
+CASES = [
+    (name, profile) for name, kind in KIND_OF.items() if kind == "table" for profile in PROFILES
 ]
-DERIVED = [(name, profile) for name, tree in TREES.items() if "sources" in tree
-           and KINDS[name] not in ("sweep", "cost_figure") for profile in PROFILES]  # fmt: skip
-TAGS = ("paper", "reported", "ours")
-# A key inside a part, with a value on its line; its comment starts with where the value is from.
-SETTING = re.compile(r" {2,}(?P<key>\w+): +[^#{\s][^#]*(# *(?P<comment>.*))?$")
-HOUSEKEEPING = ("scale", "log_every", "checkpoint_every", "validate_every", "keep_last", "seed",
-                "num_validation_clips", "name", "gpus")  # fmt: skip
+SWEEPS = [
+    (name, profile) for name, kind in KIND_OF.items() if kind == "sweep" for profile in PROFILES
+]
+DERIVED = [
+    (name, profile)
+    for name, kind in KIND_OF.items()
+    if kind in ("figure", "reconstruction_table", "quality")
+    for profile in PROFILES
+]
+HASHES = Path(__file__).parent / "golden" / "config_hashes.txt"
+
+
+def planned(name: str, profile: str) -> Graph:
+    config = load_target(name, profile)
+    return KINDS[config.kind].plan(config, "cpu")
+
+
+def cells_of(plan: TablePlan) -> list[Cell]:
+    return with_ancestors(plan.values.values())
 
 
 @pytest.fixture(params=CASES, ids=["-".join(case) for case in CASES])
@@ -39,42 +61,36 @@ def target(request):
     return load_target(*request.param)
 
 
-def test_there_are_targets():
+def test_list_targets_has_tables_and_figures():
     assert {name for name, _ in CASES} >= {"table_bair", "table_landscape"}
     assert len({name for name, _ in DERIVED}) >= 9
 
 
 @pytest.mark.parametrize(("name", "profile"), DERIVED, ids=["-".join(case) for case in DERIVED])
-def test_what_shows_other_targets_adds_no_training(name, profile):
-    derived = load_target(name, profile)
-    for source, cells in planned_cells(derived, "cpu").items():
-        table = make_plan(load_target(source, profile), "cpu")
-        known = {(cell.name, str(cell.config)) for cell in table.cells()}
+def test_derived_target_adds_no_training(name, profile):
+    for source, cells in planned(name, profile).cells().items():
+        table = TablePlan(load_target(source, profile), "cpu")
+        known = {(cell.name, str(cell.config)) for cell in cells_of(table)}
         trained = [cell for cell in cells if cell.kind in ("data", "vae", "latents", "dmg")]
         assert {(cell.name, str(cell.config)) for cell in trained} <= known
         assert cells[-1].kind in ("figure", "values", "latency")
 
 
-@pytest.fixture(params=SWEEPS, ids=["-".join(case) for case in SWEEPS])
-def sweep(request):
-    return load_target(*request.param)
-
-
-def test_every_point_of_a_sweep_builds_and_differs(sweep):
-    plan = plan_sweep(sweep, "cpu")
-    assert len(plan.plans) == len(sweep.points) >= 4
-    for target in plan.targets.values():
+@pytest.mark.parametrize(("name", "profile"), SWEEPS, ids=["-".join(case) for case in SWEEPS])
+def test_every_point_of_a_sweep_builds_and_differs(name, profile):
+    sweep, graph = load_target(name, profile), planned(name, profile)
+    assert len(graph.plans) == len(sweep.points) >= 4
+    for target in graph.targets.values():
         test_models_build(target)
-    data = {identity(one.stages["data"]) for one in plan.plans.values()}
-    assert len(data) == 1
+    assert len({plan.stages["data"].plan_hash for plan in graph.plans.values()}) == 1
     assert sweep.source.scale == ("full" if sweep.source.data.source == "real" else "reduced")
 
 
-def test_the_conditioning_sweep_trains_one_mcd_vae_that_of_the_table():
-    plan = plan_sweep(load_target("ablation_conditioning", "standard"), "cpu")
-    table = make_plan(load_target("table_bair", "standard"), "cpu")
-    found = {identity(one.stages["vae"]) for one in plan.plans.values()}
-    assert found == {identity(table.stages["vae"])}
+def test_conditioning_sweep_trains_only_the_mcd_vae_of_the_table():
+    graph = planned("ablation_conditioning", "standard")
+    table = TablePlan(load_target("table_bair", "standard"), "cpu")
+    trained = {plan.stages["vae"].plan_hash for plan in graph.plans.values()}
+    assert trained == {table.stages["vae"].plan_hash}
 
 
 def test_models_build(target):
@@ -95,36 +111,37 @@ def test_models_build(target):
     z = torch.empty(2, *vae.latent_shape, device="meta")
     f_x0 = torch.empty(2, target.vae.image_channels[-1], h, w, device="meta")
     t = torch.empty(2, dtype=torch.int64, device="meta")
-    words = t.new_empty(2, prompt.max_tokens or 1) if prompt else None
-    assert dmg(z, t, f_x0, words).shape == z.shape
+    token_ids = t.new_empty(2, prompt.max_tokens or 1) if prompt else None
+    assert dmg(z, t, f_x0, token_ids).shape == z.shape
 
 
-def test_another_generator_makes_other_data_cells(target, monkeypatch):
+def test_another_generator_changes_the_data_cell(target, monkeypatch):
     def config():
-        return make_plan(target, "cpu").stages["data"].config
+        return TablePlan(target, "cpu").stages["data"].config
 
     before = config()
-    monkeypatch.setitem(GENERATORS, target.data.name, "another")
+    name = target.data.name
+    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], generator="another"))
     assert (config() != before) == (target.data.source == "simulated")
 
 
 def test_plans_and_published_rows_exist(target):
-    plan = make_plan(target, "cpu")
-    names = [cell.name for cell in plan.cells()]
+    plan = TablePlan(target, "cpu")
+    names = [cell.name for cell in cells_of(plan)]
     assert len(names) == len(set(names))
     seen = set()
-    for cell in plan.cells():
+    for cell in cells_of(plan):
         assert cell.kind in CODE_VERSIONS
-        assert {parent.name for parent in cell.parents} <= seen
+        assert {parent.name for parent in cell.parents.values()} <= seen
         seen.add(cell.name)
-    assert set(plan.rows) == set(target.rows)
-    assert all(row_protocols(target, row) for row in target.rows)
+    assert set(plan.values) == set(target.rows)
+    assert all(plan.row_protocols(row) for row in target.rows)
     assert ("lamd" in published_rows(target)) == (target.published is not None)
 
 
-def test_only_what_a_stage_depends_on_is_in_its_key(target):
+def test_stage_key_holds_only_its_dependencies(target):
     def configs(changed):
-        cells = make_plan(changed, "cpu").cells()
+        cells = cells_of(TablePlan(changed, "cpu"))
         return {cell.name: cell.config for cell in cells if cell.name in ("data", "vae", "dmg")}
 
     sampler = target.sampler.model_copy(update={"seed": 99})
@@ -135,7 +152,7 @@ def test_only_what_a_stage_depends_on_is_in_its_key(target):
     assert changed["dmg"] != configs(target)["dmg"]
 
 
-def test_the_paper_profile_is_the_paper():
+def test_paper_profile_has_the_sizes_of_the_paper():
     target = load_target("table_bair", "paper")
     assert (target.scale, target.data.source) == ("full", "real")
     assert (target.sampler.num_steps, target.dmg.num_train_steps) == (200, 1000)
@@ -145,9 +162,26 @@ def test_the_paper_profile_is_the_paper():
     assert count == pytest.approx(336e6, rel=0.03)
 
 
+def config_hashes() -> str:
+    """Return a line `target profile config_hash` for every shipped target and profile."""
+    return "".join(
+        f"{path.stem} {profile} {config_hash(load_target(path.stem, profile))}\n"
+        for path in list_targets()
+        for profile in describe_target(path)[1]
+    )
+
+
+def test_config_hashes_are_golden():
+    assert config_hashes() == HASHES.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("path", sorted(experiments_dir().glob("*.yaml")), ids=lambda p: p.name)
-def test_every_choice_of_the_method_has_a_source_tag(path):
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        setting = SETTING.match(line)
-        if setting and setting["key"] not in HOUSEKEEPING:
-            assert setting["comment"].startswith(TAGS), f"{path.name}:{number}: no source tag"
+def test_yaml_comments_tag_only_paper_and_reported(path):
+    # "ours" is the default, and is no tag
+    assert not re.search(r"# ours\b", path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python tests/test_experiments.py --write")
+    HASHES.write_text(config_hashes(), encoding="utf-8")

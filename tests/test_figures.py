@@ -1,5 +1,7 @@
-"""What figures show: the data behind each, and that they draw it."""
+"""The data behind each figure of clips."""
 
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,28 +12,13 @@ from small import small_dmg, small_vae, wake
 
 from lamd.config import SamplerConfig
 from lamd.diffusion import make_schedule
-from lamd.generate import roll_out
-from lamd.pipeline.steps import panels
-from lamd.pipeline.steps.panels import Panels, heat, slerp
-from lamd.pipeline.steps.rollout import draw_distance, seam_ratio
-from lamd.pipeline.trained import Trained
-from lamd.report.strips import draw_moving, draw_strips
+from lamd.generate import generate_clips, roll_out
+from lamd.paradigms.latent_motion import LatentMotion
+from lamd.pipeline.steps import figures as panels
+from lamd.pipeline.steps.figures import Scene, heat, slerp
+from lamd.pipeline.steps.rollout import seam_ratio
 
 KEYS = ["a", "b", "c"]
-
-
-@pytest.fixture(scope="module")
-def trained() -> Trained:
-    """Return untrained models whose output depends on every input."""
-    models = Trained.__new__(Trained)
-    models.vae, models.dmg = small_vae().eval(), small_dmg().eval()
-    wake(models.vae)
-    wake(models.dmg)
-    models.device = "cpu"
-    models.schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
-    models.sampler = SamplerConfig(name="ddim", num_steps=10, eta=0.0, seed=0)
-    models.batch_size = 2
-    return models
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +28,28 @@ def real() -> np.ndarray:
     return np.concatenate([np.roll(still, shift, axis=3) for shift in range(8)], axis=1)
 
 
+@pytest.fixture(scope="module")
+def scene(real) -> Scene:
+    """Return untrained models whose output depends on every input."""
+    vae, dmg = small_vae().eval(), small_dmg().eval()
+    wake(vae)
+    wake(dmg)
+    models = LatentMotion(vae, dmg, make_schedule("sqrt_linear", 1000, 0.0015, 0.0195))
+    sampler = SamplerConfig(name="ddim", num_steps=10, eta=0.0, seed=0)
+    return Scene(models, sampler, 2, real, KEYS)
+
+
+def only(scene: Scene, n: int) -> Scene:
+    """Return the scene of one clip."""
+    return replace(scene, real=scene.real[n : n + 1], keys=scene.keys[n : n + 1])
+
+
 def apart(a: np.ndarray, b: np.ndarray) -> int:
     return np.abs(a.astype(int) - b.astype(int)).max()
 
 
-def test_reconstruction_tells_the_psnr_of_what_it_shows(trained, real):
-    shown = panels.reconstruction(trained, real, KEYS, None)
+def test_reconstruction_states_the_psnr_of_its_clips(scene, real):
+    shown = panels.reconstruction(scene, None)
     assert shown.labels == ("real", "MCD-VAE")
     assert (shown.clips[0] == real).all()
     for n in range(3):
@@ -55,18 +58,18 @@ def test_reconstruction_tells_the_psnr_of_what_it_shows(trained, real):
         assert shown.numbers["psnr"][n] == pytest.approx(expected, abs=1e-6)
 
 
-def test_motion_transfer_decodes_the_motion_of_b_with_the_content_of_a(trained, real):
-    appearance, motion, decoded = panels.motion_transfer(trained, real, KEYS, None).clips
+def test_motion_transfer_decodes_the_motion_of_b_with_the_content_of_a(scene, real):
+    appearance, motion, decoded = panels.motion_transfer(scene, None).clips
     assert (appearance == real[:, :1]).all()
     assert (motion == real[[1, 2, 0]]).all()
     for a, b in ((0, 1), (1, 2), (2, 0)):
-        z_m = trained.encode(real[b : b + 1])
-        assert apart(decoded[a], trained.decode(z_m, real[a : a + 1, 0])[0]) <= 1
-    assert apart(decoded, trained.decode(trained.encode(real), real[:, 0])) > 5
+        z_m = scene.encode(real[b : b + 1])
+        assert apart(decoded[a], only(scene, a).decode(z_m)[0]) <= 1
+    assert apart(decoded, scene.decode(scene.encode(real))) > 5
 
 
-def test_samples_differ_where_the_map_says(trained, real):
-    shown = panels.samples(trained, real, KEYS, SimpleNamespace(samples=3))
+def test_samples_differ_where_the_map_says(scene, real):
+    shown = panels.samples(scene, SimpleNamespace(samples=3))
     assert shown.labels == ("real", "sample 1", "sample 2", "sample 3", "std of the samples")
     fakes = shown.clips[1:-1]
     assert (fakes[:, :, 0] == real[:, 0]).all()
@@ -78,20 +81,20 @@ def test_samples_differ_where_the_map_says(trained, real):
     assert (np.diff(brightness.astype(int)) > 0).all()
 
 
-def test_timesteps_go_from_noise_to_the_sample(trained, real):
+def test_timesteps_go_from_noise_to_the_sample(scene, real):
     steps = SimpleNamespace(steps=(999, 800, 810, 0))
-    shown = panels.timesteps(trained, real, KEYS, steps)
+    shown = panels.timesteps(scene, steps)
     assert shown.numbers["steps"] == [999, 799, 99, -1]  # 10 steps visit 999, 899, ... 99
     assert shown.labels == ("t = 999", "t = 799", "t = 99", "sample")
-    sample = trained.generate(real[:, 0], [f"{key}#0" for key in KEYS])
+    sample = scene.sample(0)
     assert apart(shown.clips[-1][:, 1:], sample[:, 1:]) <= 1
     assert apart(shown.clips[0], shown.clips[-1]) > 5
 
 
-def test_interpolation_ends_in_the_two_samples(trained, real):
-    shown = panels.interpolation(trained, real, KEYS, SimpleNamespace(weights=(0.0, 0.5, 1.0)))
+def test_interpolation_ends_in_the_two_samples(scene, real):
+    shown = panels.interpolation(scene, SimpleNamespace(weights=(0.0, 0.5, 1.0)))
     for row, sample in ((0, 0), (2, 1)):
-        expected = trained.generate(real[:, 0], [f"{key}#{sample}" for key in KEYS])
+        expected = scene.sample(sample)
         assert apart(shown.clips[row][:, 1:], expected[:, 1:]) <= 1
     assert apart(shown.clips[1], shown.clips[0]) > 1
     assert apart(shown.clips[1], shown.clips[2]) > 1
@@ -107,12 +110,12 @@ def test_slerp_keeps_the_norm_and_reaches_its_ends():
     assert torch.allclose(slerp(a, a, 0.3), a, atol=1e-3)
 
 
-def test_scaling_starts_from_stillness_and_passes_the_reconstruction(trained, real):
-    shown = panels.scaling(trained, real, KEYS, SimpleNamespace(factors=(0.0, 1.0, 2.0)))
+def test_scaling_starts_from_stillness_and_passes_the_reconstruction(scene, real):
+    shown = panels.scaling(scene, SimpleNamespace(factors=(0.0, 1.0, 2.0)))
     assert shown.labels == ("real", "0 x motion", "1 x motion", "2 x motion")
     still = np.repeat(real[:, :1], 8, axis=1)
-    assert apart(shown.clips[1], trained.decode(trained.encode(still), real[:, 0])) <= 1
-    assert apart(shown.clips[2], trained.decode(trained.encode(real), real[:, 0])) <= 1
+    assert apart(shown.clips[1], scene.decode(scene.encode(still))) <= 1
+    assert apart(shown.clips[2], scene.decode(scene.encode(real))) <= 1
     assert apart(shown.clips[3], shown.clips[2]) > 1
     assert len(shown.numbers["change"]) == 3
 
@@ -137,42 +140,10 @@ def test_the_seam_ratio_finds_a_jump():
     assert seam_ratio(clips, 4) == 5.0
 
 
-def test_a_rolled_out_clip_depends_on_its_key_only(trained, real):
-    together = roll_out(trained.generate, real[:, 0], KEYS, 2)
+def test_a_rolled_out_clip_depends_on_its_key_only(scene, real):
+    extend = partial(generate_clips, scene.models, scene.sampler, batch_size=2)
+    together = roll_out(extend, real[:, 0], KEYS, 2)
     assert together.shape == (3, 15, 16, 16, 3)
     assert (together[:, 0] == real[:, 0]).all()
-    alone = roll_out(trained.generate, real[1:2, 0], ["b"], 2)
+    alone = roll_out(extend, real[1:2, 0], ["b"], 2)
     assert apart(alone[0], together[1]) <= 1
-
-
-def test_strips_show_each_frame_asked_for_and_a_still_row_once(real):
-    shown = Panels(("moves", "stands"), np.stack([real, np.repeat(real[:, :1], 8, axis=1)]))
-    files = draw_strips(shown, title="T", caption="words " * 60, frames=4, name="bair")
-    svg = files["bair.svg"].decode()
-    assert svg.count("<image") == 3 * (4 + 1)
-    assert files["bair.png"].startswith(b"\x89PNG")
-    again = draw_strips(shown, title="T", caption="words " * 60, frames=4, name="bair")
-    assert again["bair.svg"] == files["bair.svg"]
-    moving = draw_moving(shown, "caption")
-    assert moving.shape[0] == 8
-    assert moving.dtype == np.uint8
-
-
-def test_long_labels_stay_beside_their_row_and_above_their_column(real):
-    told = "the cone is picked up and placed to the first quadrant. (noise 2)"
-    shown = Panels((told, "short"), np.stack([real, real]))
-    svg = draw_strips(shown, title="T", caption="c", frames=2, name="bair")["bair.svg"].decode()
-    assert f"<!-- {told} -->" not in svg  # matplotlib notes each line of text as it is drawn
-    assert "<!-- the cone is picked -->" in svg
-    short = draw_moving(Panels(("a", "b"), shown.clips), "caption")
-    tall = draw_moving(shown, "caption")
-    assert tall.shape[1] - short.shape[1] == 3 * 16  # three more lines
-    assert tall.shape[2] == short.shape[2]
-
-
-def test_the_distance_chart_draws_every_chunk():
-    numbers = {"fvd": [100.0, 200.0], "fvd_low": [90.0, 180.0], "fvd_high": [110.0, 230.0],
-               "change_by_frame": [1.0] * 14, "real_change": [2.0], "seam": [1.5]}  # fmt: skip
-    files = draw_distance(numbers, 8, "bair", "title")
-    assert set(files) == {"bair_distance.png", "bair_distance.svg"}
-    assert b"<!-- title -->" in files["bair_distance.svg"]

@@ -2,17 +2,20 @@
 
 import json
 import math
-from dataclasses import asdict
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from golden_clips import golden_clips
 
-from lamd.metrics.diversity import diversity
-from lamd.metrics.frames import MAX_PSNR, load_lpips, lpips_distance, psnr, ssim
-from lamd.metrics.protocols import measure, measure_diversity, measure_features
-from lamd.metrics.rules import PROTOCOLS
+from lamd.base.errors import LamdError
+from lamd.metrics.frames import MAX_PSNR, diversity, load_lpips, lpips_distance, psnr, ssim
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import PROTOCOLS, register_protocol
+from lamd.metrics.registry import METRICS
+from lamd.metrics.values import Inputs
 
 GOLDEN = {
     "alex": [0.24007, 0.25364, 0.23474, 0.23000],
@@ -26,16 +29,16 @@ def pair():
 
 
 @pytest.mark.parametrize("backbone", GOLDEN)
-def test_golden_lpips(pair, backbone):
+def test_lpips_equals_published_values(pair, backbone):
     real, fake = (clips[:, :1] for clips in pair)
-    values = lpips_distance(real, fake, backbone)
+    values = lpips_distance(real, fake, backbone=backbone)
     np.testing.assert_allclose(values, GOLDEN[backbone], atol=1e-5)
 
 
-def test_lpips_does_not_depend_on_the_batch(pair):
+def test_lpips_batch_size_changes_no_value(pair):
     real, fake = (clips[:2] for clips in pair)
     np.testing.assert_allclose(
-        lpips_distance(real, fake, batch_size=3), lpips_distance(real, fake), atol=1e-6
+        lpips_distance(real, fake, Inputs(batch_size=3)), lpips_distance(real, fake), atol=1e-6
     )
     assert (lpips_distance(real, real) == 0).all()
 
@@ -83,7 +86,7 @@ def test_ssim_closed_forms(pair):
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim, lpips_distance])
-def test_wrong_pairs(metric, pair):
+def test_frame_metrics_refuse_wrong_pairs(metric, pair):
     real, fake = pair
     for a, b in (
         (real, fake[:3]),
@@ -96,40 +99,59 @@ def test_wrong_pairs(metric, pair):
             metric(a, b)
 
 
-def test_frames_too_small():
+def test_frame_metrics_refuse_small_frames():
     tiny = np.zeros((1, 1, 10, 40, 3), np.uint8)
     with pytest.raises(ValueError, match="at least 11"):
         ssim(tiny, tiny)
     for backbone, least in (("alex", 31), ("vgg", 16)):
         small = np.zeros((1, 1, least, least, 3), np.uint8)
-        assert lpips_distance(small, small, backbone) == 0
+        assert lpips_distance(small, small, backbone=backbone) == 0
         with pytest.raises(ValueError, match=f"at least {least}"):
-            lpips_distance(small[:, :, 1:], small[:, :, 1:], backbone)
+            lpips_distance(small[:, :, 1:], small[:, :, 1:], backbone=backbone)
 
 
 def test_diversity_is_the_mean_over_pairs(pair):
-    real, fake = (clips[:2, :2] for clips in pair)
-    samples = np.stack([real, fake, real], axis=1)
-    expected = 2 / 3 * lpips_distance(real, fake)
-    np.testing.assert_allclose(diversity(samples), expected, atol=1e-6)
-    with pytest.raises(ValueError, match="S >= 2"):
-        diversity(samples[:, :1])
-    value = measure_diversity(samples)
+    real, fake = (clips[:2, :3] for clips in pair)
+    samples = np.stack([real, fake, real], axis=1).reshape(6, *real.shape[1:])
+    value = measure("diversity.lpips-alex.v1", Inputs(clips=(real, samples), samples=3))
+    expected = 2 / 3 * lpips_distance(real[:, 1:], fake[:, 1:])
+    np.testing.assert_allclose(value.per_clip, expected, atol=1e-6)
+    assert value.value == value.per_clip.mean()
     assert value.higher_is_better
-    assert (value.n_real, value.n_fake) == (0, 6)
+    assert (value.n_real, value.n_fake, value.deviations) == (0, 6, ())
+    for count in (1, 4):
+        with pytest.raises(ValueError, match="2 or more samples"):
+            diversity(real, samples, Inputs(samples=count))
 
 
-def test_given_frames_are_left_out_where_the_protocol_says_so(pair):
+def test_measure_leaves_given_frames_out_where_the_protocol_says_so(pair):
     real, fake = pair[0].copy(), pair[1].copy()
     fake[:, 0] = real[:, 0]
-    every, after = measure("psnr.v1", real, fake), measure("psnr.given1.v1", real, fake)
+    every, after = (
+        measure(name, Inputs(clips=(real, fake))) for name in ("psnr.v1", "psnr.given1.v1")
+    )
     assert every.value == pytest.approx((MAX_PSNR + 15 * after.value) / 16)
     assert after.interval[0] <= after.value <= after.interval[1]
     assert after.unit == "dB"
-    assert measure("psnr.v1", real[:1], fake[:1]).interval is None
+    assert measure("psnr.v1", Inputs(clips=(real[:1], fake[:1]))).interval is None
 
 
-def test_every_protocol_is_one_line_and_plain_data():
+def test_measure_keeps_one_value_per_generated_clip(pair):
+    real, fake = pair
+    inputs = Inputs(clips=(real[:2], fake), samples=2)
+    value = measure("psnr.v1", inputs)
+    np.testing.assert_array_equal(value.per_clip, psnr(np.repeat(real[:2], 2, axis=0), fake))
+    assert value.per_clip.dtype == np.float64
+    assert (value.n_real, value.n_fake) == (4, 4)
+    assert "per_clip" not in value.as_dict()
+
+
+def test_measure_names_inputs_that_are_missing():
+    with pytest.raises(ValueError, match=r"psnr\.v1 needs clips, got none"):
+        measure("psnr.v1", Inputs())
+
+
+def test_protocols_are_one_line_and_plain_data():
     lines = [protocol.describe() for protocol in PROTOCOLS.values()]
     rules = [line.partition(": ")[2] for line in lines]
     assert len(set(rules)) == len(rules)
@@ -138,15 +160,30 @@ def test_every_protocol_is_one_line_and_plain_data():
         assert "\n" not in protocol.describe()
         assert json.loads(json.dumps(protocol.as_dict()))["name"] == name
         assert (protocol.backbone is None) == (protocol.weight_hash is None)
+        assert protocol.column in METRICS
     assert {"fvd.bair.v1", "fvd.bair.x100.v1", "fvd.bair.windows.v1", "fvd.landscape.v1",
             "fvd.cater.v1", "fvd.clips.v1", "fvd.bair.reconstruction.v1",
             "fvd.landscape.reconstruction.v1", "fid.frames.v1"} <= set(PROTOCOLS)  # fmt: skip
 
 
-def test_fvd_from_features_says_what_it_departs_from():
+def test_protocol_column_sets_counted_fvd_apart():
+    columns = {name: PROTOCOLS[name].column for name in PROTOCOLS}
+    assert columns["fvd.bair.v1"] == "fvd"
+    assert columns["fvd.landscape.counted.v1"] == "fvd-counted"
+    assert columns["diversity.lpips-alex.v1"] == "diversity"
+
+
+@pytest.mark.parametrize("metric", ["nothing", "lpips"])
+def test_register_protocol_needs_a_metric_that_is_measured(metric):
+    with pytest.raises(LamdError, match=f"no metric '{metric}' that can be measured"):
+        register_protocol(replace(PROTOCOLS["psnr.v1"], name="x.v1", metric=metric))
+    assert "x.v1" not in PROTOCOLS
+
+
+def test_fvd_from_features_reports_its_deviations():
     generator = np.random.default_rng(0)
     real, fake = generator.normal(size=(2, 64, 400))
-    value = measure_features("fvd.bair.v1", real, fake, num_frames=12)
+    value = measure("fvd.bair.v1", Inputs(features=(real, fake), num_frames=12))
     assert value.deviations == (
         "64 real clips, the protocol asks for 256",
         "64 generated clips, the protocol asks for 256",
@@ -155,13 +192,14 @@ def test_fvd_from_features_says_what_it_departs_from():
     assert "400 features" in value.note
     assert value.interval[0] < value.value < value.interval[1]
     assert value.extrapolated < value.value
-    assert json.loads(json.dumps(asdict(value)))["n_real"] == 64
-    assert measure_features("fvd.clips.v1", real, fake).deviations == ()
-    few = measure_features("fvd.clips.v1", real[:3], fake)
+    assert json.loads(json.dumps(value.as_dict()))["n_real"] == 64
+    assert value.per_clip is None
+    assert measure("fvd.clips.v1", Inputs(features=(real, fake))).deviations == ()
+    few = measure("fvd.clips.v1", Inputs(features=(real[:3], fake)))
     assert few.interval is None
     assert few.extrapolated is None
-    several = measure_features("fvd.bair.v1", real[:32], fake, samples_per_condition=2)
-    assert "2 samples a condition, the protocol asks for 1" in several.deviations
+    several = measure("fvd.bair.v1", Inputs(features=(real[:32], fake), samples=2))
+    assert "2 samples per condition, the protocol asks for 1" in several.deviations
 
 
 @pytest.mark.parametrize(
@@ -170,29 +208,41 @@ def test_fvd_from_features_says_what_it_departs_from():
         ("fvd.bair.reconstruction.v1", 16, 256),
         ("fvd.landscape.reconstruction.v1", 32, 2815),
         ("fvd.landscape.counted.v1", 32, 2815),
-        ("fvd.landscape.v1", 31, 2815),
+        ("fvd.landscape.v1", 32, 2815),
     ],
 )
-def test_a_small_stand_in_departs_from_the_number_of_clips(name, num_frames, clips):
+def test_measure_reports_few_clips_of_a_stand_in(name, num_frames, clips):
     real, fake = np.random.default_rng(0).normal(size=(2, 6, 400))
-    assert measure_features(name, real, fake, num_frames=num_frames).deviations == (
+    assert measure(name, Inputs(features=(real, fake), num_frames=num_frames)).deviations == (
         f"6 real clips, the protocol asks for {clips}",
         f"6 generated clips, the protocol asks for {clips}",
     )
 
 
-def test_a_chunk_of_a_longer_clip_is_measured_as_a_clip(tmp_path, monkeypatch):
+def test_measure_takes_a_chunk_of_a_longer_clip_as_a_clip(tmp_path, monkeypatch):
     from lamd.metrics import i3d
 
     seen = []
     monkeypatch.setattr(
-        i3d, "features", lambda v, **_: seen.append(v) or np.ones((len(v), 400), np.float32)
+        i3d, "features", lambda v, *_: seen.append(v) or np.ones((len(v), 400), np.float32)
     )
     long = np.concatenate([golden_clips(seed, 2) for seed in (0, 1, 2)], axis=1)
-    value = measure("fvd.clips.v1", long[:, 16:32], long[:, 30:46], cache=tmp_path)
+    chunks = long[:, 16:32], long[:, 30:46]
+    value = measure("fvd.clips.v1", Inputs(clips=chunks, cache=tmp_path))
     assert value.deviations == ()
     assert [v.shape[1] for v in seen] == [16, 16]
     np.testing.assert_array_equal(seen[1][:, :2], long[:, 30:32])
-    chunks = long[:, 16:32], long[:, 30:46]
-    expected = measure("psnr.v1", *(chunk.copy() for chunk in chunks)).value
-    assert measure("psnr.v1", *chunks).value == expected
+    copies = tuple(chunk.copy() for chunk in chunks)
+    expected = measure("psnr.v1", Inputs(clips=copies)).value
+    assert measure("psnr.v1", Inputs(clips=chunks)).value == expected
+
+
+def test_real_clips_of_many_samples_are_not_copied():
+    real = np.zeros((4, 16, 64, 64, 3), np.uint8)
+    fake = np.repeat(real + np.uint8(1), 100, axis=0)
+    tracemalloc.start()
+    value = measure("psnr.given1.v1", Inputs(clips=(real, fake), samples=100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (value.n_real, value.n_fake) == (400, 400)
+    assert peak < 0.5 * fake.nbytes

@@ -118,9 +118,7 @@ def test_extrapolation_takes_off_the_bias():
     assert extrapolate(a, b) == limit
 
 
-def test_too_few_clips_for_interval_and_extrapolation():
+def test_too_few_clips_have_no_interval_and_no_extrapolation():
     a = draw(15, 4)
-    with pytest.raises(ValueError, match="16 clips"):
-        extrapolate(a, a)
-    with pytest.raises(ValueError, match="4 clips"):
-        bootstrap_interval(a[:3], a)
+    assert extrapolate(a, a) is None
+    assert bootstrap_interval(a[:3], a) is None

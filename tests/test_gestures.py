@@ -10,15 +10,13 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.cli.sampling import read_image
 from lamd.config import DataConfig
-from lamd.data import pack_gestures, verify_gestures
-from lamd.data import real as real_data
-from lamd.data.gestures.pack import evenly_drawn, frame_in
-from lamd.data.gestures.reader import GESTURE_SETS, MUG, NATOPS, gesture_class, open_gestures
+from lamd.data.dataset import DATASETS, class_of
+from lamd.data.frames import evenly_drawn, letterbox
+from lamd.data.gestures import MUG, NATOPS
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.pipeline.steps import train
 from lamd.pipeline.steps.clips import read_keys, real_clips
+from lamd.pipeline.steps.data import build_data, open_split
 from lamd.standins.people.write import clip_folder, plan_split
 
 
@@ -35,14 +33,16 @@ def root(tmp_path):
     return root
 
 
-def pack(root, name="natops", split="train", *, broken="stop", size=16, num_frames=4, limit=None):
-    return pack_gestures(
-        name, root, root.parent / "cache", split=split, size=size, num_frames=num_frames,
-        limit=limit, broken=broken,
+def pack(
+    root, name="natops", split="train", *, on_corrupt="raise", size=16, num_frames=4, limit=None
+):
+    return DATASETS[name].pack(
+        root, root.parent / "cache", split=split, size=size, num_frames=num_frames,
+        limit=limit, on_corrupt=on_corrupt,
     )  # fmt: skip
 
 
-def test_natops_names_tell_split_class_and_order(root):
+def test_natops_names_give_split_class_and_order(root):
     train = pack(root)
     assert train.keys == [f"natops/train/{n}" for n in ("g01s03p01", "g02s04p01", "g01s03p02")]
     assert train.conditions == ("I Have Command", "All Clear", "I Have Command")
@@ -51,7 +51,7 @@ def test_natops_names_tell_split_class_and_order(root):
     assert set(test.conditions) == {"Cut Engine", "Fold Wings"}
 
 
-def test_mug_folders_tell_split_class_and_session(root):
+def test_mug_folders_give_split_class_and_session(root):
     train = pack(root, "mug")
     assert set(train.keys) == {
         f"mug/train/{p}" for p in ("008/anger/take000", "008/anger/take001", "084/surprise/take000")
@@ -73,7 +73,7 @@ def test_no_subject_is_in_both_splits_and_sizes_are_the_published_ones():
     assert set(range(1, 21)) == {*NATOPS.subjects["train"], *NATOPS.subjects["test"], 1}
 
 
-@pytest.mark.parametrize("of", GESTURE_SETS.values(), ids=GESTURE_SETS)
+@pytest.mark.parametrize("of", [NATOPS, MUG], ids=lambda of: of.name)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_first_so_many_are_spread_over_classes_and_subjects(of, split):
     num_classes, subjects = len(of.classes), of.subjects[split]
@@ -110,14 +110,14 @@ def test_packed_frames_are_those_drawn(root):
 def test_a_frame_is_cropped_and_keeps_its_aspect():
     picture = np.zeros((240, 320, 3), np.uint8)
     picture[10:239, 30:290] = 200
-    square = np.asarray(frame_in(Image.fromarray(picture), 128, NATOPS.crop))
+    square = np.asarray(letterbox(Image.fromarray(picture), 128, NATOPS.crop))
     assert square.shape == (128, 128, 3)
     rows = square[:, 64, 0]
     assert (rows == 200).sum() == round(229 / 260 * 128) and rows[0] == rows[-1] == 0
     assert (square[64] == 200).all()
-    small = np.asarray(frame_in(Image.fromarray(picture[::2, ::2]), 128, NATOPS.crop))
+    small = np.asarray(letterbox(Image.fromarray(picture[::2, ::2]), 128, NATOPS.crop))
     assert np.abs(small.astype(int) - square).mean() < 3
-    full = np.asarray(frame_in(Image.fromarray(picture), 32, MUG.crop))
+    full = np.asarray(letterbox(Image.fromarray(picture), 32, MUG.crop))
     assert (full[:4] == 0).all() and (full[-4:] == 0).all()
 
 
@@ -172,22 +172,22 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("spoil", BROKEN, ids=lambda spoil: spoil.__name__)
-def test_a_broken_clip_is_left_out_or_stops(root, spoil):
+def test_pack_broken_clip_is_left_out_or_raises(root, spoil):
     spoil(root / "natops" / "g02s04p01")
-    packed = pack(root, broken="skip")
+    packed = pack(root, on_corrupt="skip")
     assert packed.keys == ["natops/train/g01s03p01", "natops/train/g01s03p02"]
     assert packed.conditions == ("I Have Command",) * 2
     ((key, reason),) = packed.left_out
     assert key == "natops/train/g02s04p01" and BROKEN[spoil] in reason
-    with pytest.raises(LamdError, match=r"g02s04p01.*set data.broken: skip") as stopped:
+    with pytest.raises(LamdError, match=r"g02s04p01.*set data.on_corrupt: skip") as stopped:
         pack(root)
     assert "\n" not in str(stopped.value)
-    report = verify_gestures("natops", root)
-    assert not report.ok and report.splits[0].sound == 2
-    assert BROKEN[spoil] in str(report.splits[0].broken[0])
+    report = DATASETS["natops"].verify(root)
+    assert not report.ok and report.splits[0].check.sound == 2
+    assert BROKEN[spoil] in str(report.splits[0].check.problems[0])
 
 
-STRAYS = {
+UNEXPECTED = {
     "natops/g25s03p01": "unknown gesture 25",
     "natops/g01s21p01": "unknown subject 21",
     "natops/notes": "name is not gGGsSSpPP",
@@ -200,61 +200,64 @@ STRAYS = {
 }
 
 
-@pytest.mark.parametrize("place", STRAYS)
-def test_a_stray_is_named_and_ignored_or_stops(root, place):
+@pytest.mark.parametrize("place", UNEXPECTED)
+def test_pack_unexpected_file_is_ignored_or_raises(root, place):
     name = place.split("/")[0]
     clean = pack(root, name)
     if place.endswith((".txt", ".jpg")):
         (root / place).write_text("x")
     else:
         (root / place).mkdir()
-    packed = pack(root, name, broken="skip")
+    packed = pack(root, name, on_corrupt="skip")
     assert packed.content_hash == clean.content_hash
-    assert packed.left_out == [(f"{name}/train/{place.partition('/')[2]}", STRAYS[place])]
-    with pytest.raises(LamdError, match=STRAYS[place]):
+    assert packed.left_out == [(f"{name}/train/{place.partition('/')[2]}", UNEXPECTED[place])]
+    with pytest.raises(LamdError, match=UNEXPECTED[place]):
         pack(root, name)
 
 
 def test_a_folder_that_is_missing_or_leads_out(root, tmp_path):
     with pytest.raises(LamdError, match="split 'val': unknown"):
-        open_gestures("natops", root, "val")
+        DATASETS["natops"].list_split(root, "val")
     with pytest.raises(LamdError, match="lamd data simulate mug ROOT"):
-        open_gestures("mug", tmp_path, "train")
+        DATASETS["mug"].list_split(tmp_path, "train")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mug").symlink_to(root / "mug")
     with pytest.raises(LamdError, match="link leads out of"):
-        open_gestures("mug", tmp_path / "other", "train")
+        DATASETS["mug"].list_split(tmp_path / "other", "train")
 
 
 def test_limits_and_bad_options(root):
     assert pack(root, limit=2).keys == pack(root).keys[:2]
     with pytest.raises(LamdError, match=r"3 usable videos, 4 needed; lower data.num_train"):
         pack(root, limit=4)
-    for wrong in ({"limit": 0}, {"size": 0}, {"num_frames": 0}, {"broken": "mend"}):
+    for wrong in ({"limit": 0}, {"size": 0}, {"num_frames": 0}, {"on_corrupt": "stop"}):
         with pytest.raises(LamdError, match=next(iter(wrong))):
             pack(root, **wrong)
 
 
 def test_verify_knows_the_counts_of_natops_or_the_manifest(root):
-    lines = verify_gestures("natops", root).lines()
+    lines = str(DATASETS["natops"].verify(root)).splitlines()
     assert lines[1].startswith("  train NOT OK: 3 of 4800 clips sound, 0 broken")
     assert "classes: 2 of 24, 27 frames; without a clip: Not Clear" in lines[2]
     assert "2 of 4320" in lines[3]
-    mug = verify_gestures("mug", root)
+    mug = DATASETS["mug"].verify(root)
     assert mug.ok and "3 of an unknown number of clips sound" in str(mug)
     for subject in ("008", "084"):
         (root / "mug" / subject).rename(root / f"elsewhere{subject}")
-    assert [split.ok for split in verify_gestures("mug", root).splits] == [False, True]
-    write_stand_in(root, StandIn("natops", "test.v1", 0, {"train": 3, "test": 2}))
-    assert verify_gestures("natops", root).ok
+    assert [split.ok for split in DATASETS["mug"].verify(root).splits] == [False, True]
+    write_stand_in(
+        root, StandIn(dataset="natops", generator="test.v1", seed=0, counts={"train": 3, "test": 2})
+    )
+    assert DATASETS["natops"].verify(root).ok
     with pytest.raises(LamdError, match="of natops, not mug"):
-        verify_gestures("mug", root)
+        DATASETS["mug"].verify(root)
 
 
 def gesture_target(name, **change):
     tiny = tiny_target()
-    fields = {"name": name, "camera": None, "broken": "skip"} | change
-    return tiny.model_copy(update={"data": DataConfig(**(tiny.data.model_dump() | fields))})
+    common = tiny.data.model_dump(exclude={"camera"})
+    fields = common | {"name": name, "on_corrupt": "skip"} | change
+    return tiny.model_copy(update={"data": DataConfig(**fields)})
 
 
 @pytest.mark.parametrize("name", ["natops", "mug"])
@@ -262,15 +265,15 @@ def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, nam
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real_data.real_files(name) is None
+    assert DATASETS[name].fingerprint() is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    facts = train.build_data(tmp_path, {}, gesture_target(name, **real))
+    facts = build_data(tmp_path, {}, gesture_target(name, **real))
     assert facts["videos"] == facts["clips"] == {"train": 3, "test": 2}
-    test = train.open_split(tmp_path, "test")
+    test = open_split(tmp_path, "test")
     assert len(test.conditions) == 2 and test.lengths.tolist() == [4, 4]
-    before = real_data.real_files(name)
+    before = DATASETS[name].fingerprint()
     os.utime(next((root / name).rglob("*s02p01-0003*" if name == "natops" else "img_0003.jpg")))
-    assert real_data.real_files(name) != before
+    assert DATASETS[name].fingerprint() != before
 
 
 def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, monkeypatch):
@@ -281,11 +284,11 @@ def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, mon
     monkeypatch.setenv("LAMD_DATA", str(tmp_path / "root"))
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     target = gesture_target("natops", **real)
-    train.build_data(tmp_path, {}, target)
+    build_data(tmp_path, {}, target)
     for split in ("test", "train"):
         (tmp_path / split).mkdir()
         real_clips(tmp_path / split, {"data": tmp_path}, target, split)
-        classes = [gesture_class(key) for key in read_keys(tmp_path / split)]
+        classes = [class_of(key) for key in read_keys(tmp_path / split)]
         assert sorted(classes) == sorted(NATOPS.classes)
 
 
@@ -293,13 +296,13 @@ def test_a_given_picture_is_framed_as_the_clips_are(root):
     path = first(root / "natops" / "g01s03p01")
     data = gesture_target("natops").data
     given = pack(root, size=data.size).clip(0, 0, 1)[0]
-    np.testing.assert_array_equal(read_image(path, data), given)
+    np.testing.assert_array_equal(DATASETS["natops"].read_image(path, data.size), given)
 
 
-def test_config_needs_broken_and_no_camera():
-    assert gesture_target("mug").data.broken == "skip"
-    for change in ({"camera": "image_aux1"}, {"broken": None}):
-        with pytest.raises(ValueError, match="is needed with"):
+def test_config_needs_on_corrupt_and_no_camera():
+    assert gesture_target("mug").data.own == {"on_corrupt": "skip"}
+    for change in ({"camera": "image_aux1"}, {"on_corrupt": None}):
+        with pytest.raises(ValueError, match=next(iter(change))):
             gesture_target("natops", **change)
 
 
@@ -316,5 +319,5 @@ def test_commands(root, tmp_path, monkeypatch, capsys):
     assert (code, err) == (0, "")
     assert out.startswith("natops/train: 3 videos, 12 frames, ")
     assert lamd("data", "verify", "mug")[0] == 0
-    code, _, err = lamd("data", "prepare", "mug", "--min-frames", "4")
-    assert code == 2 and "--min-frames: has no effect on mug" in err
+    code, _, err = lamd("data", "prepare", "mug", "--captions", "explicit")
+    assert code == 2 and "--captions: has no effect on mug" in err

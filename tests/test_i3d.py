@@ -11,6 +11,7 @@ from golden_clips import golden_clips
 from lamd.metrics import i3d
 from lamd.metrics.features import cached_features, hash_videos
 from lamd.metrics.frechet import frechet_distance
+from lamd.metrics.values import Inputs
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def rows(clips):
-    return i3d.features(clips, batch_size=1)
+    return i3d.features(clips, Inputs(batch_size=1))
 
 
 def test_golden_logits(rows):
@@ -51,7 +52,7 @@ def test_golden_fvd_of_two_sets():
 
 def test_features_do_not_depend_on_the_batch_and_leave_their_input(clips, rows):
     before = clips.copy()
-    np.testing.assert_allclose(i3d.features(clips, batch_size=2), rows, atol=2e-4)
+    np.testing.assert_allclose(i3d.features(clips, Inputs(batch_size=2)), rows, atol=2e-4)
     np.testing.assert_array_equal(clips, before)
 
 
@@ -122,23 +123,23 @@ def test_wrong_input(videos):
 
 
 def test_features_are_kept_on_disk(clips, rows, tmp_path, monkeypatch):
-    calls = []
+    calls, inputs = [], Inputs(cache=tmp_path)
 
-    def features(videos, **options):
+    def features(videos, *options):
         calls.append(len(videos))
         return rows[: len(videos)]
 
     monkeypatch.setattr(i3d, "features", features)
     for _ in range(2):
-        np.testing.assert_array_equal(cached_features(clips, folder=tmp_path), rows)
+        np.testing.assert_array_equal(cached_features(clips, "i3d", inputs=inputs), rows)
     assert calls == [2]
     other = clips.copy()
     other[1, 3, 5, 5, 0] ^= 1
-    cached_features(other, folder=tmp_path)
+    cached_features(other, "i3d", inputs=inputs)
     assert calls == [2, 2]
     for file in tmp_path.iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    np.testing.assert_array_equal(cached_features(clips, folder=tmp_path), rows)
+    np.testing.assert_array_equal(cached_features(clips, "i3d", inputs=inputs), rows)
     assert calls == [2, 2, 2]
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -12,14 +12,13 @@ from tiny import tiny_target
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import DataConfig
-from lamd.data import frames, open_dataset, verify_landscape
-from lamd.data import real as real_data
-from lamd.data.folders import natural_key
-from lamd.data.sky.reader import open_landscape
+from lamd.data.frames import FrameDecoder
+from lamd.data.listing import natural_key
+from lamd.data.sky import LANDSCAPE
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.pipeline.steps import train
 from lamd.pipeline.steps.clips import read_clips, read_keys, real_clips
-from lamd.training import train_vae
+from lamd.pipeline.steps.data import build_data, open_split
+from lamd.training import train as train_stage
 from lamd.training.batches import training_windows, validation_windows
 
 
@@ -60,18 +59,18 @@ def test_the_archive_folder_may_stay(root):
 
 
 def test_short_videos_are_listed_not_fatal(root):
-    packed = pack(root, min_frames=9)
+    packed = pack(root, num_frames=9)
     assert packed.keys == ["landscape/train/a/a_2", "landscape/train/a/a_10"]
     assert packed.left_out == [("landscape/train/b/b_1", "4 frames, fewer than 9")]
-    with pytest.raises(LamdError, match="0 usable videos of at least 13 frames, 1 needed"):
-        pack(root, min_frames=13)
+    with pytest.raises(LamdError, match="0 usable videos, 1 needed"):
+        pack(root, num_frames=13)
 
 
 def test_limit_counts_usable_videos(root):
     assert pack(root, limit=2).keys == pack(root).keys[:2]
-    with pytest.raises(LamdError, match=r"3 usable videos .* 4 needed; lower data.num_train"):
+    with pytest.raises(LamdError, match=r"3 usable videos, 4 needed; lower data.num_train"):
         pack(root, limit=4)
-    for wrong in ({"limit": 0}, {"size": 0}, {"min_frames": 0}, {"broken": "mend"}):
+    for wrong in ({"limit": 0}, {"size": 0}, {"num_frames": 0}, {"on_corrupt": "stop"}):
         with pytest.raises(LamdError, match=next(iter(wrong))):
             pack(root, **wrong)
 
@@ -86,25 +85,25 @@ def test_links_inside_the_root_are_followed(root):
 
 def test_a_split_that_is_missing_or_leads_out(root, tmp_path):
     with pytest.raises(LamdError, match="split 'val': unknown"):
-        open_landscape(root, "val")
+        LANDSCAPE.list_split(root, "val")
     with pytest.raises(LamdError, match="lamd data simulate landscape ROOT"):
-        open_landscape(tmp_path, "train")
+        LANDSCAPE.list_split(tmp_path, "train")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sky_train").symlink_to(root / "sky_train")
     with pytest.raises(LamdError, match="link leads out of"):
-        open_landscape(tmp_path / "other", "train")
+        LANDSCAPE.list_split(tmp_path / "other", "train")
 
 
-def test_reuse_decodes_nothing_and_a_mended_frame_is_seen(root, monkeypatch):
+def test_pack_reuse_decodes_nothing_and_sees_a_repaired_frame(root, monkeypatch):
     path = root / "sky_train" / "a" / "a_2" / "a_2_frames_7.jpg"
     sound = path.read_bytes()
     path.write_bytes(sound[:300])
-    assert len(pack(root, broken="skip")) == 2
+    assert len(pack(root, on_corrupt="skip")) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(frames, "read_frame", lambda *_: pytest.fail("decoded"))
-        assert len(pack(root, broken="skip")) == 2
+        patch.setattr(FrameDecoder, "read", lambda *_: pytest.fail("decoded"))
+        assert len(pack(root, on_corrupt="skip")) == 2
     path.write_bytes(sound)
-    assert len(pack(root, broken="skip")) == 3
+    assert len(pack(root, on_corrupt="skip")) == 3
 
 
 def test_training_goes_on_without_left_out_videos(root, tmp_path):
@@ -112,7 +111,7 @@ def test_training_goes_on_without_left_out_videos(root, tmp_path):
     for i in range(3):
         write_video(root, "train", f"d_{i}", list(range(6)))
     truncate(root / "sky_train" / "a" / "a_2")
-    videos = pack(root, broken="skip")
+    videos = pack(root, on_corrupt="skip")
     windows = training_windows(videos, target.train_vae, target.data)
     kept = len(videos) - target.train_vae.num_validation_clips
     assert [tuple(w) for w in windows] == [
@@ -121,12 +120,13 @@ def test_training_goes_on_without_left_out_videos(root, tmp_path):
         for start in range(0, length - 3, target.train_vae.window_stride)
     ]
     assert set(validation_windows(videos, target.train_vae)[:, 0]) == {kept, kept + 1}
-    train_vae(target, videos, tmp_path / "vae", identity="v", device="cpu", max_steps=2)
+    train_stage("vae", target, videos, tmp_path / "vae", run_id="v", device="cpu", max_steps=2)
 
 
 def landscape_target(*overrides):
     bair = tiny_target()
-    fields = bair.data.model_dump() | {"name": "landscape", "camera": None, "broken": "skip"}
+    common = bair.data.model_dump(exclude={"camera"})
+    fields = common | {"name": "landscape", "on_corrupt": "skip"}
     real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     return bair.model_copy(update={"data": DataConfig(**(fields | real | dict(overrides)))})
 
@@ -139,7 +139,7 @@ def data(root, tmp_path, monkeypatch):
     truncate(root / "sky_train" / "a" / "a_2")
     folder = tmp_path / "data"
     folder.mkdir()
-    return folder, train.build_data(folder, {}, landscape_target())
+    return folder, build_data(folder, {}, landscape_target())
 
 
 def test_facts_count_what_is_used_and_left_out(data):
@@ -150,7 +150,7 @@ def test_facts_count_what_is_used_and_left_out(data):
     assert key == "landscape/train/a/a_2"
     assert facts["left_out"]["test"] == []
     assert facts["stand_in"] is None
-    assert train.open_split(folder, "train").content_hash == facts["content"]["train"]
+    assert open_split(folder, "train").content_hash == facts["content"]["train"]
 
 
 def test_test_clips_are_disjoint_windows(data, tmp_path):
@@ -162,38 +162,37 @@ def test_test_clips_are_disjoint_windows(data, tmp_path):
     assert read_keys(tmp_path / "test") == keys
     clips = read_clips(tmp_path / "test")
     assert clips.shape == (3, 4, 16, 16, 3)
-    test = train.open_split(folder, "test")
+    test = open_split(folder, "test")
     np.testing.assert_array_equal(clips[1], test.clip(0, 4, 4))
     assert len(read_keys(tmp_path / "train")) == 3
 
 
 def test_the_data_key_follows_the_files(root, monkeypatch):
     monkeypatch.delenv("LAMD_DATA", raising=False)
-    assert real_data.real_files("landscape") is None
+    assert LANDSCAPE.fingerprint() is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    before = real_data.real_files("landscape")
-    assert [row[:2] for row in before] == [["train", 25], ["test", 14]]
+    before = LANDSCAPE.fingerprint()
     path = root / "sky_test" / "c" / "c_1" / "c_1_frames_2.jpg"
     os.utime(path, ns=(1, 1))
-    after = real_data.real_files("landscape")
+    after = LANDSCAPE.fingerprint()
     assert before[0] == after[0]
     assert before[1] != after[1]
 
 
-def test_config_says_what_has_no_effect():
-    assert landscape_target().data.broken == "skip"
-    for change in ({"camera": "image_aux1"}, {"broken": None}, {"name": "bair"}):
-        with pytest.raises(ValueError, match="is needed with"):
+def test_config_own_keys_are_those_of_the_data_set():
+    assert landscape_target().data.own == {"on_corrupt": "skip"}
+    for change in ({"camera": "image_aux1"}, {"on_corrupt": None}, {"name": "bair"}):
+        with pytest.raises(ValueError, match=r"camera|on_corrupt"):
             landscape_target(*change.items())
-    with pytest.raises(LamdError, match="broken"):
-        tiny_target("data.broken=skip")
+    with pytest.raises(LamdError, match=r"unknown key 'data\.on_corrupt'"):
+        tiny_target("data.on_corrupt=skip")
 
 
 def test_verify_prints_counts_beside_the_readme(root):
-    report = verify_landscape(root)
+    report = LANDSCAPE.verify(root)
     assert not report.ok
     clips = "clips of 32 frames from starts 0, 32, ..."
-    assert report.lines()[1:] == [
+    assert str(report).splitlines()[1:] == [
         "  train NOT OK: 3 of 2392 short videos sound, 0 broken",
         f"    long videos: 2 (readme: 997); {clips}: 0 (readme: 35,383)",
         "    short: landscape/train/a/a_2, 12 frames",
@@ -208,14 +207,20 @@ def test_verify_prints_counts_beside_the_readme(root):
 
 def test_verify_holds_a_stand_in_against_its_manifest(root):
     write_video(root, "train", "e_1", list(range(70)), (16, 9))
-    write_stand_in(root, StandIn("landscape", "test.v1", 0, {"train": 4, "test": 2}))
-    report = verify_landscape(root)
+    write_stand_in(
+        root,
+        StandIn(dataset="landscape", generator="test.v1", seed=0, counts={"train": 4, "test": 2}),
+    )
+    report = LANDSCAPE.verify(root)
     assert report.ok
-    assert "stand-in test.v1, seed 0, 4 train + 2 test" in report.lines()[0]
-    assert "    long videos: 3; clips of 32 frames from starts 0, 32, ...: 2" in report.lines()
-    write_stand_in(root, StandIn("bair", "test.v1", 0, {"train": 4, "test": 2}))
-    with pytest.raises(LamdError, match="of bair, not landscape; give each a root of its own"):
-        verify_landscape(root)
+    assert "stand-in test.v1, seed 0, 4 train + 2 test" in str(report).splitlines()[0]
+    note = "long videos: 3; clips of 32 frames from starts 0, 32, ...: 2"
+    assert f"    {note}" in str(report).splitlines()
+    write_stand_in(
+        root, StandIn(dataset="bair", generator="test.v1", seed=0, counts={"train": 4, "test": 2})
+    )
+    with pytest.raises(LamdError, match="of bair, not landscape; give each its own root"):
+        LANDSCAPE.verify(root)
 
 
 @pytest.fixture
@@ -233,11 +238,14 @@ def lamd(monkeypatch, tmp_path, root, capsys):
 
 
 def test_commands(lamd, root):
-    options = ("--size", "16", "--min-frames", "4")
+    options = ("--size", "16", "--num-frames", "4")
     code, out, err = lamd("data", "prepare", "landscape", *options)
     assert (code, err) == (0, "")
     assert out.startswith("landscape/train: 3 videos, 25 frames, ")
-    write_stand_in(root, StandIn("landscape", "test.v1", 0, {"train": 3, "test": 2}))
+    write_stand_in(
+        root,
+        StandIn(dataset="landscape", generator="test.v1", seed=0, counts={"train": 3, "test": 2}),
+    )
     assert lamd("data", "verify", "landscape")[0] == 0
     truncate(root / "sky_train" / "a" / "a_2")
     code, out, err = lamd("data", "verify", "landscape")
@@ -246,18 +254,11 @@ def test_commands(lamd, root):
     assert err.count("\n") == 1
     code, out, err = lamd("data", "prepare", "landscape", *options)
     assert code == 2
-    assert "set data.broken: skip" in err
+    assert "set data.on_corrupt: skip" in err
     assert err.count("\n") == 1
-    code, out, _ = lamd("data", "prepare", "landscape", *options, "--broken", "skip")
+    code, out, _ = lamd("data", "prepare", "landscape", *options, "--on-corrupt", "skip")
     assert code == 0
     assert out.startswith("landscape/train: 2 videos, 13 frames, 1 left out, ")
     code, _, err = lamd("data", "prepare", "landscape", "--camera", "image_main")
     assert code == 2
     assert "--camera: has no effect on landscape" in err
-
-
-def test_open_dataset_takes_the_packers_own_options(root, tmp_path):
-    places = {"root": root, "cache": tmp_path / "cache", "split": "test"}
-    assert len(open_dataset("landscape", **places, size=8, min_frames=4)) == 2
-    with pytest.raises(TypeError, match="camera"):
-        open_dataset("landscape", **places, size=8, min_frames=4, camera="image_aux1")

@@ -1,4 +1,4 @@
-"""Landscape's broken videos and stray files: named, listed, left out or the end, as asked."""
+"""Landscape's broken videos and unexpected files: named, listed, left out or an error, as asked."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from landscape_files import frame_pixels, pack, truncate, write_root
 from PIL import Image
 
 from lamd.base.errors import LamdError
-from lamd.data import verify_landscape
+from lamd.data.sky import LANDSCAPE
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("spoil", BROKEN, ids=lambda spoil: spoil.__name__)
-def test_a_broken_video_is_left_out_or_stops(root, spoil, capsys):
+def test_pack_broken_video_is_left_out_or_raises(root, spoil, capsys):
     spoil(root / "sky_train" / "a" / "a_2")
-    packed = pack(root, broken="skip")
+    packed = pack(root, on_corrupt="skip")
     assert packed.keys == ["landscape/train/a/a_10", "landscape/train/b/b_1"]
     ((key, reason),) = packed.left_out
     assert key == "landscape/train/a/a_2"
@@ -109,18 +109,18 @@ def test_a_broken_video_is_left_out_or_stops(root, spoil, capsys):
     err = capsys.readouterr().err.splitlines()
     assert err == [f"lamd: {key}: left out, {reason}", "lamd: 2 videos packed, 1 left out"]
     with pytest.raises(LamdError) as stopped:
-        pack(root, broken="stop")
+        pack(root, on_corrupt="raise")
     message = str(stopped.value)
     assert "a_2" in message
     assert reason.rpartition(": ")[2] in message
-    assert "set data.broken: skip" in message
+    assert "set data.on_corrupt: skip" in message
     assert "\n" not in message
-    report = verify_landscape(root)
+    report = LANDSCAPE.verify(root)
     assert not report.ok
-    assert report.splits[0].sound == 2
-    (flaw,) = report.splits[0].broken
-    assert f"    {flaw}" in report.lines()
-    assert str(flaw) in message
+    assert report.splits[0].check.sound == 2
+    (problem,) = report.splits[0].check.problems
+    assert f"    {problem}" in str(report).splitlines()
+    assert str(problem) in message
 
 
 def text_file(root):
@@ -156,27 +156,27 @@ def empty_long_video(root):
 def socket_beside_long_videos(root):
     here = os.getcwd()
     os.chdir(root / "sky_train")  # the name of a socket has to be short
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind("s")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("s")
     os.chdir(here)
     return "s", "not a folder"
 
 
-STRAYS = (text_file, apple_double, sub_folder, file_beside_videos, file_beside_long_videos,
+UNEXPECTED = (text_file, apple_double, sub_folder, file_beside_videos, file_beside_long_videos,
           empty_long_video, socket_beside_long_videos)  # fmt: skip
 
 
-@pytest.mark.parametrize("add", STRAYS, ids=lambda add: add.__name__)
-def test_a_stray_file_is_ignored_or_stops(root, add):
+@pytest.mark.parametrize("add", UNEXPECTED, ids=lambda add: add.__name__)
+def test_pack_unexpected_file_is_ignored_or_raises(root, add):
     clean = pack(root)
     place, reason = add(root)
-    packed = pack(root, broken="skip")
+    packed = pack(root, on_corrupt="skip")
     assert packed.left_out == [(f"landscape/train/{place}", reason)]
     assert packed.content_hash == clean.content_hash
     with pytest.raises(LamdError, match=reason):
         pack(root)
-    report = verify_landscape(root)
-    assert report.splits[0].sound == 3
-    assert [str(flaw) for flaw in report.splits[0].broken] == [
+    report = LANDSCAPE.verify(root)
+    assert report.splits[0].check.sound == 3
+    assert [str(problem) for problem in report.splits[0].check.problems] == [
         f"{root / 'sky_train' / place}: {reason}"
     ]

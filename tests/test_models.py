@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small import small_dmg, small_vae, wake
+from small import small_dmg, small_unet3d, small_vae, wake
 from torch import nn
 
 from lamd.config import load_target
@@ -210,6 +210,36 @@ def test_a_decoder_that_carries_begins_with_the_given_frame():
     vae = small_vae(first_frame_residual="warp")
     x = torch.rand(2, *vae.clip_shape)
     nn.init.zeros_(vae.last_layer[:3])
-    nn.init.zeros_(vae.video_decoder.to_pixels.bias[:3])
+    nn.init.zeros_(vae.video_decoder.to_rgb.bias[:3])
     x_hat = vae(x, torch.zeros(2, *vae.latent_shape)).x_hat
     torch.testing.assert_close(x_hat, x[:, :1].expand_as(x))
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_dmg_compiles_without_graph_breaks(length):
+    dmg = small_dmg("both", num_latent_frames=length).eval()
+    wake(dmg)
+    z_t = torch.randn(2, 3, *(() if length == 1 else (length,)), 8, 8)
+    same_when_compiled(dmg, z_t, torch.tensor([3, 700]), torch.randn(2, 16, 8, 8))
+
+
+@pytest.mark.parametrize("conv3d", ["full", "factorised"])
+def test_unet3d_compiles_without_graph_breaks(conv3d):
+    unet = small_unet3d(conv3d).eval()
+    wake(unet)
+    z_t, y = torch.randn(2, 3, 6, 8, 8), torch.randn(2, 3, 8, 8)
+    same_when_compiled(unet, z_t, torch.tensor([3, 700]), y)
+
+
+@pytest.mark.parametrize("residual", ["none", "warp"])
+def test_video_decoder_compiles_without_graph_breaks(residual):
+    vae = small_vae(temporal_downsampling=2, first_frame_residual=residual).eval()
+    wake(vae)
+    f_x0, skips = vae.encode_image(torch.rand(2, 3, 16, 16))
+    same_when_compiled(vae.video_decoder, torch.randn(2, *vae.latent_shape), f_x0, skips)
+
+
+@torch.inference_mode()
+def same_when_compiled(network, *inputs):
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*inputs), network(*inputs), rtol=0, atol=0)

@@ -10,16 +10,16 @@ from tiny import TinyVideos, tiny_target
 from lamd.base.errors import LamdError
 from lamd.metrics.motion_latent import (
     ACTIVE_VARIANCE,
-    explained_share,
+    linear_probe_r2,
     motion_correlation,
+    posterior_mean_variance,
     probe_features,
     relative_change,
-    unit_variance,
 )
 from lamd.models.latent import Posterior
 from lamd.pipeline.steps.clips import CLIPS
 from lamd.pipeline.steps.diagnostics import measure_latent
-from lamd.training import train_vae
+from lamd.training import train
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_collapsed_channel_is_not_active(rng):
     mean = rng.normal(size=(500, 3, 4, 4))
     mean[:, 1] = 0.7 + 0.05 * mean[:, 1]  # variance 0.0025 at another mean
     mean[:, 2, :2] = 0.0  # half of the cells
-    variance = unit_variance(mean)
+    variance = posterior_mean_variance(mean)
     assert variance.shape == (3, 16)
     active = variance > ACTIVE_VARIANCE
     assert active.sum(axis=1).tolist() == [16, 0, 8]
@@ -69,13 +69,13 @@ def test_a_linear_latent_is_explained_and_an_independent_one_is_not(rng):
     assert features.shape == (40, 12, 16)
     linear = np.einsum("qp,npm->nqm", rng.normal(size=(3, 12)), features)
     linear += rng.normal(size=(3, 16))  # a mean of each cell's own is no content
-    share, strength = explained_share(features, linear)
+    share, strength = linear_probe_r2(features, linear)
     assert share > 0.999
     assert strength == 1e-4
     noise = rng.normal(size=linear.shape)
-    assert abs(explained_share(features, noise)[0]) < 0.05
+    assert abs(linear_probe_r2(features, noise)[0]) < 0.05
     scale = np.sqrt(linear.var() / noise.var())
-    half = explained_share(features, linear + scale * noise)[0]
+    half = linear_probe_r2(features, linear + scale * noise)[0]
     assert half == pytest.approx(0.5, abs=0.1)
 
 
@@ -83,7 +83,7 @@ def test_the_probe_is_ridge_regression_in_closed_form(rng):
     # (X^T X + s D)^-1 X^T y by a direct solve, D the diagonal of X^T X
     features, latents = rng.normal(size=(12, 5, 7)), rng.normal(size=(12, 2, 7))
     latents[:, 0] += features[:, 1]
-    share, strength = explained_share(features, latents)
+    share, strength = linear_probe_r2(features, latents)
     x, y = (a - a[:6].mean(0) for a in (features, latents))
     rows = [a[:6].transpose(0, 2, 1).reshape(-1, a.shape[1]) for a in (x, y)]
     gram = rows[0].T @ rows[0]
@@ -94,9 +94,9 @@ def test_the_probe_is_ridge_regression_in_closed_form(rng):
 
 def test_the_probe_refuses_what_it_cannot_judge(rng):
     with pytest.raises(ValueError, match="needs 8 clips, got 7"):
-        explained_share(rng.normal(size=(7, 2, 4)), rng.normal(size=(7, 1, 4)))
+        linear_probe_r2(rng.normal(size=(7, 2, 4)), rng.normal(size=(7, 1, 4)))
     with pytest.raises(ValueError, match="the same in each clip"):
-        explained_share(rng.normal(size=(8, 2, 4)), np.ones((8, 1, 4)))
+        linear_probe_r2(rng.normal(size=(8, 2, 4)), np.ones((8, 1, 4)))
 
 
 def test_motion_correlates_with_the_path_and_not_with_the_colours():
@@ -114,39 +114,39 @@ def test_change_is_relative_to_the_real_clips():
     still = np.repeat(real[:, :1], 8, axis=1)
     assert relative_change(still, real) == 0.0
     assert relative_change(real, real) == 1.0
-    with pytest.raises(ValueError, match="stand still"):
+    with pytest.raises(ValueError, match="do not move"):
         relative_change(real, still)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def inputs(tmp_path_factory):
     """Return inputs of the cell: a briefly trained MCD-VAE and the clips of its videos."""
     root = tmp_path_factory.mktemp("diagnostics")
     videos = TinyVideos()
-    train_vae(tiny_target(*BRIEF), videos, root / "vae", identity="v", device="cpu")
+    train("vae", tiny_target(*BRIEF), videos, root / "vae", run_id="v", device="cpu")
     (root / "clips").mkdir()
     np.save(root / "clips" / CLIPS, np.stack([videos.clip(i, 0, 4) for i in range(12)]))
-    return {"vae": root / "vae", "clips test": root / "clips"}
+    return {"autoencoder": root / "vae", "test": root / "clips"}
 
 
 BRIEF = ("train_vae.num_steps=4", "train_vae.validate_every=4", "loss.gan=null")
 
 
-def test_the_diagnostics_depend_on_no_batch_size(place, tmp_path):
+def test_diagnostics_do_not_depend_on_batch_size(inputs, tmp_path):
     target = tiny_target(*BRIEF)
-    found = measure_latent(tmp_path, place, target, "cpu")
-    assert json.loads(json.dumps(found)) == found
-    assert len(found["channels"]["kl"]) == 2 and found["clips"] == 12
-    assert 0 <= found["values"]["active_units"] <= 2 * 4 * 4
-    assert found["values"]["zero_motion"] > 0
+    outputs = measure_latent(tmp_path, inputs, target, "cpu")
+    assert json.loads(json.dumps(outputs)) == outputs
+    assert len(outputs["channels"]["kl"]) == 2 and outputs["clips"] == 12
+    assert 0 <= outputs["values"]["active_units"] <= 2 * 4 * 4
+    assert outputs["values"]["zero_latent_change"] > 0
     other = measure_latent(
-        tmp_path, place, tiny_target(*BRIEF, "runtime.sampling_batch_size=5"), "cpu"
+        tmp_path, inputs, tiny_target(*BRIEF, "runtime.sampling_batch_size=5"), "cpu"
     )
-    assert other["values"] == pytest.approx(found["values"], rel=1e-4, abs=1e-3)
+    assert other["values"] == pytest.approx(outputs["values"], rel=1e-4, abs=1e-3)
 
 
-def test_too_few_clips_are_one_line(place, tmp_path):
-    few = np.load(place["clips test"] / CLIPS)[:6]
+def test_diagnostics_refuse_too_few_clips_in_one_line(inputs, tmp_path):
+    few = np.load(inputs["test"] / CLIPS)[:6]
     np.save(tmp_path / CLIPS, few)
     with pytest.raises(LamdError, match=r"need 8 test clips, there are 6; raise data\.num_test"):
-        measure_latent(tmp_path, place | {"clips test": tmp_path}, tiny_target(*BRIEF), "cpu")
+        measure_latent(tmp_path, inputs | {"test": tmp_path}, tiny_target(*BRIEF), "cpu")

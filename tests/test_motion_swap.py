@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lamd.io.video import to_model
-from lamd.pipeline.steps.train import open_split
+from lamd.pipeline.steps.data import open_split
 from lamd.targets.reproduce import open_target
-from lamd.training import load_vae
+from lamd.training import load_model
 
 pytestmark = pytest.mark.slow
 NUM_CLIPS = 32
@@ -28,7 +28,7 @@ def swapped():
     if not all(store.is_complete(cell) for cell in cells):
         pytest.skip(f"no trained quick model in {runs}; run ./reproduce.sh table_bair")
     data, trained = (store.folder(cell) for cell in cells)
-    vae = load_vae(trained, target)
+    vae = load_model(trained, "vae", target)
     videos = open_split(data, "test")
     clips = [videos.clip(i, 0, target.data.num_frames) for i in range(NUM_CLIPS)]
     a = to_model(torch.from_numpy(np.stack(clips)))

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,14 @@ from bair_files import flip, frame_pixels, write_split
 from packed_jobs import pack_and_sum, sum_clip
 
 from lamd.base.errors import LamdError
-from lamd.data import open_dataset, open_packed, pack_bair
-from lamd.data.bair.reader import BairSplit
-from lamd.data.packed import Source, pack, windows
+from lamd.data.bair import BAIR
+from lamd.data.bair.reader import BairDecoder
+from lamd.data.dataset import find_dataset
+from lamd.data.listing import Listing
+from lamd.data.packed import open_packed, windows
+from lamd.data.packing import pack
+
+LISTING = Listing(dataset="d", split="test", folder=Path(), videos=(), fingerprint="f" * 64)
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def visible(cache):
 
 
 def test_packs_pixels_keys_and_hash(root, cache):
-    packed = pack_bair(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test")
     expected = np.stack([frame_pixels(i, "image_aux1") for i in range(3)])
     np.testing.assert_array_equal(packed.frames.reshape(expected.shape), expected)
     assert packed.frames.dtype == np.uint8
@@ -48,17 +54,17 @@ def test_content_hash_of_bair_is_what_it_always_was(root, cache):
     """Trained cells are keyed by it; computed with the first packed format."""
     pinned = {64: "949d9744cefc593b", 32: "f16ac7105073545b"}
     for size, start in pinned.items():
-        assert pack_bair(root, cache, split="test", size=size).content_hash.startswith(start)
+        assert BAIR.pack(root, cache, split="test", size=size).content_hash.startswith(start)
 
 
 def test_an_older_format_is_packed_anew(root, cache):
-    packed = pack_bair(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test")
     index = {"format": 2, "dataset": "bair", "camera": "image_aux1", "count": 3}
     (packed.path / "index.json").write_text(json.dumps(index))
     (packed.path / "frames.npy").rename(packed.path / "videos.npy")
-    with pytest.raises(LamdError, match="packed format 2, not 3"):
+    with pytest.raises(LamdError, match="format: Input should be 3"):
         open_packed(packed.path)
-    assert pack_bair(root, cache, split="test").index == packed.index
+    assert BAIR.pack(root, cache, split="test").index == packed.index
     assert not (packed.path / "videos.npy").exists()
 
 
@@ -86,8 +92,8 @@ def test_windows_of_equal_videos_keep_the_order_training_has_always_had():
 def test_videos_of_different_lengths(cache):
     rng = np.random.default_rng(0)
     videos = {f"k/{n}": rng.integers(0, 256, (n, 4, 4, 3), np.uint8) for n in (5, 2, 7)}
-    items = [("k/0", "empty"), *videos.items()]
-    packed = pack(Source("d", "test", None, 4, ("x",), "f" * 64, lambda: iter(items)), cache)
+    items = [("k/0", "empty", None), *((key, video, None) for key, video in videos.items())]
+    packed = pack(LISTING, items, cache, size=4, identity=("x",))
     assert packed.lengths.tolist() == [5, 2, 7]
     assert packed.left_out == [("k/0", "empty")]
     assert packed.keys == list(videos)
@@ -103,16 +109,16 @@ def test_videos_of_different_lengths(cache):
 def test_conditions_are_kept_and_hashed(cache):
     pixels = {f"toy/train/{i}": np.full((2, 4, 4, 3), i, np.uint8) for i in range(3)}
 
-    def source(conditions):
-        videos = lambda: iter([*pixels.items(), ("toy/train/bad", "unreadable")])  # noqa: E731
-        return Source("toy", "train", None, 4, (str(conditions),), "f", videos, conditions)
+    def packed_with(*conditions):
+        items = [(*item, y) for item, y in zip(pixels.items(), conditions, strict=True)]
+        items.append(("toy/train/bad", "unreadable", "left out"))
+        return pack(LISTING, items, cache, size=4, identity=(str(conditions),))
 
-    words = {"toy/train/0": "a cone", "toy/train/1": "a ball", "toy/train/2": "Würfel"}
-    packed = pack(source({**words, "toy/train/bad": "left out"}), cache / "words")
+    packed = packed_with("a cone", "a ball", "Würfel")
     assert packed.conditions == ("a cone", "a ball", "Würfel")
     assert open_packed(packed.path).index == packed.index
-    other = pack(source({**words, "toy/train/1": "a cube"}), cache / "other")
-    bare = pack(source(None), cache / "bare")
+    other = packed_with("a cone", "a cube", "Würfel")
+    bare = packed_with(None, None, None)
     assert bare.conditions is None
     assert len({packed.content_hash, other.content_hash, bare.content_hash}) == 3
 
@@ -120,19 +126,19 @@ def test_conditions_are_kept_and_hashed(cache):
 def test_a_smaller_size_averages_blocks(root, cache):
     from skimage.transform import downscale_local_mean
 
-    full = pack_bair(root, cache, split="test")
-    half = pack_bair(root, cache, split="test", size=32)
+    full = BAIR.pack(root, cache, split="test")
+    half = BAIR.pack(root, cache, split="test", size=32)
     assert half.frames.shape == (90, 32, 32, 3)
     means = downscale_local_mean(full.frames, (1, 2, 2, 1))
     assert np.abs(half.frames - means).max() <= 0.5
     assert half.path != full.path
     assert open_packed(half.path).content_hash == half.content_hash
     with pytest.raises(LamdError, match="size 48: must divide 64"):
-        pack_bair(root, cache, split="test", size=48)
+        BAIR.pack(root, cache, split="test", size=48)
 
 
 def test_clip_copies_the_asked_frames(root, cache):
-    packed = pack_bair(root, cache, split="test", camera="image_main", limit=2)
+    packed = BAIR.pack(root, cache, split="test", camera="image_main", limit=2)
     clip = packed.clip(1, 4, 16)
     np.testing.assert_array_equal(clip, frame_pixels(1, "image_main")[4:20])
     clip[:] = 0
@@ -142,57 +148,56 @@ def test_clip_copies_the_asked_frames(root, cache):
 
 
 def test_reuse_reads_no_record(root, cache, monkeypatch):
-    first = pack_bair(root, cache, split="test")
-    monkeypatch.setattr(BairSplit, "video", lambda *_: pytest.fail("read a record"))
-    assert pack_bair(root, cache, split="test").index == first.index
-    assert open_dataset("bair", root=root, cache=cache, split="test").path == first.path
+    first = BAIR.pack(root, cache, split="test")
+    monkeypatch.setattr(BairDecoder, "__call__", lambda *_: pytest.fail("read a record"))
+    assert BAIR.pack(root, cache, split="test").index == first.index
 
 
 def test_cameras_splits_and_limits_lie_side_by_side(root, cache):
     write_split(root, "train", [1], seed=50)
     packs = [
-        pack_bair(root, cache, split="test"),
-        pack_bair(root, cache, split="test", limit=1),
-        pack_bair(root, cache, split="test", camera="image_main"),
-        pack_bair(root, cache, split="train"),
+        BAIR.pack(root, cache, split="test"),
+        BAIR.pack(root, cache, split="test", limit=1),
+        BAIR.pack(root, cache, split="test", camera="image_main"),
+        BAIR.pack(root, cache, split="train"),
     ]
     assert len({packed.path for packed in packs}) == len(visible(cache)) == 4
     assert [len(packed) for packed in packs] == [3, 1, 3, 1]
 
 
 def test_changed_source_is_packed_anew(root, cache):
-    old = pack_bair(root, cache, split="test")
+    old = BAIR.pack(root, cache, split="test")
     write_split(root, "test", [2, 1], seed=7)
     for path in (root / "softmotion30_44k" / "test").iterdir():
         os.utime(path, ns=(1, 1))
-    new = pack_bair(root, cache, split="test")
+    new = BAIR.pack(root, cache, split="test")
     assert new.content_hash != old.content_hash
     assert visible(cache) == [new.path.name]
 
 
 def test_interrupted_build_leaves_nothing_used(root, cache, monkeypatch):
-    read = BairSplit.video
+    read = BairDecoder.__call__
 
-    def stops(self, i, camera):
-        if i == 1:
+    def stops(self, video):
+        if video.key == "bair/test/1":
             raise KeyboardInterrupt
-        return read(self, i, camera)
+        return read(self, video)
 
-    monkeypatch.setattr(BairSplit, "video", stops)
+    monkeypatch.setattr(BairDecoder, "__call__", stops)
     with pytest.raises(KeyboardInterrupt):
-        pack_bair(root, cache, split="test")
+        BAIR.pack(root, cache, split="test")
     assert visible(cache) == []
     monkeypatch.undo()
-    packed = pack_bair(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test")
     abandoned = cache / f".{packed.path.name}.tmp"
     packed.path.rename(abandoned)  # as kill -9 leaves it
     (abandoned / "index.json").unlink()
-    assert len(pack_bair(root, cache, split="test")) == 3
+    assert len(BAIR.pack(root, cache, split="test")) == 3
     assert visible(cache) == [packed.path.name]
 
 
 def test_damaged_cache_is_refused_and_rebuilt(root, cache):
-    packed = pack_bair(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test")
     frames, index = packed.path / "frames.npy", packed.path / "index.json"
     sound = index.read_text()
     spoilt = [
@@ -200,8 +205,8 @@ def test_damaged_cache_is_refused_and_rebuilt(root, cache):
         (frames, b""),
         (index, b"{"),
         (index, b"[1]"),
-        (index, sound.replace("[30, 30, 30]", "[30, 30, 29]").encode()),
-        (index, sound.replace('"format": 3', '"format": 2').encode()),
+        (index, sound.replace("[30,30,30]", "[30,30,29]").encode()),
+        (index, sound.replace('"format":3', '"format":2').encode()),
         (index, json.dumps({**json.loads(sound), "keys": ["a"]}).encode()),
         (index, json.dumps({**json.loads(sound), "more": 1}).encode()),
     ]
@@ -211,38 +216,40 @@ def test_damaged_cache_is_refused_and_rebuilt(root, cache):
             open_packed(packed.path)
         assert str(packed.path) in str(caught.value)
         assert "\n" not in str(caught.value)
-        assert pack_bair(root, cache, split="test").content_hash == packed.content_hash
+        assert BAIR.pack(root, cache, split="test").content_hash == packed.content_hash
     with pytest.raises(LamdError, match="not a packed data set"):
         open_packed(cache / "nothing")
 
 
 def test_user_errors(root, cache):
-    with pytest.raises(LamdError, match="camera 'image_aux2'"):
-        pack_bair(root, cache, split="test", camera="image_aux2")
-    with pytest.raises(LamdError, match="limit 4: test has 3 trajectories"):
-        pack_bair(root, cache, split="test", limit=4)
+    with pytest.raises(LamdError, match=r"camera: .* got 'image_aux2'"):
+        BAIR.pack(root, cache, split="test", camera="image_aux2")
+    with pytest.raises(LamdError, match="3 usable videos, 4 needed"):
+        BAIR.pack(root, cache, split="test", limit=4)
     with pytest.raises(LamdError, match="limit 0"):
-        pack_bair(root, cache, split="test", limit=0)
-    with pytest.raises(LamdError, match="data set 'mnist'"):
-        open_dataset("mnist", root=root, cache=cache, split="test")
+        BAIR.pack(root, cache, split="test", limit=0)
+    with pytest.raises(LamdError, match="unknown key 'min_frames'"):
+        BAIR.pack(root, cache, split="test", min_frames=4)
+    with pytest.raises(LamdError, match="data set 'bare': unknown, did you mean 'bair'"):
+        find_dataset("bare")
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(root, cache):
     cache.touch()
     with pytest.raises(LamdError, match="cannot be packed"):
-        pack_bair(root, cache, split="test")
+        BAIR.pack(root, cache, split="test")
 
 
 def test_broken_source_is_one_line_and_packs_nothing(root, cache):
     path = max((root / "softmotion30_44k" / "test").iterdir())
     flip(path, 5000)
     with pytest.raises(LamdError, match="record at byte 0: data checksum mismatch"):
-        pack_bair(root, cache, split="test")
+        BAIR.pack(root, cache, split="test")
     assert visible(cache) == []
 
 
 def test_pickle_carries_the_place_not_the_pixels(root, cache):
-    packed = pack_bair(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test")
     assert packed.frames.shape[0] == 90
     data = pickle.dumps(packed)
     assert len(data) < 10_000
@@ -255,7 +262,7 @@ def test_two_processes_side_by_side(root, cache, method):
         pytest.skip(f"no {method} on this system")
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
         first, second = pool.map(pack_and_sum, [(root, cache)] * 2)
-        packed = pack_bair(root, cache, split="test")
+        packed = BAIR.pack(root, cache, split="test")
         sums = list(pool.map(sum_clip, [(packed, i) for i in range(3)]))
     assert first == second == (packed.content_hash, int(packed.frames.sum()))
     assert sums == [int(packed.frames[30 * i : 30 * i + 30].sum()) for i in range(3)]

@@ -9,8 +9,9 @@ from tiny import TinyVideos
 
 from lamd.config import load_target
 from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training.batches import training_windows
-from lamd.training.dmg_stage import DMGStage
+from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run
 from lamd.training.latents import Latents
 from lamd.training.vae_stage import VAEStage
@@ -42,9 +43,10 @@ def test_one_step(table, stage, tmp_path):
         vae = build_vae(target.vae, data).eval()
         windows = training_windows(videos, target.train_dmg, data)
         posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
-        made = DMGStage(target, videos, vae, Latents(tmp_path, posterior, windows, ""))
+        latents = Latents(tmp_path, posterior, windows, "")
+        made = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
     run = _Run(made, tmp_path, "paper", "cpu")
-    values = run.one_step(1, [made.read(np.array([0]))])
+    values = run.train_step(1, [made.read(np.array([0]))])
     assert all(math.isfinite(float(value)) for value in values.values())
     assert {"loss", "grad_norm"} <= set(values)
     assert ("adversary" in values) == (stage == "vae")

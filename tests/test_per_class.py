@@ -10,17 +10,19 @@ from tiny import tiny_target
 from lamd.base.errors import LamdError
 from lamd.config import DataConfig
 from lamd.evaluate import evaluate_paths
-from lamd.metrics.per_class import class_distances
-from lamd.metrics.protocols import PROTOCOLS, measure_class_features
-from lamd.pipeline.graph import make_plan, values_cell
-from lamd.pipeline.steps.values import FEATURES, read_values, row_values
+from lamd.metrics.frechet import class_distances
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import metric_for
+from lamd.metrics.values import Inputs
+from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.steps.values import FEATURES, read_per_clip, read_values
 
 CLASSES = ("All Clear", "Fire", "Stop")
 NAMES = ("cfvd.gestures.v1", "cfvd_spread.gestures.v1")
 
 
 def draw(seed, sizes=(40, 60, 50), d=8):
-    """Features and classes; classes lie apart and have spreads of their own."""
+    """Features and classes; classes are far apart and differ in spread."""
     rng = np.random.default_rng(seed)
     rows = [rng.normal(3 * k + 0.2 * seed, 1 + 0.3 * k, (n, d)) for k, n in enumerate(sizes)]
     return np.concatenate(rows), np.repeat(CLASSES, sizes).tolist()
@@ -32,10 +34,17 @@ def direct(a, b):
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * root)
 
 
+def by_class(name, real, real_classes, fake, fake_classes):
+    """Measure a protocol of class distances from features."""
+    return measure(
+        name, Inputs(features=(real, fake), classes=(real_classes, fake_classes), samples=1)
+    )
+
+
 def test_equal_sets_are_at_zero():
     rows, classes = draw(0)
     for name in NAMES:
-        value = measure_class_features(name, rows, classes, rows, classes)
+        value = by_class(name, rows, classes, rows, classes)
         assert 0 <= value.value < 1e-9
 
 
@@ -47,9 +56,7 @@ def test_agrees_with_scipy_class_by_class():
         for name in CLASSES
     }
     assert found == pytest.approx(expected, rel=1e-9)
-    mean, spread = (
-        measure_class_features(name, real, real_classes, fake, fake_classes) for name in NAMES
-    )
+    mean, spread = (by_class(name, real, real_classes, fake, fake_classes) for name in NAMES)
     assert mean.value == pytest.approx(sum(expected.values()) / 3)
     deviations = [(value - mean.value) ** 2 for value in expected.values()]
     assert spread.value == pytest.approx((sum(deviations) / 3) ** 0.5)
@@ -68,13 +75,13 @@ def test_right_clips_under_wrong_classes_are_far():
     real, classes = draw(0)
     wrong = draw(1)[0]
     swapped = [CLASSES[(CLASSES.index(name) + 1) % 3] for name in classes]
-    right = measure_class_features(NAMES[0], real, classes, wrong, classes).value
-    assert measure_class_features(NAMES[0], real, classes, wrong, swapped).value > 20 * right
+    right = by_class(NAMES[0], real, classes, wrong, classes).value
+    assert by_class(NAMES[0], real, classes, wrong, swapped).value > 20 * right
 
 
-def test_few_clips_a_class_are_told_and_too_few_refused():
+def test_cfvd_notes_few_clips_per_class_and_refuses_too_few():
     real, classes = draw(0, (3, 4, 2))
-    value = measure_class_features(NAMES[0], real, classes, real, classes)
+    value = by_class(NAMES[0], real, classes, real, classes)
     assert value.note == "3 classes, the smallest of 2 clips: biased upwards"
     with pytest.raises(LamdError, match="class 'Stop': 1 real and 2 generated clips"):
         class_distances(real[:-1], classes[:-1], real, classes)
@@ -84,7 +91,7 @@ def test_few_clips_a_class_are_told_and_too_few_refused():
         class_distances(real, classes[:-1], real, classes)
 
 
-def test_lamd_evaluate_has_no_classes_to_go_by(tmp_path):
+def test_evaluate_refuses_metrics_by_class(tmp_path):
     with pytest.raises(LamdError, match=r"unknown metric 'cfvd\.gestures\.v1'"):
         evaluate_paths(tmp_path, tmp_path, [NAMES[0]])
 
@@ -92,33 +99,35 @@ def test_lamd_evaluate_has_no_classes_to_go_by(tmp_path):
 def gesture_target(name, protocols, num_test=60):
     tiny = tiny_target()
     fields = tiny.data.model_dump() | {"name": name, "num_test": num_test}
-    fields |= {"camera": None, "broken": "skip"} if name != "bair" else {}
+    if name != "bair":
+        del fields["camera"]
+        fields["on_corrupt"] = "skip"
     evaluate = tiny.evaluate.model_copy(update={"protocols": protocols})
     return tiny.model_copy(update={"data": DataConfig(**fields), "evaluate": evaluate})
 
 
-def test_a_row_gets_its_classes_from_the_keys_of_its_clips(tmp_path):
-    plan = make_plan(gesture_target("natops", NAMES), "cpu")
-    cell = values_cell("lamd", NAMES, plan.clips, "cpu", num_frames=16)
+def test_row_values_takes_classes_from_the_keys_of_the_clips(tmp_path):
+    cell = TablePlan(gesture_target("natops", NAMES), "cpu").values["lamd"]
     inputs, numbers = {}, {"All Clear": 2, "Fire": 23, "Stop": 17}
-    for parent in cell.parents:
-        rows, classes = draw(1 if "lamd" in parent.name else 0)
-        keys = [f"natops/test/g{numbers[one]:02d}s02p01@0" for one in classes]
-        inputs[parent.name] = folder = tmp_path / parent.name.replace(" ", "-")
+    for role in cell.parents:
+        rows, classes = draw(1 if "fake" in role else 0)
+        keys = [f"natops/test/g{numbers[name]:02d}s02p01@0" for name in classes]
+        inputs[role] = folder = tmp_path / role.replace(" ", "-")
         folder.mkdir()
         np.save(folder / FEATURES, rows)
         (folder / "keys.json").write_text(json.dumps(keys))
     assert len(inputs) == 4
-    row_values(tmp_path, inputs, "lamd", list(NAMES), 16, 1, "cpu")
+    cell.step(tmp_path, inputs)
     (real, real_classes), (fake, fake_classes) = draw(0), draw(1)
     distances = list(class_distances(real, real_classes, fake, fake_classes).values())
     values = [value["value"] for value in read_values(tmp_path)]
+    assert read_per_clip(tmp_path) == {}
     assert values == pytest.approx([np.mean(distances), np.std(distances)])
 
 
-def test_a_target_without_classes_or_with_too_few_clips_is_refused():
+def test_plan_refuses_target_without_classes_or_with_too_few_clips():
     with pytest.raises(LamdError, match="cfvd needs classes, bair has none"):
-        make_plan(gesture_target("bair", NAMES), "cpu")
-    with pytest.raises(LamdError, match="num_test 47: cfvd needs 48, two a class"):
-        make_plan(gesture_target("natops", NAMES, 47), "cpu")
-    assert not any(PROTOCOLS[name].paired for name in NAMES)
+        TablePlan(gesture_target("bair", NAMES), "cpu")
+    with pytest.raises(LamdError, match="num_test 47: cfvd needs 48, two per class"):
+        TablePlan(gesture_target("natops", NAMES, 47), "cpu")
+    assert not any(metric_for(name).paired for name in NAMES)

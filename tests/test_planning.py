@@ -1,23 +1,32 @@
-"""`lamd plan`: what is counted, timed and kept, and what is told where there is no time."""
+"""`lamd plan`: counts, times, kept predictions, and the reasons where there is no time."""
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny import TinyVideos, tiny_target
+from tiny import TinyVideos, table_cells, tiny_target
 
 from lamd import cli
+from lamd.base.errors import LamdError
 from lamd.config import load_target
-from lamd.cost import row_budget
-from lamd.forecast import predict, probe, probes
-from lamd.forecast.predict import accuracy, forecast, forecast_table
-from lamd.forecast.probe import Measured, Unit
+from lamd.flops import Cost
+from lamd.forecast import predict, probe, units
+from lamd.forecast.accuracy import accuracy
+from lamd.forecast.predict import forecast, forecast_table
+from lamd.forecast.probe import Measured
+from lamd.forecast.units import Unit, time_unit
 from lamd.forecast.workload import frames_of, workload
-from lamd.pipeline.cells import Cell, Runner, Store
-from lamd.pipeline.graph import make_plan
+from lamd.paradigms import costs
+from lamd.paradigms.budget import row_budget
+from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.runner import Runner
+from lamd.pipeline.store import Store
+from lamd.targets import KINDS
 from lamd.training.batches import training_windows
 
 ROWS = "rows=[copy_first_frame,reconstruction,lamd]"
@@ -30,35 +39,35 @@ def store(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Stand in for the probe: `seconds` a unit, `asked` are the units it was asked for."""
-    told = SimpleNamespace(seconds=0.1, asked=[])
+    """Stand in for the probe: `seconds` per unit, `asked` are the units it was asked for."""
+    clock = SimpleNamespace(seconds=0.1, asked=[])
 
     def measure(wanted, device, limit):
-        told.asked.extend(wanted)
-        return Measured(dict.fromkeys(wanted, told.seconds), {})
+        clock.asked.extend(wanted)
+        return Measured(dict.fromkeys(wanted, clock.seconds), {})
 
     monkeypatch.setattr(predict, "probe", measure)
-    return told
+    return clock
 
 
 def works(target, store):
-    plan = make_plan(target, "cpu")
-    frames = frames_of(target, plan.stages["data"], store)
-    return {cell.name: workload(cell, target, frames) for cell in plan.cells()}
+    cells = table_cells(target)
+    frames = frames_of(target, cells[0], store)
+    return {cell.name: workload(cell, target, frames) for cell in cells}
 
 
 def counts(work):
     return {unit.kind: count for unit, count in work.units}
 
 
+def do_nothing(folder, inputs):
+    return {"content_hash": "x"}
+
+
 def finish(store, cells, seconds):
     """Make cells that do nothing, in the given time."""
     for cell in cells:
-        stated = {"content_hash": "x"} if cell.states_content else {}
-        folder = Runner(store, "cpu").run(
-            Cell(cell.name, cell.kind, cell.version, cell.config, cell.parents,
-                 lambda folder, inputs, stated=stated: stated, cell.states_content)
-        )  # fmt: skip
+        folder = Runner(store, "cpu").run(replace(cell, step=Step(f"{__name__}:do_nothing")))
         content = json.loads((folder / "cell.json").read_text())
         content["info"]["seconds"] = seconds
         (folder / "cell.json").write_text(json.dumps(content))
@@ -92,7 +101,7 @@ def test_the_other_paradigms_are_counted(store):
     assert counts(found["video_vae"]) == {"video_vae step": 3, "video_vae step, adversary": 7}
     assert found["video_latents"].disk > found["latents"].disk
     for row in ("pixel", "latent_video"):
-        (name,) = (one for one in found if one.startswith(f"clips {row}"))
+        (name,) = (name for name in found if name.startswith(f"clips {row}"))
         assert list(counts(found[name])) == [f"sampling {row}"]
 
 
@@ -145,24 +154,24 @@ def test_points_of_a_sweep_share_what_they_share(store, clock):
 
 def test_a_cell_of_a_kind_without_a_rule_is_listed(store, monkeypatch):
     target = tiny_target(ROWS)
-    monkeypatch.setattr(predict, "planned_cells", lambda *_: {"": [
-        *make_plan(target, "cpu").cells(), Cell("oracle", "oracle", 1, {}, (), lambda *_: None),
-    ]})  # fmt: skip
+    kind, oracle = KINDS["table"], Cell(kind="oracle", config={}, step=Step("toy:oracle"))
+    graph = replace(kind.plan(target, "cpu"), extra={"": [oracle]})
+    monkeypatch.setitem(KINDS, "table", SimpleNamespace(plan=lambda *_: graph))
     _, lines = forecast_table(forecast(target, store, "cpu"))
     assert "no time for oracle: no rule for cells of kind oracle" in lines
 
 
-def test_a_prediction_is_kept_and_set_beside_what_it_took(store, clock, monkeypatch):
+def test_prediction_is_kept_and_compared_with_the_actual_time(store, clock, monkeypatch):
     target = tiny_target(ROWS)
     assert accuracy(target, store, "cpu") is None
     before = forecast(target, store, "cpu", limit=1)
     vae = next(cell for cell in before.cells if cell.name == "vae")
     assert vae.seconds == pytest.approx(10 * 0.1)
-    plan = make_plan(target, "cpu")
+    plan = TablePlan(target, "cpu")
     finish(store, [plan.stages["data"], plan.stages["vae"]], 3.0)
     predicted = 16 * 0.1 + 10 * 0.1
-    told = f"planned before and finished since: 2; predicted {predicted:.1f} s, took 6.0 s (2.31"
-    assert told in accuracy(target, store, "cpu")
+    line = f"planned before and finished since: 2; predicted {predicted:.1f} s, took 6.0 s (2.31"
+    assert line in accuracy(target, store, "cpu")
     # Planning again changes no prediction of a finished cell.
     clock.seconds = 9.0
     lengths = dict.fromkeys(("train", "test"), np.full(12, 30))
@@ -176,12 +185,12 @@ def test_a_prediction_is_kept_and_set_beside_what_it_took(store, clock, monkeypa
 def test_a_damaged_file_of_predictions_is_one_line(store):
     store.root.parent.mkdir()
     (store.root.parent / "predictions.json").write_text("[1]")
-    with pytest.raises(cli.LamdError, match=r"predictions\.json: not readable"):
+    with pytest.raises(LamdError, match=r"predictions\.json: not readable"):
         forecast(tiny_target(ROWS), store, "cpu")
     assert "not readable" in accuracy(tiny_target(ROWS), store, "cpu")  # after a finished run
 
 
-def test_a_unit_that_was_not_timed_is_told_from_the_nearest_by_flops():
+def test_unit_that_was_not_timed_follows_the_nearest_by_flops():
     near, far, new = (Unit("dmg step", flops, 0, ()) for flops in (100, 1000, 150))
     measured = Measured({near: 1.0, far: 4.0}, {})
     assert predict._by_flops(new, measured) == pytest.approx(1.5)
@@ -205,11 +214,13 @@ def test_no_probe_asks_for_nothing_and_keeps_nothing(store, clock):
         (["loss.lpips_weight=1"], 0, "lamd weights fetch"),
     ],
 )
-def test_what_cannot_be_timed_here_tells_why(overrides, memory, expected, monkeypatch, tmp_path):
+def test_unit_that_cannot_be_timed_here_states_the_reason(
+    overrides, memory, expected, monkeypatch, tmp_path
+):
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
     unit = Unit("vae step", 1, memory, (4, 4, 16))
-    with pytest.raises(cli.LamdError, match=expected):
-        probes.PROBES["vae step"](tiny_target(*overrides), unit, "cpu")
+    with pytest.raises(LamdError, match=expected):
+        time_unit(unit, tiny_target(*overrides), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -220,25 +231,55 @@ def test_what_cannot_be_timed_here_tells_why(overrides, memory, expected, monkey
 )  # fmt: skip
 def test_a_unit_takes_time(kind):
     shape = (4, 16) if kind == "psnr" else (2, 4, 16)
-    assert 0 <= probes.PROBES[kind](tiny_target(), Unit(kind, 1, 0, shape), "cpu") < 30
+    assert 0 <= time_unit(Unit(kind, 1, 0, shape), tiny_target(), "cpu") < 30
 
 
 def test_noise_has_what_training_reads():
-    videos = probes._NoiseVideos(tiny_target(), 3)
+    videos = units._NoiseVideos(tiny_target(), 3)
     assert len(training_windows(videos, tiny_target().train_vae, tiny_target().data)) == 9
     assert videos.clip(2, 1, 2).shape == (2, 16, 16, 3)
     assert np.array_equal(videos.clip(0, 0, 4), videos.clip(5, 0, 4))
 
 
-def test_the_command_without_a_probe_imports_no_torch(tmp_path):
+def test_plan_without_a_probe_prints_every_cell(tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["plan", "table_bair", "--no-probe", "--runs", str(tmp_path)])
+    assert not done.value.code
+    assert "to be made: 19 of 19 cells; 81.5 TFLOP, no times" in capsys.readouterr().out
+
+
+def test_planning_counts_each_network_once(monkeypatch):
+    counted = []
+    monkeypatch.setattr(costs, "count", lambda *_: counted.append(1) or Cost(1, 1, 1))
+    clear_caches()
+    target = tiny_target("rows=[lamd,pixel_flops,latent_video_flops]")
+    try:
+        for beta in (0.1, 0.2):
+            loss = target.loss.model_copy(update={"kl_weight": beta})
+            TablePlan(target.model_copy(update={"loss": loss}), "cpu")
+    finally:
+        clear_caches()
+    assert len(counted) == 3 + 2 + 1 + 3 + 1  # MCD-VAE, DMG, pixel, video autoencoder, its UNet
+
+
+def clear_caches():
+    for name in ("_mcd_vae", "_dmg", "_autoencoder", "_unet3d"):
+        getattr(costs, name).cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [("[lamd,pixel_clips,latent_video_clips]", "False"), ("[lamd,pixel_flops]", "True")],
+)
+def test_show_imports_torch_for_rows_of_equal_flops_alone(rows, expected):
     code = (
         "import sys, lamd.cli\n"
-        f"try: lamd.cli.main(['plan', 'table_bair', '--no-probe', '--runs', {str(tmp_path)!r}])\n"
-        "finally: assert 'torch' not in sys.modules"
+        f"try: lamd.cli.main(['show', 'table_bair', '--set', 'rows={rows}'])\n"
+        "finally: print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "to be made: 19 of 19 cells" in done.stdout
+    assert done.stdout.splitlines()[-1] == expected
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ TRUE = (
 )
 
 
-def score(told, true=TRUE):
-    values = precisions([true], [told])
+def score(predicted, true=TRUE):
+    values = precisions([true], [predicted])
     return values["action_precision"][0], values["referring_expression_precision"][0]
 
 
@@ -25,7 +25,7 @@ def test_the_true_caption_hits_everything_in_any_order():
 
 
 @pytest.mark.parametrize(
-    ("told", "action", "referring"),
+    ("predicted", "action", "referring"),
     [
         # counted by hand: action has slide, place, contain; referring has 3 + 2 + 2 words
         ("", 0, 0),
@@ -37,17 +37,17 @@ def test_the_true_caption_hits_everything_in_any_order():
         ("the red sphere is sliding to the first quadrant. the cone is rotating.", 2 / 3, 2 / 7),
     ],
 )
-def test_hits_are_counted_as_by_hand(told, action, referring):
-    assert score(told) == pytest.approx((action, referring))
+def test_precisions_equal_hits_counted_by_hand(predicted, action, referring):
+    assert score(predicted) == pytest.approx((action, referring))
 
 
 def test_sentences_are_paired_for_action_first_then_for_objects():
     true = "the cone is rotating. the snitch is rotating."
     assert score("the snitch is rotating. the cone is rotating.", true) == (1.0, 1.0)
     assert score("the snitch is rotating.", true) == (0.5, 0.5)
-    told = "the cone is sliding to the first quadrant. the cube is rotating."
+    predicted = "the cone is sliding to the first quadrant. the cube is rotating."
     # by objects alone, the sentence about the cone would be taken for the wrong action
-    assert score(told, "the cone is rotating.") == (1.0, 0.0)
+    assert score(predicted, "the cone is rotating.") == (1.0, 0.0)
 
 
 def test_each_clip_counts_once():
@@ -55,27 +55,27 @@ def test_each_clip_counts_once():
     np.testing.assert_array_equal(values["action_precision"], [1, 0, 1])
 
 
-def test_captions_of_any_captioner_are_scored_from_files(tmp_path, capsys):
-    files = {"true": [TRUE, TRUE], "told": [TRUE, ""], "one": [TRUE], "odd": {"a": TRUE}}
+def test_evaluate_captions_scores_files_of_any_captioner(tmp_path, capsys):
+    files = {"true": [TRUE, TRUE], "generated": [TRUE, ""], "short": [TRUE], "odd": {"a": TRUE}}
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
 
-    def score_files(told):
-        paths = ["--true", str(tmp_path / "true.json"), "--told", str(tmp_path / told)]
+    def score_files(name):
+        paths = ["--true", str(tmp_path / "true.json"), "--generated", str(tmp_path / name)]
         with pytest.raises(SystemExit) as done:
             cli.main(["evaluate-captions", *paths])
         return done.value.code, capsys.readouterr()
 
-    code, said = score_files("told.json")
+    code, said = score_files("generated.json")
     assert not code
     assert said.out.count("0.5000") == 2
-    for name, reason in (("one.json", "1 captions, but"), ("odd.json", "not a list of captions"),
+    for name, reason in (("short.json", "1 captions, but"), ("odd.json", "not a list of captions"),
                          ("none.json", "not readable JSON")):  # fmt: skip
         code, said = score_files(name)
         assert code == 2
         assert reason in said.err and said.err.count("\n") == 1
 
 
-def test_a_true_caption_must_be_one():
+def test_precisions_refuse_true_caption_of_another_data_set():
     with pytest.raises(LamdError, match="not a sentence of CATER-GEN"):
         precisions(["a cat sat on a mat."], [TRUE])

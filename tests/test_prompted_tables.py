@@ -1,20 +1,22 @@
 """Tables whose clips follow a text or a class, made tiny: rows, scores, figure, generate."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import table_cells
 
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
-from lamd.pipeline.graph import make_plan
+from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps.clips import PROMPTS, other_prompts
-from lamd.report.results import read_report
+from lamd.report.results import Results, Value, read_results
 from lamd.targets import reproduce as run
-from lamd.targets.reporting import prompt_notes
+from lamd.targets.table import prompt_notes
 
 TRAIN = {"num_steps": 4, "batch_size": 4, "warmup_steps": 1, "validate_every": 4,
          "checkpoint_every": 2, "num_validation_clips": 2, "log_every": 1}  # fmt: skip
@@ -30,7 +32,7 @@ TINY = [
     "dmg.attention_factors=[2]",
     "sampler.num_steps=2",
     "evaluate.grid_clips=2",
-    # so little training hardly hears a text nor shows z_m: guidance and larger steps make it so
+    # after so few steps neither the text nor z_m has an effect without guidance and a high rate
     *(
         f"{stage}.{option}"
         for stage in ("train_vae", "train_dmg")
@@ -49,7 +51,7 @@ CATER = [
     *TINY,
     *(f"train_captioner.{key}={value}" for key, value in TRAIN.items()),
     "data.num_train=64",
-    "data.num_test=16",  # the first six are told by one caption
+    "data.num_test=16",  # the first six have one caption
     "captioner.channels=[8,8,16,16]",
     "evaluate.protocols=[psnr.given1.v1,action_precision.v1,referring_expression_precision.v1]",
     "rows=[copy_first_frame,real_test,reconstruction,lamd,permuted_prompts]",
@@ -68,29 +70,34 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("prompted")
 
 
-def reproduce(place, name, options):
-    places = {"runs": place / "runs", "results": place / "results"}
+def reproduce(root, name, options):
+    places = {"runs": root / "runs", "results": root / "results"}
     return run.reproduce(name, "quick", options, **places, device="cpu")
+
+
+def find(results: Results, row: str, metric: str) -> Value | None:
+    return next((v for v in results.values if (v.row, v.metric) == (row, metric)), None)
 
 
 @pytest.mark.slow
 def test_every_row_of_a_text_table_is_scored(place, capsys):
     outcome = reproduce(place, "table_cater_v1", CATER)
-    report = read_report(outcome.folder / "record.json")
-    assert not report.holes and report.data == "stand-in"
+    results = read_results(outcome.folder / "record.json")
+    assert not results.missing
+    assert {source.data for source in results.sources.values()} == {"stand-in"}
     for metric in ("action_precision", "referring_expression_precision"):
         for row in ("copy_first_frame", "real_test", "reconstruction", "lamd", "permuted_prompts"):
-            assert 0 <= report.find(row, metric).value <= 1
-    assert report.find("real_test", "psnr") is None
+            assert 0 <= find(results, row, metric).value <= 1
+    assert find(results, "real_test", "psnr") is None
     # the same noise under other texts is another clip
-    assert report.find("lamd", "psnr").value != report.find("permuted_prompts", "psnr").value
+    assert find(results, "lamd", "psnr").value != find(results, "permuted_prompts", "psnr").value
     text = (outcome.folder / "table.md").read_text(encoding="utf-8")
     assert "given frame and caption" in text and "our captioner in place of SwinBERT" in text
-    assert "the other captions by themselves have action precision 0." in text
+    assert "the permuted captions themselves score action precision 0." in text
 
     tiny = [f"sources.table_cater_v1.{option}" for option in CATER]
     figure = reproduce(place, "fig_samples_cater", [*tiny, "figure.clips=1", "figure.frames=2"])
-    (picture,) = read_report(figure.folder / "record.json").pictures
+    (picture,) = read_results(figure.folder / "record.json").pictures
     assert len(picture.labels) == 5 and picture.labels[0].startswith("the cone")
 
     def generate(prompt: str) -> int:
@@ -99,33 +106,39 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
             cli.main(
                 ["generate", "table_cater_v1", *options, "--runs", str(place / "runs"),
                  "--device", "cpu", "--count", "1", "--prompt", prompt,
-                 "--out", str(place / "told.npy")]
+                 "--out", str(place / "clip.npy")]
             )  # fmt: skip
         return done.value.code
 
     assert generate("the cone is picked up and containing the snitch.") == 0
-    assert np.load(place / "told.npy").shape[0] == 1
+    assert np.load(place / "clip.npy").shape[0] == 1
     assert generate("the teapot is rotating.") == 2
     assert "unknown word 'teapot'" in capsys.readouterr().err
 
 
-def test_a_table_tells_what_the_shuffled_captions_score_by_themselves(tmp_path):
+def test_prompt_notes_score_the_permuted_captions_themselves(tmp_path):
     prompts = ["the cone is rotating.", "the snitch is rotating."]
     (tmp_path / PROMPTS).write_text(json.dumps(prompts), encoding="utf-8")
-    (note,) = prompt_notes(load_target("table_cater_v1", "quick", CATER), tmp_path)
+    store = SimpleNamespace(folder=lambda cell: tmp_path)
+
+    def notes(name: str, options: list[str]) -> list[str]:
+        target = load_target(name, "quick", options)
+        return list(prompt_notes(target, TablePlan(target, "cpu"), store))
+
+    (note,) = notes("table_cater_v1", CATER)
     assert note.endswith("action precision 1.000, referring-expression precision 0.000")
-    assert not list(prompt_notes(load_target("table_mug", "quick", MUG), tmp_path))
+    assert not notes("table_mug", MUG)
 
 
 @pytest.mark.slow
 def test_a_class_table_compares_class_by_class(place):
     outcome = reproduce(place, "table_mug", MUG)
-    report = read_report(outcome.folder / "record.json")
-    assert not report.holes
+    results = read_results(outcome.folder / "record.json")
+    assert not results.missing
     for row in ("real_train", "copy_first_frame", "lamd", "permuted_prompts"):
-        assert report.find(row, "cfvd").value > 0
-        assert report.find(row, "cfvd_spread").value >= 0
-    assert report.find("lamd", "cfvd").value != report.find("permuted_prompts", "cfvd").value
+        assert find(results, row, "cfvd").value > 0
+        assert find(results, row, "cfvd_spread").value >= 0
+    assert find(results, "lamd", "cfvd").value != find(results, "permuted_prompts", "cfvd").value
 
 
 @given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=60))
@@ -151,7 +164,7 @@ def test_classes_that_take_turns_are_shuffled():
         ("dmg.attention_factors=[]", "cross-attention needs at least one entry"),
     ],
 )
-def test_a_prompt_without_effect_is_told(override, reason):
+def test_prompt_without_effect_is_refused(override, reason):
     with pytest.raises(LamdError, match=reason):
         load_target("table_cater_v1", "quick", [override])
 
@@ -159,12 +172,10 @@ def test_a_prompt_without_effect_is_told(override, reason):
 def test_precisions_need_a_captioner():
     target = load_target("table_cater_v1", "quick", ["captioner=null", "train_captioner=null"])
     with pytest.raises(LamdError, match="precisions need a captioner"):
-        make_plan(target, "cpu")
+        TablePlan(target, "cpu")
 
 
 def test_prompts_do_not_touch_the_cells_of_targets_without_them():
-    cells = {
-        cell.name: cell for cell in make_plan(load_target("table_bair", "quick"), "cpu").cells()
-    }
-    assert "prompt" not in cells["dmg"].config["dmg"]
+    cells = {cell.name: cell for cell in table_cells(load_target("table_bair", "quick"))}
+    assert cells["dmg"].config["dmg"]["prompt"] is None
     assert "guidance_scale" not in cells["clips lamd"].config["generated"]

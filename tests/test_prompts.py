@@ -9,15 +9,10 @@ from lamd.base.errors import LamdError
 from lamd.config import SamplerConfig
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import make_schedule
-from lamd.generate import denoiser_given, generate
-from lamd.training import (
-    encode_latents,
-    load_captioner,
-    load_dmg,
-    train_captioner,
-    train_dmg,
-    train_vae,
-)
+from lamd.generate import generate
+from lamd.paradigms.base import Given
+from lamd.paradigms.latent_motion import LatentMotion
+from lamd.training import encode_latents, load_model, train
 
 CAPTIONS = ("the cone is rotating.", "the snitch is sliding to the first quadrant.")
 TEXT = Vocabulary.build("text", CAPTIONS)
@@ -43,14 +38,14 @@ def inputs(batch=2):
 @pytest.mark.parametrize("condition", ["cross_attention", "concat", "both", "none"])
 def test_the_output_changes_with_the_prompt(condition):
     dmg = prompted(condition=condition)
-    one, other = (dmg(*inputs(), dmg.prompt.words([c, c])) for c in CAPTIONS)
+    one, other = (dmg(*inputs(), dmg.prompt.token_ids([c, c])) for c in CAPTIONS)
     assert (one - other).abs().max() > 1e-4
-    torch.testing.assert_close(one, dmg(*inputs(), dmg.prompt.words([CAPTIONS[0]] * 2)))
+    torch.testing.assert_close(one, dmg(*inputs(), dmg.prompt.token_ids([CAPTIONS[0]] * 2)))
 
 
 def test_a_class_is_one_token():
     dmg = prompted(CLASS)
-    words = dmg.prompt.words(["bow", "wave"])
+    words = dmg.prompt.token_ids(["bow", "wave"])
     assert words.shape == (2, 1)
     assert dmg.prompt(words).shape == (2, 1, 16)
     assert not torch.equal(dmg(*inputs(), words), dmg(*inputs(), words.flip(0)))
@@ -59,7 +54,7 @@ def test_a_class_is_one_token():
 @pytest.mark.parametrize("vocabulary", [TEXT, CLASS])
 def test_pooled_words_are_summed_and_padding_adds_nothing(vocabulary):
     dmg = prompted(vocabulary, pooled_prompt=True)
-    words = dmg.prompt.words([vocabulary.tokens[-1]])
+    words = dmg.prompt.token_ids([vocabulary.tokens[-1]])
     found = dmg.condition(inputs(1)[2], words).pooled
     said = words[words > 0]
     torch.testing.assert_close(found, dmg.prompt.bag.weight[said].sum(0, keepdim=True))
@@ -73,13 +68,15 @@ def test_the_step_embedding_takes_the_pooled_words(vocabulary):
         attention.cross_attention.to_out.weight.data.zero_()
     torch.nn.init.normal_(dmg.prompt.bag.weight)
     z_t, t, f_x0 = inputs(1)
-    one, other = (dmg(z_t, t, f_x0, dmg.prompt.words([token])) for token in vocabulary.tokens[-2:])
+    one, other = (
+        dmg(z_t, t, f_x0, dmg.prompt.token_ids([token])) for token in vocabulary.tokens[-2:]
+    )
     assert (one - other).abs().max() > 1e-4
 
 
 def test_words_in_another_order_are_another_prompt():
     dmg = prompted()
-    words = dmg.prompt.words([CAPTIONS[1]] * 2)
+    words = dmg.prompt.token_ids([CAPTIONS[1]] * 2)
     swapped = words.clone()
     swapped[:, [2, 8]] = words[:, [8, 2]]
     assert (dmg(*inputs(), words) - dmg(*inputs(), swapped)).abs().max() > 1e-5
@@ -88,29 +85,29 @@ def test_words_in_another_order_are_another_prompt():
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_guidance_is_its_formula(scale):
     dmg, (z_t, t, f_x0) = prompted(), inputs()
-    words = dmg.prompt.words([CAPTIONS[0]] * 2)
-    told, untold = dmg(z_t, t, f_x0, words), dmg(z_t, t, f_x0, torch.zeros_like(words))
-    assert (told - untold).abs().max() > 1e-4
-    guided = denoiser_given(dmg, SCHEDULE, scale, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
-    torch.testing.assert_close(guided, untold + scale * (told - untold))
+    words = dmg.prompt.token_ids([CAPTIONS[0]] * 2)
+    cond, uncond = dmg(z_t, t, f_x0, words), dmg(z_t, t, f_x0, torch.zeros_like(words))
+    assert (cond - uncond).abs().max() > 1e-4
+    models, prompts = LatentMotion(small_vae(), dmg, SCHEDULE), [CAPTIONS[0]] * 2
+    guided = models.denoiser(Given(f_x0), prompts, scale)(z_t, t)
+    torch.testing.assert_close(guided, uncond + scale * (cond - uncond))
     if scale == 1.0:
-        torch.testing.assert_close(
-            guided, denoiser_given(dmg, SCHEDULE, None, f_x0, [CAPTIONS[0]] * 2)(z_t, t)
-        )
+        torch.testing.assert_close(guided, models.denoiser(Given(f_x0), prompts, None)(z_t, t))
 
 
 def test_samples_depend_on_the_prompt():
     dmg, vae = prompted(), small_vae().eval()
     sampler = SamplerConfig(name="ddim", num_steps=4, eta=0.0, seed=0)
     x0 = torch.rand(2, 3, 16, 16)
-    one, other = (generate(vae, dmg, SCHEDULE, sampler, x0, ["a", "b"], [c, c]) for c in CAPTIONS)
+    models = LatentMotion(vae, dmg, SCHEDULE)
+    one, other = (generate(models, sampler, x0, ["a", "b"], [c, c]) for c in CAPTIONS)
     assert (one - other).abs().max() > 1e-4
 
 
 def test_a_prompt_in_other_words_is_one_line():
     dmg = prompted()
     with pytest.raises(LamdError, match="unknown word 'cube'"):
-        dmg.prompt.words(["the cube is rotating."])
+        dmg.prompt.token_ids(["the cube is rotating."])
 
 
 class ToldVideos(TinyVideos):
@@ -141,42 +138,41 @@ TRAIN = {
 
 def test_both_stages_train_with_prompts_and_keep_the_vocabulary(tmp_path):
     target, videos = prompted_target(), ToldVideos()
-    train_vae(target, videos, tmp_path / "vae", identity="v", device="cpu")
-    encode_latents(target, videos, tmp_path / "vae", tmp_path / "z", identity="z", device="cpu")
+    train("vae", target, videos, tmp_path / "vae", run_id="v", device="cpu")
+    encode_latents(target, videos, tmp_path / "vae", tmp_path / "z", run_id="z", device="cpu")
+    parents = {"autoencoder": tmp_path / "vae", "latents": tmp_path / "z"}
     for name, first in (("once", None), ("twice", 5)):
         for steps in (first, None):
-            train_dmg(
-                target, videos, tmp_path / "vae", tmp_path / "z", tmp_path / name,
-                identity="d", device="cpu", max_steps=steps,
+            train(
+                "dmg", target, videos, tmp_path / name, parents,
+                run_id="d", device="cpu", max_steps=steps,
             )  # fmt: skip
-    dmg = load_dmg(tmp_path / "once", target)
+    dmg = load_model(tmp_path / "once", "dmg", target)
     assert dmg.prompt.vocabulary == TEXT
-    again = load_dmg(tmp_path / "twice", target).state_dict()
+    again = load_model(tmp_path / "twice", "dmg", target).state_dict()
     for name, tensor in dmg.state_dict().items():
         assert torch.equal(tensor, again[name]), name
 
 
 def test_a_captioner_learns_what_two_captions_say(tmp_path):
-    # the caption is told by colour alone, so a few steps are enough
+    # the caption follows from colour alone, so a few steps are enough
     videos = ToldVideos()
     for i, video in enumerate(videos.videos):
         video[:] = 255 * (i % 2)
     target = prompted_target("train_captioner.num_steps=60")
-    train_captioner(target, videos, tmp_path, identity="c", device="cpu")
-    captioner = load_captioner(tmp_path)
+    train("captioner", target, videos, tmp_path, run_id="c", device="cpu")
+    captioner = load_model(tmp_path, "captioner")
     x = torch.stack([torch.full((4, 3, 16, 16), value) for value in (-1.0, 1.0)])
-    told = captioner.caption(x)
-    assert [caption.replace(" .", ".") for caption in told] == list(CAPTIONS)
+    captions = captioner.caption(x)
+    assert [caption.replace(" .", ".") for caption in captions] == list(CAPTIONS)
 
 
 def test_prompts_need_conditions(tmp_path):
     target = prompted_target()
     videos = TinyVideos()
     videos.conditions = None
-    train_vae(target, videos, tmp_path / "vae", identity="v", device="cpu")
-    encode_latents(target, videos, tmp_path / "vae", tmp_path / "z", identity="z", device="cpu")
+    train("vae", target, videos, tmp_path / "vae", run_id="v", device="cpu")
+    encode_latents(target, videos, tmp_path / "vae", tmp_path / "z", run_id="z", device="cpu")
+    parents = {"autoencoder": tmp_path / "vae", "latents": tmp_path / "z"}
     with pytest.raises(LamdError, match="bair has neither captions nor classes"):
-        train_dmg(
-            target, videos, tmp_path / "vae", tmp_path / "z", tmp_path / "dmg",
-            identity="d", device="cpu",
-        )  # fmt: skip
+        train("dmg", target, videos, tmp_path / "dmg", parents, run_id="d", device="cpu")

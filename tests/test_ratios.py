@@ -18,17 +18,17 @@ spec.loader.exec_module(ratios)
 def run(slower: str | None = None, machine: float = 1.0) -> list[dict]:
     """Return a made-up run, on a slower machine or with one part three times as slow."""
 
-    def one(name: str, seconds: float, **info) -> dict:
+    def part(name: str, seconds: float, **info) -> dict:
         seconds *= 3 if name == slower else 1
         matmul = {"over_matmul": seconds / 1e-2}  # both slow down with the machine
         return {"name": name, "median": machine * seconds, "extra_info": matmul | info}
 
     pair = {"equal_ratio": 1.2 / (3 if slower == "pair" else 1), "equal_noise": 0.1}
     return [
-        one("motion", 0.01, paradigm="latent-motion", place="step"),
-        one("pixel", 0.5, paradigm="pixel-full", place="step"),
-        one("pixel alone", 0.5, paradigm="pixel-full", place="decode"),
-        one("psnr", 0.1),
+        part("motion", 0.01, paradigm="latent-motion", place="step"),
+        part("pixel", 0.5, paradigm="pixel-full", place="step"),
+        part("pixel alone", 0.5, paradigm="pixel-full", place="decode"),
+        part("psnr", 0.1),
         {"name": "pair", "median": 0.2, "extra_info": pair | {"work_ratio": 2.0}},
     ]
 
@@ -47,7 +47,7 @@ def test_a_slower_machine_is_no_slowdown():
 
 
 @pytest.mark.parametrize(
-    ("slower", "told"),
+    ("slower", "lines"),
     [
         ("psnr", ["psnr / matmul: 30, was 10 (3.00 times)"]),
         ("pair", ["pair equal: ours / theirs: 2.5, was 0.833 (3.00 times)"]),
@@ -61,13 +61,13 @@ def test_a_slower_machine_is_no_slowdown():
         ("motion", ["motion / matmul: 3, was 1 (3.00 times)"]),
     ],
 )
-def test_what_is_slower_is_named(slower, told):
+def test_compare_names_slower_ratios(slower, lines):
     now, stored = ratios.ratios_of(run(slower)), ratios.ratios_of(run())
-    assert ratios.compare(now, stored, 1.5) == told
+    assert ratios.compare(now, stored, 1.5) == lines
     assert ratios.compare(now, stored, 3.1) == []
 
 
-def test_what_only_one_run_has_is_not_compared():
+def test_compare_skips_ratios_of_one_run():
     assert ratios.compare({"new": 5.0}, {"old": 1.0}, 1.5) == []
 
 
@@ -80,7 +80,7 @@ def test_a_stored_run_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"ratios": {"a": 0}, "where": {"scale": "x"}}'])
-def test_another_file_is_told(tmp_path, text):
+def test_read_refuses_another_file(tmp_path, text):
     path = tmp_path / "stored.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="not a stored run"):

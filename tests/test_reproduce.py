@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lamd import cli
 from lamd.config import experiments_dir
-from lamd.report.results import read_report
-from lamd.standins import simulate_bair, simulate_landscape
+from lamd.data.dataset import DATASETS
+from lamd.execute import ExecutorOptions
+from lamd.report.results import Results, Value, read_results
 from lamd.targets import reproduce as run
 from lamd.weights import cache_root, weights_path
 
@@ -40,7 +42,7 @@ TINY = [
     "evaluate.grid_clips=2",
 ]  # fmt: skip
 OPTIONS = [word for text in TINY for word in ("--set", text)]
-FILES = {"table.md", "table.csv", "table.tex", "figure.png", "figure.svg", "grid.gif", "grid.mp4",
+FILES = {"table.md", "table.tex", "values.csv", "fvd_by_row.png", "clips.webp", "per_clip.parquet",
          "record.json"}  # fmt: skip
 
 
@@ -63,6 +65,10 @@ def reproduce(root: Path, *more: str) -> run.Outcome:
     return run.reproduce("table_bair", "quick", [*TINY, *more], **places, device="cpu")
 
 
+def data_of(outcome: run.Outcome) -> set[str]:
+    return {source.data for source in outcome.results.sources.values()}
+
+
 def command(root: Path, name: str, *more: str) -> list[str]:
     return [name, "table_bair", *OPTIONS, "--runs", str(root / "runs"), "--device", "cpu", *more]
 
@@ -72,31 +78,35 @@ def cells(root: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in found}
 
 
+def find(results: Results, row: str, metric: str) -> Value | None:
+    return next((v for v in results.values if (v.row, v.metric) == (row, metric)), None)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_everything_is_made_and_labelled(place):
-    folder = place / "results" / "table_bair"
+    folder = place / "results" / "table_bair" / "quick"
     assert set(contents(folder)) == FILES
-    report = read_report(folder / "record.json")
-    assert not report.holes
-    assert [row.name for row in report.rows] == [
-        "real_train",
-        "copy_first_frame",
-        "reconstruction",
-        "lamd",
-    ]
-    assert len(report.records) == 1 + 3 * 5
-    assert {record.data for record in report.records} == {"stand-in"}
-    assert {record.verdict.kind for record in report.records} == {"not comparable"}
-    assert {record.n_fake for record in report.records} == {COUNTS["num_test"]}
-    assert report.find("copy_first_frame", "psnr").value > report.find("lamd", "psnr").value
-    assert all(cell.seconds >= 0 and cell.peak_memory_mb > 0 for cell in report.cells)
+    results = read_results(folder / "record.json")
+    assert not results.missing
+    rows = ["real_train", "copy_first_frame", "reconstruction", "lamd"]
+    assert [row.name for row in results.rows] == rows
+    assert len(results.values) == 1 + 3 * 5
+    assert {source.data for source in results.sources.values()} == {"stand-in"}
+    assert {value.verdict for value in results.values} == {"not comparable"}
+    assert {value.n_fake for value in results.values} == {COUNTS["num_test"]}
+    copied, lamd = (find(results, row, "psnr") for row in ("copy_first_frame", "lamd"))
+    assert copied.value > lamd.value
+    assert all(cell.seconds >= 0 and cell.peak_memory_mb > 0 for cell in results.cells)
+    per_clip = pd.read_parquet(folder / "per_clip.parquet")
+    means = per_clip.groupby(["row", "metric"])["value"].mean()
+    assert means["lamd", "psnr"] == pytest.approx(lamd.value)
 
 
 def test_the_second_run_makes_nothing_and_is_quick(place):
-    before, made = contents(place / "results" / "table_bair"), cells(place)
+    before, made = contents(place / "results" / "table_bair" / "quick"), cells(place)
     start = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = (
         "import sys, lamd.cli\n"
@@ -109,39 +119,64 @@ def test_the_second_run_makes_nothing_and_is_quick(place):
     assert done.returncode == 0, done.stderr
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime < 20
-    assert contents(place / "results" / "table_bair") == before
+    assert contents(place / "results" / "table_bair" / "quick") == before
     assert cells(place) == made
 
 
 def test_another_seed_remakes_only_the_samples(copy):
     before = cells(copy)
-    report = reproduce(copy, "sampler.seed=1").report
+    results = reproduce(copy, "sampler.seed=1").results
     new = set(cells(copy)) - set(before)
     assert sorted(name.split("-")[0] for name in new) == ["clips", "clips", "features", "values"]
     assert before.items() <= cells(copy).items()
-    old = read_report(copy / "results" / "table_bair" / "record.json")
-    assert old.find("real_train", "fvd").value == report.find("real_train", "fvd").value
+    old = read_results(copy / "results" / "table_bair" / "quick" / "record.json")
+    assert find(old, "real_train", "fvd").value == find(results, "real_train", "fvd").value
+
+
+def test_other_overrides_do_not_replace_a_record(copy):
+    before = contents(copy / "results" / "table_bair" / "quick")
+    outcome = reproduce(copy, "sampler.seed=1")
+    assert outcome.folder.name == f"quick-{outcome.results.config_hash}"
+    assert outcome.folder.name in outcome.notice
+    assert contents(copy / "results" / "table_bair" / "quick") == before
+
+
+def test_fewer_rows_do_not_replace_a_record(copy):
+    before = contents(copy / "results" / "table_bair" / "quick")
+    outcome = reproduce(copy, "rows=[copy_first_frame,lamd]")
+    assert outcome.folder.name == f"quick-{outcome.results.config_hash}"
+    assert contents(copy / "results" / "table_bair" / "quick") == before
+
+
+def test_a_table_takes_worker_processes(copy, tmp_path):
+    options = ExecutorOptions(jobs=2)
+    outcome = run.reproduce(
+        "table_bair", "quick", [*TINY, "sampler.seed=3"],
+        runs=copy / "runs", results=tmp_path, device="cpu", options=options,
+    )  # fmt: skip
+    assert not outcome.failed
+    assert find(outcome.results, "lamd", "fvd") is not None
 
 
 def test_several_samples_a_clip_are_measured_together(copy):
     protocols = "fvd.bair.v1,psnr.given1.v1,diversity.lpips-alex.v1"
     options = ["evaluate.samples_per_clip=2", f"evaluate.protocols=[{protocols}]"]
-    before, report = cells(copy), reproduce(copy, *options).report
-    sample, one = report.find("lamd", "fvd"), report.find("reconstruction", "fvd")
+    before, results = cells(copy), reproduce(copy, *options).results
+    sample, one = (find(results, row, "fvd") for row in ("lamd", "reconstruction"))
     assert (sample.n_real, sample.n_fake, one.n_fake) == (4, 8, 4)
     assert any("samples" in deviation for deviation in sample.deviations)
-    assert report.find("lamd", "diversity").value > 0
-    assert report.find("reconstruction", "diversity") is None
+    assert find(results, "lamd", "diversity").value > 0
+    assert find(results, "reconstruction", "diversity") is None
     assert {name.split("-")[0] for name in cells(copy).keys() - before.keys()} == {
         "clips", "features", "values"}  # fmt: skip
 
 
-def test_a_damaged_checkpoint_leaves_a_hole_and_loses_nothing(copy, capsys):
+def test_damaged_checkpoint_leaves_a_missing_value_and_loses_nothing(copy, capsys):
     (model,) = (copy / "runs" / "cells").glob("vae-*/model.safetensors")
     data = bytearray(model.read_bytes())
     data[-1] ^= 1
     model.write_bytes(data)
-    before = contents(copy / "results" / "table_bair")
+    before = contents(copy / "results" / "table_bair" / "quick")
     results = ["--results", str(copy / "results")]
     with pytest.raises(SystemExit) as done:
         cli.main(command(copy, "reproduce", "--set", "sampler.seed=1", *results))
@@ -150,10 +185,11 @@ def test_a_damaged_checkpoint_leaves_a_hole_and_loses_nothing(copy, capsys):
     last = err.strip().splitlines()[-1]
     assert str(model) in last
     assert last.startswith("lamd: clips lamd")
-    assert contents(copy / "results" / "table_bair") == before
-    report = read_report(copy / "results" / "table_bair" / "incomplete" / "record.json")
-    assert [hole.row for hole in report.holes] == ["lamd"]
-    assert report.find("reconstruction", "psnr") is not None
+    assert contents(copy / "results" / "table_bair" / "quick") == before
+    (folder,) = (copy / "results" / "table_bair").glob("quick-*")
+    results = read_results(folder / "record.json")
+    assert [missing.row for missing in results.missing] == ["lamd"]
+    assert find(results, "reconstruction", "psnr") is not None
     assert "not run" in out
 
 
@@ -184,16 +220,16 @@ def test_the_real_layout_is_read_and_a_stand_in_stays_one(copy, tmp_path, monkey
     (cache / "weights").symlink_to(cache_root() / "weights")
     monkeypatch.setenv("LAMD_CACHE", str(cache))
     monkeypatch.setenv("LAMD_DATA", str(root))
-    simulate_bair(root, **COUNTS, seed=0, num_workers=1)
+    DATASETS["bair"].simulate(root, **COUNTS, seed=0, num_workers=1)
     real = ["data.source=real", "data.simulation_seed=null"]
     trained = {name for name in cells(copy) if name.startswith(("vae", "dmg"))}
-    assert reproduce(copy, *real).report.data == "stand-in"
+    assert data_of(reproduce(copy, *real)) == {"stand-in"}
     assert {name for name in cells(copy) if name.startswith(("vae", "dmg"))} == trained
     (root / "stand_in.json").unlink()
     os.utime(next(root.rglob("*.tfrecords")))
-    report = reproduce(copy, *real).report
-    assert report.data == "real"
-    reasons = report.find("lamd", "fvd").verdict.reason
+    outcome = reproduce(copy, *real)
+    assert data_of(outcome) == {"real"}
+    reasons = find(outcome.results, "lamd", "fvd").reason
     assert "reduced scale" in reasons
     assert "stand-in" not in reasons
 
@@ -201,7 +237,7 @@ def test_the_real_layout_is_read_and_a_stand_in_stays_one(copy, tmp_path, monkey
 def test_a_broken_record_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LAMD_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
-    simulate_bair(tmp_path / "data", **COUNTS, seed=0, num_workers=1)
+    DATASETS["bair"].simulate(tmp_path / "data", **COUNTS, seed=0, num_workers=1)
     path = next((tmp_path / "data").rglob("train/*.tfrecords"))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -220,7 +256,9 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
     cache.mkdir()
     (cache / "weights").symlink_to(cache_root() / "weights")
     monkeypatch.setenv("LAMD_CACHE", str(cache))
-    simulate_landscape(tmp_path / "data", num_train=13, num_test=4, seed=0, frame_size=(64, 36))
+    DATASETS["landscape"].simulate(
+        tmp_path / "data", num_train=13, num_test=4, seed=0, frame_size=(64, 36)
+    )
     broken = sorted((tmp_path / "data" / "sky_train").rglob("*.jpg"))[0]
     broken.write_bytes(broken.read_bytes()[:300])
     (broken.parent / "notes.txt").write_text("no frame")
@@ -233,17 +271,17 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
             cli.main(["reproduce", "table_landscape", *options, *places, "--device", "cpu", *more])
         return done.value.code or 0
 
-    assert reproduce_landscape("--set", "data.broken=stop") == 2
+    assert reproduce_landscape("--set", "data.on_corrupt=raise") == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "notes.txt" in last and "data.broken: skip" in last
+    assert "notes.txt" in last and "data.on_corrupt: skip" in last
     assert not (tmp_path / "results").exists()
     assert reproduce_landscape() == 0
-    report = read_report(tmp_path / "results" / "table_landscape" / "record.json")
-    notes = " ".join(report.notes)
+    results = read_results(tmp_path / "results" / "table_landscape" / "quick" / "record.json")
+    notes = " ".join(results.notes)
     assert broken.name in notes and "broken JPEG" in notes and "notes.txt" in notes
-    assert {"fvd", "fvd-counted", "smoothness", "psnr"} <= {r.metric for r in report.records}
-    assert report.find("real_train", "smoothness") is not None
-    assert report.find("lamd", "fvd").value != report.find("lamd", "fvd-counted").value
+    assert {"fvd", "fvd-counted", "smoothness", "psnr"} <= {v.metric for v in results.values}
+    assert find(results, "real_train", "smoothness") is not None
+    assert find(results, "lamd", "fvd").value != find(results, "lamd", "fvd-counted").value
 
 
 def figures(root: Path) -> Path:
@@ -269,10 +307,10 @@ def test_figures_and_reconstruction_table_retrain_nothing(copy, tmp_path):
             str(folder / f"fig_{name}.yaml"), "quick", [*tiny, *small, *asked.get(name, [])],
             runs=copy / "runs", results=copy / "results", device="cpu",
         )  # fmt: skip
-        made = {"bair.png", "bair.svg", "bair.gif", "bair.mp4", "record.json"}
-        assert made <= set(contents(copy / "results" / f"fig_{name}"))
-        (picture,) = read_report(outcome.folder / "record.json").pictures
-        assert picture.data == "stand-in"
+        made = {"strips_bair.png", "clips_bair.webp", "record.json"}
+        assert made <= set(contents(copy / "results" / f"fig_{name}" / "quick"))
+        (picture,) = read_results(outcome.folder / "record.json").pictures
+        assert data_of(outcome) == {"stand-in"}
         for word in ("Simulated stand-in for BAIR", "MCD-VAE", "seeds: ", "profile quick"):
             assert word in picture.caption
     table = (folder / "table_reconstruction.yaml").read_text(encoding="utf-8").splitlines()
@@ -282,11 +320,11 @@ def test_figures_and_reconstruction_table_retrain_nothing(copy, tmp_path):
         str(folder / "table_reconstruction.yaml"), "quick", tiny,
         runs=copy / "runs", results=copy / "results", device="cpu",
     )  # fmt: skip
-    report = read_report(outcome.folder / "record.json")
-    assert {record.metric for record in report.records} >= {"fvd", "psnr", "ssim", "lpips-alex"}
+    results = read_results(outcome.folder / "record.json")
+    assert {value.metric for value in results.values} >= {"fvd", "psnr", "ssim", "lpips-alex"}
     if not weights_path("inception").exists():
-        (hole,) = report.holes
-        assert (hole.metric, hole.verdict.kind) == ("fid", "not run")
+        (missing,) = results.missing
+        assert missing.metric == "fid"
         assert "weights missing" in (outcome.folder / "table.md").read_text(encoding="utf-8")
     new = {name.split("-")[0] for name in cells(copy).keys() - before.keys()}
     assert new <= {"figure", "clips", "features", "values"}

@@ -79,7 +79,7 @@ def test_damaged_newest_checkpoint_costs_only_time(whole, tmp_path, capsys):
     train_both(tiny_target(), tmp_path)
     said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
     assert len(said) == 1
-    assert "going on from step_00000005" in said[0]
+    assert "continuing from step_00000005" in said[0]
     same_bits(whole / "vae", tmp_path / "vae")
     assert [r["step"] for r in records(tmp_path / "vae") if r["group"] == "train"] == [
         *range(1, 11)

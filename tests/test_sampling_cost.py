@@ -1,23 +1,25 @@
-"""`table_sampling_cost` and `fig_cost_vs_frames`: one measurement, closed forms, what is drawn."""
+"""`table_sampling_cost` and `fig_cost_vs_frames`: one measurement, counted costs, plots."""
 
-import csv
-import io
-from typing import get_args
-
+import pandas as pd
 import pytest
+from small_results import make_results, make_source
 
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
-from lamd.config.costs import Paradigm
-from lamd.cost import dmg_step, unet3d_step
-from lamd.cost.paradigms import PARADIGMS, Widths, dmg_options, unet_widths
-from lamd.execute.schedule import identity
+from lamd.paradigms.untrained import sampling_costs
 from lamd.pipeline.steps.latency import interleaved, spread
-from lamd.report.cost_plots import cost_lines
-from lamd.report.cost_tables import growth, render_cost_csv, render_cost_markdown, step_table
-from lamd.report.results import CostReport, CostRow, PublishedRow, read_report
-from lamd.targets import cost
+from lamd.report import cost as figures
+from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
+from lamd.report.results import (
+    PublishedRow,
+    PublishedValue,
+    Results,
+    RowInfo,
+    Value,
+    read_results,
+)
+from lamd.targets import KINDS, cost
 from lamd.targets import reproduce as run
 
 TINY = ["shapes=[[4,16],[8,16]]", "rounds=2", "paradigms=[latent-motion,pixel-factorised]"]
@@ -33,50 +35,52 @@ def place(tmp_path_factory):
     return root
 
 
-def reproduce(root, name: str, options: list[str]) -> CostReport:
+def reproduce(root, name: str, options: list[str]) -> Results:
     return run.reproduce(name, "quick", options, runs=root / "runs", results=root / "results",
-                         device="cpu").report  # fmt: skip
+                         device="cpu").results  # fmt: skip
 
 
 def made(root) -> dict[str, int]:
     return {p.parent.name: p.stat().st_mtime_ns for p in (root / "runs").rglob("cell.json")}
 
 
-def make_report(**changes) -> CostReport:
-    """Return 16 and 128 frames of two paradigms, with times of our choosing."""
-    step = {(MOTION, 16): 1.0, (MOTION, 128): 1.0, (PIXEL, 16): 300.0, (PIXEL, 128): 2400.0}
-    names = {MOTION: "latent-motion", PIXEL: "pixel-factorised"}
-    rows = tuple(
-        CostRow(
-            paradigm=names[label],
-            frames=frames,
-            size=64,
-            flops={"encode": 2e9, "step": 1e9 * cost, "decode": 1e9 * frames},
-            activations={"encode": 1.0, "step": 1e6, "decode": 1.0},
-            parameters={"encode": 1, "step": 2_000_000, "decode": 1},
-            seconds={"encode": (0.0, 0.0, 0.0), "step": (0.01, 0.01 * cost**0.5, 0.1 * cost),
-                     "decode": (0.1 * frames,) * 3},
-        )
-        for (label, frames), cost in step.items()
+def make_costs() -> Results:
+    """Return 16 and 128 frames of two paradigms, with times of our choosing, K = 10."""
+    relative = {
+        ("latent-motion", 16): 1.0,
+        ("latent-motion", 128): 1.0,
+        ("pixel-factorised", 16): 300.0,
+        ("pixel-factorised", 128): 2400.0,
+    }
+    values = []
+    for (row, frames), step in relative.items():
+        flops = {"encode": 2e9, "step": 1e9 * step, "decode": 1e9 * frames}
+        seconds = {"encode": 0.0, "step": 0.01 * step**0.5, "decode": 0.1 * frames}
+        for parts in (flops, seconds):
+            parts["run"] = parts["encode"] + 10 * parts["step"] + parts["decode"]
+        metrics = {"flops": flops, "seconds": seconds,
+                   "activations": {"encode": 1.0, "step": 1e6, "decode": 1.0},
+                   "parameters": {"encode": 1, "step": 2e6, "decode": 1, "run": 2e6}}  # fmt: skip
+        where = {"source": "untrained", "row": row, "point": f"{frames}x64"}
+        for metric, parts in metrics.items():
+            for part, value in parts.items():
+                bounds = {"low": value, "high": 2 * value} if metric == "seconds" else {}
+                values.append(Value(**where, part=part, metric=metric, value=value, **bounds))
+    seconds = {name: PublishedValue(value=value, protocol=None)
+               for name, value in (("frames16", 2.0), ("frames128", 5.0))}  # fmt: skip
+    return make_results(
+        kind="cost", sources={"untrained": make_source()}, columns=(), missing=(),
+        rows=(
+            RowInfo(name="latent-motion", label=MOTION, description=""),
+            RowInfo(name="pixel-factorised", label=PIXEL, description=""),
+        ),
+        points={f"{n}x64": {"frames": n, "size": 64} for n in (16, 128)}, values=tuple(values),
+        measured={"device": "cpu: x", "torch": "2", "dtype": "float32", "threads": "1",
+                  "date": "2026-01-01", "num_steps": "10"},
+        published=(
+            PublishedRow(method="P", metrics=seconds, source="a paper", verified=False, note=""),
+        ),
     )  # fmt: skip
-    paper = PublishedRow(method="P", metrics={"frames16": 2.0, "frames128": 5.0}, protocol=None,
-                         source="a paper", verified=False, note="")  # fmt: skip
-    fields = {"target": "table_x", "title": "T", "profile": "quick", "config": {},
-              "config_hash": "0", "overrides": (), "num_steps": 10, "rows": rows,
-              "measured": {"device": "cpu: x", "torch": "2", "dtype": "float32", "threads": "1",
-                           "date": "2026-01-01"},
-              "published": (paper,), "cells": load_cells()}  # fmt: skip
-    return CostReport(**(fields | changes))
-
-
-def load_cells():
-    from reports import make_report
-
-    return make_report().cells
-
-
-def test_the_config_names_the_paradigms_of_the_cost_model():
-    assert get_args(Paradigm) == PARADIGMS
 
 
 def test_rounds_alternate_after_one_that_is_not_timed():
@@ -91,86 +95,94 @@ def test_a_spread_is_median_and_quartiles():
     assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == (3.0, 2.0, 4.0)
 
 
-def test_closed_form_columns_are_the_cost_models(place):
+def test_cost_columns_are_counted_per_clip(place):
     table = load_target("table_sampling_cost", "quick", TINY)
-    widths = Widths(**table.widths.model_dump())
-    lines = csv.DictReader(
-        io.StringIO((place / "results/table_sampling_cost/table.csv").read_text())
+    written = pd.read_csv(place / "results/table_sampling_cost/quick/values.csv")
+    lines = (
+        written[written["block"] == "measured"]
+        .set_index(["row", "frames", "part", "metric"])
+        .sort_index()
     )
-    found = {(x["paradigm"], int(x["frames"]), x["part"]): x for x in lines}
     for frames in (4, 8):
-        motion = dmg_step(batch=1, size=4, **dmg_options(widths))
-        pixel = unet3d_step(batch=1, frames=frames, size=16, channels=3, conv3d="factorised",
-                            **unet_widths(widths))  # fmt: skip
-        for name, one in (("latent-motion", motion), ("pixel-factorised", pixel)):
-            line = found[name, frames, "step"]
-            assert float(line["flops"]) == pytest.approx(one.flops, rel=1e-5)
-            assert float(line["activations"]) == pytest.approx(one.activations, rel=1e-5)
-            assert int(line["parameters"]) == one.parameters
-            assert float(line["seconds_low"]) <= float(line["seconds"])
-    whole = found["pixel-factorised", 8, "run"]
-    assert float(whole["flops"]) == pytest.approx(200 * pixel.flops, rel=1e-5)
+        for name in ("latent-motion", "pixel-factorised"):
+            costs = sampling_costs(name, table.widths, batch=2, frames=frames, size=16)
+            step, line = costs["step"], lines.loc[name, frames, "step"]
+            assert line.loc["flops", "value"] == pytest.approx(step.flops, rel=1e-5)
+            assert line.loc["activations", "value"] == pytest.approx(step.activations, rel=1e-5)
+            assert line.loc["parameters", "value"] == step.parameters
+            assert line.loc["seconds", "low"] <= line.loc["seconds", "value"]
+    whole = lines.loc["pixel-factorised", 8, "run"]
+    assert whole.loc["flops", "value"] == pytest.approx(200 * step.flops, rel=1e-5)
 
 
-def test_a_second_run_and_the_figure_measure_nothing(place):
+def test_second_run_and_the_figure_measure_nothing(place):
     before = made(place)
-    table = read_report(place / "results/table_sampling_cost/record.json")
-    assert reproduce(place, "table_sampling_cost", TINY) == table
+    table = read_results(place / "results/table_sampling_cost/quick/record.json")
+    again = reproduce(place, "table_sampling_cost", TINY)
+    assert again.values == table.values
     figure = reproduce(place, "fig_cost_vs_frames", SOURCE)
     assert made(place) == before and len(before) == 1
-    assert figure.rows == table.rows
-    assert {path.name for path in (place / "results/fig_cost_vs_frames").iterdir()} == {
-        "figure.png", "figure.svg", "record.json"}  # fmt: skip
+    assert figure.values == table.values
+    assert {path.name for path in (place / "results/fig_cost_vs_frames/quick").iterdir()} == {
+        "cost_over_frames.png", "values.csv", "record.json"}  # fmt: skip
 
 
-def test_another_machine_measures_anew(monkeypatch):
+def test_another_machine_measures_again(monkeypatch):
     table = load_target("table_sampling_cost", "quick", TINY)
-    here = identity(cost.plan_cost(table, "cpu"))
-    assert identity(cost.plan_cost(table.model_copy(update={"num_steps": 50}), "cpu")) == here
-    other = table.model_copy(update={"threads": 3})
-    assert identity(cost.plan_cost(other, "cpu")) != here
+
+    def key(config) -> str:
+        return KINDS["cost"].plan(config, "cpu").wanted[""][0].plan_hash
+
+    here = key(table)
+    assert key(table.model_copy(update={"num_steps": 50})) == here
+    assert key(table.model_copy(update={"threads": 3})) != here
     monkeypatch.setattr(cost, "timing_place", lambda device: {"device": "gpu", "torch": "3"})
-    assert identity(cost.plan_cost(table, "cpu")) != here
+    assert key(table) != here
 
 
-def test_the_caption_says_what_was_measured_on(place):
-    text = (place / "results/table_sampling_cost/table.md").read_text(encoding="utf-8")
+def test_caption_states_where_it_was_measured(place):
+    text = (place / "results/table_sampling_cost/quick/table.md").read_text(encoding="utf-8")
     for word in ("cpu: ", "PyTorch", "float32", "1 CPU thread,", "indicative: this machine", "20"):
         assert word in text.splitlines()[2]
-    assert "Published: seconds a video" in text and "| LaMD | 9.7 | 9.8 | 10.7 | no |" in text
-    tex = (place / "results/table_sampling_cost/table.tex").read_text(encoding="utf-8")
+    assert "Published: seconds per video" in text
+    (paper,) = [line for line in text.splitlines() if line.startswith("| LaMD ")]
+    assert [cell.strip() for cell in paper.split("|")][2:5] == ["9.7", "9.8", "10.7"]
+    tex = (place / "results/table_sampling_cost/quick/table.tex").read_text(encoding="utf-8")
     assert tex.count(r"\begin{tabular}") == 3
 
 
-def test_ratios_stand_beside_lamd_and_only_its_step_is_flat():
-    report = make_report()
-    header, *rows = step_table(report)
-    flops, ours = header.index("FLOPs / LaMD"), header.index("time / LaMD")
-    assert [row[flops] for row in rows] == ["1", "1", "300", "2400"]
-    assert float(rows[2][ours]) == pytest.approx(300**0.5, rel=1e-3)  # the median, not the mean
-    told = list(growth(report))
-    assert told[0].startswith(f"{MOTION}, 16 to 128 frames of 64x64: a step x1.00 in FLOPs, x1.00")
-    assert "a step x8.00 in FLOPs" in told[1]
-    assert told[2] == "Published, 16 to 128 frames, the whole run in time: P x2.50."
-    # 10 steps of 0.01 s and decoding of 0.1 s a frame
-    assert f"the whole run x{(2 + 10 + 128) / (2 + 10 + 16):.2f} in FLOPs, x7.59" in told[0]
-    assert render_cost_csv(report).count("\n") == 1 + 4 * 4
-    assert "x7.59" in render_cost_markdown(report)
+def test_ratios_are_next_to_the_values_and_only_the_step_of_lamd_is_flat():
+    results = make_costs()
+    table = step_table(results)
+    assert list(table["FLOPs / LaMD"]) == ["1", "300", "1", "2400"]
+    assert float(table["time / LaMD"][1]) == pytest.approx(300**0.5, rel=1e-3)
+    motion, pixel, published = growth(results)
+    assert motion.startswith(f"{MOTION}, 16 to 128 frames of 64x64: a step x1.00 in FLOPs, x1.00")
+    assert "a step x8.00 in FLOPs" in pixel
+    assert published == "Published, 16 to 128 frames, the whole run in time: P x2.50."
+    # 10 steps of 0.01 s and decoding of 0.1 s per frame
+    assert f"the whole run x{(2 + 10 + 128) / (2 + 10 + 16):.2f} in FLOPs, x7.59" in motion
+    assert "x7.59" in render_cost_table(results)["table.md"].decode()
 
 
-def test_the_figure_shows_lamd_flat_and_the_lines_of_theory():
-    step, timed, run_cost, run_time = cost_lines(make_report()).values()
+def test_figure_shows_lamd_flat_and_the_lines_of_theory(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure: drawn.append(figure) or b"")
+    render_cost_figure(make_costs())
+    panels = [{line.get_label(): line for line in ax.lines} for ax in drawn[0].axes]
+    step, timed, run_cost, run_time = (
+        {name: list(line.get_ydata()) for name, line in panel.items()} for panel in panels
+    )
+    assert list(panels[0][MOTION].get_xdata()) == [16, 128]
     for lines in (step, timed):
-        first, last = lines[MOTION]
-        assert (first.x, last.x) == (16, 128)
-        assert first.value == last.value
-        assert lines["LaMD x L f_s² (f_s = 4)"][0].value == pytest.approx(256 * first.value)
-        assert lines["LaMD x L/f_t (f_t = 4)"][1].value == pytest.approx(32 * first.value)
-    assert step[PIXEL][1].value / step[PIXEL][0].value == pytest.approx(8)
-    assert timed[MOTION][0].value == pytest.approx(10.0)  # ms
-    assert run_time[MOTION][0].value == pytest.approx(1.7)  # 10 steps and 16 frames to decode
-    assert run_cost[MOTION][0].value == pytest.approx(0.028)  # TFLOPs
-    assert run_time[MOTION][1].value > run_time[MOTION][0].value
+        assert lines[MOTION][0] == lines[MOTION][1]
+        assert lines["LaMD x $L f_s^2$ ($f_s$ = 4)"][0] == pytest.approx(256 * lines[MOTION][0])
+        assert lines["LaMD x $L / f_t$ ($f_t$ = 4)"][1] == pytest.approx(32 * lines[MOTION][0])
+    assert step[PIXEL][1] / step[PIXEL][0] == pytest.approx(8)
+    assert timed[MOTION][0] == pytest.approx(10.0)  # ms
+    assert run_time[MOTION][0] == pytest.approx(1.7)  # 10 steps and 16 frames to decode
+    assert run_cost[MOTION][0] == pytest.approx(0.028)  # TFLOPs
+    assert run_time[MOTION][1] > run_time[MOTION][0]
 
 
 @pytest.mark.parametrize(
@@ -181,11 +193,11 @@ def test_the_figure_shows_lamd_flat_and_the_lines_of_theory():
         ("table_sampling_cost", "paradigms=[pixel-full]", "needs latent-motion"),
         ("table_sampling_cost", "shapes=[[12, 32]]", "power of two"),
         ("table_sampling_cost", "shapes=[[16, 30]]", "multiple of 16"),
-        ("table_sampling_cost", "shapes=[]", "each once"),
+        ("table_sampling_cost", "shapes=[]", "appear twice"),
         ("table_sampling_cost", "rounds=1", "rounds"),
-        ("fig_cost_vs_frames", "sources=[table_bair]", "no table of costs"),
+        ("fig_cost_vs_frames", "sources=[table_bair]", "table_bair is of kind table"),
         ("fig_cost_vs_frames", "sources.table_sampling_cost.shapes=[[16, 32]]", "two or more"),
-        ("fig_reconstruction", "sources=[table_sampling_cost]", "untrained networks"),
+        ("fig_reconstruction", "sources=[table_sampling_cost]", "kind cost trains nothing"),
     ],
 )
 def test_bad_input_is_one_line(name, option, words):

@@ -5,59 +5,56 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from test_cells import cell, writer
+from tiny import tiny_target
 
 from lamd.base.errors import LamdError
-from lamd.execute import local
-from lamd.execute.jobs import Ending, Job, Workers
-from lamd.execute.local import open_executor
-from lamd.execute.schedule import WORKERS_A_CELL, Schedule, identity
-from lamd.pipeline.cells import CellFailed, Runner, Store
+from lamd.execute import check_options, open_executor, processes
+from lamd.execute.jobs import ExecutorOptions, Job, JobResult
+from lamd.execute.schedule import WORKERS_PER_CELL, Schedule
+from lamd.pipeline.cell import Step
+from lamd.pipeline.runner import Runner
+from lamd.pipeline.store import CellFailed, Store
+from lamd.targets import reproduce
+from lamd.targets.kind import Graph, Run
 
 
 class Hands:
-    """An executor of two hands: makes the cells of `sources` itself, or ends jobs as told."""
+    """An executor of two hands: makes the cells itself, or ends jobs as the test says."""
 
     slots = 2
 
-    def __init__(self, sources, store, endings=None):
-        self.sources, self.store, self.endings = sources, store, endings or {}
+    def __init__(self, store, results=None):
+        self.store, self.results = store, results or {}
         self.batches: list[list[str]] = []
         self.running: list[Job] = []
 
     def submit(self, jobs: Sequence[Job]) -> None:
         if jobs:
-            self.batches.append([job.cell for job in jobs])
+            self.batches.append([job.cell.name for job in jobs])
         self.running += jobs
         assert len(self.running) <= self.slots
 
-    def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
+    def wait(self, seconds: float) -> list[tuple[Job, JobResult]]:
         job = self.running.pop(0)
-        told = self.endings.get(job.cell)
-        if told:
-            return [(job, told.pop(0))]
-        wanted = next(c for c in self.sources[job.source] if c.name == job.cell)
+        planned = self.results.get(job.cell.name)
+        if planned:
+            return [(job, planned.pop(0))]
         try:
-            Runner(self.store, "cpu").run(wanted)
+            Runner(self.store, "cpu").run(job.cell)
         except CellFailed as failure:
-            return [(job, Ending("failed", failure.reason, failure.user_error))]
-        return [(job, Ending("made", key=self.store.key(wanted)))]
+            return [(job, JobResult("failed", failure.reason, failure.user_error))]
+        return [(job, JobResult("made", key=self.store.key(job.cell)))]
 
     def close(self) -> None:
         pass
 
 
-def run(sources, store, endings=None, **options):
-    hands = Hands(sources, store, endings)
-    job = Job("x.yaml", "quick", (), "", "", "runs", "cpu", 1)
-
-    def make_job(source: str, name: str) -> Job:
-        return replace(job, source=source, cell=name)
-
-    return Schedule(sources, store, hands, make_job, **options).run(), hands.batches
+def run(sources, store, results=None, **options):
+    hands = Hands(store, results)
+    return Schedule(sources, store, hands, **options).run(), hands.batches
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def store(tmp_path):
 
 def point(width, data_build=None, **options):
     """Return the cells of a point that shares its data with the others."""
-    data = cell("data", data_build or writer(facts={"content_hash": "aa"}), states_content=True)
+    data = cell("data", data_build or writer(outputs={"content_hash": "aa"}), states_content=True)
     vae = cell("vae", parents=(data,), config={"width": width}, **options)
     return [data, vae, cell("values", parents=(vae,))]
 
@@ -91,20 +88,20 @@ def test_a_second_driver_makes_nothing_again(store):
     assert run(sources, store) == ({}, [])
 
 
-def test_a_failure_is_a_hole_that_the_next_run_remembers(store):
-    sources = {"a": point(1, build=writer(fail=ValueError("no memory"))), "b": point(2)}
+def test_failure_is_a_missing_value_that_the_next_run_remembers(store):
+    sources = {"a": point(1, step=writer(fail=ValueError("no memory"))), "b": point(2)}
     failed, _ = run(sources, store)
     vae, values = sources["a"][1:]
-    assert set(failed) == {identity(vae), identity(values)}
-    assert failed[identity(values)].name == "vae"
+    assert set(failed) == {vae.plan_hash, values.plan_hash}
+    assert failed[values.plan_hash].name == "vae"
     assert store.state(vae) == "failed"
-    mended = {"a": point(1), "b": point(2)}
+    fixed = {"a": point(1), "b": point(2)}
     said = []
-    failed, batches = run(mended, store, say=said.append)
+    failed, batches = run(fixed, store, say=said.append)
     assert batches == []
-    assert "no memory" in failed[identity(values)].reason
+    assert "no memory" in failed[values.plan_hash].reason
     assert "--retry-failed" in said[0]
-    failed, batches = run(mended, store, retry_failed=True)
+    failed, batches = run(fixed, store, retry_failed=True)
     assert (failed, batches) == ({}, [["vae"], ["values"]])
     assert store.state(vae) == "cached"
     assert attempts(store, vae) == 2
@@ -112,36 +109,36 @@ def test_a_failure_is_a_hole_that_the_next_run_remembers(store):
 
 
 def test_a_lost_worker_is_replaced_a_bounded_number_of_times(store):
-    lost = Ending("lost", "killed")
+    lost = JobResult("lost", "killed")
     sources = {"a": point(1)}
     failed, batches = run(sources, store, {"vae": [lost, lost]})
     assert failed == {}
     assert batches.count(["vae"]) == 3
     sources = {"a": point(5)}
-    failed, batches = run(sources, store, {"vae": [lost] * WORKERS_A_CELL})
-    assert batches.count(["vae"]) == WORKERS_A_CELL
-    assert f"died {WORKERS_A_CELL} times" in failed[identity(sources["a"][2])].reason
+    failed, batches = run(sources, store, {"vae": [lost] * WORKERS_PER_CELL})
+    assert batches.count(["vae"]) == WORKERS_PER_CELL
+    assert f"died {WORKERS_PER_CELL} times" in failed[sources["a"][2].plan_hash].reason
     assert store.state(sources["a"][1]) == "failed"
 
 
-def test_what_another_run_is_making_is_waited_for(store):
+def test_schedule_waits_for_cells_of_another_run(store):
     one = cell("vae")
     store.root.mkdir()
     assert not store.is_being_made(one)
     with store.lock(one):
         assert store.is_being_made(one)
-        schedule = Schedule({"a": [one]}, store, None, lambda source, name: name)
+        schedule = Schedule({"a": [one]}, store, None)
         assert schedule._ready() == []
-    assert schedule._ready() == [identity(one)]
+    assert schedule._ready() == [one.plan_hash]
 
 
-def test_a_worker_that_makes_another_cell_or_elsewhere_is_told(store, monkeypatch):
+def test_worker_that_makes_another_cell_is_reported(store, monkeypatch):
     one = cell("vae")
-    failed, _ = run({"a": [one]}, store, {"vae": [Ending("made", key="0" * 12)]})
-    assert "other data, weights" in failed[identity(one)].reason
+    failed, _ = run({"a": [one]}, store, {"vae": [JobResult("made", key="0" * 12)]})
+    assert "other data, weights" in failed[one.plan_hash].reason
     monkeypatch.setattr("lamd.execute.schedule._LATE", 0.0)
-    failed, _ = run({"a": [one]}, store, {"vae": [Ending("made", key=store.key(one))]})
-    assert "share the run folder" in failed[identity(one)].reason
+    failed, _ = run({"a": [one]}, store, {"vae": [JobResult("made", key=store.key(one))]})
+    assert "share the run folder" in failed[one.plan_hash].reason
 
 
 def test_a_damaged_note_of_a_failure_is_no_failure(store):
@@ -158,15 +155,15 @@ def test_a_damaged_note_of_a_failure_is_no_failure(store):
 @pytest.mark.parametrize(
     ("workers", "reason"),
     [
-        (Workers(executor="rey"), "unknown; use process, ray, slurm"),
-        (Workers(executor="ray", jobs=2), "--jobs: has no effect"),
-        (Workers(ray_address="x:1"), "--ray-address: has no effect"),
-        (Workers(slurm=("a=1",)), "--slurm: has no effect"),
+        (ExecutorOptions(executor="rey"), "unknown; use process, ray, slurm"),
+        (ExecutorOptions(executor="ray", jobs=2), "--jobs: has no effect"),
+        (ExecutorOptions(ray_address="x:1"), "--ray-address: has no effect"),
+        (ExecutorOptions(slurm=("a=1",)), "--slurm: has no effect"),
     ],
 )
-def test_options_without_effect_are_refused(tmp_path, workers, reason):
+def test_options_without_effect_are_refused(workers, reason):
     with pytest.raises(LamdError, match=reason):
-        open_executor(workers, threads=1, gpus=0, runs=tmp_path)
+        check_options(workers)
 
 
 @pytest.mark.parametrize(("name", "module"), [("ray", "ray"), ("slurm", "submitit")])
@@ -174,7 +171,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "lamd.execute.slurm", raising=False)
     with pytest.raises(LamdError, match=rf"--executor {name}: not installed; pip install"):
-        open_executor(Workers(executor=name), threads=1, gpus=0, runs=tmp_path)
+        open_executor(ExecutorOptions(executor=name), threads=1, gpus=0, store=Store(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -190,23 +187,49 @@ def test_a_controller_that_does_not_answer_loses_no_job(tmp_path, monkeypatch, s
     assert slurm._queued() == queued
 
 
-def _die(job: Job) -> Ending:
-    if job.cell == "dies":
+def _die(job: Job) -> JobResult:
+    if job.source == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    return Ending("made", str(os.environ["OMP_NUM_THREADS"]))
+    return JobResult("made", str(os.environ["OMP_NUM_THREADS"]))
 
 
-def test_a_killed_process_takes_its_own_job_only(monkeypatch):
-    monkeypatch.setattr(local, "run_job", _die)
-    pool = local.Processes(2)
-    job = Job("x.yaml", "quick", (), "", "", "runs", "cpu", 3)
-    jobs = [replace(job, cell="dies"), replace(job, cell="lives")]
-    pool.submit(jobs)
+def test_a_killed_process_takes_its_own_job_only(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "run_job", _die)
+    pool = processes.Processes(2)
+
+    def job(source: str) -> Job:
+        step = Step("lamd.base.lazy:resolve")
+        return Job(cell("vae", step), source, tmp_path, "cpu", 3)
+
+    pool.submit([job("dies"), job("lives")])
     ended = {}
     while len(ended) < 2:
-        ended |= {one.cell: ending for one, ending in pool.wait(5)}
+        ended |= {job.source: result for job, result in pool.wait(5)}
     assert ended["dies"].kind == "lost"
-    assert ended["lives"] == Ending("made", "3")
-    pool.submit([replace(job, cell="again")])
+    assert ended["lives"] == JobResult("made", "3")
+    pool.submit([job("again")])
     assert pool.wait(60)[0][1].kind == "made"
     pool.close()
+
+
+def test_latency_is_measured_by_the_driver_after_all_other_cells(store, monkeypatch):
+    target = tiny_target()
+    parent, made = cell("vae"), []
+    timed = cell("latency", parents=[parent])
+    graph = Graph(targets={"": target}, wanted={"": [timed]})
+
+    def execute(cells, *_, **__):
+        made.append([one.name for own in cells.values() for one in own])
+        return {parent.plan_hash: CellFailed("vae", "no memory", True)} if fail else {}
+
+    monkeypatch.setattr(reproduce, "execute", execute)
+    monkeypatch.setattr(
+        Runner, "run_all", lambda _, cells: made.append([c.name for c in cells]) or {}
+    )
+    run = Run(store, "quick", (), "cpu")
+    fail = False
+    assert not reproduce._make(target, graph, run, ExecutorOptions(jobs=2), print)
+    assert made == [["vae"], ["latency"]]
+    fail, made[:] = True, []
+    failed = reproduce._make(target, graph, run, ExecutorOptions(jobs=2), print)
+    assert failed.keys() == {parent.plan_hash, timed.plan_hash} and made == [["vae"]]

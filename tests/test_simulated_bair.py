@@ -8,12 +8,12 @@ import pytest
 from lamd.base.errors import LamdError
 from lamd.base.processes import leave_with_parent
 from lamd.base.rng import numpy_generator
-from lamd.data import open_dataset, read_stand_in, verify_bair
-from lamd.data.bair.reader import CAMERAS, FOLDER, SPLITS, open_bair
-from lamd.standins import simulate_bair
+from lamd.data.bair import BAIR
+from lamd.data.bair.reader import CAMERAS, FOLDER, read_trajectory
+from lamd.data.listing import SPLITS
+from lamd.data.stand_in import read_stand_in
 from lamd.standins.robot import write
-from lamd.standins.robot.arm import REACH, draw_path, draw_start, joint_angles
-from lamd.standins.robot.physics import roll_out
+from lamd.standins.robot.motion import REACH, draw_path, draw_start, joint_angles, roll_out
 from lamd.standins.robot.scene import draw_scene
 
 COUNTS = {"num_train": 3, "num_test": 2}
@@ -34,14 +34,14 @@ def hashes(root):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("sim")
-    simulate_bair(root, **COUNTS, seed=5, num_workers=1)
+    BAIR.simulate(root, **COUNTS, seed=5, num_workers=1)
     return root
 
 
 @pytest.fixture(scope="module")
 def trajectories(root):
-    splits = [open_bair(root, split) for split in SPLITS]
-    return [split.trajectory(i) for split in splits for i in range(len(split))]
+    videos = [video for split in SPLITS for video in BAIR.list_split(root, split).videos]
+    return [read_trajectory(video.path, video.span) for video in videos]
 
 
 def test_layout_is_bairs_own_and_sound(root):
@@ -51,13 +51,13 @@ def test_layout_is_bairs_own_and_sound(root):
         f"{FOLDER}/test/traj_0_to_1.tfrecords",
         "stand_in.json",
     }
-    report = verify_bair(root)
+    report = BAIR.verify(root)
     assert report.ok, str(report)
     assert read_stand_in(root).counts == {"train": 3, "test": 2}
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
-    simulate_bair(tmp_path, **COUNTS, seed=5, num_workers=2)
+    BAIR.simulate(tmp_path, **COUNTS, seed=5, num_workers=2)
     assert hashes(tmp_path) == hashes(root)
 
 
@@ -71,15 +71,15 @@ def test_bytes_depend_on_seed_split_and_number(root, trajectories):
 
 
 def test_a_second_run_writes_nothing_and_a_killed_one_goes_on(root, tmp_path, monkeypatch):
-    simulate_bair(tmp_path, **COUNTS, seed=5, num_workers=1)
+    BAIR.simulate(tmp_path, **COUNTS, seed=5, num_workers=1)
     times = {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
     with monkeypatch.context() as patch:
-        patch.setattr(write, "_record", lambda job: pytest.fail("simulated again"))
-        simulate_bair(tmp_path, **COUNTS, seed=5, num_workers=1)
+        patch.setattr(write, "_record", lambda *_: pytest.fail("simulated again"))
+        BAIR.simulate(tmp_path, **COUNTS, seed=5, num_workers=1)
     train = tmp_path / FOLDER / "train" / "traj_0_to_2.tfrecords"
     train.unlink()
     (train.parent / f".{train.name}.123.tmp").write_bytes(b"half a file")
-    simulate_bair(tmp_path, **COUNTS, seed=5, num_workers=1)
+    BAIR.simulate(tmp_path, **COUNTS, seed=5, num_workers=1)
     assert hashes(tmp_path) == hashes(root)
     test = tmp_path / FOLDER / "test" / "traj_0_to_1.tfrecords"
     assert test.stat().st_mtime_ns == times[test]
@@ -88,14 +88,14 @@ def test_a_second_run_writes_nothing_and_a_killed_one_goes_on(root, tmp_path, mo
 def test_an_interrupted_file_is_not_there(tmp_path, monkeypatch):
     record = write._record
 
-    def stops(job):
-        if job[2] == 1:
+    def stops(seed, split, i):
+        if i == 1:
             raise KeyboardInterrupt
-        return record(job)
+        return record(seed, split, i)
 
     monkeypatch.setattr(write, "_record", stops)
     with pytest.raises(KeyboardInterrupt):
-        simulate_bair(tmp_path, **COUNTS, seed=5, num_workers=1)
+        BAIR.simulate(tmp_path, **COUNTS, seed=5, num_workers=1)
     assert not list(tmp_path.rglob("*.tfrecords"))
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -103,14 +103,14 @@ def test_an_interrupted_file_is_not_there(tmp_path, monkeypatch):
 def test_other_requests_for_the_same_folder_are_refused(root, tmp_path):
     for change in ({"seed": 6}, {"num_train": 4}):
         with pytest.raises(LamdError, match="choose another folder"):
-            simulate_bair(root, **{**COUNTS, "seed": 5, **change})
+            BAIR.simulate(root, **{**COUNTS, "seed": 5, **change})
     (tmp_path / FOLDER).mkdir()
     with pytest.raises(LamdError, match="is no stand-in"):
-        simulate_bair(tmp_path, **COUNTS, seed=5)
+        BAIR.simulate(tmp_path, **COUNTS, seed=5)
     with pytest.raises(LamdError, match="num_test: 0"):
-        simulate_bair(tmp_path, num_train=1, num_test=0, seed=5)
+        BAIR.simulate(tmp_path, num_train=1, num_test=0, seed=5)
     with pytest.raises(LamdError, match="num_workers: 0"):
-        simulate_bair(tmp_path, **COUNTS, seed=5, num_workers=0)
+        BAIR.simulate(tmp_path, **COUNTS, seed=5, num_workers=0)
 
 
 def test_pictures_move_but_do_not_flicker(trajectories):
@@ -177,7 +177,7 @@ def test_inverse_kinematics_puts_the_tips_where_asked():
 
 
 def test_packs_like_any_other_bair(root, tmp_path, trajectories):
-    packed = open_dataset("bair", root=root, cache=tmp_path, split="test")
+    packed = BAIR.pack(root, tmp_path, split="test")
     np.testing.assert_array_equal(packed.clip(1, 0, 30), trajectories[4].videos["image_aux1"])
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lamd.base.errors import LamdError
-from lamd.data import read_stand_in, simulate_dataset, verify_dataset
+from lamd.data.cater import CATER_V1, CATER_V2
 from lamd.data.cater.captions import COLORS, moves_of, parse, scene_caption
-from lamd.data.cater.reader import open_cater
+from lamd.data.stand_in import read_stand_in
 from lamd.standins.blocks.plan import (
     CONTAINED,
     LAST_MOVING_FRAME,
@@ -20,9 +20,8 @@ from lamd.standins.blocks.plan import (
     ROTATING,
     draw_plan,
 )
-from lamd.standins.blocks.record import scene_json
-from lamd.standins.blocks.stage import CAMERA, RGB, build, draw_studio, poses
-from lamd.standins.blocks.write import _Job, simulate_cater
+from lamd.standins.blocks.stage import CAMERA, RGB, Studio, build, poses
+from lamd.standins.blocks.write import _Job, scene_json
 from lamd.standins.raycast.render import render_clip
 
 COUNTS = {"num_train": 3, "num_test": 1}
@@ -40,7 +39,7 @@ def hashes(root):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("sim")
-    simulate_cater(root, version="v1", **COUNTS, seed=5, num_workers=1, frame_size=SIZE)
+    CATER_V1.simulate(root, **COUNTS, seed=5, num_workers=1, frame_size=SIZE)
     return root
 
 
@@ -54,20 +53,21 @@ def test_layout_is_cater_gens_own_and_sound(root):
     assert {stem.format("videos", "train", "avi"), stem.format("scenes", "test", "json")} <= set(
         hashes(root)
     )
-    report = verify_dataset("cater_v1", root)
+    report = CATER_V1.verify(root)
     assert report.ok, str(report)
     assert read_stand_in(root).counts == {"train": 3, "test": 1}
-    ambiguous = open_cater(root, "v1", "train", "ambiguous").videos
-    explicit = open_cater(root, "v1", "train", "explicit").videos
+    ambiguous = CATER_V1.list_split(root, "train", captions="ambiguous").videos
+    explicit = CATER_V1.list_split(root, "train", captions="explicit").videos
     for one, other in zip(ambiguous, explicit, strict=True):
         assert one.path == other.path
-        assert [m.action for m in parse(one.caption)] == [m.action for m in parse(other.caption)]
-        assert not set(COLORS) & set(one.caption.split() + other.caption.split())
+        actions = [[m.action for m in parse(video.condition)] for video in (one, other)]
+        assert actions[0] == actions[1]
+        assert not set(COLORS) & set(one.condition.split() + other.condition.split())
 
 
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
-    simulate_cater(tmp_path, version="v1", **COUNTS, seed=5, num_workers=2, frame_size=SIZE)
+    CATER_V1.simulate(tmp_path, **COUNTS, seed=5, num_workers=2, frame_size=SIZE)
     assert hashes(tmp_path) == hashes(root)
 
 
@@ -80,17 +80,17 @@ def test_a_killed_run_goes_on_and_ends_the_same(root, tmp_path, monkeypatch):
         whole(job)
 
     whole = write._write_video
-    options = {"version": "v1", **COUNTS, "seed": 5, "num_workers": 1, "frame_size": SIZE}
+    options = {**COUNTS, "seed": 5, "num_workers": 1, "frame_size": SIZE}
     with monkeypatch.context() as patch:
         patch.setattr(write, "_write_video", stops)
         with pytest.raises(KeyboardInterrupt):
-            simulate_cater(tmp_path, **options)
+            CATER_V1.simulate(tmp_path, **options)
     assert not list(tmp_path.rglob("*_explicit.json"))
-    simulate_cater(tmp_path, **options)
+    CATER_V1.simulate(tmp_path, **options)
     assert hashes(tmp_path) == hashes(root)
     with monkeypatch.context() as patch:
         patch.setattr(write, "_write_video", lambda job: pytest.fail("simulated again"))
-        simulate_cater(tmp_path, **options)
+        CATER_V1.simulate(tmp_path, **options)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_killed_run_goes_on_and_ends_the_same(root, tmp_path, monkeypatch):
         ({"seed": 6}, "choose another folder"),
         ({"num_train": 4}, "choose another folder"),
         ({"frame_size": (96, 72)}, "choose another folder"),
-        ({"frame_size": (64, 64)}, "give even 4:3"),
-        ({"frame_size": (60, 45)}, "give even 4:3"),
+        ({"frame_size": (64, 64)}, "give 64x48 or larger"),
+        ({"frame_size": (60, 45)}, "give 64x48 or larger"),
         ({"num_test": 0}, "ask for at least 1"),
     ],
 )
@@ -108,14 +108,14 @@ def test_other_data_is_not_overwritten(root, options, message):
     before = hashes(root)
     asked = {**COUNTS, "seed": 5, "num_workers": 1, "frame_size": SIZE} | options
     with pytest.raises(LamdError, match=message):
-        simulate_dataset("cater_v1", root, **asked)
+        CATER_V1.simulate(root, **asked)
     assert hashes(root) == before
 
 
 def test_real_data_is_not_overwritten(tmp_path):
     (tmp_path / "cater_gen_v2").mkdir()
     with pytest.raises(LamdError, match="exists and is no stand-in"):
-        simulate_cater(tmp_path, version="v2", **COUNTS, seed=0)
+        CATER_V2.simulate(tmp_path, **COUNTS, seed=0)
 
 
 def test_scenes_follow_caters_rules(plans):
@@ -197,7 +197,7 @@ def test_the_video_keeps_what_was_rendered(root):
     generator = read_stand_in(root).generator.removesuffix(".64x48")
     job = _Job(root / "cater_gen_v1", "v1", generator, 5, "test", 0, SIZE)
     plan = draw_plan(job.random("scene"), "v1")
-    rendered = render_clip(build(plan), draw_studio(job.random("look")), poses(plan), SIZE)[CAMERA]
+    rendered = render_clip(build(plan), Studio(job.random("look")), poses(plan), SIZE)[CAMERA]
     with av.open(job.video) as file:
         read = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
     error = np.square(read.astype(float) - rendered).mean()
@@ -209,7 +209,7 @@ def test_the_scene_json_points_at_the_objects_pixels():
     for seed in range(4):
         plan = draw_plan(np.random.default_rng(seed), "v2")
         size = (128, 96)
-        view = draw_studio(np.random.default_rng(seed))
+        view = Studio(np.random.default_rng(seed))
         picture = render_clip(build(plan), view, poses(plan)[:1], size)[CAMERA][0].astype(float)
         for thing in scene_json(plan, "train", seed, "a.avi", size)["objects"]:
             if thing["shape"] not in ("cube", "sphere", "cylinder") or thing["size"] == "small":
@@ -223,7 +223,7 @@ def test_the_scene_json_points_at_the_objects_pixels():
 
 def test_metal_and_rubber_look_different():
     plan = draw_plan(np.random.default_rng(1), "v2")
-    painted, view = build(plan), draw_studio(np.random.default_rng(0))
+    painted, view = build(plan), Studio(np.random.default_rng(0))
     assert set(painted.metal) == {0.0, 1.0}
     same = {name: getattr(painted, name) for name in ("model", "albedo")}
     rubber, metal = (
@@ -244,7 +244,7 @@ def test_metal_and_rubber_look_different():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_frame_looks_the_same_whatever_came_before(seed):
     plan = draw_plan(np.random.default_rng(seed), "v2")
-    painted, view = build(plan), draw_studio(np.random.default_rng(seed))
+    painted, view = build(plan), Studio(np.random.default_rng(seed))
     clip = render_clip(painted, view, poses(plan), SIZE)[CAMERA]
     for frame in (4, 15, 30):
         alone = render_clip(painted, view, poses(plan)[[frame]], SIZE)[CAMERA]
@@ -253,7 +253,7 @@ def test_a_frame_looks_the_same_whatever_came_before(seed):
 
 def test_only_what_moves_changes_the_picture():
     plan = draw_plan(np.random.default_rng(2), "v2")
-    view = draw_studio(np.random.default_rng(0))
+    view = Studio(np.random.default_rng(0))
     clip = render_clip(build(plan), view, poses(plan), SIZE)[CAMERA].astype(int)
     start = min(move.start for move in plan.moves.values())
     end = max(move.end for move in plan.moves.values())

@@ -12,19 +12,17 @@ from PIL import Image
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
 from lamd.config import load_target
-from lamd.data import open_dataset, read_stand_in, verify_dataset
-from lamd.data.gestures.reader import GESTURE_SETS
-from lamd.standins import simulate_mug, simulate_natops
+from lamd.data.dataset import DATASETS
+from lamd.data.stand_in import read_stand_in
 from lamd.standins.people import body, face, write
-from lamd.standins.people.body import bend, body_frames, draw_body
-from lamd.standins.people.face import draw_face, face_frames
+from lamd.standins.people.body import BodyLook, bend, body_frames
+from lamd.standins.people.face import FaceLook, face_frames
 from lamd.standins.people.signals import REST, SIGNALS, hand_path
 from lamd.standins.people.write import plan_split
 
-SIMULATE = {"natops": simulate_natops, "mug": simulate_mug}
 SIZES = {"natops": (64, 48), "mug": (48, 48)}
-ACTORS = {"natops": (draw_body, body_frames), "mug": (draw_face, face_frames)}
-NAMES = sorted(SIMULATE)
+ACTORS = {"natops": (BodyLook, body_frames), "mug": (FaceLook, face_frames)}
+NAMES = sorted(SIZES)
 BODY_FRAMES, FACE_FRAMES = body.FRAMES, face.FRAMES
 
 
@@ -52,7 +50,7 @@ def short_clips():
 def roots(tmp_path_factory):
     roots = {name: tmp_path_factory.mktemp(name) for name in NAMES}
     for name, root in roots.items():
-        SIMULATE[name](root, **request(name), num_workers=1)
+        DATASETS[name].simulate(root, **request(name), num_workers=1)
     return roots
 
 
@@ -66,13 +64,12 @@ def act(name, label, *, look=0, seed=0, size=None):
 def test_layout_is_the_real_one(roots, name):
     root = roots[name]
     assert read_stand_in(root).counts == {"train": 3, "test": 2}
-    assert verify_dataset(name, root).ok
+    assert DATASETS[name].verify(root).ok
     for split, count in (("train", 3), ("test", 2)):
-        packed = open_dataset(
-            name, root=root, cache=root / "cache", split=split, size=16, num_frames=4
-        )
+        cache = root / "cache"
+        packed = DATASETS[name].pack(root, cache, split=split, size=16, num_frames=4)
         assert packed.left_out == []
-        assert packed.conditions == GESTURE_SETS[name].classes[:count]
+        assert packed.conditions == DATASETS[name].classes[:count]
         assert packed.lengths.tolist() == [4] * count
     pattern = {
         "natops": r"natops/(g\d\ds\d\dp01)/\1-(\d{4})-\d{4}\.png",
@@ -91,40 +88,40 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, nam
     for module, frames in ((body, BODY_FRAMES), (face, FACE_FRAMES)):
         monkeypatch.setattr(module, "FRAMES", frames)  # other processes know nothing of the patch
     for workers in (1, 2):
-        SIMULATE[name](tmp_path / str(workers), **request(name), num_workers=workers)
+        DATASETS[name].simulate(tmp_path / str(workers), **request(name), num_workers=workers)
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_larger_set_contains_the_smaller_and_another_seed_is_another_set(roots, tmp_path, name):
     asked = request(name) | {"num_workers": 1}
-    SIMULATE[name](tmp_path / "more", **asked | {"num_train": 4})
+    DATASETS[name].simulate(tmp_path / "more", **asked | {"num_train": 4})
     assert hashes(roots[name]).items() < hashes(tmp_path / "more").items()
-    SIMULATE[name](tmp_path / "other", **asked | {"seed": 4, "num_train": 1})
+    DATASETS[name].simulate(tmp_path / "other", **asked | {"seed": 4, "num_train": 1})
     assert not set(hashes(roots[name]).values()) & set(hashes(tmp_path / "other").values())
 
 
 def test_an_interrupted_run_looks_incomplete_and_goes_on(roots, tmp_path, monkeypatch):
     drawn, write_draw = [], write._draw
 
-    def stops(job):
+    def stops(*job):
         if drawn:
             raise KeyboardInterrupt
         drawn.append(job)
-        return write_draw(job)
+        return write_draw(*job)
 
     with monkeypatch.context() as patch:
         patch.setattr(write, "_draw", stops)
         with pytest.raises(KeyboardInterrupt):
-            simulate_mug(tmp_path, **request("mug"), num_workers=1)
+            DATASETS["mug"].simulate(tmp_path, **request("mug"), num_workers=1)
     assert not (tmp_path / "mug").exists() and len(hashes(tmp_path)) > 1
-    simulate_mug(tmp_path, **request("mug"), num_workers=1)
+    DATASETS["mug"].simulate(tmp_path, **request("mug"), num_workers=1)
     assert hashes(tmp_path) == hashes(roots["mug"])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_first_frame_does_not_tell_the_class(name):
-    clips = [act(name, label) for label in range(len(GESTURE_SETS[name].classes))]
+def test_the_first_frame_does_not_show_the_class(name):
+    clips = [act(name, label) for label in range(len(DATASETS[name].classes))]
     for one, two in itertools.combinations(clips, 2):
         np.testing.assert_array_equal(one[0], two[0])
     middles = [clip[1:].mean(axis=0) for clip in clips]
@@ -143,7 +140,7 @@ def test_repetitions_and_subjects_differ(name):
 
 def test_only_neutral_faces_stay_as_they_are():
     moved = [np.abs(clip[-3] - clip[0]).mean() for clip in (act("mug", k) for k in range(7))]
-    assert np.argmin(moved) == GESTURE_SETS["mug"].classes.index("neutral")
+    assert np.argmin(moved) == DATASETS["mug"].classes.index("neutral")
 
 
 def test_frame_size_changes_sharpness_not_content():
@@ -173,7 +170,7 @@ def test_arms_keep_their_lengths():
 def test_bad_requests_are_one_line(roots, tmp_path):
     def refused(place, match, **change):
         with pytest.raises(LamdError, match=match) as caught:
-            simulate_natops(place, **{**request("natops"), **change})
+            DATASETS["natops"].simulate(place, **{**request("natops"), **change})
         assert "\n" not in str(caught.value)
 
     (tmp_path / "real" / "natops").mkdir(parents=True)
@@ -184,8 +181,8 @@ def test_bad_requests_are_one_line(roots, tmp_path):
     refused(tmp_path / "x", "ask for 1 to 4800", num_train=4801)
     refused(tmp_path / "x", "num_workers: 0", num_workers=0)
     refused(tmp_path / "x", "frame_size: 64x64", frame_size=(64, 64))
-    with pytest.raises(LamdError, match="give a square"):
-        simulate_mug(tmp_path / "x", **request("mug") | {"frame_size": (64, 48)})
+    with pytest.raises(LamdError, match="frame_size: 64x48; give 48x48 or larger"):
+        DATASETS["mug"].simulate(tmp_path / "x", **request("mug") | {"frame_size": (64, 48)})
     assert not (tmp_path / "x").exists()
 
 
@@ -194,5 +191,5 @@ def test_bad_requests_are_one_line(roots, tmp_path):
 def test_the_tables_ask_for_clips_that_there_are(name, profile):
     data = load_target(f"table_{name}", profile).data
     for split, count in (("train", data.num_train), ("test", data.num_test)):
-        of_class = Counter(clip.label for clip in plan_split(GESTURE_SETS[name], split, count))
-        assert len(set(of_class.values())) == 1 and len(of_class) == len(GESTURE_SETS[name].classes)
+        of_class = Counter(clip.label for clip in plan_split(DATASETS[name], split, count))
+        assert len(set(of_class.values())) == 1 and len(of_class) == len(DATASETS[name].classes)

@@ -8,14 +8,13 @@ from PIL import Image
 
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
-from lamd.data import read_stand_in
-from lamd.standins import simulate_landscape
-from lamd.standins.sky import plan as plan_module
+from lamd.data.sky import LANDSCAPE
+from lamd.data.stand_in import read_stand_in
 from lamd.standins.sky import write
-from lamd.standins.sky.look import draw_look
+from lamd.standins.sky.look import Look
 from lamd.standins.sky.noise import EvolvingNoise
-from lamd.standins.sky.plan import CLIP_FRAMES, plan_split
 from lamd.standins.sky.render import Renderer
+from lamd.standins.sky.write import CLIP_FRAMES, plan_split
 
 SIZE = (64, 36)
 REQUEST = {"num_train": 2, "num_test": 1, "seed": 3, "frame_size": SIZE}
@@ -35,20 +34,20 @@ def number(path):
 @pytest.fixture(scope="module", autouse=True)
 def short_clips():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_module, "LONGEST", CLIP_FRAMES)
+        patch.setattr(write, "LONGEST", CLIP_FRAMES)
         yield
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("sky")
-    simulate_landscape(root, **REQUEST, num_workers=1)
+    LANDSCAPE.simulate(root, **REQUEST, num_workers=1)
     return root
 
 
 def draw(look_seed, change_seed, times, size=SIZE):
     renderer = Renderer(
-        draw_look(numpy_generator("look", look_seed)), size, 0.0,
+        Look(numpy_generator("look", look_seed)), size, 0.0,
         scenery=numpy_generator("scenery"), state=numpy_generator("state"),
         change=numpy_generator("change", change_seed),
     )  # fmt: skip
@@ -74,21 +73,21 @@ def test_layout_is_the_real_one(root):
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
-    simulate_landscape(tmp_path, **REQUEST, num_workers=2)
+    LANDSCAPE.simulate(tmp_path, **REQUEST, num_workers=2)
     assert hashes(tmp_path) == hashes(root)
 
 
 def test_a_larger_set_contains_the_smaller_and_another_seed_is_another_set(root, tmp_path):
-    simulate_landscape(tmp_path / "more", **REQUEST | {"num_train": 3}, num_workers=1)
+    LANDSCAPE.simulate(tmp_path / "more", **REQUEST | {"num_train": 3}, num_workers=1)
     assert hashes(root).items() < hashes(tmp_path / "more").items()
-    simulate_landscape(tmp_path / "other", **REQUEST | {"seed": 4}, num_workers=1)
+    LANDSCAPE.simulate(tmp_path / "other", **REQUEST | {"seed": 4}, num_workers=1)
     assert not set(hashes(root).values()) & set(hashes(tmp_path / "other").values())
 
 
 def test_the_plan_has_long_videos_gaps_and_short_videos(monkeypatch):
-    monkeypatch.setattr(plan_module, "LONGEST", 96)
-    plan = plan_split(write.GENERATOR, 0, "train", 400)
-    assert plan[: len(shorter := plan_split(write.GENERATOR, 0, "train", 50))] == shorter
+    monkeypatch.setattr(write, "LONGEST", 96)
+    plan = plan_split(LANDSCAPE.generator, 0, "train", 400)
+    assert plan[: len(shorter := plan_split(LANDSCAPE.generator, 0, "train", 50))] == shorter
     lengths = np.array([len(video.frames) for video in plan])
     assert (lengths >= CLIP_FRAMES).sum() == 400
     assert 0.02 < (lengths < CLIP_FRAMES).mean() < 0.08
@@ -144,22 +143,22 @@ def test_noise_keeps_its_variance_and_forgets():
 def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeypatch):
     drawn = []
 
-    def stops(job):
-        for k, picture in enumerate(write_draw(job)):
+    def stops(streams, frame_size, video):
+        for k, picture in enumerate(write_draw(streams, frame_size, video)):
             if drawn and k == 3:
                 raise KeyboardInterrupt
             yield picture
-        drawn.append(job.video)
+        drawn.append(video)
 
     write_draw = write._draw
     with monkeypatch.context() as patch:
         patch.setattr(write, "_draw", stops)
         with pytest.raises(KeyboardInterrupt):
-            simulate_landscape(tmp_path, **REQUEST, num_workers=1)
+            LANDSCAPE.simulate(tmp_path, **REQUEST, num_workers=1)
     assert len(drawn) == 1
     assert not list(tmp_path.glob("sky_*"))
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(f"*/{drawn[0].folder}/*")}
-    simulate_landscape(tmp_path, **REQUEST, num_workers=1)
+    LANDSCAPE.simulate(tmp_path, **REQUEST, num_workers=1)
     assert hashes(tmp_path) == hashes(root)
     assert kept
     for path, time in kept.items():
@@ -168,14 +167,14 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeyp
 
 
 def test_a_second_run_writes_nothing(root, monkeypatch):
-    monkeypatch.setattr(write, "_write_video", lambda job: pytest.fail("drawn again"))
-    simulate_landscape(root, **REQUEST, num_workers=1)
+    monkeypatch.setattr(write, "_write_video", lambda *_: pytest.fail("drawn again"))
+    LANDSCAPE.simulate(root, **REQUEST, num_workers=1)
 
 
 def test_bad_requests_are_one_line(root, tmp_path):
     def refused(place, match, **change):
         with pytest.raises(LamdError, match=match) as caught:
-            simulate_landscape(place, **{**REQUEST, **change})
+            LANDSCAPE.simulate(place, **{**REQUEST, **change})
         assert "\n" not in str(caught.value)
 
     (tmp_path / "file").write_text("")

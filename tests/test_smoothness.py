@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from lamd.metrics.protocols import PROTOCOLS, measure
-from lamd.metrics.smoothness import smoothness
+from lamd.metrics.frames import smoothness
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import PROTOCOLS
+from lamd.metrics.values import Inputs
 
 
 def clip_of(levels):
@@ -27,12 +29,12 @@ def clip_of(levels):
         ([0, 51, 0, 0, 0], 90),
     ],
 )
-def test_closed_forms(levels, expected):
-    assert smoothness(clip_of(levels)) == pytest.approx([expected], abs=1e-12)
+def test_smoothness_closed_forms(levels, expected):
+    assert smoothness(clip_of([0, 9]), clip_of(levels)) == pytest.approx([expected], abs=1e-12)
 
 
 @pytest.mark.parametrize("length", [3, 4, 15, 16])
-def test_it_is_the_mean_over_odd_frames(length):
+def test_smoothness_is_the_mean_over_odd_frames(length):
     clips = np.random.default_rng(0).integers(0, 256, (2, length, 5, 7, 3), np.uint8)
     before = clips.copy()
     expected = []
@@ -40,7 +42,7 @@ def test_it_is_the_mean_over_odd_frames(length):
         steps = [step for step in range(length) if step % 2 == 1 and step + 1 < length]
         gaps = [np.abs(clip[s] - (clip[s - 1] + clip[s + 1]) / 2).mean() for s in steps]
         expected.append(100 * (255 - np.mean(gaps)) / 255)
-    assert smoothness(clips) == pytest.approx(expected)
+    assert smoothness(clips, clips) == pytest.approx(expected)
     np.testing.assert_array_equal(clips, before)
 
 
@@ -52,18 +54,18 @@ def test_it_is_the_mean_over_odd_frames(length):
         np.zeros((1, 4, 3, 4, 4), np.uint8),
     ],
 )
-def test_wrong_input(videos):
-    with pytest.raises(ValueError, match=r"expected uint8|needs 3 frames"):
-        smoothness(videos)
+def test_smoothness_refuses_wrong_input(videos):
+    with pytest.raises(ValueError, match=r"expected uint8|at least 3 frames"):
+        smoothness(videos, videos)
 
 
-def test_the_protocol_says_that_it_is_not_the_published_one():
+def test_smoothness_protocol_says_that_it_is_not_the_published_one():
     fake = np.concatenate([clip_of([0, 51, 0]), clip_of([7, 7, 7])])
-    value = measure("smoothness.linear.v1", fake[:1], fake)
+    value = measure("smoothness.linear.v1", Inputs(clips=(fake[:1], fake)))
     assert value.value == pytest.approx(90)
     assert (value.n_real, value.n_fake, value.unit) == (0, 2, "%")
     assert value.higher_is_better
     assert 80 <= value.interval[0] <= 90 <= value.interval[1] <= 100
     assert "no published motion smoothness" in value.deviations[0]
     assert value.deviations[0] in PROTOCOLS["smoothness.linear.v1"].describe()
-    assert measure("smoothness.linear.v1", fake, fake[:1]).interval is None
+    assert measure("smoothness.linear.v1", Inputs(clips=(fake, fake[:1]))).interval is None

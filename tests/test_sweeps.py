@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -17,17 +18,18 @@ import slurm_cluster
 from tiny import HERE
 
 from lamd import cli
-from lamd.execute.jobs import Workers
-from lamd.pipeline.cells import ATTEMPTS
-from lamd.report.results import read_report
-from lamd.report.sweep_tables import rows_of
+from lamd.execute import ExecutorOptions
+from lamd.pipeline.runner import ATTEMPTS
+from lamd.report.curves import Summaries, axes_of
+from lamd.report.results import Column, Results, read_results
+from lamd.report.sweep import channel_means
 from lamd.targets import reproduce as run
 
 pytestmark = pytest.mark.slow
 
 SWEEP = str(HERE / "sweep_tiny.yaml")
-TABLES = ("table.md", "table.csv", "table.tex", "figure.svg", "diagnostics.md", "diagnostics.csv",
-          "diagnostics.svg")  # fmt: skip
+FILES = ("table.md", "table.tex", "values.csv", "per_clip.parquet", "curves.png", "diagnostics.md",
+         "diagnostics.png")  # fmt: skip
 LONG = ("sources.tiny.train_vae.num_steps=120", "sources.tiny.train_vae.validate_every=120",
         "sources.tiny.train_vae.checkpoint_every=10")  # fmt: skip
 
@@ -52,21 +54,25 @@ def cells(root: Path) -> Path:
     return root / "runs" / "cells"
 
 
-def reproduce(root: Path, *overrides: str, workers: Workers | None = None) -> run.Outcome:
+def reproduce(root: Path, *overrides: str, options: ExecutorOptions | None = None) -> run.Outcome:
     return run.reproduce(SWEEP, "quick", overrides, runs=root / "runs", results=root / "results",
-                         device="cpu", workers=workers)  # fmt: skip
+                         device="cpu", options=options)  # fmt: skip
+
+
+def results_of(root: Path) -> Results:
+    return read_results(root / "results" / "sweep_tiny" / "quick" / "record.json")
 
 
 def values(root: Path) -> dict:
-    report = read_report(root / "results" / "sweep_tiny" / "record.json")
     return {
-        (point.name, record.row, record.metric): (record.value, record.interval, record.cells)
-        for point in report.points for record in point.records
-    }  # fmt: skip
+        (v.point, v.row, v.metric, v.part): (v.value, v.low, v.high, v.cells)
+        for v in results_of(root).values
+    }
 
 
-def tables(root: Path) -> dict[str, bytes]:
-    return {name: (root / "results" / "sweep_tiny" / name).read_bytes() for name in TABLES}
+def files(root: Path) -> dict[str, bytes]:
+    folder = root / "results" / "sweep_tiny" / "quick"
+    return {name: (folder / name).read_bytes() for name in FILES}
 
 
 def attempts(root: Path) -> dict[str, int]:
@@ -108,9 +114,9 @@ def check_kills(root: Path, killed: list[str], count: int = 1) -> None:
     made = attempts(root)
     assert {name: n for name, n in made.items() if n != 1} == dict.fromkeys(killed, 2)
     assert not list(cells(root).glob("*.partial"))
-    report = read_report(root / "results" / "sweep_tiny" / "record.json")
-    assert report.holes == ()
-    assert len({info.key for info in report.cells}) == len(report.cells) == len(made)
+    results = results_of(root)
+    assert results.missing == ()
+    assert len({info.key for info in results.cells}) == len(results.cells) == len(made)
 
 
 def test_points_share_what_they_can_and_seeds_make_one_row(place):
@@ -119,15 +125,19 @@ def test_points_share_what_they_can_and_seeds_make_one_row(place):
         "data": 1, "vae": 2, "latents": 2, "dmg": 2, "clips": 7, "values": 6,
         "diagnostics": 2}  # fmt: skip
     assert set(attempts(place).values()) == {1}
-    report = read_report(place / "results" / "sweep_tiny" / "record.json")
-    assert (report.data, report.scale) == ("stand-in", "reduced")
-    for row in rows_of(report):
-        assert len(row.summary("lamd psnr").records) == 2
-        assert len(row.summary("reconstruction psnr").records) == 1
-        (found,) = row.diagnostics()  # the sampler's seeds share it
-        assert len(found.channels["kl"]) == row.values["vae.motion_channels"]
-        assert found.values["kl"] == pytest.approx(sum(found.channels["kl"]))
-        assert found.clips == 4 * 7  # of 4 frames, in 4 videos of 30
+    results = results_of(place)
+    assert {(s.data, s.scale) for s in results.sources.values()} == {("stand-in", "reduced")}
+    summary, kl = Summaries(results), Column(row="diagnostics", metric="kl")
+    assert axes_of(results) == ["vae.motion_channels", "vae.temporal_downsampling"]
+    assert len(summary.points) == 2
+    for position in summary.points:
+        assert len(summary.by_seed(position, Column(row="lamd", metric="psnr"))) == 2
+        assert len(summary.by_seed(position, Column(row="reconstruction", metric="psnr"))) == 1
+        line, channels = summary.at(position, kl), channel_means(summary, position, "kl")
+        assert line["num_seeds"] == 1  # the sampler's seeds share it
+        assert len(channels) == position[0]
+        assert line["value"] == pytest.approx(sum(channels))
+        assert line["n_real"] == 4 * 7  # of 4 frames, in 4 videos of 30
 
 
 def test_show_prints_the_grid(place, capsys):
@@ -138,13 +148,13 @@ def test_show_prints_the_grid(place, capsys):
 
 @pytest.mark.parametrize("jobs", [2, 4])
 def test_any_number_of_jobs_gives_the_same_bits(place, fresh, jobs):
-    reproduce(fresh, workers=Workers(jobs=jobs))
+    reproduce(fresh, options=ExecutorOptions(jobs=jobs))
     assert values(fresh) == values(place)
-    assert tables(fresh) == tables(place)
+    assert files(fresh) == files(place)
     assert set(attempts(fresh).values()) == {1}
 
 
-def test_a_failed_point_is_a_hole_until_it_is_retried(place, fresh, capsys):
+def test_failed_point_is_missing_until_it_is_retried(place, fresh, capsys):
     (vae,) = (p for p in cells(place).glob("vae-*") if '"motion_channels": 2' in
               (p / "cell.json").read_text(encoding="utf-8"))  # fmt: skip
     blocker = cells(fresh) / f"{vae.name}.partial"
@@ -152,16 +162,17 @@ def test_a_failed_point_is_a_hole_until_it_is_retried(place, fresh, capsys):
     (blocker / "checkpoints").write_text("no folder", encoding="utf-8")
     outcome = reproduce(fresh)
     assert [failure.name for failure in outcome.failed] == ["vae"]
-    rows = {point.name: len(point.holes) for point in outcome.report.points}
-    assert sorted(rows.values()) == [0, 0, 3, 3]
-    assert "not run (" in tables(fresh)["table.md"].decode()
-    assert "not run (needs vae, which failed" in tables(fresh)["diagnostics.md"].decode()
+    missing = Counter(entry.point for entry in outcome.results.missing)
+    assert sorted(missing.values()) == [3, 3]
+    for name in ("table.md", "diagnostics.md"):
+        text = files(fresh)[name].decode()
+        assert "not run [1]" in text and "[1] needs vae, which failed" in text
     with pytest.raises(SystemExit):
         cli.main(["show", SWEEP, "--runs", str(fresh / "runs")])
     assert capsys.readouterr().out.count("failed") >= 2
     shutil.rmtree(blocker)
     assert len(reproduce(fresh).failed) == 1
-    assert reproduce(fresh, workers=Workers(retry_failed=True)).failed == ()
+    assert reproduce(fresh, options=ExecutorOptions(retry_failed=True)).failed == ()
     assert values(fresh) == values(place)
 
 
@@ -184,13 +195,13 @@ def test_a_driver_killed_at_ten_moments_ends_with_the_same_table(place, fresh):
     assert cut_short >= 5
     subprocess.run(command, env=environment, check=True, capture_output=True)
     assert values(fresh) == values(place)
-    assert tables(fresh) == tables(place)
+    assert files(fresh) == files(place)
 
 
 def test_a_killed_worker_process_is_replaced(fresh):
     killed: list[str] = []
     watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
-    reproduce(fresh, *LONG, workers=Workers(jobs=2))
+    reproduce(fresh, *LONG, options=ExecutorOptions(jobs=2))
     watcher.join()
     check_kills(fresh, killed)
 
@@ -206,7 +217,9 @@ def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
         cluster.wait_for_nodes()
         killed: list[str] = []
         watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
-        reproduce(fresh, *LONG, workers=Workers(executor="ray", ray_address=cluster.address))
+        reproduce(
+            fresh, *LONG, options=ExecutorOptions(executor="ray", ray_address=cluster.address)
+        )
         watcher.join()
     finally:
         cluster.shutdown()
@@ -220,7 +233,7 @@ def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
     auto = slurm.AutoExecutor
     monkeypatch.setattr(slurm, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
     monkeypatch.setattr(slurm, "_queued", lambda: {str(pid) for pid in psutil.pids()})
-    reproduce(fresh, workers=Workers(executor="slurm"))
+    reproduce(fresh, options=ExecutorOptions(executor="slurm"))
     assert values(fresh) == values(place)
     assert set(attempts(fresh).values()) == {1}
 
@@ -234,11 +247,11 @@ def cluster(tmp_path_factory):
         yield
 
 
-SLURM = Workers(executor="slurm", slurm=("slurm_partition=test",))
+SLURM = ExecutorOptions(executor="slurm", slurm=("slurm_partition=test",))
 
 
 def test_slurm_gives_the_same_bits(place, fresh, cluster):
-    reproduce(fresh, workers=SLURM)
+    reproduce(fresh, options=SLURM)
     assert values(fresh) == values(place)
     assert set(attempts(fresh).values()) == {1}
 
@@ -249,9 +262,9 @@ def test_slurm_loses_neither_a_killed_nor_a_preempted_job(fresh, cluster, monkey
     monkeypatch.setattr(slurm, "_QUEUE_POLL", 1.0)
     monkeypatch.setattr(slurm, "_LATE", 5.0)
     killed: list[str] = []
-    numbers = (signal.SIGKILL, signal.SIGUSR2)  # the second is submitit's word for preemption
+    numbers = (signal.SIGKILL, signal.SIGUSR2)  # the second is submitit's signal for preemption
     watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed, numbers)
-    reproduce(fresh, *LONG, workers=SLURM)
+    reproduce(fresh, *LONG, options=SLURM)
     watcher.join()
     check_kills(fresh, killed, 2)
     logs = [path.read_text(encoding="utf-8") for path in (fresh / "runs" / "slurm").glob("*.out")]

@@ -13,10 +13,11 @@ from lamd.diffusion import make_schedule
 from lamd.generate import generate
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.latent_motion import LatentMotion
 from lamd.pipeline.steps.clips import CLIPS
 from lamd.pipeline.steps.diagnostics import measure_latent
-from lamd.pipeline.steps.panels import slerp
-from lamd.training import load_vae, open_latents
+from lamd.pipeline.steps.figures import slerp
+from lamd.training import load_model, open_latents
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 BRIEF = ("vae.temporal_downsampling=2", "loss.gan=null", *(
@@ -84,8 +85,8 @@ def test_the_dmg_passes_what_it_knows_between_frames(condition):
     assert not torch.allclose(dmg(moved, t, f_x0)[:, :, 0], eps_hat[:, :, 0], atol=1e-4)
     reverse = dmg(z_t.flip(2), t, f_x0).flip(2)
     assert not torch.allclose(reverse, eps_hat, atol=1e-4)  # time has a direction
-    told = not torch.allclose(dmg(z_t, t, f_x0 + torch.randn_like(f_x0)), eps_hat, atol=1e-4)
-    assert told == (condition != "none")
+    differs = not torch.allclose(dmg(z_t, t, f_x0 + torch.randn_like(f_x0)), eps_hat, atol=1e-4)
+    assert differs == (condition != "none")
 
 
 def test_a_sample_depends_on_no_batch_size():
@@ -93,8 +94,9 @@ def test_a_sample_depends_on_no_batch_size():
     wake(vae), wake(dmg)
     sampler = SamplerConfig(name="ddim", num_steps=4, eta=1.0, seed=0)
     x0 = torch.rand(3, 3, 16, 16) * 2 - 1
-    together = generate(vae, dmg, SCHEDULE, sampler, x0, ["a", "b", "c"])
-    alone = [generate(vae, dmg, SCHEDULE, sampler, x0[i : i + 1], ["abc"[i]]) for i in range(3)]
+    models = LatentMotion(vae, dmg, SCHEDULE)
+    together = generate(models, sampler, x0, ["a", "b", "c"])
+    alone = [generate(models, sampler, x0[i : i + 1], ["abc"[i]]) for i in range(3)]
     assert together.shape == (3, 8, 3, 16, 16)
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
 
@@ -113,7 +115,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_both_stages_train(trained):
-    latents, vae = open_latents(trained / "latents"), load_vae(trained / "vae")
+    latents, vae = open_latents(trained / "latents"), load_model(trained / "vae", "vae")
     assert latents.posterior.shape[1:] == (2, 2, 2, 4, 4)
     mean, logvar = torch.from_numpy(np.array(latents.posterior)).unbind(1)
     z = mean + torch.randn(mean.shape) * (0.5 * logvar).exp()
@@ -128,7 +130,7 @@ def test_both_stages_train(trained):
 def test_the_diagnostics_count_units_over_time(trained, tmp_path):
     videos = TinyVideos()
     np.save(tmp_path / CLIPS, np.stack([videos.clip(i, 0, 4) for i in range(12)]))
-    inputs = {"vae": trained / "vae", "clips test": tmp_path}
+    inputs = {"autoencoder": trained / "vae", "test": tmp_path}
     found = measure_latent(tmp_path, inputs, tiny_target(*BRIEF), "cpu")
     assert len(found["channels"]["kl"]) == 2
     assert found["values"]["active_units"] <= 2 * 2 * 4 * 4

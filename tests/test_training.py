@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +16,17 @@ from lamd.base.errors import LamdError
 from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
 from lamd.io.video import to_model
-from lamd.training import encode_latents, load_vae, open_latents, train_dmg, train_vae, vae_stage
+from lamd.training import encode_latents, load_model, open_latents, train, vae_stage
 from lamd.training.batches import (
-    BatchReader,
     batch_rows,
+    read_ahead,
     read_windows,
     training_windows,
     validation_windows,
 )
 from lamd.training.checkpoint import list_checkpoints, newest_good
 from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
-from lamd.training.stages import Draws
+from lamd.training.stages import StepRNG
 from lamd.training.vae_stage import VAEStage
 
 GOLDEN = HERE / "golden"
@@ -72,34 +75,35 @@ def test_held_out_clips_are_never_trained_on():
 @pytest.mark.parametrize(
     ("videos", "overrides", "words"),
     [
-        (TinyVideos(num_frames=3), [], "data.num_frames: 4 frames asked, a video has 3"),
-        (TinyVideos(size=24), [], "data.size: 16 asked"),
+        (TinyVideos(num_frames=3), [], "data.num_frames: 4 requested, a video has only 3"),
+        (TinyVideos(size=24), [], "data.size: 16 requested"),
         (TinyVideos(count=2), [], "none is left to train on"),
     ],
 )
 def test_data_that_does_not_fit(tmp_path, videos, overrides, words):
     with pytest.raises(LamdError, match=words):
-        train_vae(tiny_target(*overrides), videos, tmp_path, identity="v", device="cpu")
+        train("vae", tiny_target(*overrides), videos, tmp_path, run_id="v", device="cpu")
 
 
-def test_reading_ahead_changes_nothing():
-    videos, train = TinyVideos(), tiny_target().train_vae
-    windows = training_windows(videos, train, tiny_target().data)
+def test_read_ahead_yields_the_batches_of_each_step():
+    videos, options = TinyVideos(), tiny_target().train_vae
+    windows = training_windows(videos, options, tiny_target().data)
 
-    def read(rows: np.ndarray) -> tuple[torch.Tensor]:
-        return (read_windows(videos, windows[rows], 4),)
+    def read(step: int) -> list[tuple[torch.Tensor]]:
+        rows = batch_rows(options.seed, step, options.batch_size, len(windows))
+        return [(read_windows(videos, windows[part], 4),) for part in (rows[:2], rows[2:])]
 
-    halves = [slice(0, 2), slice(2, 4)]
-    with BatchReader(read, train, len(windows), halves, torch.device("cpu")) as reader:
-        for step, batches in reader.steps(3, 6):
-            direct = read(batch_rows(train.seed, step, train.batch_size, len(windows)))[0]
-            assert torch.equal(torch.cat([batch[0] for batch in batches]), direct)
+    steps = []
+    for step, batches in read_ahead(read, 3, 6, torch.device("cpu")):
+        assert all(map(torch.equal, *map(chain.from_iterable, (batches, read(step)))))
+        steps.append(step)
+    assert steps == [3, 4, 5, 6]
 
 
 def test_draws_do_not_depend_on_the_slicing():
-    whole = Draws(0, "vae", 5, 6, 0, 6)
-    parts = [Draws(0, "vae", 5, 6, first, 2) for first in (0, 2, 4)]
-    for draw in (lambda d: d.normal("eps", (2, 3)), lambda d: d.integers("t", 100)):
+    whole = StepRNG(0, "vae", 5, 6, 0, 6)
+    parts = [StepRNG(0, "vae", 5, 6, first, 2) for first in (0, 2, 4)]
+    for draw in (lambda rng: rng.normal("eps", (2, 3)), lambda rng: rng.integers("t", 100)):
         assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
     assert not torch.equal(whole.normal("a", (2,)), whole.normal("b", (2,)))
 
@@ -146,7 +150,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
     losses = []
     for parts in (1, 2):
         target = tiny_target(*fixed, f"train_vae.gradient_accumulation={parts}")
-        folder = train_vae(target, TinyVideos(), tmp_path / str(parts), identity="v", device="cpu")
+        folder = train("vae", target, TinyVideos(), tmp_path / str(parts), run_id="v", device="cpu")
         losses.append([record["loss"] for record in records(folder)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -210,14 +214,14 @@ def test_adversary_waits_for_its_start_and_its_gradients_are_its_own():
     stage = VAEStage(tiny_target(), TinyVideos())
     batch = stage.read(np.arange(4))
     for step, active in ((3, False), (4, True)):
-        terms = stage.terms(stage.model, batch, Draws(0, "vae", step, 4, 0, 4))
+        terms = stage.terms(stage.model, batch, StepRNG(0, "vae", step, 4, 0, 4))
         assert stage.adversary_active(step) is active
         assert ("gan" in terms.losses) is active
     sum(terms.losses.values()).backward()
     assert all(p.grad is None for p in stage.adversary.parameters())
     assert all(p.grad is not None for p in stage.model.parameters())
     stage.model.zero_grad()
-    stage.adversary_loss(stage.adversary, terms.made).backward()
+    stage.adversary_loss(stage.adversary, terms.for_discriminator).backward()
     assert all(p.grad is not None for p in stage.adversary.parameters())
     assert all(p.grad is None for p in stage.model.parameters())
 
@@ -234,31 +238,31 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path, monkeypat
     poisoned.calls = 0
     monkeypatch.setattr(vae_stage, "reconstruction_terms", poisoned)
     with pytest.raises(LamdError) as error:
-        train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
+        train("vae", target, TinyVideos(), tmp_path, run_id="v", device="cpu")
     text = str(error.value)
     assert "\n" not in text
     for word in ("log.jsonl", "step 7", "last good checkpoint: step 5", "learning_rate"):
         assert word in text
     config = VAEStage(target, TinyVideos()).config
-    good, said = newest_good(tmp_path, config=config, identity="v")
+    good, said = newest_good(tmp_path, config=config, run_id="v")
     assert (good.step, said) == (5, [])
     assert all(tensor.isfinite().all() for tensor in good.weights.values())
     assert not (tmp_path / "model.json").exists()
     monkeypatch.undo()
-    train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
+    train("vae", target, TinyVideos(), tmp_path, run_id="v", device="cpu")
     assert [record["step"] for record in records(tmp_path)] == [*range(1, 11)]
 
 
 def test_folder_of_another_run_is_refused(run, tmp_path):
     target = tiny_target()
-    train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu", max_steps=5)
+    train("vae", target, TinyVideos(), tmp_path, run_id="v", device="cpu", max_steps=5)
     changed = tiny_target("loss.kl_weight=0.5")
     with pytest.raises(LamdError, match=r"loss.kl_weight is 0.001 there and 0.5 here"):
-        train_vae(changed, TinyVideos(), tmp_path, identity="v", device="cpu")
+        train("vae", changed, TinyVideos(), tmp_path, run_id="v", device="cpu")
     with pytest.raises(LamdError, match="v there, w here"):
-        train_vae(target, TinyVideos(), tmp_path, identity="w", device="cpu")
+        train("vae", target, TinyVideos(), tmp_path, run_id="w", device="cpu")
     with pytest.raises(LamdError, match="v there, w here"):
-        train_vae(target, TinyVideos(), run / "vae", identity="w", device="cpu")
+        train("vae", target, TinyVideos(), run / "vae", run_id="w", device="cpu")
 
 
 def test_lpips_is_part_of_loss_and_validation(tmp_path, monkeypatch):
@@ -270,9 +274,9 @@ def test_lpips_is_part_of_loss_and_validation(tmp_path, monkeypatch):
     monkeypatch.setattr("lamd.metrics.frames.load_lpips", lambda backbone: Distance())
     options = ("loss.lpips_weight=1.0", "loss.lpips_frames=2", "train_vae.num_steps=5")
     with pytest.raises(LamdError, match="LPIPS needs 31x31 pixels, got 16; raise"):
-        train_vae(tiny_target(*options), TinyVideos(), tmp_path, identity="v", device="cpu")
+        train("vae", tiny_target(*options), TinyVideos(), tmp_path, run_id="v", device="cpu")
     target = tiny_target(*options, "loss.lpips_backbone=vgg")
-    train_vae(target, TinyVideos(), tmp_path, identity="v", device="cpu")
+    train("vae", target, TinyVideos(), tmp_path, run_id="v", device="cpu")
     assert all(record["lpips"] > 0 for record in records(tmp_path))
     value = records(tmp_path, "validation")[0]
     assert value["l1_lpips"] == pytest.approx(value["l1"] + value["lpips"])
@@ -289,7 +293,7 @@ def test_gpu_follows_the_cpu_and_resumes(run, tmp_path, precision):
         f"train_vae.precision={precision}",
     )
     for steps in (8, None):
-        train_vae(target, TinyVideos(), tmp_path, identity="v", device="cuda", max_steps=steps)
+        train("vae", target, TinyVideos(), tmp_path, run_id="v", device="cuda", max_steps=steps)
     losses = [record["loss"] for record in records(tmp_path)]
     expected = [record["loss"] for record in records(run / "vae")]
     assert losses == pytest.approx(expected, rel=1e-3 if precision == "fp32" else 5e-2)
@@ -300,7 +304,7 @@ def test_gpu_follows_the_cpu_and_resumes(run, tmp_path, precision):
 
 def test_latents_are_the_posteriors_of_the_training_windows(run):
     target, videos = tiny_target(), TinyVideos()
-    vae, latents = load_vae(run / "vae"), open_latents(run / "latents", identity="l")
+    vae, latents = load_model(run / "vae", "vae"), open_latents(run / "latents", run_id="l")
     assert np.array_equal(latents.windows, training_windows(videos, target.train_dmg, target.data))
     for row in (0, 17, len(latents) - 1):
         x = to_model(read_windows(videos, latents.windows[row : row + 1], 4))
@@ -311,7 +315,7 @@ def test_latents_are_the_posteriors_of_the_training_windows(run):
 
 
 def test_latent_statistics_make_z_m_standard(run):
-    vae, latents = load_vae(run / "vae"), open_latents(run / "latents")
+    vae, latents = load_model(run / "vae", "vae"), open_latents(run / "latents")
     mean, logvar = torch.from_numpy(np.array(latents.posterior)).unbind(1)
     eps = torch.randn(mean.shape, generator=torch_generator("test"))
     z = vae.to_diffusion(vae.normalise(mean + eps * torch.exp(0.5 * logvar)))
@@ -319,20 +323,39 @@ def test_latent_statistics_make_z_m_standard(run):
     assert torch.allclose(z.std((0, 2, 3)), torch.ones(2), atol=0.1)
 
 
+def test_encode_latents_waits_for_no_other_process_of_a_launch(run, tmp_path):
+    script = (
+        "import sys; from tiny import *; vae, out = map(Path, sys.argv[1:])\n"
+        "encode_latents(tiny_target(), TinyVideos(), vae, out, run_id='l', device='cpu')"
+    )
+    launch = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "1"}
+    path = f"{HERE}{os.pathsep}{HERE.parent}"
+    subprocess.run(
+        [sys.executable, "-c", script, run / "vae", tmp_path / "latents"],
+        env={**os.environ, **launch, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": path},
+        check=True,
+        timeout=300,
+    )
+    alone, launched = open_latents(run / "latents"), open_latents(tmp_path / "latents")
+    assert np.array_equal(alone.posterior, launched.posterior)
+
+
 def test_latents_of_others_are_refused(run, tmp_path):
     target, videos = tiny_target(), TinyVideos()
     with pytest.raises(LamdError, match="l there, m here"):
-        encode_latents(target, videos, run / "vae", run / "latents", identity="m", device="cpu")
-    other = train_vae(
-        tiny_target("train_vae.seed=1"), videos, tmp_path / "vae", identity="v", device="cpu"
+        encode_latents(target, videos, run / "vae", run / "latents", run_id="m", device="cpu")
+    other = train(
+        "vae", tiny_target("train_vae.seed=1"), videos, tmp_path / "vae", run_id="v", device="cpu"
     )
-    with pytest.raises(LamdError, match="another MCD-VAE"):
-        train_dmg(target, videos, other, run / "latents", tmp_path / "dmg", identity="d")
+    parents = {"autoencoder": run / "vae", "latents": run / "latents"}
+    dmg = tmp_path / "dmg"
+    with pytest.raises(LamdError, match="another vae"):
+        train("dmg", target, videos, dmg, parents | {"autoencoder": other}, run_id="d")
     strided = tiny_target("train_dmg.window_stride=1")
     with pytest.raises(LamdError, match="window_stride"):
-        train_dmg(strided, videos, run / "vae", run / "latents", tmp_path / "dmg", identity="d")
+        train("dmg", strided, videos, dmg, parents, run_id="d")
     damaged = encode_latents(
-        target, videos, run / "vae", tmp_path / "latents", identity="l", device="cpu"
+        target, videos, run / "vae", tmp_path / "latents", run_id="l", device="cpu"
     )
     posterior = damaged / "posterior.npy"
     posterior.write_bytes(posterior.read_bytes()[:-1])

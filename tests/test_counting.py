@@ -1,4 +1,4 @@
-"""Training steps and sampling runs of whole targets: closed forms against what PyTorch counts."""
+"""Counted training steps and sampling runs of whole targets against the real ones."""
 
 from pathlib import Path
 
@@ -8,18 +8,19 @@ import torch
 from tiny import TinyVideos, tiny_target
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamd import cost
 from lamd.config import load_target
-from lamd.cost import stages
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import schedule_of
+from lamd.forecast import counting
 from lamd.generate import generate
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.costs import VOCABULARIES, mcd_vae_cost
+from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, engine
 from lamd.training.batches import training_windows
-from lamd.training.dmg_stage import DMGStage
+from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.vae_stage import VAEStage
 
 
@@ -33,7 +34,7 @@ def count_step(stage, step: int) -> tuple[int, int]:
     (rows,) = run.slices
     batch = stage.read(np.arange(rows.stop - rows.start))
     with FlopCounterMode(display=False) as flops:
-        run.one_step(step, [batch])
+        run.train_step(step, [batch])
     modules = [stage.model, *([stage.adversary] if stage.adversary is not None else [])]
     weights = [p for module in modules for p in module.parameters()]
     moments = [v for o in run.optimizers for s in o.state.values() for v in s.values() if v.ndim]
@@ -46,11 +47,11 @@ def count_step(stage, step: int) -> tuple[int, int]:
 def test_vae_step(step):
     target = tiny_target("loss.lpips_weight=0", "train_vae.batch_size=8")
     counted_flops, kept = count_step(VAEStage(target, TinyVideos()), step)
-    work = stages.vae_step(target, adversary=step > 3)
+    work = counting.autoencoder_step(target, mcd_vae_cost, adversary=step > 3)
     assert 0.9 * work.flops < counted_flops <= work.flops  # first layers need no input gradient
     judge = 4 * num_parameters(build_discriminator(target.loss.gan))
     copies = 4 if step > 3 else 2  # it has no moments before its first step
-    assert kept == stages.trained_bytes(work.parameters, ema=True) + copies * judge
+    assert kept == counting.trained_bytes(work.parameters, ema=True) + copies * judge
 
 
 def test_dmg_step():
@@ -59,21 +60,25 @@ def test_dmg_step():
     vae = build_vae(target.vae, target.data)
     windows = training_windows(videos, target.train_dmg, target.data)
     posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
-    stage = DMGStage(target, videos, vae, Latents(Path(), posterior, windows, ""))
+    latents = Latents(Path(), posterior, windows, "")
+    stage = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
     counted_flops, kept = count_step(stage, 1)
-    work = stages.dmg_training_step(target)
+    work = counting.denoiser_step(target, "dmg")
     assert 0.9 * work.flops < counted_flops <= work.flops
     assert work.parameters == num_parameters(stage.model)
-    assert kept == stages.trained_bytes(work.parameters, ema=True)
+    assert kept == counting.trained_bytes(work.parameters, ema=True)
     assert work.memory > kept + 4 * num_parameters(vae)
 
 
 def test_lpips_in_a_training_step_is_counted_as_three_passes_and_its_gradient():
     with_lpips = tiny_target("loss.gan=null", "loss.lpips_weight=1", "data.size=64")
     without = tiny_target("loss.gan=null", "data.size=64")
-    trunk, heads = cost.lpips("alex", frames=4 * 4, size=64)
-    steps = [stages.vae_step(one, adversary=False).flops for one in (with_lpips, without)]
-    assert steps[0] - steps[1] == 3 * trunk.flops + 2 * heads.flops
+    trunk, heads = counting.lpips_costs("alex", 64)
+    steps = [
+        counting.autoencoder_step(target, mcd_vae_cost, adversary=False).flops
+        for target in (with_lpips, without)
+    ]
+    assert steps[0] - steps[1] == 4 * 4 * (3 * trunk.flops + 2 * heads.flops)
 
 
 @pytest.mark.parametrize("target", ["table_bair", "table_landscape", "table_cater_v1", "table_mug"])
@@ -87,12 +92,12 @@ def test_parameters_of_every_profile(target, profile):
         vocabulary = Vocabulary(resolved.dmg.prompt.kind, text.tokens)
     with torch.device("meta"):
         vae, dmg = build_vae(resolved.vae, resolved.data), build_dmg(resolved, vocabulary)
-    assert stages.vae_step(resolved, adversary=False).parameters == num_parameters(vae)
+    assert mcd_vae_cost(resolved).parameters == num_parameters(vae)
     difference = 0
     if vocabulary is not None:
-        assumed = stages.WORDS[resolved.dmg.prompt.kind]
-        difference = (len(vocabulary) - assumed) * resolved.dmg.context_channels
-    assert stages.dmg_training_step(resolved).parameters == num_parameters(dmg) - difference
+        assumed = VOCABULARIES[resolved.dmg.prompt.kind]
+        difference = (len(vocabulary) - len(assumed)) * resolved.dmg.context_channels
+    assert counting.denoiser_step(resolved, "dmg").parameters == num_parameters(dmg) - difference
 
 
 def test_a_sampling_run_is_its_parts():
@@ -101,6 +106,7 @@ def test_a_sampling_run_is_its_parts():
         vae = build_vae(target.vae, target.data).eval()
         dmg = build_dmg(target).eval()
         x0 = torch.zeros(3, 3, 16, 16)
+    models = LatentMotion(vae, dmg, schedule_of(target.dmg))
     with FlopCounterMode(display=False) as flops:
-        generate(vae, dmg, schedule_of(target.dmg), target.sampler, x0, ["a", "b", "c"])
-    assert stages.sample(target, 3).flops == flops.get_total_flops()
+        generate(models, target.sampler, x0, ["a", "b", "c"])
+    assert 3 * counting.sample(target, "lamd").flops == flops.get_total_flops()

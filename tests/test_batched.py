@@ -1,0 +1,202 @@
+"""Clip sets written batch by batch: resumed, shared by two processes, small in memory."""
+
+import json
+import threading
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import TinyVideos, tiny_target
+
+from lamd.pipeline.steps import clips, values
+from lamd.pipeline.steps.batched import DONE, Batches
+
+SHAPE = (4, 16, 16, 3)  # of a clip
+
+
+class Models:
+    """Clips that repeat the first frame, shifted by a number that the key decides."""
+
+    calls: list[list[str]]
+
+    def __init__(self, stop_after: int | None = None):
+        self.calls, self.stop_after = [], stop_after
+
+    def sampler(self, target):
+        return None
+
+    def generate(self, _, sampler, frames, keys, prompts, *, batch_size):
+        if len(self.calls) == self.stop_after:
+            raise KeyboardInterrupt
+        self.calls.append(list(keys))
+        shifts = np.array([sum(key.encode()) % 251 for key in keys], np.uint8)
+        return np.repeat(frames[:, None], SHAPE[0], axis=1) + shifts[:, None, None, None, None]
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Return a function that fills a folder with 2 samples of each of `count` test clips."""
+
+    def run(folder: Path, models: Models, count: int = 9) -> dict:
+        test = tmp_path / f"test{count}"
+        if not test.exists():
+            test.mkdir()
+            pixels = np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+            np.save(test / clips.CLIPS, pixels)
+            (test / clips.KEYS).write_text(json.dumps([f"bair/test/{i}@0" for i in range(count)]))
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr("lamd.training.load_paradigm", lambda *_: models)
+        monkeypatch.setattr("lamd.generate.generate_clips", models.generate)
+        return clips.generated_clips(
+            folder, {"test": test}, tiny_target(), "latent_motion", "cpu", samples=range(2)
+        )
+
+    return run
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_batches_continue_after_a_kill_with_equal_bytes(make, tmp_path):
+    whole = Models()
+    assert make(tmp_path / "whole", whole) == {"clips": 18}
+    assert [len(keys) for keys in whole.calls] == [4, 4, 4, 4, 2]
+    assert whole.calls[0] == [f"bair/test/{i}@0#{s}" for i in (0, 1) for s in (0, 1)]
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "killed", Models(stop_after=2))
+    assert np.load(tmp_path / "killed" / DONE).sum() == 8
+    resumed = Models()
+    make(tmp_path / "killed", resumed)
+    assert resumed.calls == whole.calls[2:]
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+@pytest.fixture
+def in_processes(monkeypatch):
+    """Return a function that calls another with each rank, in threads that stand for processes."""
+    ranks = threading.local()
+    monkeypatch.setattr("lamd.pipeline.steps.batched.rank_and_world", lambda: ranks.value)
+
+    def run(world: int, call: Callable[[int], object]) -> None:
+        def work(rank: int) -> None:
+            ranks.value = rank, world
+            call(rank)
+
+        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
+        for thread in reversed(threads):  # the other process first: it waits for the files
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return run
+
+
+def test_batches_of_two_processes_give_the_bytes_of_one(tmp_path, in_processes):
+    rows = np.random.default_rng(0).integers(0, 256, (11, 3), dtype=np.uint8)
+    taken: dict[tuple[int, int], list[slice]] = {}
+
+    def fill(folder: Path, rank: int, world: int) -> None:
+        batches = Batches(folder, "rows.npy", rows.shape, np.uint8, 2)
+        taken[rank, world] = batches.pending()
+        assert batches.fill(lambda at: rows[at], "rows") is (rank == 0)
+        assert rank or np.load(folder / DONE).all()
+
+    for world in (1, 2):
+        folder = tmp_path / str(world)
+        folder.mkdir()
+        in_processes(world, partial(fill, folder, world=world))
+    assert [at.start for at in taken[0, 2]] == [0, 4, 8]
+    assert [at.start for at in taken[1, 2]] == [2, 6, 10]
+    assert content(tmp_path / "1") == content(tmp_path / "2")
+
+
+def test_batches_of_a_cell_that_others_completed_are_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    batches = Batches(tmp_path / "renamed", "rows.npy", (4, 3), np.uint8, 2)
+    assert batches.fill(lambda at: np.zeros((2, 3)), "rows") is False
+
+
+def test_generated_clips_need_the_memory_of_one_batch(make, tmp_path):
+    peaks = []
+    for count in (8, 200):
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / str(count), Models(stop_after=1), count)  # the test clips are made
+        tracemalloc.start()
+        make(tmp_path / str(count), Models(), count)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    clip = int(np.prod(SHAPE))
+    assert peaks[1] - peaks[0] < 50 * clip  # 400 clips are written
+
+
+def test_features_are_extracted_once_per_clip_by_either_process(
+    tmp_path, monkeypatch, in_processes
+):
+    """70 clips are three batches: the second process takes the second of them."""
+    test, seen = tmp_path / "clips", []
+    test.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (70, *SHAPE), dtype=np.uint8)
+    np.save(test / clips.CLIPS, pixels)
+
+    def features(videos, options, *, network):
+        assert network == "I3D" and videos.shape[1] == SHAPE[0] - 1
+        seen.append(len(videos))
+        return np.repeat(videos.mean(axis=(1, 2, 3, 4))[:, None], 400, axis=1).astype(np.float32)
+
+    monkeypatch.setattr("lamd.metrics.i3d.load_i3d", lambda device: "I3D")
+    monkeypatch.setattr("lamd.metrics.i3d.features", features)
+    folders, outputs = [tmp_path / "1", tmp_path / "2"], {}
+    for world, folder in enumerate(folders, 1):
+        folder.mkdir()
+
+        def extract(rank: int, folder: Path = folder, world: int = world) -> None:
+            outputs[rank, world] = values.i3d_features(folder, {"clips": test}, 1, "rows", "cpu")
+
+        in_processes(world, extract)
+    assert outputs == {(0, 1): {"clips": 70}, (0, 2): {"clips": 70}, (1, 2): {}}
+    assert sorted(seen) == [6, 6, 32, 32, 32, 32]
+    assert content(folders[0]) == content(folders[1])
+    expected = pixels[:, 1:].mean(axis=(1, 2, 3, 4))
+    assert np.allclose(np.load(folders[0] / values.FEATURES)[:, 0], expected)
+
+
+def test_real_clips_of_two_processes_have_the_names_and_prompts_of_one(
+    tmp_path, monkeypatch, in_processes
+):
+    videos = TinyVideos(70, num_frames=9)
+    videos.conditions = tuple(f"caption {i}" for i in range(70))
+    monkeypatch.setattr(clips, "open_split", lambda folder, split: videos)
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for world, folder in enumerate(folders, 1):
+        folder.mkdir()
+        in_processes(
+            world,
+            lambda _, folder=folder: clips.real_clips(
+                folder, {"data": tmp_path}, tiny_target(), "test"
+            ),
+        )
+    assert content(folders[0]) == content(folders[1])
+    stored = clips.read_clips(folders[1])
+    assert stored.shape == (140, 4, 16, 16, 3) and stored.flags.writeable is False
+    assert np.array_equal(stored[3], videos.clip(1, 4, 4))
+    assert clips.read_keys(folders[1])[3] == "bair/train/1@4"
+    assert clips.read_prompts(folders[1])[3] == "caption 1"
+
+
+def test_repeated_clips_store_one_frame_and_read_as_a_view(tmp_path):
+    test, folder = tmp_path / "test", tmp_path / "repeated"
+    test.mkdir(), folder.mkdir()
+    real = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    np.save(test / clips.CLIPS, real)
+    (test / clips.KEYS).write_text(json.dumps(list("abcde")))
+    assert clips.repeated_clips(folder, {"test": test}) == {"clips": 5}
+    repeated = clips.read_clips(folder)
+    assert np.array_equal(repeated, np.repeat(real[:, :1], SHAPE[0], axis=1))
+    assert repeated.strides[1] == 0 and clips.read_keys(folder) == list("abcde")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < real[:, 0].nbytes + 500

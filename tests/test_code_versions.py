@@ -1,0 +1,121 @@
+"""A cell's code version follows its code: a hash per kind over all modules that its step runs.
+
+When a test here fails, decide whether the change can move what a cell of that kind holds. If so,
+raise the kind in `CODE_VERSIONS`. Then write the hashes again:
+
+    python tests/test_code_versions.py --write
+"""
+
+import ast
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+from test_layers import MODULES, imports, unit
+
+from lamd.pipeline.cell import CODE_VERSIONS
+
+GOLDEN = Path(__file__).with_name("golden") / "code_versions.txt"
+# The modules in which the step of a kind begins.
+ROOTS = {
+    "data": ["lamd.pipeline.steps.data", "lamd.data", "lamd.standins"],
+    "vae": ["lamd.training.vae_stage", "lamd.training.engine", "lamd.models.mcd_vae"],
+    "latents": ["lamd.training.latents", "lamd.models.mcd_vae"],
+    "dmg": ["lamd.training.diffusion_stage", "lamd.training.engine", "lamd.models.dmg"],
+    "captioner": ["lamd.training.captioner_stage", "lamd.training.engine"],
+    "pixel": ["lamd.training.diffusion_stage", "lamd.training.engine", "lamd.paradigms.pixel"],
+    "video_vae": ["lamd.training.vae_stage", "lamd.training.engine", "lamd.models.latent_video"],
+    "video_latents": ["lamd.training.latents", "lamd.models.latent_video"],
+    "latent_video": [
+        "lamd.training.diffusion_stage", "lamd.training.engine", "lamd.paradigms.latent_video",
+    ],
+    "clips": ["lamd.pipeline.steps.clips"],
+    "captions": ["lamd.pipeline.steps.captions", "lamd.models.captioner"],
+    "features": ["lamd.metrics.i3d"],
+    "values": ["lamd.pipeline.steps.values", "lamd.metrics"],
+    "diagnostics": ["lamd.pipeline.steps.diagnostics"],
+    "figure": ["lamd.pipeline.steps.figures", "lamd.pipeline.steps.rollout"],
+    "latency": ["lamd.pipeline.steps.timing", "lamd.paradigms.untrained"],
+}  # fmt: skip
+# Units whose code decides no number in a cell, save the modules below.
+NEUTRAL = {"base", "config", "weights", "flops", "__init__"}
+DECISIVE = {"lamd.base.rng"}  # the noise of every sample
+
+
+class _Stripped(ast.NodeTransformer):
+    """Drops docstrings, annotations and imports: renames and prose move no number."""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        constant = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if constant else self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+
+def modules_of(kind: str) -> list[str]:
+    """Return the modules that a kind's roots are or import, neutral ones left out."""
+    todo = [m for root in ROOTS[kind] for m in MODULES if m == root or m.startswith(f"{root}.")]
+    modules: set[str] = set()
+    while todo:
+        module = todo.pop()
+        neutral = unit(module) in NEUTRAL and module not in DECISIVE
+        if module not in modules and not neutral:
+            modules.add(module)
+            todo += imports(MODULES[module], set(MODULES))
+    return sorted(modules)
+
+
+def code_hash(kind: str) -> str:
+    """Return 12 hex digits over the stripped code of a kind's modules."""
+    digest = hashlib.sha256()
+    for module in modules_of(kind):
+        tree = _Stripped().visit(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def recorded() -> dict[str, tuple[int, str]]:
+    """Return version and hash of each kind as written."""
+    lines = (line.split() for line in GOLDEN.read_text(encoding="utf-8").splitlines())
+    return {kind: (int(version), digest) for kind, version, digest in lines}
+
+
+def test_every_kind_is_covered():
+    assert ROOTS.keys() == CODE_VERSIONS.keys() == recorded().keys()
+
+
+@pytest.mark.parametrize("kind", CODE_VERSIONS)
+def test_code_and_version_move_together(kind):
+    assert recorded()[kind] == (CODE_VERSIONS[kind], code_hash(kind)), (
+        f"the code behind cells of kind {kind!r} moved: raise CODE_VERSIONS[{kind!r}] if that can "
+        "move a number, then run `python tests/test_code_versions.py --write`"
+    )
+
+
+def test_a_changed_line_is_seen_and_a_docstring_is_not(tmp_path, monkeypatch):
+    module, before = "lamd.diffusion", code_hash("dmg")
+    source = MODULES[module].read_text(encoding="utf-8")
+    copy = tmp_path / "diffusion.py"
+    monkeypatch.setitem(MODULES, module, copy)
+    copy.write_text(source.replace('"""', '"""Other words. ', 1), encoding="utf-8")
+    assert code_hash("dmg") == before
+    copy.write_text(source + "\nX = 1\n", encoding="utf-8")
+    assert code_hash("dmg") != before
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    lines = (f"{kind} {version} {code_hash(kind)}" for kind, version in CODE_VERSIONS.items())
+    GOLDEN.write_text("\n".join(lines) + "\n", encoding="utf-8")

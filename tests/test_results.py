@@ -1,0 +1,363 @@
+"""Results: round trip, refusals, verdicts, frames, folders, and that no committed number moved."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from small_results import PUBLISHED, make_results, make_source, make_sweep, make_value
+
+import lamd
+from lamd import cli
+from lamd.base.errors import LamdError
+from lamd.config import experiments_dir
+from lamd.report import cost, quality, sweep, tables
+from lamd.report.folder import choose_folder, write_folder
+from lamd.report.frame import (
+    PER_CLIP_COLUMNS,
+    load_results,
+    seed_summary,
+    to_frame,
+    write_per_clip,
+)
+from lamd.report.published import judge, load_published, parse_published
+from lamd.report.results import Results, read_results
+
+COMMITTED = sorted((experiments_dir().parent / "results").glob("*/*/record.json"))
+GOLDEN = Path(__file__).parent / "golden" / "committed_values.csv"
+REAL = {"data": "real", "scale": "full"}
+
+
+def test_results_survive_a_round_trip(tmp_path):
+    for results in (make_results(), make_sweep()):
+        path = tmp_path / "record.json"
+        path.write_text(results.to_json(), encoding="utf-8")
+        assert read_results(path) == results
+        assert read_results(path).to_json() == path.read_text(encoding="utf-8")
+
+
+def test_to_json_leaves_defaults_out():
+    content = json.loads(make_results().to_json())
+    assert content["format"] == "lamd.results.v1"
+    assert "point" not in content["values"][0]
+    assert "measured" not in content
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not a record of lamd.results.v1"),
+        ("{}", "kind: Field required"),
+        ("[1]", "not a record of lamd.results.v1"),
+        ('{"format": "lamd.report.v1"}', "format: Input should be 'lamd.results.v1'"),
+        (b"\xff\xfe", "record.json"),
+    ],
+)
+def test_read_results_explains_a_broken_record_in_one_line(tmp_path, text, reason):
+    path = tmp_path / "record.json"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(LamdError, match=reason) as error:
+        read_results(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"missing": ()}, "neither a value nor a reason: reconstruction"),
+        ({"surprise": 1}, "surprise"),
+        ({"values": (make_value(source="elsewhere"),)}, "no source 'elsewhere'"),
+        ({"values": (make_value(point="elsewhere"),)}, "no point 'elsewhere'"),
+    ],
+)
+def test_results_refuse_what_does_not_fit(changes, reason):
+    with pytest.raises(ValidationError, match=reason):
+        make_results(**changes)
+
+
+@pytest.mark.parametrize("verdict", ["reproduced", "deviates"])
+@pytest.mark.parametrize(
+    ("source", "deviations"),
+    [
+        ({"data": "stand-in", "scale": "full"}, ()),
+        ({"data": "real", "scale": "reduced"}, ()),
+        (REAL, ("other camera",)),
+    ],
+)
+def test_results_cannot_claim_a_verdict_without_the_published_conditions(
+    verdict, source, deviations
+):
+    value = make_value(verdict=verdict, deviations=deviations)
+    with pytest.raises(ValidationError, match="needs real data"):
+        make_results(values=(value,), sources={"bair": make_source(**source)})
+
+
+def judged(**changes):
+    fields = {"metric": "fvd", "value": 36.05, "protocol": "fvd.bair.v1", "deviations": (),
+              "source": make_source(**REAL), "published": PUBLISHED}  # fmt: skip
+    return judge(**fields | changes)
+
+
+def test_judge_allows_the_tolerance():
+    assert judged() == ("reproduced", "")
+    assert judged(value=36.05 * 1.0999)[0] == "reproduced"
+    assert judged(value=36.05 * 1.1001) == ("deviates", "+10% of 36.05, tolerance 10%")
+    assert judged(value=20.0)[0] == "deviates"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"source": make_source(data="stand-in", scale="full")}, "simulated stand-in data"),
+        ({"source": make_source(data="real")}, "reduced scale"),
+        ({"source": make_source()}, "simulated stand-in data; reduced scale"),
+        ({"deviations": ("64 real clips",)}, "64 real clips"),
+        ({"protocol": "fvd.bair.x100.v1"}, "published under fvd.bair.v1"),
+        ({"published": None}, "no published value"),
+        ({"metric": "ssim"}, "no published value"),
+        ({"metric": "fvd-counted", "protocol": "fvd.bair.counted.v1"}, "under fvd.bair.v1"),
+    ],
+)
+def test_judge_gives_the_reason_why_values_do_not_compare(changes, reason):
+    kind, text = judged(**changes)
+    assert kind == "not comparable"
+    assert reason in text
+
+
+def test_judge_holds_each_metric_against_its_own_protocol():
+    psnr = {"metric": "psnr", "value": 31.64, "protocol": "psnr.given1.v1"}
+    assert judged(**psnr) == ("not comparable", "published protocol not stated")
+
+
+def test_judge_does_not_compare_lpips_of_an_unknown_backbone():
+    lpips = {"metric": "lpips-alex", "value": 0.02, "protocol": "lpips-alex.given1.v1"}
+    assert judged(**lpips) == ("not comparable", "published LPIPS backbone not stated")
+    for backbone, expected in (("alex", "reproduced"), ("vgg", "not comparable")):
+        stated = PUBLISHED.metrics["lpips"].model_copy(update={"backbone": backbone})
+        row = PUBLISHED.model_copy(update={"metrics": {"lpips": stated}})
+        assert judged(**lpips, published=row)[0] == expected
+
+
+def test_published_rows_have_source_and_flag():
+    groups = load_published()
+    assert groups["paper"]["bair_i2v"].metrics["fvd"].protocol == "fvd.bair.v1"
+    assert groups["reconstruction"]["bair_i2v"].metrics["psnr"].value == 31.64
+    assert len(groups["others_bair_fvd"]) == 18
+    assert all(row.source and row.metrics for rows in groups.values() for row in rows.values())
+    with pytest.raises(LamdError, match=r"g\.k\.source: Field required; fix the row"):
+        parse_published("g: {k: {method: m, metrics: {fvd: 1}, verified: no, note: ''}}")
+
+
+def test_to_frame_has_one_line_per_value_with_source_and_coordinates():
+    frame = to_frame(make_sweep())
+    assert len(frame) == 24
+    line = frame.iloc[1]
+    assert (line["row"], line["value"], line["vae.motion_channels"]) == ("lamd", 101.0, 1)
+    assert (line["data"], line["seed.sampler"], line["cells"]) == ("stand-in", 0, "1 0.01 1")
+    assert to_frame(make_results(values=(), rows=())).empty
+
+
+def test_load_results_searches_folders(tmp_path):
+    for profile in ("quick", "standard"):
+        write_folder(tmp_path / profile, make_results(profile=profile), {})
+    frame = lamd.load_results([tmp_path])
+    assert list(frame["profile"]) == ["quick", "standard"]
+    assert len(load_results(tmp_path / "quick" / "record.json")) == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LamdError, match=r"empty: no record.json in it"):
+        load_results([tmp_path / "empty"])
+
+
+def test_seed_summary_is_the_mean_with_students_interval():
+    frame = to_frame(make_sweep())
+    lines = seed_summary(frame, ["vae.motion_channels", "loss.kl_weight", "row"])
+    first = lines[lines["row"] == "lamd"].iloc[0]
+    # t(0.975, 2) = 4.30265, from printed tables; the standard error of 1, 2, 3 is 1 / sqrt(3)
+    assert (first["value"], first["num_seeds"]) == (102.0, 3)
+    assert (first["low"], first["high"]) == pytest.approx(
+        (102 - 4.30265 / 3**0.5, 102 + 4.30265 / 3**0.5), abs=1e-4
+    )
+
+
+def test_seed_summary_counts_a_measurement_that_ignores_the_seeds_once():
+    frame = to_frame(make_sweep())
+    lines = seed_summary(frame, ["vae.motion_channels", "loss.kl_weight", "row"])
+    first = lines[lines["row"] == "reconstruction"].iloc[0]
+    assert (first["value"], first["low"], first["high"], first["num_seeds"]) == (
+        10.0, 110.0, 140.26, 1)  # fmt: skip
+
+
+def test_per_clip_values_survive_a_round_trip(tmp_path):
+    line = dict.fromkeys(PER_CLIP_COLUMNS, "x") | {"clip": 0, "value": 0.1}
+    path = tmp_path / "per_clip.parquet"
+    path.write_bytes(write_per_clip([line, line | {"clip": 1}]))
+    frame = pd.read_parquet(path)
+    assert list(frame["clip"]) == [0, 1]
+    assert list(frame.columns) == list(PER_CLIP_COLUMNS)
+
+
+def placed(root: Path, **changes) -> tuple[str, str | None]:
+    folder, notice = choose_folder(root, make_results(**changes))
+    return str(folder.relative_to(root)), notice
+
+
+def test_choose_folder_is_the_folder_of_target_and_profile(tmp_path):
+    assert placed(tmp_path) == ("table_x/quick", None)
+    write_folder(tmp_path / "table_x" / "quick", make_results(), {})
+    assert placed(tmp_path) == ("table_x/quick", None)
+    assert placed(tmp_path, profile="standard") == ("table_x/standard", None)
+
+
+@pytest.mark.parametrize(
+    ("kept", "new", "reason"),
+    [
+        ({}, {"rows": make_results().rows[:1]}, "it has 1 more: row reconstruction"),
+        ({"missing": (), "rows": make_results().rows[:1]}, {"rows": make_results().rows[:1]},
+         "it lacks only 0 values; these results lack 1"),
+        ({"overrides": ("a=1",)}, {}, "its overrides are a=1"),
+        ({}, {"overrides": ("a=1",)}, "its overrides are none"),
+    ],
+)  # fmt: skip
+def test_choose_folder_keeps_what_a_record_has_more(tmp_path, kept, new, reason):
+    write_folder(tmp_path / "table_x" / "quick", make_results(**kept), {})
+    folder, notice = placed(tmp_path, **new)
+    assert folder == "table_x/quick-0123456789ab"
+    assert reason in notice
+    assert "\n" not in notice
+
+
+def test_choose_folder_keeps_a_sweep_of_more_points_and_what_was_put_next_to_it(tmp_path):
+    whole = make_sweep()
+    one, name = next(iter(whole.points.items())), next(iter(whole.points))
+    fewer = make_sweep(
+        points=dict([one]), sources={name: whole.sources[name]},
+        values=tuple(value for value in whole.values if value.point == name),
+    )  # fmt: skip
+    kept, next_to_it = tmp_path / "table_x" / "quick", "table_x/quick-0123456789ab"
+    write_folder(kept, whole, {})
+    assert choose_folder(tmp_path, fewer)[0] == tmp_path / next_to_it
+    write_folder(tmp_path / next_to_it, whole, {})
+    assert choose_folder(tmp_path, fewer)[0] == tmp_path / f"{next_to_it}-2"
+
+
+def test_choose_folder_keeps_a_record_of_more_metrics(tmp_path):
+    more = (*make_results().values, make_value(metric="psnr", protocol="psnr.v1"))
+    write_folder(tmp_path / "table_x" / "quick", make_results(values=more), {})
+    folder, notice = placed(tmp_path)
+    assert folder == "table_x/quick-0123456789ab"
+    assert "it has 1 more: value lamd psnr" in notice
+
+
+def test_choose_folder_keeps_an_unreadable_record(tmp_path):
+    (tmp_path / "table_x" / "quick").mkdir(parents=True)
+    (tmp_path / "table_x" / "quick" / "record.json").write_text("{}")
+    folder, notice = placed(tmp_path)
+    assert folder == "table_x/quick-0123456789ab"
+    assert "cannot be read" in notice
+
+
+def test_write_folder_deletes_the_stale_files_of_the_record_before_and_no_others(tmp_path):
+    (tmp_path / "mine.txt").write_text("the user's")
+    write_folder(tmp_path, make_results(), {"a.png": b"1", "b.md": b"2"})
+    paths = write_folder(tmp_path, make_results(), {"b.md": b"3", "c.csv": b"4"})
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"mine.txt", "b.md", "c.csv", "record.json"}
+    assert paths[-1].name == "record.json"
+    assert read_results(paths[-1]).files == ("b.md", "c.csv")
+
+
+def test_write_folder_leaves_equal_files_untouched(tmp_path):
+    files = write_folder(tmp_path, make_results(), {"a.md": b"1"})
+    before = {path: path.stat().st_mtime_ns for path in files}
+    write_folder(tmp_path, make_results(), {"a.md": b"1"})
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def text_files(results: Results) -> dict[str, bytes]:
+    """Return the files of committed results that regenerate byte for byte."""
+    renderers = {"table": tables.render_table, "sweep": sweep.render_sweep,
+                 "cost": cost.render_cost_table, "cost_figure": cost.render_cost_figure,
+                 "quality": quality.render_quality}  # fmt: skip
+    files = renderers[results.kind](results) if results.kind in renderers else {}
+    return {name: content for name, content in files.items() if not name.endswith(".png")}
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: "-".join(path.parts[-3:-1]))
+def test_committed_results_regenerate_from_their_record(path, monkeypatch):
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # slow
+    results = read_results(path)
+    assert path.read_text(encoding="utf-8") == results.to_json()
+    assert path.parent.parts[-2:] == (results.target, results.profile)
+    names = {entry.name for entry in path.parent.iterdir()}
+    assert names == {*results.files, "record.json"}
+    for name, content in text_files(results).items():
+        assert (path.parent / name).read_bytes() == content
+
+
+def test_committed_numbers_are_those_of_the_old_records():
+    with GOLDEN.open(newline="", encoding="utf-8") as file:
+        expected = {tuple(line) for line in csv.reader(file)}
+    header = ("target", "profile", "source", "point", "row", "part", "metric", "protocol",
+              "value", "low", "high", "extrapolated")  # fmt: skip
+    committed = {header}
+    for path in COMMITTED:
+        results = read_results(path)
+        for value in results.values:
+            texts = [str(getattr(value, name) or "") for name in header[2:8]]
+            numbers = [getattr(value, name) for name in header[8:]]
+            texts += ["" if number is None else repr(number) for number in numbers]
+            committed.add((results.target, results.profile, *texts))
+    assert committed == expected
+
+
+def test_committed_results_are_small():
+    root = experiments_dir().parent / "results"
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    assert size < 25 * 2**20
+    assert np.all([path.suffix in (".png", ".webp", ".md", ".tex", ".csv", ".json", ".parquet")
+                   for path in root.rglob("*") if path.is_file()])  # fmt: skip
+
+
+def test_results_command_prints_and_writes_values_of_all_kinds(tmp_path, capsys):
+    folders = [experiments_dir().parent / "results" / name / "quick" for name in (
+        "table_bair", "ablation_tradeoff", "table_sampling_cost")]  # fmt: skip
+    csv, parquet = tmp_path / "v.csv", tmp_path / "v.parquet"
+    for option in ((), ("--csv", str(csv)), ("--parquet", str(parquet))):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["results", *map(str, folders), *option])
+        assert not ended.value.code
+    assert "table_bair" in capsys.readouterr().out
+    written = pd.read_parquet(parquet)
+    assert set(written["target"]) == {"table_bair", "ablation_tradeoff", "table_sampling_cost"}
+    assert len(pd.read_csv(csv)) == len(written) == len(lamd.load_results(folders))
+
+
+@pytest.mark.parametrize("axis", ["dmg.channel_multipliers", "dmg.condition"])
+@pytest.mark.parametrize("name", ["curves", "tradeoff"])
+def test_sweep_over_lists_and_words_is_drawn(axis, name):
+    coordinates = {1: [1, 2], 2: [1, 2, 2]} if "multipliers" in axis else {1: "none", 2: "both"}
+    points = {
+        point: {axis: coordinates[at["vae.motion_channels"]]} | at
+        for point, at in make_sweep().points.items()
+    }
+    for at in points.values():
+        del at["vae.motion_channels"]
+    figure = make_sweep().config["figure"]
+    if name == "tradeoff":
+        figure = {"name": name} | dict(zip("xy", figure["columns"], strict=True))
+    files = sweep.render_sweep(make_sweep(points=points, config={"figure": figure}))
+    assert files[f"{name}.png"].startswith(b"\x89PNG")
+
+
+def test_axes_that_end_in_the_same_word_have_their_own_columns():
+    points = {
+        name: {"train_vae.num_steps": at["vae.motion_channels"],
+               "train_dmg.num_steps": at["loss.kl_weight"], "sampler.seed": at["sampler.seed"]}
+        for name, at in make_sweep().points.items()
+    }  # fmt: skip
+    table = sweep.sweep_table(make_sweep(points=points))[0]
+    assert list(table.columns[:2]) == ["train_vae.num_steps", "train_dmg.num_steps"]

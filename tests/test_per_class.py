@@ -91,6 +91,23 @@ def test_cfvd_notes_few_clips_per_class_and_refuses_too_few():
         class_distances(real, classes[:-1], real, classes)
 
 
+def test_the_interval_of_cfvd_is_as_wide_as_its_true_spread():
+    found = [by_class(name, *draw(0), *draw(1)) for name in NAMES]
+    draws = []
+    for seed in range(60):
+        noise = np.random.default_rng(seed)
+        sets = []
+        for other in (0, 1):
+            rows, classes = draw(other)
+            means = [rows[np.equal(classes, name)] for name in CLASSES]
+            drawn = [noise.normal(m.mean(0), m.std(0), m.shape) for m in means]
+            sets += [np.concatenate(drawn), classes]
+        draws.append([by_class(name, *sets).value for name in NAMES])
+    for value, spread in zip(found, np.std(draws, axis=0), strict=True):
+        low, high = value.interval
+        assert 0.7 < (high - low) / (2 * 1.96 * spread) < 1.4
+
+
 def test_evaluate_refuses_metrics_by_class(tmp_path):
     with pytest.raises(LamdError, match=r"unknown metric 'cfvd\.gestures\.v1'"):
         evaluate_paths(tmp_path, tmp_path, [NAMES[0]])
@@ -121,7 +138,8 @@ def test_row_values_takes_classes_from_the_keys_of_the_clips(tmp_path):
     (real, real_classes), (fake, fake_classes) = draw(0), draw(1)
     distances = list(class_distances(real, real_classes, fake, fake_classes).values())
     values = [value["value"] for value in read_values(tmp_path)]
-    assert read_per_clip(tmp_path) == {}
+    for value, numbers in zip(values, read_per_clip(tmp_path).values(), strict=True):
+        assert numbers.mean() == pytest.approx(value)
     assert values == pytest.approx([np.mean(distances), np.std(distances)])
 
 

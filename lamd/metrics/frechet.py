@@ -15,20 +15,19 @@ import numpy as np
 
 from lamd.base import rng
 from lamd.base.errors import LamdError
-from lamd.metrics.values import CONFIDENCE, Inputs, SetValue
+from lamd.metrics.values import Clusters, Inputs, SetValue
 
-NUM_RESAMPLES = 200
-_FID_RESAMPLES = 40  # one takes seconds, with thousands of frames of 2,048 features
-_MIN_INTERVAL = 4  # videos, or conditions
 # Sizes of the extrapolation as 1/fraction: evenly spaced on the axis of the fit, halves the least.
 _INVERSE_FRACTIONS = np.linspace(1.0, 2.0, 6)
-_REPEATS = 8
-_MIN_EXTRAPOLATE = 16
+_REPEATS = 24
+_FID_REPEATS = 8  # one takes seconds, with thousands of frames of 2,048 features
+_MIN_EXTRAPOLATE = 16  # videos, or conditions
+_MIN_CLASS = 8  # clips of the smallest class, for an interval
 
 
 def fvd(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
     """Return the distance of I3D features (N, D) and (M, D), with interval and extrapolation."""
-    return _measure(real, fake, inputs, "clips", 1, NUM_RESAMPLES)
+    return _measure(real, fake, inputs.clusters(len(real), len(fake)), inputs, "clips", _REPEATS)
 
 
 def fid(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
@@ -36,21 +35,23 @@ def fid(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
     if not real.ndim == fake.ndim == 3 or real.shape[1:] != fake.shape[1:]:
         raise ValueError(f"expected (N, L, D) and (M, L, D), got {real.shape}, {fake.shape}")
     length, width = real.shape[1:]
+    clusters = inputs.clusters(len(real), len(fake), rows_per_clip=length)
     a, b = real.reshape(-1, width), fake.reshape(-1, width)
-    return _measure(a, b, inputs, "frames", length, _FID_RESAMPLES)
+    return _measure(a, b, clusters, inputs, "frames", _FID_REPEATS)
 
 
 def _measure(
-    a: np.ndarray, b: np.ndarray, inputs: Inputs, unit: str, rows_per_clip: int, resamples: int
+    a: np.ndarray, b: np.ndarray, clusters: Clusters, inputs: Inputs, unit: str, repeats: int
 ) -> SetValue:
-    # Rows of one video or condition are alike: the draws take or leave them together.
-    block_a = inputs.windows * rows_per_clip
-    blocks = {"block_a": block_a, "block_b": block_a * inputs.samples, "seed": inputs.seed}
-    interval = bootstrap_interval(a, b, num_resamples=resamples, **blocks)
-    extrapolated = extrapolate(a, b, **blocks)
     few = min(len(a), len(b)) <= a.shape[1]
     note = f"biased upwards: no more {unit} than the {a.shape[1]} features" if few else ""
-    return SetValue(frechet_distance(a, b), interval, extrapolated, note)
+    effect, limit = influence(a, b), None
+    if clusters.fewest >= _MIN_EXTRAPOLATE:
+        generator = rng.numpy_generator("frechet-extrapolate", inputs.seed)
+        limit = _extrapolate(a, b, effect, clusters, generator, repeats)
+    return clusters.set_value(
+        *effect, at_least=0.0, extrapolated=limit, note=note, seed=inputs.seed
+    )
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -62,82 +63,59 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return _distance(*_checked(a, b))
 
 
-def bootstrap_interval(
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    block_a: int = 1,
-    block_b: int = 1,
-    seed: int = 0,
-    num_resamples: int = NUM_RESAMPLES,
-) -> tuple[float, float] | None:
-    """Return the 95 % interval of the distance under new draws of as many clips, None under 4.
+def influence(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the distance and how far each row of `a` (N,) and of `b` (M,) moves it.
 
-    Random halves of both sets are drawn without replacement. The spread of a statistic over halves
-    is, to first order, its spread over new whole sets (delete-half jackknife; Shao & Wu 1989); the
-    bias of halves is taken off by centring. The usual bootstrap repeats clips and overstated the
-    true spread 1.4 to 3 times on 400-d Gaussians at N = 256, halves 1.1 to 1.7 times. The interval
-    does not cover the bias at this N, which `extrapolate` estimates.
-
-    Args:
-        a, b: features (N, D) and (M, D), not changed.
-        block_a, block_b: consecutive rows of one clip, drawn or left together.
-        seed: names the draws.
+    This is the derivative of the distance by the weight of a row, times the number of rows: its
+    mean over a set is 0, and its spread gives the sampling noise of the distance to first order
+    (infinitesimal jackknife; Jaeckel 1972, Efron 1982). With K = A B^T / sqrt((N - 1)(M - 1)) =
+    U S V^T, row i has the share (U S U^T)_ii in the last trace.
 
     Raises:
-        ValueError: as `frechet_distance`, or when rows do not fill blocks.
+        ValueError: as `frechet_distance`.
     """
     a, b = _checked(a, b)
-    if min(len(a) // block_a, len(b) // block_b) < _MIN_INTERVAL:
-        return None
-    generator = rng.numpy_generator("frechet-interval", seed)
-    halves = _thinned_distances(a, b, (block_a, block_b), 0.5, num_resamples, generator)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = _distance(a, b) + np.quantile(halves - halves.mean(), [tail, 1 - tail])
-    return float(max(low, 0.0)), float(high)
+    shift = a.mean(axis=0) - b.mean(axis=0)
+    (basis_a, root_a), (basis_b, root_b) = (_basis_and_root(rows) for rows in (a, b))
+    left, overlap, right = np.linalg.svd(root_a @ root_b.T, full_matrices=False)
+    effects = []
+    for rows, basis, vectors, sign in ((a, basis_a, left, 2), (b, basis_b, right.T, -2)):
+        centred, n = rows - rows.mean(axis=0), len(rows)
+        shares = n * ((vectors if basis is None else basis @ vectors) ** 2 @ overlap)
+        energy = n / (n - 1) * (centred**2).sum(axis=1)
+        effects.append(sign * centred @ shift + energy - energy.mean() - shares + shares.mean())
+    return _distance(a, b), effects[0], effects[1]
 
 
-def extrapolate(
-    a: np.ndarray, b: np.ndarray, *, block_a: int = 1, block_b: int = 1, seed: int = 0
-) -> float | None:
-    """Return the distance extrapolated to infinitely many clips by a line in 1/N, None under 16.
-
-    As FID_inf (Chong & Forsyth 2020), with both sets thinned by the same fraction, one half to
-    one. Where N is not several times D the bias is not yet linear in 1/N and part of it stays;
-    where the distance is near 0 the result may be slightly negative.
-
-    Arguments and errors as for `bootstrap_interval`.
-    """
-    a, b = _checked(a, b)
-    if min(len(a) // block_a, len(b) // block_b) < _MIN_EXTRAPOLATE:
-        return None
-    generator = rng.numpy_generator("frechet-extrapolate", seed)
-    means = [_distance(a, b)]
-    for inverse in _INVERSE_FRACTIONS[1:]:
-        draws = _thinned_distances(a, b, (block_a, block_b), 1 / inverse, _REPEATS, generator)
-        means.append(float(draws.mean()))
-    return float(np.polynomial.Polynomial.fit(_INVERSE_FRACTIONS, means, 1)(0.0))
-
-
-def _thinned_distances(
+def _extrapolate(
     a: np.ndarray,
     b: np.ndarray,
-    blocks: tuple[int, int],
-    fraction: float,
-    count: int,
+    effect: tuple[float, np.ndarray, np.ndarray],
+    clusters: Clusters,
     generator: np.random.Generator,
-) -> np.ndarray:
-    """Return the distances of `count` random pairs of subsets, each a fraction of all blocks."""
+    repeats: int,
+) -> float:
+    """Return the distance extrapolated to infinitely many clips.
 
-    def subset(rows: np.ndarray, block: int) -> np.ndarray:
-        num_blocks, rest = divmod(len(rows), block)
-        if rest:
-            raise ValueError(f"{len(rows)} rows do not fill blocks of {block}")
-        kept = generator.choice(num_blocks, max(round(num_blocks * fraction), 2), replace=False)
-        return rows.reshape(num_blocks, block, -1)[kept].reshape(-1, rows.shape[1])
+    As FID_inf (Chong & Forsyth 2020), with both sets thinned by the same fraction, one half to
+    one, but by a parabola in 1/N: with no more clips than features the bias saturates, and a line
+    keeps more than half of it. Where clips are paired, both sets keep the same ones; otherwise the
+    frame that they share would count as a difference. What the choice of clips moves to first order
+    is taken off each draw. Where the distance is near 0 the result may be slightly negative.
 
-    pairs = ([subset(*rows) for rows in zip((a, b), blocks, strict=True)] for _ in range(count))
-    return np.array([_distance(*pair) for pair in pairs])
+    Args:
+        effect: of `influence`.
+    """
+    value, of_a, of_b = effect
+    means = [value]
+    for inverse in _INVERSE_FRACTIONS[1:]:
+        draws = []
+        for _ in range(repeats):
+            in_a, in_b = clusters.thinned(1 / inverse, generator)
+            chosen = of_a[in_a].mean() + of_b[in_b].mean()
+            draws.append(_distance(a[in_a], b[in_b]) - chosen)
+        means.append(float(np.mean(draws)))
+    return float(np.polynomial.Polynomial.fit(_INVERSE_FRACTIONS, means, 2)(0.0))
 
 
 def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,21 +131,20 @@ def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    mu_a, root_a = _mean_and_root(a)
-    mu_b, root_b = _mean_and_root(b)
-    overlap = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    traces = (root_a**2).sum() + (root_b**2).sum()
+    roots = [_basis_and_root(rows)[1] for rows in (a, b)]
+    overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    shift = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
     # Rounding can leave the difference of traces a hair below zero.
-    return float(max(((mu_a - mu_b) ** 2).sum() + traces - 2 * overlap, 0.0))
+    return float(max(shift + sum((root**2).sum() for root in roots) - 2 * overlap, 0.0))
 
 
-def _mean_and_root(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean = rows.mean(axis=0)
-    root = (rows - mean) / np.sqrt(len(rows) - 1)
-    # R of A = Q R has R^T R = A^T A in at most D rows.
-    if len(rows) > rows.shape[1]:
-        root = np.asarray(np.linalg.qr(root, mode="r"))
-    return mean, root
+def _basis_and_root(rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return Q and R of the centred rows over sqrt(N - 1); no Q where they have N <= D rows."""
+    root = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
+    if len(rows) <= rows.shape[1]:
+        return None, root
+    basis, root = np.linalg.qr(root)
+    return basis, root
 
 
 def class_distances(
@@ -183,35 +160,67 @@ def class_distances(
         LamdError: when a class has fewer than 2 clips in one of the sets.
         ValueError: as `frechet_distance`, or when rows and classes differ in number.
     """
-    sets = (real, np.asarray(real_classes)), (fake, np.asarray(fake_classes))
-    for rows, classes in sets:
+    rows = _rows_by_class(real, real_classes, fake, fake_classes)
+    return {name: frechet_distance(real[a], fake[b]) for name, (a, b) in rows.items()}
+
+
+def _rows_by_class(
+    real: np.ndarray, real_classes: Sequence[str], fake: np.ndarray, fake_classes: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the masks (N,) and (M,) of each class."""
+    for rows, classes in ((real, real_classes), (fake, fake_classes)):
         if len(rows) != len(classes):
             raise ValueError(f"{len(rows)} rows of features, but {len(classes)} classes")
-    distances = {}
+    masks = {}
     for name in sorted({*real_classes, *fake_classes}):
-        a, b = (rows[classes == name] for rows, classes in sets)
-        if min(len(a), len(b)) < 2:
+        a, b = (np.asarray(classes) == name for classes in (real_classes, fake_classes))
+        if min(a.sum(), b.sum()) < 2:
             raise LamdError(
-                f"class {name!r}: {len(a)} real and {len(b)} generated clips, 2 needed; give more "
-                "test clips"
+                f"class {name!r}: {a.sum()} real and {b.sum()} generated clips, 2 needed; give "
+                "more test clips"
             )
-        distances[name] = frechet_distance(a, b)
-    return distances
+        masks[name] = a, b
+    return masks
 
 
-def _over_classes(
-    reduce: Callable[[list[float]], float], real: np.ndarray, fake: np.ndarray, inputs: Inputs
-) -> SetValue:
-    """There is no interval: the few clips of a class are too few to be halved."""
+Summary = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def _mean(distances: np.ndarray) -> tuple[float, np.ndarray]:
+    return float(distances.mean()), np.full(len(distances), 1 / len(distances))
+
+
+def _spread(distances: np.ndarray) -> tuple[float, np.ndarray]:
+    value = distances.std()
+    slopes = (distances - distances.mean()) / (len(distances) * max(value, 1e-300))
+    return float(value), slopes
+
+
+def _over_classes(summary: Summary, real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
+    """Summarise the distances of all classes.
+
+    Args:
+        summary: returns the value and its derivative by each class's distance.
+    """
     if inputs.classes is None:
         raise ValueError("distances by class need the classes of the clips, got none")
     real_classes, fake_classes = inputs.classes
-    distances = class_distances(real, real_classes, fake, fake_classes)
+    rows = _rows_by_class(real, real_classes, fake, fake_classes)
+    effects = [(a, b, influence(real[a], fake[b])) for a, b in rows.values()]
+    value, slopes = summary(np.array([distance for *_, (distance, *_) in effects]))
+    of_real, of_fake = np.zeros(len(real)), np.zeros(len(fake))
+    for slope, (a, b, (_, effect_a, effect_b)) in zip(slopes, effects, strict=True):
+        # A row weighs more in its class than in the whole set.
+        of_real[a] = slope * len(real) / a.sum() * effect_a
+        of_fake[b] = slope * len(fake) / b.sum() * effect_b
     least = min(min(Counter(classes).values()) for classes in inputs.classes)
     few = f", the smallest of {least} clips: biased upwards" if least <= real.shape[1] else ""
-    value = float(reduce(list(distances.values())))
-    return SetValue(value, note=f"{len(distances)} classes{few}")
+    note = f"{len(rows)} classes{few}"
+    if least < _MIN_CLASS:
+        return SetValue(value, note=note)
+    clusters = inputs.clusters(len(real), len(fake))
+    return clusters.set_value(value, of_real, of_fake, at_least=0.0, note=note, seed=inputs.seed)
 
 
-cfvd = partial(_over_classes, np.mean)
-cfvd_spread = partial(_over_classes, np.std)
+cfvd = partial(_over_classes, _mean)
+cfvd_spread = partial(_over_classes, _spread)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lamd.base.lazy import resolve
 from lamd.metrics.protocols import PROTOCOLS, Protocol, metric_for
-from lamd.metrics.values import Inputs, MetricValue, SetValue, mean_interval
+from lamd.metrics.values import Clusters, Inputs, MetricValue, SetValue, mean_interval
 
 
 def measure(name: str, inputs: Inputs) -> MetricValue:
@@ -28,12 +28,14 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
     samples = inputs.samples or protocol.samples_per_condition
     inputs = replace(inputs, samples=samples, windows=protocol.windows_per_video)
     real, fake, num_frames = _counted(protocol, inputs)
-    result, per_clip = resolve(metric.measure)(real, fake, inputs), None
-    n_real = len(real)
+    result, n_real, asked = resolve(metric.measure)(real, fake, inputs), len(real), samples
     if not isinstance(result, SetValue):
-        per_clip = np.asarray(result, np.float64)
-        result = SetValue(float(per_clip.mean()), mean_interval(per_clip, seed=inputs.seed))
-        n_real = n_real if metric.needs == "clips" and metric.paired else 0
+        asked = None
+        num_conditions = len(fake) // samples if metric.paired else len(real)
+        clusters = inputs.clusters(num_conditions, len(fake))
+        result = _mean(np.asarray(result, np.float64), clusters, inputs.seed)
+        if not (metric.from_features or (metric.needs == "clips" and metric.paired)):
+            n_real = 0
     return MetricValue(
         protocol=name,
         value=result.value,
@@ -44,12 +46,17 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
         weight_hash=protocol.weight_hash,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
-        deviations=_deviations(
-            protocol, n_real, len(fake), num_frames, samples if per_clip is None else None
-        ),
+        deviations=_deviations(protocol, n_real, len(fake), num_frames, asked),
         note=result.note,
-        per_clip=per_clip,
+        per_clip=result.per_clip,
     )
+
+
+def _mean(per_clip: np.ndarray, clusters: Clusters, seed: int) -> SetValue:
+    """Return the mean of a metric that has a value per generated or per real clip."""
+    owners = clusters.b if len(per_clip) == len(clusters.b) else clusters.a
+    interval = mean_interval(per_clip, owners, seed=seed)
+    return SetValue(float(per_clip.mean()), interval, per_clip=per_clip)
 
 
 def _counted(protocol: Protocol, inputs: Inputs) -> tuple[Any, Any, int | None]:

@@ -170,6 +170,20 @@ for _protocol in (
         "fvd.landscape.reconstruction.v1", clip_rule="every frame decoded", given_frames=0
     ),
     _test("fvd.cater.v1", clip_rule="all frames"),
+    *(
+        _i3d(f"{metric}.{frames}.v1", metric, clip_rule=clip_rule, solver=solver, **given)
+        for metric, solver in (
+            ("kvd", "unbiased MMD^2, kernel (x y / 400 + 1)^3; pairs that share a frame left out"),
+            ("precision", "share of generated clips in a real clip's ball of 3 neighbours"),
+            ("recall", "share of real clips in a generated clip's ball of 3 neighbours"),
+            ("density", "real clips' balls of 5 neighbours around a generated clip, over 5"),
+            ("coverage", "share of real clips with a generated one in their ball of 5 neighbours"),
+        )
+        for frames, clip_rule, given in (
+            ("clips", "clips unchanged", {}),
+            ("given1", "frames after the given one", _GIVEN1),
+        )
+    ),
     # NATOPS and MUG
     _gestures("fvd.gestures.v1", "fvd", _SPACED),
     *(

@@ -66,6 +66,7 @@ def register(metric: Metric) -> Metric:
 
 
 _FRAMES, _FRECHET = "lamd.metrics.frames", "lamd.metrics.frechet"
+_MANIFOLD = "lamd.metrics.manifold"
 # Three temporal halvings of I3D must leave two steps for the last pool.
 _i3d = partial(Metric, digits=1, needs="i3d", weights=("i3d-kinetics-400",), min_frames=9)
 _by_class = partial(_i3d, per_class=True)
@@ -82,6 +83,11 @@ for _metric in (
     _i3d("fvd", "FVD", tolerance=0.10, measure=f"{_FRECHET}:fvd"),
     _by_class("cfvd", "cFVD", tolerance=0.10, measure=f"{_FRECHET}:cfvd"),
     _by_class("cfvd_spread", "spread of cFVD", tolerance=0.25, measure=f"{_FRECHET}:cfvd_spread"),
+    _i3d("kvd", "KVD", digits=2, measure="lamd.metrics.kernel:kvd"),
+    *(
+        _i3d(name, f"I3D {name}", digits=3, higher_is_better=True, measure=f"{_MANIFOLD}:{name}")
+        for name in ("precision", "recall", "density", "coverage")
+    ),
     Metric("fvd-counted", "FVD, given frame counted", digits=1, tolerance=0.10),
     _paired("psnr", "PSNR", digits=2, unit="dB", tolerance=0.03, measure=f"{_FRAMES}:psnr"),
     # min_size: its window

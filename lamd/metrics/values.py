@@ -1,8 +1,9 @@
 """A measured value, with what is needed to read it, and what it is measured from."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from lamd.base import rng
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
+_MIN_CLUSTERS = 4  # of an interval of whole sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Inputs:
         num_frames: length of the clips behind `features`, given frames included, where known.
         samples: consecutive generated clips per condition; 0 for the protocol's number.
         windows: consecutive real clips per video; `measure` sets the protocol's number.
+        videos: source video of each real clip; by default every `windows` clips.
         batch_size: clips (I3D) or frames (Inception, LPIPS) at a time; changes no value.
         seed: names the draws of interval and extrapolation.
         cache: folder of features, `$LAMD_CACHE/features` by default.
@@ -37,6 +40,7 @@ class Inputs:
     num_frames: int | None = None
     samples: int = 0
     windows: int = 1
+    videos: Sequence[str] | None = None
     device: str = "cpu"
     batch_size: int | None = None
     seed: int = 0
@@ -46,6 +50,20 @@ class Inputs:
     def bar(self, label: str) -> str | None:
         """Return the label of a progress bar, None when there is to be none."""
         return label if self.progress else None
+
+    def clusters(self, num_real: int, num_fake: int, rows_per_clip: int = 1) -> "Clusters":
+        """Return the clusters of that many real and generated clips; `rows_per_clip` of each."""
+        samples = max(self.samples, 1)
+        videos = np.arange(num_real) // self.windows
+        if self.videos is not None:
+            numbers = {video: k for k, video in enumerate(dict.fromkeys(self.videos))}
+            videos = np.array([numbers[video] for video in self.videos])
+        paired = num_fake == num_real * samples
+        fakes = np.repeat(videos, samples)
+        if not paired:
+            fakes = np.arange(num_fake) // (samples * self.windows)
+        rows = (np.repeat(clusters, rows_per_clip) for clusters in (videos, fakes))
+        return Clusters(*rows, videos=videos if paired else None)
 
 
 DEFAULTS = Inputs()
@@ -59,6 +77,78 @@ class SetValue:
     interval: tuple[float, float] | None = None
     extrapolated: float | None = None
     note: str = ""
+    per_clip: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The rows of two feature sets that random draws take or leave together.
+
+    Clips of one source video, and samples and real clip of one first frame, are alike: drawn on
+    their own, they would count as independent.
+
+    Attributes:
+        a, b: cluster of each row of the real set (N,) and of the generated set (M,).
+        videos: cluster of each real clip; None where the generated clips do not belong to them.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    videos: np.ndarray | None
+
+    @property
+    def fewest(self) -> int:
+        """Number of clusters of the set that has fewer."""
+        return int(min(self.a.max(), self.b.max())) + 1
+
+    def thinned(
+        self, fraction: float, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a fraction of the clusters; return masks (N,) and (M,) of their rows."""
+
+        def draw(clusters: np.ndarray) -> np.ndarray:
+            number = clusters.max() + 1
+            kept = generator.choice(number, max(round(number * fraction), 2), replace=False)
+            return np.isin(np.arange(number), kept)
+
+        of_a = draw(self.a)
+        of_b = of_a if self.videos is not None else draw(self.b)
+        return of_a[self.a], of_b[self.b]
+
+    def set_value(
+        self,
+        value: float,
+        influence_a: np.ndarray,
+        influence_b: np.ndarray,
+        *,
+        at_least: float = -np.inf,
+        seed: int = 0,
+        **fields: Any,
+    ) -> SetValue:
+        """Return a value of two sets with its interval, and pseudo-values where they are paired.
+
+        A pseudo-value is the value plus what one real clip and its generated clips add to it.
+        Their mean is the value; two rows of a table are compared by their differences.
+
+        Args:
+            influence_a, influence_b: of each row, (N,) and (M,); their means are 0.
+            at_least: the least value that is possible.
+        """
+        result = SetValue(value, **fields)
+        if self.videos is not None:
+            sides = (side.reshape(len(self.videos), -1) for side in (influence_a, influence_b))
+            per_clip = value + sum(side.mean(axis=1) for side in sides)
+            result = replace(result, per_clip=per_clip)
+        if self.fewest < _MIN_CLUSTERS:
+            return result
+        if result.per_clip is not None:
+            interval = mean_interval(result.per_clip, self.videos, seed=seed)
+        else:
+            sides = ((influence_a, self.a), (influence_b, self.b))
+            noise = (_resampled_means(*side, seed + k) for k, side in enumerate(sides))
+            interval = _interval(value + sum(noise))
+        assert interval is not None
+        return replace(result, interval=(max(interval[0], at_least), max(interval[1], at_least)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +166,8 @@ class MetricValue:
     higher_is_better: bool
     deviations: tuple[str, ...] = ()  # where the clips depart from the protocol
     note: str = ""
-    # float64 per generated clip, for diversity per condition; None for a value of whole sets
+    # float64 per generated clip, for diversity per condition; of whole sets pseudo-values per
+    # condition (`Clusters.set_value`), None where the sets are not paired
     per_clip: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict:
@@ -94,12 +185,28 @@ def check_clips(videos: np.ndarray, min_frames: int = 1) -> None:
         raise ValueError(f"expected clips of at least {min_frames} frames, got {videos.shape[1]}")
 
 
-def mean_interval(values: np.ndarray, *, seed: int = 0) -> tuple[float, float] | None:
-    """Return the 95 % percentile bootstrap interval of the mean of (N,); None under 2 values."""
-    if len(values) < 2:
+def mean_interval(
+    values: np.ndarray, clusters: np.ndarray | None = None, *, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95 % percentile bootstrap interval of the mean of (N,); None under 2 clusters.
+
+    Args:
+        clusters: of each value, 0 to C - 1; each value alone by default.
+    """
+    clusters = np.arange(len(values)) if clusters is None else clusters
+    if not len(values) or clusters.max() < 1:
         return None
+    return _interval(_resampled_means(np.asarray(values), clusters, seed))
+
+
+def _resampled_means(values: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
     generator = rng.numpy_generator("mean-interval", seed)
-    picks = generator.integers(0, len(values), (NUM_RESAMPLES, len(values)))
+    sums, counts = np.bincount(clusters, values), np.bincount(clusters)
+    picks = generator.integers(0, len(sums), (NUM_RESAMPLES, len(sums)))
+    return sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+
+
+def _interval(draws: np.ndarray) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.asarray(values)[picks].mean(axis=1), [tail, 1 - tail])
+    low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)

@@ -146,13 +146,16 @@ def resolve_device(device: str) -> str:
 
 
 def _protocol_name(name: str) -> str:
+    """Return the protocol meant by a metric's or protocol's name, upper or lower case."""
     short, known = short_names(), _clip_protocols()
-    if name not in short and name not in known:
-        raise LamdError(
-            f"--metrics: unknown metric {name!r}{closest(name, [*short, *known])}; "
-            f"choose among {', '.join(short)}"
-        )
-    return short.get(name, name)
+    lower = name.lower()
+    if lower in short or lower in known:
+        return short.get(lower, lower)
+    backbones = [full for full in short if full.startswith(f"{lower}-")]
+    hint = closest(lower, [*short, *known])
+    if backbones:
+        hint = f"; it has several networks: {' or '.join(backbones)}"
+    raise LamdError(f"--metrics: unknown metric {name!r}{hint}; choose among {', '.join(short)}")
 
 
 def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
@@ -168,8 +171,8 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
         windows = protocol.windows_per_video
         for clips, block in ((real, windows), (fake, windows * protocol.samples_per_condition)):
             count = len(clips.videos)
-            if count < 2 or count % block:
-                needed = f"a multiple of {block}" if block > 1 else "at least 2"
+            if count < metric.min_clips or count % block:
+                needed = f"a multiple of {block}" if block > 1 else f"at least {metric.min_clips}"
                 raise LamdError(
                     f"{clips.path}: {count} clips, {protocol.name} needs {needed}; change the set"
                 )
@@ -194,8 +197,14 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
 def _with_remarks(value: MetricValue, real: Clips, fake: Clips) -> MetricValue:
     coded = [c.path.name for c in (real, fake) if not c.lossless]
     deviations = [f"{name} is read from coded files, not lossless" for name in dict.fromkeys(coded)]
-    note = value.note
-    paired = metric_for(value.protocol).paired
-    if paired and real.names and fake.names and real.names != fake.names:
-        note = f"names differ: paired in natural order, {fake.names[0]} with {real.names[0]}"
-    return replace(value, deviations=(*value.deviations, *deviations), note=note)
+    metric, notes = metric_for(value.protocol), [value.note] if value.note else []
+    if metric.paired and real.names and fake.names and real.names != fake.names:
+        pairs = zip(fake.names, real.names, strict=True)
+        pair = next(names for names in pairs if names[0] != names[1])
+        notes.append(f"names differ: paired in natural order, e.g. {pair[0]} with {pair[1]}")
+    height, width = real.videos.shape[2:4]
+    if metric.needs == "i3d" and height != width:
+        cut = 100 * (1 - min(height, width) / max(height, width))
+        side = "width" if width > height else "height"
+        notes.append(f"the network sees the central square: {cut:.0f} % of the {side} is cut off")
+    return replace(value, deviations=(*value.deviations, *deviations), note="; ".join(notes))

@@ -195,13 +195,19 @@ def test_clips_too_few_short_or_small(clips, tmp_path):
     for metric, least in (("ssim", 11), ("lpips-vgg", 16), ("lpips-alex", 31)):
         text = refusal(evaluate_paths, tiny, tiny, [metric])
         assert f"frames of 10 x 10, {metric} needs at least {least} x {least}" in text
+    three = save_npy(tmp_path / "three.npy", clips)
+    assert "3 clips, coverage.clips.v1 needs at least 6" in refusal(
+        evaluate_paths, three, three, ["coverage"]
+    )
     assert "a multiple of 15" in refusal(evaluate_paths, one, one, ["fvd.bair.windows.v1"])
 
 
 def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
     text = refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", ["psnr", "lpips"])
-    assert "unknown metric 'lpips', did you mean 'lpips-" in text
-    assert "fvd, fid, lpips-alex, lpips-vgg, psnr, ssim, smoothness" in text
+    assert "unknown metric 'lpips'; it has several networks: lpips-alex or lpips-vgg" in text
+    assert "fvd, kvd, precision, recall, density, coverage, fid, lpips-alex, lpips-vgg" in text
+    text = refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", ["psmr"])
+    assert "unknown metric 'psmr', did you mean 'psnr'" in text
     assert "no metric named" in refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", [])
     for device in ("gpu", "cuda:99", "mps"):
         text = refusal(evaluate_paths, tmp_path / "a", tmp_path / "b", ["psnr"], device=device)
@@ -211,7 +217,8 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
 def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
     real = save_frames(tmp_path / "real", clips)
     fake = save_npy(tmp_path / "fake.npy", 255 - clips)
-    protocols = {name: p for name, p in evaluate.short_names().items() if name != "fid"}
+    few = ("fid", "precision", "recall", "density", "coverage")  # need more clips, or weights
+    protocols = {name: p for name, p in evaluate.short_names().items() if name not in few}
     values = evaluate_paths(real, fake, [*protocols, "psnr"], device="cpu", cache=tmp_path)
     assert [v.protocol for v in values] == list(protocols.values())
     assert capfd.readouterr().out == ""
@@ -256,6 +263,18 @@ def test_fvd_takes_different_numbers_of_clips(clips, tmp_path):
     assert value.value > 0
 
 
+def test_metrics_are_named_in_any_case(clips, tmp_path):
+    path = save_npy(tmp_path / "r.npy", clips)
+    values = evaluate_paths(path, path, ["PSNR", "SSIM.v1"], device="cpu")
+    assert [value.protocol for value in values] == ["psnr.v1", "ssim.v1"]
+
+
+def test_fvd_notes_what_the_network_does_not_see(clips, tmp_path):
+    wide = save_npy(tmp_path / "wide.npy", clips[:, :, :16])
+    (value,) = evaluate_paths(wide, wide, ["fvd"], device="cpu", cache=tmp_path)
+    assert "the network sees the central square: 50 % of the width is cut off" in value.note
+
+
 def test_evaluate_notes_coded_files_and_differing_names(clips, tmp_path):
     real = save_videos(tmp_path / "real", clips)
     fake = save_videos(tmp_path / "fake", clips, ["a.avi", "b.avi", "c.avi"])
@@ -265,7 +284,7 @@ def test_evaluate_notes_coded_files_and_differing_names(clips, tmp_path):
         "real is read from coded files, not lossless",
         "fake is read from coded files, not lossless",
     )
-    assert value.note == "names differ: paired in natural order, a with clip_0"
+    assert value.note == "names differ: paired in natural order, e.g. a with clip_0"
     jpegs = save_frames(tmp_path / "jpeg", clips, "{}.jpg")
     (value,) = evaluate_paths(jpegs, jpegs, ["psnr"], device="cpu")
     assert value.deviations == ("jpeg is read from coded files, not lossless",)

@@ -25,6 +25,7 @@ class Metric:
         per_class: whether clips are compared class by class.
         paired: whether each generated clip is compared with its own real one.
         sampled_only: whether it needs several samples per condition.
+        min_clips: the least number of clips of a set.
         min_frames: the least number of counted frames.
         min_size: the least side of a frame in pixels.
         weights: names of `lamd.weights.ARTIFACTS`, that of the network first.
@@ -41,6 +42,7 @@ class Metric:
     per_class: bool = False
     paired: bool = False
     sampled_only: bool = False
+    min_clips: int = 1
     min_frames: int = 1
     min_size: int = 1
     weights: tuple[str, ...] = ()
@@ -66,9 +68,10 @@ def register(metric: Metric) -> Metric:
 
 
 _FRAMES, _FRECHET = "lamd.metrics.frames", "lamd.metrics.frechet"
-_MANIFOLD = "lamd.metrics.manifold"
 # Three temporal halvings of I3D must leave two steps for the last pool.
-_i3d = partial(Metric, digits=1, needs="i3d", weights=("i3d-kinetics-400",), min_frames=9)
+_i3d = partial(
+    Metric, digits=1, needs="i3d", weights=("i3d-kinetics-400",), min_clips=2, min_frames=9
+)
 _by_class = partial(_i3d, per_class=True)
 _paired = partial(Metric, paired=True, higher_is_better=True)
 # Below these sizes the last feature map of LPIPS would be empty.
@@ -85,8 +88,15 @@ for _metric in (
     _by_class("cfvd_spread", "spread of cFVD", tolerance=0.25, measure=f"{_FRECHET}:cfvd_spread"),
     _i3d("kvd", "KVD", digits=2, measure="lamd.metrics.kernel:kvd"),
     *(
-        _i3d(name, f"I3D {name}", digits=3, higher_is_better=True, measure=f"{_MANIFOLD}:{name}")
-        for name in ("precision", "recall", "density", "coverage")
+        _i3d(
+            name,
+            f"I3D {name}",
+            digits=3,
+            higher_is_better=True,
+            measure=f"lamd.metrics.manifold:{name}",
+            min_clips=neighbours + 1,
+        )
+        for name, neighbours in {"precision": 3, "recall": 3, "density": 5, "coverage": 5}.items()
     ),
     Metric("fvd-counted", "FVD, given frame counted", digits=1, tolerance=0.10),
     _paired("psnr", "PSNR", digits=2, unit="dB", tolerance=0.03, measure=f"{_FRAMES}:psnr"),
@@ -102,6 +112,7 @@ for _metric in (
         tolerance=0.10,
         measure=f"{_FRECHET}:fid",
         needs="inception",
+        min_clips=2,
         weights=("inception",),
     ),
     *(

@@ -72,7 +72,7 @@ class Protocol:
             self.resize,
             self.storage,
             self.solver,
-            "higher is better" if metric.higher_is_better else "lower is better",
+            metric.direction,
             self.departure,
         )
         return f"{self.name}: " + "; ".join(part for part in parts if part)
@@ -228,6 +228,20 @@ for _protocol in (
         "100 (255 - mean absolute difference) / 255, data range 255, mean over clips",
         departure="the mean of two neighbours in place of VBench's AMT-S network (arXiv "
         "2311.17982): comparable with no published motion smoothness",
+    ),
+    Protocol(
+        "motion.dis.v1",
+        "motion",
+        "generated clips alone, frames one after the other",
+        "length of DIS optical flow, medium preset, in % of the shorter side per frame, mean over "
+        "pixels, frames and clips",
+    ),
+    Protocol(
+        "flow_histogram.dis.v1",
+        "flow_histogram",
+        "frames one after the other",
+        "total variation distance of histograms of DIS optical flow, medium preset, 6 lengths from "
+        "0.25 to 8 % of the shorter side on, 8 directions, and one bin for still pixels",
     ),
     _alex(
         "diversity.lpips-alex.v1",

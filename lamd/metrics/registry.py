@@ -14,7 +14,7 @@ class Metric:
         label: for people, without an arrow.
         digits: decimals shown.
         unit: "" for none.
-        higher_is_better: direction of the arrow.
+        higher_is_better: direction of the arrow; None where the best value is that of real clips.
         tolerance: relative distance to a published value that still counts as reproduced; None
             where published values do not exist.
         measure: `package.module:function` of (real, fake, inputs): what the metric `needs` of both
@@ -35,7 +35,7 @@ class Metric:
     label: str
     digits: int = 3
     unit: str = ""
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
     tolerance: float | None = None
     measure: str = ""
     needs: Literal["clips", "i3d", "inception", "captions"] = "clips"
@@ -50,7 +50,15 @@ class Metric:
     @property
     def heading(self) -> str:
         """The label with an arrow towards better values."""
-        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        return f"{self.label}{arrow}"
+
+    @property
+    def direction(self) -> str:
+        """The better values in words."""
+        if self.higher_is_better is None:
+            return "best where the real clips are"
+        return "higher is better" if self.higher_is_better else "lower is better"
 
     @property
     def from_features(self) -> bool:
@@ -136,6 +144,25 @@ for _metric in (
         digits=2,
         measure=f"{_FRAMES}:smoothness",
         min_frames=3,
+    ),
+    Metric(
+        "motion",
+        "amount of motion",
+        digits=2,
+        unit="%",
+        higher_is_better=None,
+        measure="lamd.metrics.motion:motion_amount",
+        min_frames=2,
+        min_size=16,
+    ),
+    Metric(
+        "flow_histogram",
+        "flow histogram",
+        digits=2,
+        unit="%",
+        measure="lamd.metrics.motion:flow_histogram",
+        min_frames=2,
+        min_size=16,
     ),
     _percent("motion_smoothness_percent", "motion smoothness"),
     Metric("reconstruction_fvd", "reconstruction FVD", digits=1),

@@ -163,7 +163,7 @@ class MetricValue:
     extrapolated: float | None  # to infinite n; only of a Fréchet distance
     weight_hash: str | None
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     deviations: tuple[str, ...] = ()  # where the clips depart from the protocol
     note: str = ""
     # float64 per generated clip, for diversity per condition; of whole sets pseudo-values per

@@ -9,7 +9,7 @@ from lamd.base.errors import LamdError
 from lamd.config import Point, QualityFigure, load_target
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.steps import clips
-from lamd.report import quality as figures
+from lamd.report import plots
 from lamd.report.quality import quality_lines, render_quality
 from lamd.report.results import Picture, Results, Value
 from lamd.targets import KINDS
@@ -116,7 +116,7 @@ def test_claim_compares_with_the_interval_and_the_time_of_the_reference():
 def drawn(monkeypatch):
     """Return a list of the figures that are drawn."""
     drawn = []
-    monkeypatch.setattr(figures, "save", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(plots, "save", lambda figure: drawn.append(figure) or b"")
     return drawn
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
-from lamd.report.frame import RECORD
-from lamd.report.results import Results, read_results
+from lamd.report.results import RECORD, Results, read_results
 
 
 def choose_folder(root: Path, results: Results) -> tuple[Path, str | None]:

@@ -1,4 +1,4 @@
-"""Moving pictures of clips: WebP, GIF and MP4, and the labelled comparison grid."""
+"""Pictures of clips: the comparison grid, strips of frames, the rollout chart; WebP, GIF, MP4."""
 
 import io
 import math
@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import av
 import numpy as np
 from einops import rearrange
+from PIL import Image, ImageDraw, ImageFont
 
 from lamd.base.errors import LamdError
+from lamd.report import plots
+from lamd.report.results import Results
+from lamd.report.wording import data_words, dataset_label
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from lamd.pipeline.steps.panels import Panels
 
 TILE = 128  # pixels of an enlarged clip, about
 FRAMES_PER_SECOND = 8
 PAD, LINE, LETTER = 4, 16, 6  # pixels
+_LABEL = 150  # pixels
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
@@ -57,10 +63,8 @@ def compose(
     scale: int,
     tiles: dict[tuple[int, int], np.ndarray],
     texts: dict[tuple[int, int], str],
-) -> "Image":
+) -> Image.Image:
     """Return a picture of texts and tiles by their corners, tiles enlarged by a whole factor."""
-    from PIL import Image, ImageDraw, ImageFont
-
     picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), _PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
     for corner, text in texts.items():
@@ -72,15 +76,11 @@ def compose(
 
 def encode_webp(frames: np.ndarray) -> bytes:
     """Encode uint8 (L, H, W, 3) as an endless animated WebP; lossy, so never measured."""
-    from PIL import Image
-
     return _save([Image.fromarray(frame) for frame in frames], "WEBP", quality=80, method=4)
 
 
 def encode_gif(frames: np.ndarray) -> bytes:
     """Encode uint8 (L, H, W, 3) as an endless GIF with one palette."""
-    from PIL import Image
-
     # One palette from all frames: a palette per frame would flicker.
     sheet = Image.fromarray(np.concatenate(list(frames)))
     palette = sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
@@ -91,7 +91,7 @@ def encode_gif(frames: np.ndarray) -> bytes:
     return _save(pictures, "GIF", optimize=True)
 
 
-def _save(pictures: Sequence["Image"], kind: str, **options) -> bytes:
+def _save(pictures: Sequence[Image.Image], kind: str, **options) -> bytes:
     step, buffer = 1000 // FRAMES_PER_SECOND, io.BytesIO()
     pictures[0].save(
         buffer,
@@ -111,8 +111,6 @@ def encode_mp4(frames: np.ndarray) -> bytes:
     Raises:
         LamdError: when PyAV was built without an H.264 encoder.
     """
-    import av
-
     if "libx264" not in av.codecs_available:
         raise LamdError("mp4: PyAV has no H.264 encoder (libx264); install PyAV's own wheel")
     buffer = io.BytesIO()
@@ -139,3 +137,81 @@ def tile_clips(clips: np.ndarray) -> np.ndarray:
     sheet = rearrange(tiles, "(down across) l h w c -> l (down h) (across w) c", across=across)
     odd = [(0, 0), *((0, size % 2) for size in sheet.shape[1:3]), (0, 0)]
     return np.pad(sheet, odd, constant_values=255)
+
+
+def render_clip_figure(results: Results, panels: Mapping[str, "Panels"]) -> dict[str, bytes]:
+    """Return strips and an animation per source, and the chart of a rollout.
+
+    Args:
+        panels: the clips of each source.
+    """
+    files, figure = {}, results.config["figure"]
+    for picture in results.pictures:
+        source, own = results.sources[picture.source], panels[picture.source]
+        name, title = source.dataset, f"{results.title}: {dataset_label(source.dataset)}"
+        files[f"strips_{name}.png"] = draw_strips(
+            own, title=title, caption=picture.caption, frames=figure["frames"]
+        )
+        words = f"{data_words(source)}, profile {results.profile}"
+        columns = dict(zip(own.labels, own.clips, strict=True))
+        files[f"clips_{name}.webp"] = encode_webp(comparison_grid(columns, words))
+        if figure["name"] == "rollout":
+            files[f"rollout_{name}.png"] = draw_rollout(own.numbers, title, words)
+    return files
+
+
+def draw_strips(panels: "Panels", *, title: str, caption: str, frames: int) -> bytes:
+    """Return a PNG with a block of labelled rows per first frame, `frames` frames in each row.
+
+    Frames are at even distances and enlarged by a whole factor. A row that does not move shows its
+    frame once.
+    """
+    num_rows, count, length, height, width = panels.clips.shape[:5]
+    scale = max(1, TILE // width)
+    picked = np.unique(np.linspace(0, length - 1, frames).round().astype(int))
+    step, across = height * scale + PAD, width * scale + PAD
+    labels = [textwrap.fill(label, (_LABEL - 2 * PAD) // LETTER) for label in panels.labels]
+    total = _LABEL + len(picked) * across
+    head, block = 2 * LINE + PAD, num_rows * step + 2 * PAD
+    texts, tiles = {(PAD, 2): title}, {}
+    for j, frame in enumerate(picked):
+        texts[_LABEL + j * across, LINE + 2] = f"frame {frame}"
+    for n in range(count):
+        for row, label in enumerate(labels):
+            top, clip = head + n * block + row * step, panels.clips[row, n]
+            texts[PAD, top + step // 2 - LINE * (1 + label.count("\n")) // 2] = label
+            still = length > 1 and not (clip != clip[:1]).any()
+            for j, frame in enumerate(picked[:1] if still else picked):
+                tiles[_LABEL + j * across, top] = clip[frame]
+    words = textwrap.fill(caption, total // LETTER)
+    bottom = head + count * block
+    texts[PAD, bottom] = words
+    size = (total, bottom + LINE * (2 + words.count("\n")))
+    buffer = io.BytesIO()
+    compose(size, scale, tiles, texts).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def draw_rollout(numbers: Mapping[str, list[float]], title: str, caption: str) -> bytes:
+    """Return a PNG of FVD per chunk and of the change per frame over the distance."""
+    fvd, change = np.array(numbers["fvd"]), numbers["change_by_frame"]
+    starts = np.arange(len(fvd)) * (len(change) // len(fvd))
+    bounds = np.abs([fvd - numbers["fvd_low"], numbers["fvd_high"] - fvd])
+    with plots.canvas(title, 3.4, caption) as figure:
+        left, right = figure.subplots(1, 2)
+        left.errorbar(starts, fvd, yerr=bounds, fmt="o-", capsize=3, color=plots.color("lamd"))
+        left.set(xlabel="first frame of the chunk", ylabel="FVD ↓, 95 % interval")
+        left.set_ylim(bottom=0)
+        right.plot(range(1, len(change) + 1), change, color=plots.color("lamd"), label="rollout")
+        for seam in starts[1:]:
+            right.axvline(seam + 1, linestyle=":", color=plots.color(""))
+        right.axhline(
+            numbers["real_change"][0],
+            linestyle="--",
+            color=plots.color("real_test"),
+            label="real clips",
+        )
+        right.set(xlabel="frame (dotted: first new one of a chunk)", ylabel="change, grey levels")
+        right.set_ylim(bottom=0)
+        right.legend()
+        return plots.save(figure)

@@ -125,9 +125,9 @@ def test_figure_shows_each_point_with_its_k_and_interval(drawn):
     lines = quality_lines(results, "table_bair")
     assert list(lines) == [("lamd", "ddim"), ("lamd", "dpmpp_2m")]
     fast = lines["lamd", "dpmpp_2m"]
-    assert [point["fvd"].point for point in fast] == ["dpmpp_2m 5", "dpmpp_2m 20"]
-    reference = lines["lamd", "ddim"][0]
-    assert (reference["seconds"].value, reference["tflops"].value) == (20.0, 2.0)
+    assert list(fast.index) == [5, 20]
+    reference = lines["lamd", "ddim"]["value"].loc[200]
+    assert (reference["seconds"], reference["tflops"]) == (20.0, 2.0)
     assert set(render_quality(results)) == {"fvd_over_cost.png", "values.csv"}
     seconds, tflops = drawn[0].axes
     assert "interval of LaMD, DDIM, K = 200" in drawn[0].get_supxlabel().replace("\n", " ")

@@ -27,15 +27,11 @@ def costs_of(results: Results) -> dict[tuple[str, str], pd.DataFrame]:
     }
 
 
-def _sweep(results: Results) -> dict[str, int]:
-    """Return the points of the first size and their frames, in ascending order."""
-    size = _size(results)
+def _sweep(results: Results) -> tuple[dict[str, int], int]:
+    """Return the frames of each point of the first size, in ascending order, and that size."""
+    size = next(iter(results.points.values()))["size"]
     frames = {name: at["frames"] for name, at in results.points.items() if at["size"] == size}
-    return dict(sorted(frames.items(), key=lambda entry: entry[1]))
-
-
-def _size(results: Results) -> int:
-    return next(iter(results.points.values()))["size"]
+    return dict(sorted(frames.items(), key=lambda entry: entry[1])), size
 
 
 def render_cost_table(results: Results) -> dict[str, bytes]:
@@ -127,7 +123,7 @@ def _spread(times: pd.DataFrame) -> pd.Series:
 
 def growth(results: Results) -> Iterator[str]:
     """Yield how many times the costs grow up to the most frames, from 16 on as in the paper."""
-    costs, sweep, size = costs_of(results), _sweep(results), _size(results)
+    costs, (sweep, size) = costs_of(results), _sweep(results)
     points, last = list(sweep), list(sweep)[-1]
     first = next((name for name in points if sweep[name] == _FEWEST), points[0])
     parts = {"step": "a step", "decode": "decoding", "run": "the whole run"}
@@ -159,7 +155,7 @@ def render_cost_figure(results: Results) -> dict[str, bytes]:
     The two grey lines of theory are LaMD's own step times L f_s^2, pixel space, and that divided
     by f_t f_s^2, latent video.
     """
-    costs, sweep, size = costs_of(results), _sweep(results), _size(results)
+    costs, (sweep, size) = costs_of(results), _sweep(results)
     frames = list(sweep.values())
     run = f"a sampling run, K = {results.measured['num_steps']}"
     panels = {

@@ -38,9 +38,8 @@ def _reason_to_keep(record: Path, results: Results) -> str | None:
     if lacking:
         return f"it has {len(lacking)} more: {', '.join(lacking[:3])}"
     if len(kept.missing) < len(results.missing):
-        return (
-            f"it lacks only {len(kept.missing)} values; these results lack {len(results.missing)}"
-        )
+        lost = len(results.missing)
+        return f"it lacks only {len(kept.missing)} values; these results lack {lost}"
     return None
 
 

@@ -38,10 +38,7 @@ def to_frame(results: Results) -> pd.DataFrame:
 
 
 def load_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """Return the values of all records, one line per value.
-
-    Args:
-        paths: files, or folders that are searched for `record.json`.
+    """Return one line per value of all records, in files or in folders searched for `record.json`.
 
     Raises:
         LamdError: when a path holds no record, or a record is damaged.
@@ -56,34 +53,10 @@ def load_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def seed_summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Return mean and 95 % interval over the seeds, one line per group, in the order of the frame.
-
-    Values with equal `cells` are the same measurement, at seeds that it does not depend on. Several
-    measurements: their mean, and the interval of the mean by Student's t. A single one: the
-    value's own interval, over clips.
-
-    Args:
-        frame: of `to_frame`.
-        by: the columns of a group, without seeds.
-
-    Returns:
-        The columns of the group's first value, `value`, `low` and `high`, and `num_seeds`.
-    """
-    lines = []
-    for _, group in frame.groupby(list(by), sort=False, dropna=False):
-        distinct = group.drop_duplicates("cells") if group["cells"].any() else group
-        line = distinct.iloc[0].to_dict() | {"num_seeds": len(distinct)}
-        if len(distinct) > 1:
-            mean, error = float(np.mean(distinct["value"])), float(stats.sem(distinct["value"]))
-            half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(distinct) - 1)) * error
-            line |= {"value": mean, "low": mean - half, "high": mean + half, "extrapolated": None}
-        lines.append(line)
-    return pd.DataFrame(lines, columns=[*frame.columns, "num_seeds"])
-
-
 class Summaries:
     """Mean and interval over the seeds of each position and column of a sweep.
+
+    Values with equal `cells` are the same measurement, at seeds that it does not depend on.
 
     Attributes:
         axes: the config keys of a position's coordinates.
@@ -104,14 +77,30 @@ class Summaries:
         self.frame = to_frame(results)
         self.frame["position"] = self.frame["point"].map(positions)
         self.frame["seeds"] = self.frame["point"].map(seeds)
-        whole = self.frame[self.frame["part"] == ""]
-        self._distinct = whole.drop_duplicates(["position", "row", "metric", "cells"])
-        lines = seed_summary(self._distinct, ["position", "row", "metric"]).to_dict("records")
-        self._lines = {(line["position"], line["row"], line["metric"]): line for line in lines}
+        cell = ["position", "row", "metric"]
+        distinct = self.frame[self.frame["part"] == ""].drop_duplicates([*cell, "cells"])
+        self._measurements = dict(list(distinct.groupby(cell, sort=False)))
 
     def at(self, position: Position, column: Column) -> dict | None:
-        """Return value, low, high and num_seeds of a column; None when it was not measured."""
-        return self._lines.get((position, column.row, column.metric))
+        """Return value, low, high and num_seeds of a column; None when it was not measured.
+
+        Several measurements: their mean, and the 95 % interval of the mean by Student's t. A single
+        one: the value's own interval, over clips. Other entries are those of the first.
+        """
+        group = self._measurements.get((position, column.row, column.metric))
+        if group is None:
+            return None
+        line, values = group.iloc[0].to_dict() | {"num_seeds": len(group)}, group["value"]
+        if len(group) > 1:
+            mean, error = float(np.mean(values)), float(stats.sem(values))
+            half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(group) - 1)) * error
+            line |= {"value": mean, "low": mean - half, "high": mean + half, "extrapolated": None}
+        return line
+
+    def by_seed(self, position: Position, column: Column) -> pd.Series:
+        """Return the distinct measurements of a column by their seeds."""
+        group = self._measurements.get((position, column.row, column.metric))
+        return pd.Series(dtype=float) if group is None else group.set_index("seeds")["value"]
 
     def reasons(self, position: Position, column: Column) -> list[str]:
         """Return why a column was not measured at some seeds."""
@@ -122,11 +111,6 @@ class Summaries:
             and entry.row == column.row
             and entry.metric in (None, column.metric)
         ]
-
-    def by_seed(self, position: Position, column: Column) -> pd.Series:
-        """Return the distinct measurements of a column by their seeds."""
-        rows = self._distinct.query("row == @column.row and metric == @column.metric")
-        return rows[rows["position"] == position].set_index("seeds")["value"]
 
 
 def _hashable(value: Any) -> Any:

@@ -26,53 +26,47 @@ ROW = "diagnostics"
 
 
 class Diagnostic(NamedTuple):
-    """Label, decimals, how it is measured, and whether the figure has a panel of it."""
+    """Label, how it is measured, decimals, and whether the figure has a panel of it."""
 
     label: str
-    digits: int
     text: str
-    drawn: bool = False
+    digits: int = 3
+    drawn: bool = True
 
 
 DIAGNOSTICS = {
     "kl": Diagnostic(
-        "KL (nats)", 2, "of q(z | x) to N(0, I), over all units of z_m, mean over clips", True
+        "KL (nats)", "of q(z | x) to N(0, I), over all units of z_m, mean over clips", digits=2
     ),
     "active_units": Diagnostic(
         "active units",
-        1,
         "units (channel and latent position) whose posterior mean varies over clips by more than "
         "0.01 (Burda et al., arXiv 1509.00519), before normalisation",
-        True,
+        digits=1,
     ),
     "active_channels": Diagnostic(
         "active channels",
-        1,
         "channels for which the mean of that variance over their positions is above 0.01",
+        digits=1,
+        drawn=False,
     ),
     "linear_probe_r2": Diagnostic(
         "explained by the first frame (R²)",
-        3,
         "of the normalised posterior mean by a ridge regression from f_x0 at the position and its "
         "mean over positions, fitted on the first half of the clips, scored on the second against "
         "the mean at each position; strength by 4 folds of the first half; 0 and below: nothing",
-        True,
     ),
     "swap_score": Diagnostic(
         "motion swap",
-        3,
         "D_V(z_m of clip B, x_0 of clip A): correlation of its motion with B's less that with A's; "
         "motion is the change of each frame from frame 0 of its clip, mean of RGB and 3x3 pixels; "
         "B is half the set away from A",
-        True,
     ),
-    "swap_motion": Diagnostic("swap, r with B", 3, "the first of these two correlations"),
-    "swap_content": Diagnostic("swap, r with A", 3, "the second"),
+    "swap_motion": Diagnostic("swap, r with B", "the first of these two correlations", drawn=False),
+    "swap_content": Diagnostic("swap, r with A", "the second", drawn=False),
     "zero_latent_change": Diagnostic(
         "zero motion",
-        3,
         "mean absolute change of D_V(z_m = 0, x_0) from x_0 over that of the real clips; 0: still",
-        True,
     ),
 }
 
@@ -97,15 +91,11 @@ def sweep_table(results: Results) -> TextTable:
     if is_constant(table, "seeds"):
         number = int(table.pop("seeds").iloc[0])
         common.append(f"{number} seed{'s' * (number != 1)}")
-    return table, common, [*notes.lines(), *_axes_note(summary), *reading(results)]
+    return table, common, [*notes.lines(), wording.symbol_key(summary.axes), *reading(results)]
 
 
 def _coordinates(summary: Summaries, position: Position) -> dict[str, str]:
     return dict(zip(wording.symbols(summary.axes), map(str, position), strict=True))
-
-
-def _axes_note(summary: Summaries) -> list[str]:
-    return [wording.symbol_key(summary.axes)] if summary.axes else []
 
 
 def _cell(
@@ -128,18 +118,16 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
     summary, notes, lines, by_channel = Summaries(results), Notes(), [], []
     columns = {name: Column(row=ROW, metric=name) for name in DIAGNOSTICS}
     for position in summary.points:
-        line, channels = _coordinates(summary, position), _coordinates(summary, position)
-        for name, column in columns.items():
-            entry = DIAGNOSTICS[name]
-            line[entry.label] = _cell(summary, position, column, notes, entry.digits)
-        line["MCD-VAEs"] = str(len(summary.by_seed(position, columns["kl"])))
-        for name in ("kl", "active_units"):
-            entry = DIAGNOSTICS[name]
-            means = channel_means(summary, position, name)
-            texts = [f"{value:.{entry.digits}f}" for value in means]
-            channels[entry.label] = ", ".join(texts) or BLANK
-        lines.append(line)
-        by_channel.append(channels)
+        cells, channels = {}, {}
+        for name, entry in DIAGNOSTICS.items():
+            cells[entry.label] = _cell(summary, position, columns[name], notes, entry.digits)
+            if name in ("kl", "active_units"):
+                means = channel_means(summary, position, name)
+                texts = [f"{value:.{entry.digits}f}" for value in means]
+                channels[entry.label] = ", ".join(texts) or BLANK
+        cells["MCD-VAEs"] = str(len(summary.by_seed(position, columns["kl"])))
+        lines.append(_coordinates(summary, position) | cells)
+        by_channel.append(_coordinates(summary, position) | channels)
     blocks = {
         wording.measured_heading(results): pd.DataFrame(lines, dtype=str),
         "By channel, in falling order of the KL": pd.DataFrame(by_channel, dtype=str),
@@ -148,7 +136,7 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
     caption = wording.caption(results, [f"{' or '.join(clips) or 'no'} test clips"])
     explained = [
         *notes.lines(),
-        *_axes_note(summary),
+        wording.symbol_key(summary.axes),
         "Nothing is trained; several seeds: mean [95 % interval, Student's t], seeds that the "
         "MCD-VAE does not depend on are not counted",
         *(f"{entry.label}: {entry.text}" for entry in DIAGNOSTICS.values()),

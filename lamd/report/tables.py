@@ -54,11 +54,7 @@ def is_constant(table: pd.DataFrame, column: str) -> bool:
 def render_table(
     results: Results, grid: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, bytes]:
-    """Return the files of a table.
-
-    Args:
-        grid: by heading the first test clips of a set, uint8 (N, L, H, W, 3); None without them.
-    """
+    """Return the files of a table; `grid` has test clips by heading, uint8 (N, L, H, W, 3)."""
     table, common, notes = measured_table(results)
     notes += [f"{row.label}: {row.description}" for row in results.rows]
     files = result_files(results, table, common, notes) | draw_rows(results)
@@ -84,7 +80,7 @@ def table_files(
     """Return `table.md`, `table.tex` and `values.csv`."""
     text = document(results.title, caption, blocks, notes)
     if results.protocols:
-        rules = (f"- `{name}`: {text}\n" for name, text in results.protocols.items())
+        rules = (f"- `{name}`: {rule}\n" for name, rule in results.protocols.items())
         text += f"\n## Protocols\n\n{''.join(rules)}"
     return {
         "table.md": text.encode(),
@@ -100,7 +96,7 @@ def document(title: str, caption: str, blocks: Blocks, notes: Sequence[str]) -> 
         escaped = table.map(lambda cell: cell.replace("|", r"\|"))
         text = escaped.to_markdown(index=False, disable_numparse=True)
         sections.append(f"## {heading}\n\n{text}\n")
-    listed = "".join(f"- {note}\n" for note in notes)
+    listed = "".join(f"- {note}\n" for note in filter(None, notes))
     return "\n".join([f"# {title}\n\n{caption}\n", sections[0], listed, *sections[1:]])
 
 

@@ -337,6 +337,7 @@ def test_terminal_table_of_each_kind():
     assert rows[0][:2] == ["LaMD", "123.5 [110.0, 140.3]"]
     assert lines[1].startswith("[1]")
     assert terminal_table(make_sweep())[0][:2] == ["d", "β"]
+    assert terminal_table(make_results(values=(), missing=(), rows=(), columns=()))[:2] == ([], [])
     picture = Picture(source="bair", caption="what it shows", labels=())
     assert terminal_table(make_results(pictures=(picture,)))[2] == ["A table: what it shows"]
 

@@ -184,8 +184,7 @@ def _draw_rollout(numbers: Mapping[str, list[float]], title: str, caption: str) 
     with plots.canvas(title, 3.4, caption) as figure:
         left, right = figure.subplots(1, 2)
         left.errorbar(starts, fvd, yerr=bounds, fmt="o-", capsize=3, color=plots.color("lamd"))
-        left.set(xlabel="first frame of the chunk", ylabel="FVD ↓, 95 % interval")
-        left.set_ylim(bottom=0)
+        left.set(xlabel="first frame of the chunk", ylabel="FVD ↓, 95 % interval", ylim=(0, None))
         right.plot(range(1, len(change) + 1), change, color=plots.color("lamd"), label="rollout")
         for seam in starts[1:]:
             right.axvline(seam + 1, linestyle=":", color=plots.color(""))

@@ -73,8 +73,16 @@ DIAGNOSTICS = {
 
 def render_sweep(results: Results) -> dict[str, bytes]:
     """Return the files of a sweep: table, figure, and its diagnostics when it has any."""
-    files = result_files(results, *sweep_table(results))
-    return files | _draw_sweep(results) | _render_diagnostics(results)
+    files = result_files(results, *sweep_table(results)) | _render_diagnostics(results)
+    figure = results.config["figure"]
+    if figure["name"] == "curves":
+        columns = [Column(**entry) for entry in figure["columns"]]
+        panels = {column: wording.column_heading(column) for column in columns}
+        files["curves.png"] = _draw_curves(results, results.title, panels)
+    else:
+        columns = [Column(**figure["x"]), Column(**figure["y"])]
+        files["tradeoff.png"] = _draw_tradeoff(results, *columns)
+    return files
 
 
 def sweep_table(results: Results) -> TextTable:
@@ -162,16 +170,6 @@ def channel_means(summary: Summaries, position: Position, metric: str) -> np.nda
     return np.mean(ordered, axis=0) if ordered else np.array([])
 
 
-def _draw_sweep(results: Results) -> dict[str, bytes]:
-    """Return `curves.png` or `tradeoff.png`, as the sweep's config specifies."""
-    figure = results.config["figure"]
-    if figure["name"] == "curves":
-        columns = [Column(**entry) for entry in figure["columns"]]
-        panels = {column: wording.column_heading(column) for column in columns}
-        return {"curves.png": _draw_curves(results, results.title, panels)}
-    return {"tradeoff.png": _draw_tradeoff(results, Column(**figure["x"]), Column(**figure["y"]))}
-
-
 def _draw_curves(results: Results, title: str, panels: Mapping[Column, str]) -> bytes:
     """Return a PNG with one panel per column over the first axis, one line per value of the others.
 
@@ -206,10 +204,7 @@ def _draw_curves(results: Results, title: str, panels: Mapping[Column, str]) -> 
 def _draw_lines(
     ax: Axes, summary: Summaries, column: Column, axis: int, *, change: bool = False
 ) -> None:
-    """Draw a column, or its change from the first position, over one axis.
-
-    There is one line for each choice of the other coordinates.
-    """
+    """Draw a column, or its change from the first position, over one axis, one line per rest."""
     ticks, lines = _ticks(summary, axis), _lines(summary, axis)
     others = summary.axes[:axis] + summary.axes[axis + 1 :]
     # Names and switches have nothing in between; a bool is an int.

@@ -140,7 +140,7 @@ def measured_table(results: Results) -> TextTable:
         line["verdict"] = _verdict(own, missing.get((row.name, None)), notes)
         lines.append(line)
     table, common = pd.DataFrame(lines, dtype=str), []
-    for name in ("n", "data", "scale"):
+    for name in ("n", "data", "scale") if lines else ():
         if is_constant(table, name):  # then it is in the caption
             shared = set(table.pop(name)) - {BLANK}
             common += [f"n = {n} clips" for n in shared if name == "n"]
@@ -192,20 +192,16 @@ def published_table(published: Sequence[PublishedRow]) -> pd.DataFrame:
     metrics = dict.fromkeys([*(metric for metric in METRICS if metric in printed), *printed])
     lines = []
     for row in published:
-        values = dict.fromkeys(map(wording.heading, metrics), BLANK)
+        line = {"method": row.method} | dict.fromkeys(map(wording.heading, metrics), BLANK)
         protocols = []
         for metric, cell in row.metrics.items():
-            # %g: a rounded 36.05 would not be the published value any more
-            values[wording.heading(metric)] = f"{cell.value:g}"
+            # :g, since a rounded 36.05 would not be the published value any more
+            line[wording.heading(metric)] = f"{cell.value:g}"
             if cell.protocol:
                 label = METRICS[metric].label if metric in METRICS else wording.heading(metric)
                 protocols.append(f"{label} {cell.protocol}")
-        origin = {
-            "protocol": ", ".join(protocols) or "not stated",
-            "verified": "yes" if row.verified else "no",
-            "source": row.source,
-            "note": row.note,
-        }
-        lines.append({"method": row.method} | values | origin)
+        line["protocol"] = ", ".join(protocols) or "not stated"
+        line["verified"] = "yes" if row.verified else "no"
+        lines.append(line | {"source": row.source, "note": row.note})
     table = pd.DataFrame(lines, dtype=str)
     return table if any(table["note"]) else table.drop(columns="note")

@@ -9,7 +9,7 @@ from lamd.base.errors import LamdError
 from lamd.config import Point, QualityFigure, load_target
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.steps import clips
-from lamd.report import quality as figures
+from lamd.report import plots
 from lamd.report.quality import quality_lines, render_quality
 from lamd.report.results import Picture, Results, Value
 from lamd.targets import KINDS
@@ -116,7 +116,7 @@ def test_claim_compares_with_the_interval_and_the_time_of_the_reference():
 def drawn(monkeypatch):
     """Return a list of the figures that are drawn."""
     drawn = []
-    monkeypatch.setattr(figures, "save", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(plots, "save", lambda figure: drawn.append(figure) or b"")
     return drawn
 
 
@@ -125,9 +125,9 @@ def test_figure_shows_each_point_with_its_k_and_interval(drawn):
     lines = quality_lines(results, "table_bair")
     assert list(lines) == [("lamd", "ddim"), ("lamd", "dpmpp_2m")]
     fast = lines["lamd", "dpmpp_2m"]
-    assert [point["fvd"].point for point in fast] == ["dpmpp_2m 5", "dpmpp_2m 20"]
-    reference = lines["lamd", "ddim"][0]
-    assert (reference["seconds"].value, reference["tflops"].value) == (20.0, 2.0)
+    assert list(fast.index) == [5, 20]
+    reference = lines["lamd", "ddim"]["value"].loc[200]
+    assert (reference["seconds"], reference["tflops"]) == (20.0, 2.0)
     assert set(render_quality(results)) == {"fvd_over_cost.png", "values.csv"}
     seconds, tflops = drawn[0].axes
     assert "interval of LaMD, DDIM, K = 200" in drawn[0].get_supxlabel().replace("\n", " ")

@@ -16,15 +16,9 @@ from lamd.base.errors import LamdError
 from lamd.config import experiments_dir
 from lamd.report import cost, quality, sweep, tables
 from lamd.report.folder import choose_folder, write_folder
-from lamd.report.frame import (
-    PER_CLIP_COLUMNS,
-    load_results,
-    seed_summary,
-    to_frame,
-    write_per_clip,
-)
+from lamd.report.frame import PER_CLIP_COLUMNS, Summaries, load_results, to_frame, write_per_clip
 from lamd.report.published import judge, load_published, parse_published
-from lamd.report.results import Results, read_results
+from lamd.report.results import Column, Results, read_results
 
 COMMITTED = sorted((experiments_dir().parent / "results").glob("*/*/record.json"))
 GOLDEN = Path(__file__).parent / "golden" / "committed_values.csv"
@@ -172,10 +166,8 @@ def test_load_results_searches_folders(tmp_path):
         load_results([tmp_path / "empty"])
 
 
-def test_seed_summary_is_the_mean_with_students_interval():
-    frame = to_frame(make_sweep())
-    lines = seed_summary(frame, ["vae.motion_channels", "loss.kl_weight", "row"])
-    first = lines[lines["row"] == "lamd"].iloc[0]
+def test_summary_is_the_mean_over_the_seeds_with_students_interval():
+    first = Summaries(make_sweep()).at((1, 0.01), Column(row="lamd", metric="fvd"))
     # t(0.975, 2) = 4.30265, from printed tables; the standard error of 1, 2, 3 is 1 / sqrt(3)
     assert (first["value"], first["num_seeds"]) == (102.0, 3)
     assert (first["low"], first["high"]) == pytest.approx(
@@ -183,10 +175,8 @@ def test_seed_summary_is_the_mean_with_students_interval():
     )
 
 
-def test_seed_summary_counts_a_measurement_that_ignores_the_seeds_once():
-    frame = to_frame(make_sweep())
-    lines = seed_summary(frame, ["vae.motion_channels", "loss.kl_weight", "row"])
-    first = lines[lines["row"] == "reconstruction"].iloc[0]
+def test_summary_counts_a_measurement_that_ignores_the_seeds_once():
+    first = Summaries(make_sweep()).at((1, 0.01), Column(row="reconstruction", metric="fvd"))
     assert (first["value"], first["low"], first["high"], first["num_seeds"]) == (
         10.0, 110.0, 140.26, 1)  # fmt: skip
 

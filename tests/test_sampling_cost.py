@@ -9,7 +9,7 @@ from lamd.base.errors import LamdError
 from lamd.config import load_target
 from lamd.paradigms.untrained import sampling_costs
 from lamd.pipeline.steps.latency import interleaved, spread
-from lamd.report import cost as figures
+from lamd.report import plots
 from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
 from lamd.report.results import (
     PublishedRow,
@@ -167,7 +167,7 @@ def test_ratios_are_next_to_the_values_and_only_the_step_of_lamd_is_flat():
 
 def test_figure_shows_lamd_flat_and_the_lines_of_theory(monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "save", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(plots, "save", lambda figure: drawn.append(figure) or b"")
     render_cost_figure(make_costs())
     panels = [{line.get_label(): line for line in ax.lines} for ax in drawn[0].axes]
     step, timed, run_cost, run_time = (

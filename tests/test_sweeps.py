@@ -20,7 +20,7 @@ from tiny import HERE
 from lamd import cli
 from lamd.execute import ExecutorOptions
 from lamd.pipeline.runner import ATTEMPTS
-from lamd.report.curves import Summaries, axes_of
+from lamd.report.frame import Summaries
 from lamd.report.results import Column, Results, read_results
 from lamd.report.sweep import channel_means
 from lamd.targets import reproduce as run
@@ -128,7 +128,7 @@ def test_points_share_what_they_can_and_seeds_make_one_row(place):
     results = results_of(place)
     assert {(s.data, s.scale) for s in results.sources.values()} == {("stand-in", "reduced")}
     summary, kl = Summaries(results), Column(row="diagnostics", metric="kl")
-    assert axes_of(results) == ["vae.motion_channels", "vae.temporal_downsampling"]
+    assert summary.axes == ["vae.motion_channels", "vae.temporal_downsampling"]
     assert len(summary.points) == 2
     for position in summary.points:
         assert len(summary.by_seed(position, Column(row="lamd", metric="psnr"))) == 2

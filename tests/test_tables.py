@@ -13,9 +13,10 @@ from small_results import PUBLISHED, make_results, make_source, make_sweep, make
 from lamd.pipeline.steps.panels import Panels
 from lamd.report import media
 from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
-from lamd.report.curves import Summaries
+from lamd.report.frame import Summaries
+from lamd.report.media import render_clip_figure
 from lamd.report.plots import color
-from lamd.report.quality import point_name, quality_lines, render_quality
+from lamd.report.quality import quality_lines, render_quality
 from lamd.report.results import (
     Column,
     MissingValue,
@@ -25,10 +26,10 @@ from lamd.report.results import (
     RowInfo,
     Value,
 )
-from lamd.report.strips import render_clip_figure
 from lamd.report.sweep import DIAGNOSTICS, channel_means, render_sweep, sweep_table
 from lamd.report.tables import measured_table, published_table, render_table
 from lamd.report.terminal import terminal_table
+from lamd.report.wording import point_name
 
 TRADEOFF = {
     "figure": {
@@ -289,8 +290,8 @@ def quality() -> Results:
 def test_quality_lines_are_in_the_order_of_rows_samplers_and_steps():
     lines = quality_lines(quality(), "bair")
     assert list(lines) == [("lamd", "ddim"), ("lamd", "dpmpp_2m"), ("pixel_flops", "dpmpp_2m")]
-    assert [p["fvd"].point for p in lines["lamd", "dpmpp_2m"]] == ["dpmpp_2m 5", "dpmpp_2m 20"]
-    assert point_name("pixel_flops", ("ddim", 20)) == (
+    assert list(lines["lamd", "dpmpp_2m"].index) == [5, 20]
+    assert point_name("pixel_flops", "ddim", 20) == (
         "pixel space, equal training FLOPs, DDIM, K = 20"
     )
 
@@ -336,6 +337,7 @@ def test_terminal_table_of_each_kind():
     assert rows[0][:2] == ["LaMD", "123.5 [110.0, 140.3]"]
     assert lines[1].startswith("[1]")
     assert terminal_table(make_sweep())[0][:2] == ["d", "β"]
+    assert terminal_table(make_results(values=(), missing=(), rows=(), columns=()))[:2] == ([], [])
     picture = Picture(source="bair", caption="what it shows", labels=())
     assert terminal_table(make_results(pictures=(picture,)))[2] == ["A table: what it shows"]
 

@@ -3,122 +3,58 @@
 Everything is per clip. Ratios are to LaMD at the same frames and size.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
 
 from lamd.config.costs import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING
-from lamd.report import frame
-from lamd.report.plots import add_legend, canvas, color, errors, label_logarithmic, save
-from lamd.report.results import Results, Value
-from lamd.report.tables import machine_words, provenance, published_table, table_files
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lamd.report import frame, plots
+from lamd.report.results import Results
+from lamd.report.tables import published_table, table_files
+from lamd.report.wording import machine_words, provenance
 
 LAMD = "latent-motion"
 _FEWEST = 16  # frames of the paper's own sampling-time table
 
 
-class Costs:
-    """The values of a cost target by row, point, part and metric.
+def costs_of(results: Results) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return value, low and high by row and point, for each part of a run and metric."""
+    values = frame.to_frame(results).set_index(["row", "point"])
+    order = [(row.name, point) for point in results.points for row in results.rows]
+    return {
+        part_and_metric: own.loc[order, ["value", "low", "high"]]
+        for part_and_metric, own in values.groupby(["part", "metric"])
+    }
 
-    `swept` holds the points of the first size in the order of their frames; `num_steps` is K.
-    """
 
-    def __init__(self, results: Results) -> None:
-        self.values: dict[tuple[str, str, str, str], Value] = {
-            (value.row, value.point, value.part, value.metric): value for value in results.values
-        }
-        self.labels = {row.name: row.label for row in results.rows}
-        self.points = results.points
-        self.size = next(iter(self.points.values()))["size"]
-        swept = (name for name, point in self.points.items() if point["size"] == self.size)
-        self.swept = sorted(swept, key=lambda name: self.points[name]["frames"])
-        self.num_steps = int(results.measured["num_steps"])
-
-    def of(self, row: str, point: str, part: str, metric: str) -> float:
-        """Return a value; 0 for a part that the row does not have, such as decoding."""
-        value = self.values.get((row, point, part, metric))
-        return value.value if value else 0.0
-
-    def ratio(self, row: str, point: str, part: str, metric: str) -> str:
-        """Return a value over LaMD's at the same point, as text."""
-        return f"{self.of(row, point, part, metric) / self.of(LAMD, point, part, metric):.4g}"
-
-    def spread(self, row: str, point: str, part: str, unit: float = 1.0) -> str:
-        """Return median and quartiles of the seconds in units of `unit` seconds, as text."""
-        value = self.values[row, point, part, "seconds"]
-        median, low, high = (v / unit for v in (value.value, value.low or 0.0, value.high or 0.0))
-        return f"{median:.4g} [{low:.4g}, {high:.4g}]"
+def _sweep(results: Results) -> tuple[dict[str, int], int]:
+    """Return the frames of each point of the first size, in ascending order, and that size."""
+    size = next(iter(results.points.values()))["size"]
+    frames = {name: at["frames"] for name, at in results.points.items() if at["size"] == size}
+    return dict(sorted(frames.items(), key=lambda entry: entry[1])), size
 
 
 def render_cost_table(results: Results) -> dict[str, bytes]:
     """Return `table.md`, `table.tex` and `values.csv`."""
-    costs = Costs(results)
+    num_steps = results.measured["num_steps"]
     blocks = {
         "One denoising step": step_table(results),
-        f"A sampling run, K = {costs.num_steps}": _run_table(costs),
+        f"A sampling run, K = {num_steps}": _run_table(results),
+        "Published: seconds per video, taken from papers, not measured here": published_table(
+            results.published
+        ),
     }
-    papers = "Published: seconds per video, taken from papers, not measured here"
-    blocks[papers] = published_table(results.published)
     notes = [
         "FLOPs, parameters and activations are counted, 1 multiply-accumulate = 2 FLOPs; "
         "activations: what the layers of one step write, 4 bytes each. All per clip.",
         "Times: median [quartiles] over rounds that time every paradigm and shape once each. "
-        f"A run is encoding, {costs.num_steps} times a step, and decoding; the step's time is from "
+        f"A run is encoding, {num_steps} times a step, and decoding; the step's time is from "
         "shorter runs, since every step costs the same.",
         "GFLOP/s is why the two ratios differ: a small 2-D network keeps a processor less busy "
         "than a large 3-D one.",
         *growth(results),
     ]
     return table_files(results, cost_caption(results), blocks, notes)
-
-
-def render_cost_figure(results: Results) -> dict[str, bytes]:
-    """Return `cost_over_frames.png`, at the first size, and `values.csv`.
-
-    The two grey lines of theory are LaMD's own step times L f_s^2, pixel space, and that divided
-    by f_t f_s^2, latent video.
-    """
-    costs = Costs(results)
-    frames = [costs.points[point]["frames"] for point in costs.swept]
-    run = f"a sampling run, K = {costs.num_steps}"
-    panels = {
-        ("step", "flops", 1e9): "a denoising step, GFLOPs (counted)",
-        ("step", "seconds", 1e-3): "a denoising step, ms (measured)",
-        ("run", "flops", 1e12): f"{run}, TFLOPs (counted)",
-        ("run", "seconds", 1): f"{run}, seconds (measured)",
-    }
-    theory = {
-        f"LaMD x $L f_s^2$ ($f_s$ = {SPATIAL_DOWNSAMPLING})": SPATIAL_DOWNSAMPLING**2,
-        f"LaMD x $L / f_t$ ($f_t$ = {TEMPORAL_DOWNSAMPLING})": 1 / TEMPORAL_DOWNSAMPLING,
-    }
-    title = f"{results.title}: one clip of {costs.size}x{costs.size} pixels"
-    with canvas(title, 6.4, cost_caption(results)) as figure:
-        grid = figure.subplots(2, 2, sharex=True)
-        for ax, ((part, metric, unit), label) in zip(grid.flat, panels.items(), strict=True):
-            for row, name in costs.labels.items():
-                values = [costs.values[row, point, part, metric] for point in costs.swept]
-                style = "s--" if row.endswith("factorised") else "o-"
-                ys = [value.value / unit for value in values]
-                ax.plot(frames, ys, style, color=color(row), label=name)
-                for x, value in zip(frames, values, strict=True):
-                    low, high = (bound and bound / unit for bound in (value.low, value.high))
-                    bars = errors(value.value / unit, low, high)
-                    ax.errorbar(x, value.value / unit, yerr=bars, color=color(row), capsize=2)
-            for (name, factor), style in zip(theory.items(), ("-.", ":"), strict=True):
-                step = [costs.of(LAMD, point, "step", metric) / unit for point in costs.swept]
-                ys = [factor * count * y for count, y in zip(frames, step, strict=True)]
-                if part == "step":
-                    ax.plot(frames, ys, style, color=color(""), label=name)
-            label_logarithmic(ax, "x")
-            ax.set_yscale("log")
-            ax.set_xticks(frames, [str(count) for count in frames])
-            ax.set_title(label)
-        for ax in grid[1]:
-            ax.set_xlabel("frames per clip")
-        add_legend(figure, grid[0][0], 3)
-        return {"cost_over_frames.png": save(figure), "values.csv": frame.csv(results)}
 
 
 def cost_caption(results: Results) -> str:
@@ -131,24 +67,79 @@ def cost_caption(results: Results) -> str:
     )
 
 
+def step_table(results: Results) -> pd.DataFrame:
+    """Return one denoising step per paradigm and shape, as text."""
+    costs = costs_of(results)
+    step = {metric: own["value"] for (part, metric), own in costs.items() if part == "step"}
+    columns = {
+        "parameters (M)": _digits(step["parameters"] / 1e6, 3),
+        "activations (MB)": _digits(4 * step["activations"] / 1e6, 4),
+        "GFLOPs": _digits(step["flops"] / 1e9, 4),
+        "FLOPs / LaMD": _ratio(step["flops"]),
+        "ms": _spread(costs["step", "seconds"] / 1e-3),
+        "time / LaMD": _ratio(step["seconds"]),
+        "GFLOP/s": _digits(step["flops"] / step["seconds"] / 1e9, 3),
+    }
+    return _table(results, columns)
+
+
+def _run_table(results: Results) -> pd.DataFrame:
+    costs, num_steps = costs_of(results), int(results.measured["num_steps"])
+    parts = {"encode": ("encode", 1), "denoise": ("step", num_steps), "decode": ("decode", 1)}
+    columns = {"parameters (M)": _digits(costs["run", "parameters"]["value"] / 1e6, 3)}
+    for metric, unit, label in (("flops", 1e9, "GFLOPs"), ("seconds", 1, "seconds")):
+        for name, (part, times) in parts.items():
+            total = times * costs[part, metric]["value"]
+            columns[f"{label}: {name}"] = _digits(total / unit, 4)
+        if metric == "seconds":
+            columns["seconds: sum"] = _spread(costs["run", "seconds"])
+        columns[f"{label}: sum / LaMD"] = _ratio(costs["run", metric]["value"])
+    return _table(results, columns)
+
+
+def _table(results: Results, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
+    shapes = [
+        {"paradigm": row.label, "frames": str(at["frames"]), "size": f"{at['size']}x{at['size']}"}
+        for at in results.points.values()
+        for row in results.rows
+    ]
+    return pd.DataFrame(shapes).join(pd.DataFrame(columns).reset_index(drop=True))
+
+
+def _digits(values: pd.Series, digits: int) -> pd.Series:
+    return values.map(f"{{:.{digits}g}}".format)
+
+
+def _ratio(values: pd.Series) -> pd.Series:
+    """Return values over those of LaMD at the same point, as text."""
+    return _digits(values.div(values[LAMD], level="point"), 4)
+
+
+def _spread(times: pd.DataFrame) -> pd.Series:
+    """Return median and quartiles as text."""
+    texts = {name: _digits(own, 4) for name, own in times.items()}
+    return texts["value"] + " [" + texts["low"] + ", " + texts["high"] + "]"
+
+
 def growth(results: Results) -> Iterator[str]:
     """Yield how many times the costs grow up to the most frames, from 16 on as in the paper."""
-    costs = Costs(results)
-    last = costs.swept[-1]
-    first = next(
-        (name for name in costs.swept if costs.points[name]["frames"] == _FEWEST), costs.swept[0]
-    )
-    frames = f"{costs.points[first]['frames']} to {costs.points[last]['frames']} frames"
+    costs, (sweep, size) = costs_of(results), _sweep(results)
+    points, last = list(sweep), list(sweep)[-1]
+    first = next((name for name in points if sweep[name] == _FEWEST), points[0])
     parts = {"step": "a step", "decode": "decoding", "run": "the whole run"}
-    for row, label in costs.labels.items() if first != last else ():
-        ratios = [
-            f"{words} x{costs.of(row, last, part, 'flops') / flops:.2f} in FLOPs, x"
-            f"{costs.of(row, last, part, 'seconds') / costs.of(row, first, part, 'seconds'):.2f} "
-            "in time"
-            for part, words in parts.items()
-            if (flops := costs.of(row, first, part, "flops"))  # pixel space does not decode
-        ]
-        yield f"{label}, {frames} of {costs.size}x{costs.size}: {'; '.join(ratios)}."
+    for row in results.rows if first != last else ():
+        ratios = []
+        for part, words in parts.items():
+            flops, seconds = (
+                costs[part, metric]["value"][row.name] for metric in ("flops", "seconds")
+            )
+            if flops[first]:  # pixel space does not decode
+                ratios.append(
+                    f"{words} x{flops[last] / flops[first]:.2f} in FLOPs, "
+                    f"x{seconds[last] / seconds[first]:.2f} in time"
+                )
+        shapes = f"{sweep[first]} to {sweep[last]} frames of {size}x{size}"
+        yield f"{row.label}, {shapes}: {'; '.join(ratios)}."
     published = [
         f"{row.method} x{row.metrics['frames128'].value / row.metrics['frames16'].value:.2f}"
         for row in results.published
@@ -158,47 +149,44 @@ def growth(results: Results) -> Iterator[str]:
         yield f"Published, 16 to 128 frames, the whole run in time: {', '.join(published)}."
 
 
-def step_table(results: Results) -> "pd.DataFrame":
-    """Return one denoising step per paradigm and shape, as text."""
-    costs = Costs(results)
-    return _table(
-        costs,
-        lambda row, point: {
-            "parameters (M)": f"{costs.of(row, point, 'step', 'parameters') / 1e6:.3g}",
-            "activations (MB)": f"{4 * costs.of(row, point, 'step', 'activations') / 1e6:.4g}",
-            "GFLOPs": f"{(flops := costs.of(row, point, 'step', 'flops')) / 1e9:.4g}",
-            "FLOPs / LaMD": costs.ratio(row, point, "step", "flops"),
-            "ms": costs.spread(row, point, "step", unit=1e-3),
-            "time / LaMD": costs.ratio(row, point, "step", "seconds"),
-            "GFLOP/s": f"{flops / costs.of(row, point, 'step', 'seconds') / 1e9:.3g}",
-        },
-    )
+def render_cost_figure(results: Results) -> dict[str, bytes]:
+    """Return `cost_over_frames.png`, at the first size, and `values.csv`.
 
-
-def _run_table(costs: Costs) -> "pd.DataFrame":
-    repeats = {"encode": 1, "denoise": costs.num_steps, "decode": 1}
-
-    def line(row: str, point: str) -> dict[str, str]:
-        cells = {"parameters (M)": f"{costs.of(row, point, 'run', 'parameters') / 1e6:.3g}"}
-        for metric, unit, label in (("flops", 1e9, "GFLOPs"), ("seconds", 1, "seconds")):
-            for name, times in repeats.items():
-                value = costs.of(row, point, "step" if name == "denoise" else name, metric)
-                cells[f"{label}: {name}"] = f"{times * value / unit:.4g}"
-            if metric == "seconds":
-                cells["seconds: sum"] = costs.spread(row, point, "run")
-            cells[f"{label}: sum / LaMD"] = costs.ratio(row, point, "run", metric)
-        return cells
-
-    return _table(costs, line)
-
-
-def _table(costs: Costs, line: Callable[[str, str], dict[str, str]]) -> "pd.DataFrame":
-    import pandas as pd
-
-    lines = [
-        {"paradigm": label, "frames": str(point["frames"]), "size": "{0}x{0}".format(point["size"])}
-        | line(row, name)
-        for name, point in costs.points.items()
-        for row, label in costs.labels.items()
-    ]
-    return pd.DataFrame(lines, dtype=str)
+    The two grey lines of theory are LaMD's own step times L f_s^2, pixel space, and that divided
+    by f_t f_s^2, latent video.
+    """
+    costs, (sweep, size) = costs_of(results), _sweep(results)
+    frames = list(sweep.values())
+    run = f"a sampling run, K = {results.measured['num_steps']}"
+    panels = {
+        ("step", "flops", 1e9): "a denoising step, GFLOPs (counted)",
+        ("step", "seconds", 1e-3): "a denoising step, ms (measured)",
+        ("run", "flops", 1e12): f"{run}, TFLOPs (counted)",
+        ("run", "seconds", 1): f"{run}, seconds (measured)",
+    }
+    theory = {
+        f"LaMD x $L f_s^2$ ($f_s$ = {SPATIAL_DOWNSAMPLING})": ("-.", SPATIAL_DOWNSAMPLING**2),
+        f"LaMD x $L / f_t$ ($f_t$ = {TEMPORAL_DOWNSAMPLING})": (":", 1 / TEMPORAL_DOWNSAMPLING),
+    }
+    title = f"{results.title}: one clip of {size}x{size} pixels"
+    with plots.canvas(title, 6.4, cost_caption(results)) as figure:
+        grid = figure.subplots(2, 2, sharex=True)
+        for ax, ((part, metric, unit), label) in zip(grid.flat, panels.items(), strict=True):
+            scaled = costs[part, metric] / unit
+            for row in results.rows:
+                own, hue = scaled.loc[row.name].loc[list(sweep)], plots.color(row.name)
+                style = "s--" if row.name.endswith("factorised") else "o-"
+                ax.plot(frames, own["value"], style, color=hue, label=row.label)
+                for x, (y, low, high) in zip(frames, own.to_numpy(), strict=True):
+                    ax.errorbar(x, y, yerr=plots.errors(y, low, high), color=hue, capsize=2)
+            for name, (style, factor) in theory.items() if part == "step" else ():
+                ys = scaled["value"][LAMD][list(sweep)] * frames * factor
+                ax.plot(frames, ys, style, color=plots.color(""), label=name)
+            plots.label_logarithmic(ax, "x")
+            ax.set_yscale("log")
+            ax.set_xticks(frames, [str(count) for count in frames])
+            ax.set_title(label)
+        for ax in grid[1]:
+            ax.set_xlabel("frames per clip")
+        plots.add_legend(figure, grid[0][0], 3)
+        return {"cost_over_frames.png": plots.save(figure), "values.csv": frame.csv(results)}

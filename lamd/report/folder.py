@@ -4,8 +4,7 @@ from pathlib import Path
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
-from lamd.report.frame import RECORD
-from lamd.report.results import Results, read_results
+from lamd.report.results import RECORD, Results, read_results
 
 
 def choose_folder(root: Path, results: Results) -> tuple[Path, str | None]:
@@ -39,9 +38,8 @@ def _reason_to_keep(record: Path, results: Results) -> str | None:
     if lacking:
         return f"it has {len(lacking)} more: {', '.join(lacking[:3])}"
     if len(kept.missing) < len(results.missing):
-        return (
-            f"it lacks only {len(kept.missing)} values; these results lack {len(results.missing)}"
-        )
+        lost = len(results.missing)
+        return f"it lacks only {len(kept.missing)} values; these results lack {lost}"
     return None
 
 

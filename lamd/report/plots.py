@@ -5,14 +5,17 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lamd.metrics.registry import METRICS
-from lamd.report.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from lamd.report import wording
+from lamd.report.results import PublishedRow, Results
 
 wrap = partial(textwrap.fill, break_on_hyphens=False)
 WIDTH = 9.0  # inches, at 9 pt: no smaller than 8 pt at the width at which README shows figures
@@ -44,7 +47,7 @@ _COLORS = {
     "real_train": "#000000",
 }
 _GREY = "#767676"
-_TITLE = {"fontsize": 10.5, "fontweight": "bold"}
+_TITLE: dict[str, Any] = {"size": 10.5, "weight": "bold"}
 
 
 def color(row: str) -> str:
@@ -55,29 +58,23 @@ def color(row: str) -> str:
 
 def shade(row: str, number: int, count: int) -> tuple[float, ...]:
     """Return the colour of the `number`th of `count` lines of a row, the first full."""
-    from matplotlib.colors import to_rgb
-
     share = 0.6 * number / max(count - 1, 1)  # towards white
     return tuple(value + share * (1 - value) for value in to_rgb(color(row)))
 
 
 @contextmanager
-def canvas(title: str, height: float, caption: str = "") -> Iterator["Figure"]:
+def canvas(title: str, height: float, caption: str = "") -> Iterator[Figure]:
     """Give an empty figure with a title above and a caption below; `height` is in inches."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     text = wrap(caption.replace("`", ""), 140)
+    size = (WIDTH, height + 0.15 * (1 + text.count("\n")))
     with rc_context(_STYLE):
-        figure = Figure(
-            figsize=(WIDTH, height + 0.15 * (1 + text.count(chr(10)))), layout="constrained"
-        )
+        figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(title, **_TITLE)
         figure.supxlabel(text, fontsize=8.5, x=0.01, ha="left", color="#404040")
         yield figure
 
 
-def add_legend(figure: "Figure", ax: "Axes", columns: int) -> None:
+def add_legend(figure: Figure, ax: Axes, columns: int) -> None:
     """Put one legend for all panels under the title; its entries are those of `ax`."""
     title = figure.get_suptitle()
     figure.suptitle("")
@@ -86,11 +83,11 @@ def add_legend(figure: "Figure", ax: "Axes", columns: int) -> None:
         loc="outside upper center",
         ncols=columns,
         title=title,
-        title_fontproperties={"size": _TITLE["fontsize"], "weight": _TITLE["fontweight"]},
+        title_fontproperties=_TITLE,
     )
 
 
-def save(figure: "Figure") -> bytes:
+def save(figure: Figure) -> bytes:
     """Return a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
@@ -104,10 +101,15 @@ def errors(value: float, low: float | None, high: float | None) -> list[list[flo
     return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
 
 
-def label_logarithmic(ax: "Axes", name: str) -> None:
-    """Make an axis logarithmic, with plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+def note(
+    ax: Axes, x: float, y: float, text: str, offset: tuple[int, int], hue: str, **style: Any
+) -> None:
+    """Write a text next to a point; the offset is in points."""
+    ax.annotate(text, (x, y), offset, textcoords="offset points", color=hue, **style)
 
+
+def label_logarithmic(ax: Axes, name: str) -> None:
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5."""
     ax.set(**{f"{name}scale": "log"})
     axis = getattr(ax, f"{name}axis")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -115,48 +117,43 @@ def label_logarithmic(ax: "Axes", name: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def draw_rows(results: Results, measured: str, published: str = "") -> dict[str, bytes]:
+def draw_rows(results: Results) -> dict[str, bytes]:
     """Return `<metric>_by_row.png`: measured and published values in panels with their own axes.
 
     So a stand-in value is never compared with a published one by eye. The metric is FVD where the
     table has it; a table of captions has a second panel for action precision.
-
-    Args:
-        measured, published: headings of the panels.
     """
     metrics = list(dict.fromkeys(column.metric for column in results.columns))
     first = "fvd" if "fvd" in metrics else metrics[0]
     drawn = [first, *(metric for metric in metrics if metric == "action_precision")]
-    papers = sorted(
-        ((row.metrics[first].value, row) for row in results.published if first in row.metrics),
-        key=lambda pair: pair[0],
-    )
+    papers = [row for row in results.published if first in row.metrics]
+    papers.sort(key=lambda row: row.metrics[first].value)
     height = 1.3 + 0.22 * max(len(papers), 2 * len(results.rows))
     with canvas(f"{results.title}, profile {results.profile}", height) as figure:
         axes = figure.subplots(1, len(drawn) + bool(papers), squeeze=False)[0]
         for ax, metric in zip(axes, drawn, strict=False):
             _draw_measured(ax, results, metric)
-            ax.set_title(wrap(measured, 100 // len(axes)))
+            ax.set_title(wrap(wording.measured_heading(results), 100 // len(axes)))
             if ax is not axes[0]:  # the same rows
                 ax.set_yticklabels([])
         if papers:
             _draw_published(axes[-1], first, papers)
-            axes[-1].set_title(wrap(published, 100 // len(axes)))
+            axes[-1].set_title(wrap(wording.published_heading(results), 100 // len(axes)))
         return {f"{first}_by_row.png": save(figure)}
 
 
-def _draw_published(ax: "Axes", metric: str, papers: Sequence[tuple[float, Any]]) -> None:
-    for y, (value, row) in enumerate(papers):
-        hue = color("lamd" if row.method == "LaMD" else "")
+def _draw_published(ax: Axes, metric: str, papers: Sequence[PublishedRow]) -> None:
+    for y, row in enumerate(papers):
+        value, hue = row.metrics[metric].value, color("lamd" if row.method == "LaMD" else "")
         ax.plot(value, y, "s", color=hue)
-        ax.annotate(f"{value:g}", (value, y), (6, -3), textcoords="offset points", color=hue)
-    ax.set_yticks(range(len(papers)), [r.method + " *" * (not r.verified) for _, r in papers])
+        note(ax, value, y, f"{value:g}", (6, -3), hue)
+    ax.set_yticks(range(len(papers)), [r.method + " *" * (not r.verified) for r in papers])
     ax.set_ylim(len(papers) - 0.5, -0.5)
     ax.set_xlabel(f"{METRICS[metric].heading}; * second-hand, not verified")
     ax.margins(x=0.2)
 
 
-def _draw_measured(ax: "Axes", results: Results, metric: str) -> None:
+def _draw_measured(ax: Axes, results: Results, metric: str) -> None:
     values = {value.row: value for value in results.values if value.metric == metric}
     for y, row in enumerate(results.rows):
         value = values.get(row.name)
@@ -168,8 +165,7 @@ def _draw_measured(ax: "Axes", results: Results, metric: str) -> None:
         bars, hue = errors(value.value, value.low, value.high), color(row.name)
         ax.errorbar(value.value, y, xerr=bars, fmt="o", color=hue, capsize=3)
         text = f"{value.value:.{METRICS[metric].digits}f}"
-        ax.annotate(text, (value.value, y), (0, 6), textcoords="offset points", ha="center",
-                    color=hue)  # fmt: skip
+        note(ax, value.value, y, text, (0, 6), hue, ha="center")
     # "K = 200" stays on one line: `wrap` does not break at no-break spaces.
     labels = [wrap(row.label.replace(" = ", "\u00a0=\u00a0"), 26) for row in results.rows]
     ax.set_yticks(range(len(labels)), labels)

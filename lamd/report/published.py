@@ -3,15 +3,17 @@
 from importlib import resources
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.metrics.registry import METRICS
-from lamd.report.results import PublishedRow, Source, VerdictKind
+from lamd.report.results import PublishedRow, Source, VerdictKind, first_problem
+
+Groups = dict[str, dict[str, PublishedRow]]  # group -> key -> row, in the file's order
 
 
-def load_published() -> dict[str, dict[str, PublishedRow]]:
-    """Read the packaged `published.yaml`: group -> key -> row, in the file's order.
+def load_published() -> Groups:
+    """Read the packaged `published.yaml`.
 
     Raises:
         LamdError: naming the group and key of a row without metrics, source or verified flag.
@@ -20,25 +22,12 @@ def load_published() -> dict[str, dict[str, PublishedRow]]:
     return parse_published(text)
 
 
-def parse_published(text: str) -> dict[str, dict[str, PublishedRow]]:
+def parse_published(text: str) -> Groups:
     """Check the text of a `published.yaml`; see `load_published`."""
-    return {
-        group: {key: _row(f"{group}.{key}", fields) for key, fields in rows.items()}
-        for group, rows in yaml.safe_load(text).items()
-    }
-
-
-def _row(name: str, fields: dict) -> PublishedRow:
-    metrics = {
-        metric: cell if isinstance(cell, dict) else {"value": cell, "protocol": None}
-        for metric, cell in fields.get("metrics", {}).items()
-    }
     try:
-        return PublishedRow.model_validate(fields | {"metrics": metrics})
+        return TypeAdapter(Groups).validate_python(yaml.safe_load(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise LamdError(f"published.yaml: {name}.{field}: {first['msg']}; fix the row") from None
+        raise LamdError(f"published.yaml: {first_problem(error)}; fix the row") from None
 
 
 def judge(

@@ -1,48 +1,33 @@
 """The figure of quality over cost: FVD of samplers and their steps, over seconds and FLOPs."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from itertools import product
+
+import pandas as pd
+from matplotlib.axes import Axes
 
 from lamd.config import SAMPLERS
-from lamd.report import frame
-from lamd.report.plots import LINES, MARKERS, add_legend, canvas, color, label_logarithmic, save
-from lamd.report.results import Results, Value
-from lamd.report.tables import data_words
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from lamd.report import frame, plots, wording
+from lamd.report.results import Results
 
 _COSTS = {"seconds": "seconds per clip (measured)", "tflops": "TFLOPs per clip (counted)"}
-_ROWS = {
-    "lamd": "LaMD",
-    "pixel_clips": "pixel space, equal clips",
-    "pixel_flops": "pixel space, equal training FLOPs",
-    "latent_video_clips": "latent video, equal clips",
-    "latent_video_flops": "latent video, equal training FLOPs",
-}
-Line = list[dict[str, Value]]  # of each K, the values by metric
+Lines = dict[tuple[str, str], pd.DataFrame]
 
 
-def point_name(row: str, choice: tuple[str, int]) -> str:
-    """Return e.g. `LaMD, DDIM, K = 200` of a row, a sampler and its steps."""
-    return f"{_ROWS.get(row, row)}, {SAMPLERS[choice[0]].label}, K = {choice[1]}"
+def quality_lines(results: Results, source: str) -> Lines:
+    """Return the measured points by row and sampler.
 
-
-def quality_lines(results: Results, source: str) -> dict[tuple[str, str], Line]:
-    """Return the measured points by row and sampler, in the order of K."""
-    points: dict[tuple[str, str, int], dict[str, Value]] = {}
-    for value in results.values:
-        if value.source == source:
-            point = results.points[value.point]
-            key = value.row, point["sampler"], point["num_steps"]
-            points.setdefault(key, {})[value.metric] = value
-    lines: dict[tuple[str, str], Line] = {}
-    rows, samplers = [*_ROWS, *results.config["series"]], list(SAMPLERS)
-    order = sorted(points, key=lambda key: (rows.index(key[0]), samplers.index(key[1]), key[2]))
-    for row, sampler, steps in order:
-        if {"fvd", *_COSTS} <= (values := points[row, sampler, steps]).keys():
-            lines.setdefault((row, sampler), []).append(values)
-    return lines
+    A frame has a line per K, ascending, and the columns value, low and high of FVD and of costs.
+    """
+    values = frame.to_frame(results)
+    points = values[values["source"] == source].pivot(
+        index=["row", "sampler", "num_steps"], columns="metric", values=["value", "low", "high"]
+    )
+    needed = [("value", metric) for metric in ("fvd", *_COSTS)]
+    if not {*needed} <= {*points.columns}:
+        return {}
+    lines = dict(list(points.dropna(subset=needed).astype(float).groupby(["row", "sampler"])))
+    order = product([*wording.ROWS, *results.config["series"]], SAMPLERS)
+    return {pair: lines[pair].loc[pair] for pair in order if pair in lines}
 
 
 def render_quality(results: Results) -> dict[str, bytes]:
@@ -54,53 +39,40 @@ def render_quality(results: Results) -> dict[str, bytes]:
     reference = next(iter(results.config["series"])), chosen["sampler"], chosen["num_steps"]
     words = (
         "Bands and bars: 95 % interval of FVD over clips; numbers next to points: K; dotted: "
-        f"interval of {point_name(reference[0], reference[1:])}. "
+        f"interval of {wording.point_name(*reference)}. "
         + " ".join(picture.caption for picture in results.pictures)
     )
     title = f"{results.title}, profile {results.profile}"
-    with canvas(title, 0.9 + 3.6 * len(measured), words) as figure:
+    with plots.canvas(title, 0.9 + 3.6 * len(measured), words) as figure:
         grid = figure.subplots(len(measured), len(_COSTS), squeeze=False, sharey="row")
         for axes, (source, lines) in zip(grid, measured.items(), strict=True):
             for ax, (metric, label) in zip(axes, _COSTS.items(), strict=True):
-                ax.set(xlabel=label, title=data_words(results.sources[source]))
-                _draw(ax, results, lines, metric, reference)
-                label_logarithmic(ax, "x")
-                values = [point["fvd"].value for line in lines.values() for point in line]
-                if max(values) > 2 * min(values):  # else a line far above flattens the others
-                    label_logarithmic(ax, "y")
+                ax.set(xlabel=label, title=wording.data_words(results.sources[source]))
+                _draw(ax, lines, metric, reference)
+                plots.label_logarithmic(ax, "x")
+                fvd = pd.concat([line["value", "fvd"] for line in lines.values()])
+                if fvd.max() > 2 * fvd.min():  # else a line far above flattens the others
+                    plots.label_logarithmic(ax, "y")
             axes[0].set_ylabel("FVD ↓")
-        add_legend(figure, grid[0][0], 2)
-        return {"fvd_over_cost.png": save(figure), "values.csv": frame.csv(results)}
+        plots.add_legend(figure, grid[0][0], 2)
+        return {"fvd_over_cost.png": plots.save(figure), "values.csv": frame.csv(results)}
 
 
-def _draw(
-    ax: "Axes",
-    results: Results,
-    lines: Mapping[tuple[str, str], Line],
-    metric: str,
-    reference: tuple[str, str, int],
-) -> None:
+def _draw(ax: Axes, lines: Lines, metric: str, reference: tuple[str, str, int]) -> None:
     for (row, sampler), line in lines.items():
-        index, hue = list(SAMPLERS).index(sampler), color(row)
-        xs = [point[metric].value for point in line]
-        fvd = [point["fvd"] for point in line]
-        ys = [value.value for value in fvd]
-        bounds = [
-            (v.value, v.value) if v.low is None or v.high is None else (v.low, v.high) for v in fvd
-        ]
-        lows, highs = zip(*bounds, strict=True)
+        index, hue = list(SAMPLERS).index(sampler), plots.color(row)
+        xs, fvd = line["value", metric], line["value", "fvd"]
+        lows, highs = line["low", "fvd"].fillna(fvd), line["high", "fvd"].fillna(fvd)
         if len(line) > 1:  # a band, since bars of equal K would hide each other
             ax.fill_between(xs, lows, highs, color=hue, alpha=0.1, linewidth=0)
         else:
             ax.vlines(xs, lows, highs, color=hue, linestyle=":", linewidth=1)
-        label = f"{_ROWS.get(row, row)}, {SAMPLERS[sampler].label}"
-        ax.plot(xs, ys, f"{MARKERS[index]}{LINES[index]}", color=hue, label=label)
+        label = f"{wording.ROWS.get(row, row)}, {SAMPLERS[sampler].label}"
+        ax.plot(xs, fvd, f"{plots.MARKERS[index]}{plots.LINES[index]}", color=hue, label=label)
         # DDIM's numbers above its line, DPM-Solver++'s below, DDPM's to the right: they are close
         offset = {"ddim": (0, 8), "dpmpp_2m": (0, -9)}.get(sampler, (11, 0))
-        for x, value, ends in zip(xs, fvd, bounds, strict=True):
-            steps = results.points[value.point]["num_steps"]
-            ax.annotate(str(steps), (x, value.value), offset, textcoords="offset points",
-                        ha="center", va="center", fontsize=8, color=hue)  # fmt: skip
-            if (row, sampler, steps) == reference:
-                for end in ends:
-                    ax.axhline(end, linestyle=":", linewidth=1, color=hue)
+        for steps in line.index:
+            centre = {"ha": "center", "va": "center", "fontsize": 8}
+            plots.note(ax, xs[steps], fvd[steps], str(steps), offset, hue, **centre)
+            for end in (lows, highs) if (row, sampler, steps) == reference else ():
+                ax.axhline(end[steps], linestyle=":", linewidth=1, color=hue)

@@ -15,6 +15,7 @@ from lamd.base.errors import LamdError
 from lamd.base.origin import CellInfo
 from lamd.config.sweep import Column
 
+RECORD = "record.json"
 DataKind = Literal["real", "stand-in"]
 Scale = Literal["full", "reduced"]
 VerdictKind = Literal["reproduced", "deviates", "not comparable", "not run"]
@@ -89,6 +90,11 @@ class PublishedValue(Frozen):
     value: float
     protocol: str | None
     backbone: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, cell: Any) -> Any:
+        return {"value": cell, "protocol": None} if isinstance(cell, int | float) else cell
 
 
 class PublishedRow(Frozen):
@@ -173,11 +179,15 @@ def read_results(path: Path) -> Results:
     try:
         return Results.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
         raise LamdError(
-            f"{path}: not a record of lamd.results.v1 ({where}: {first['msg']}); "
+            f"{path}: not a record of lamd.results.v1 ({first_problem(error)}); "
             "delete it and run `lamd reproduce` again"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise LamdError(f"{path}: not readable ({error}); run `lamd reproduce` again") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return e.g. `values.0.row: Field required`."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"

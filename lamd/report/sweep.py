@@ -1,102 +1,97 @@
-"""The table of a sweep, one row per position, the page of its diagnostics, and all its files."""
+"""Sweeps: the table, one row per position; the diagnostics of z_m; curves or a trade-off."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from lamd.metrics.registry import METRICS
-from lamd.report.curves import Position, Summaries, axes_of, draw_curves, draw_sweep
-from lamd.report.results import Column, Results
+from lamd.report import plots, wording
+from lamd.report.frame import Position, Summaries
+from lamd.report.results import Column, PublishedRow, Results
 from lamd.report.tables import (
     BLANK,
     Notes,
-    blocks_of,
-    caption,
-    column_heading,
+    TextTable,
     document,
+    format_value,
     is_constant,
-    measured_heading,
     reading,
-    symbol_key,
-    symbols,
-    table_files,
+    result_files,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ROW = "diagnostics"
 
 
 class Diagnostic(NamedTuple):
-    """Label, decimals, how it is measured, and whether the figure has a panel of it."""
+    """Label, how it is measured, decimals, and whether the figure has a panel of it."""
 
     label: str
-    digits: int
     text: str
-    drawn: bool = False
+    digits: int = 3
+    drawn: bool = True
 
 
 DIAGNOSTICS = {
     "kl": Diagnostic(
-        "KL (nats)", 2, "of q(z | x) to N(0, I), over all units of z_m, mean over clips", True
+        "KL (nats)", "of q(z | x) to N(0, I), over all units of z_m, mean over clips", digits=2
     ),
     "active_units": Diagnostic(
         "active units",
-        1,
         "units (channel and latent position) whose posterior mean varies over clips by more than "
         "0.01 (Burda et al., arXiv 1509.00519), before normalisation",
-        True,
+        digits=1,
     ),
     "active_channels": Diagnostic(
         "active channels",
-        1,
         "channels for which the mean of that variance over their positions is above 0.01",
+        digits=1,
+        drawn=False,
     ),
     "linear_probe_r2": Diagnostic(
         "explained by the first frame (R²)",
-        3,
         "of the normalised posterior mean by a ridge regression from f_x0 at the position and its "
         "mean over positions, fitted on the first half of the clips, scored on the second against "
         "the mean at each position; strength by 4 folds of the first half; 0 and below: nothing",
-        True,
     ),
     "swap_score": Diagnostic(
         "motion swap",
-        3,
         "D_V(z_m of clip B, x_0 of clip A): correlation of its motion with B's less that with A's; "
         "motion is the change of each frame from frame 0 of its clip, mean of RGB and 3x3 pixels; "
         "B is half the set away from A",
-        True,
     ),
-    "swap_motion": Diagnostic("swap, r with B", 3, "the first of these two correlations"),
-    "swap_content": Diagnostic("swap, r with A", 3, "the second"),
+    "swap_motion": Diagnostic("swap, r with B", "the first of these two correlations", drawn=False),
+    "swap_content": Diagnostic("swap, r with A", "the second", drawn=False),
     "zero_latent_change": Diagnostic(
         "zero motion",
-        3,
         "mean absolute change of D_V(z_m = 0, x_0) from x_0 over that of the real clips; 0: still",
-        True,
     ),
 }
 
 
 def render_sweep(results: Results) -> dict[str, bytes]:
     """Return the files of a sweep: table, figure, and its diagnostics when it has any."""
-    table, common, notes = sweep_table(results)
-    files = table_files(results, caption(results, common), blocks_of(results, table), notes)
-    return files | draw_sweep(results) | _render_diagnostics(results)
+    files = result_files(results, *sweep_table(results)) | _render_diagnostics(results)
+    figure = results.config["figure"]
+    if figure["name"] == "curves":
+        columns = [Column(**entry) for entry in figure["columns"]]
+        panels = {column: wording.column_heading(column) for column in columns}
+        files["curves.png"] = _draw_curves(results, results.title, panels)
+    else:
+        columns = [Column(**figure["x"]), Column(**figure["y"])]
+        files["tradeoff.png"] = _draw_tradeoff(results, *columns)
+    return files
 
 
-def sweep_table(results: Results) -> tuple["pd.DataFrame", list[str], list[str]]:
-    """Return a row per position, seeds averaged, as text; what is common to all; and notes."""
-    import pandas as pd
-
-    notes, axes, lines = Notes(), axes_of(results), []
-    summary = Summaries(results)
+def sweep_table(results: Results) -> TextTable:
+    """Return one line per position, seeds averaged, and one column per metric of a row."""
+    notes, lines, summary = Notes(), [], Summaries(results)
     for position, names in summary.points.items():
-        line = dict(zip(symbols(axes), map(str, position), strict=True))
+        line = _coordinates(summary, position)
         for column in results.columns:
-            line[column_heading(column)] = summary.cell(position, column, notes)
+            line[wording.column_heading(column)] = _cell(summary, position, column, notes)
         lines.append(line | {"seeds": str(len(names))})
     table = pd.DataFrame(lines, dtype=str)
     counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.metric in METRICS)
@@ -104,55 +99,62 @@ def sweep_table(results: Results) -> tuple["pd.DataFrame", list[str], list[str]]
     if is_constant(table, "seeds"):
         number = int(table.pop("seeds").iloc[0])
         common.append(f"{number} seed{'s' * (number != 1)}")
-    key = [symbol_key(axes)] if axes else []
-    return table, common, [*notes.lines(), *key, *reading(results)]
+    return table, common, [*notes.lines(), wording.symbol_key(summary.axes), *reading(results)]
+
+
+def _coordinates(summary: Summaries, position: Position) -> dict[str, str]:
+    return dict(zip(wording.symbols(summary.axes), map(str, position), strict=True))
+
+
+def _cell(
+    summary: Summaries, position: Position, column: Column, notes: Notes, digits: int | None = None
+) -> str:
+    line, reasons = summary.at(position, column), summary.reasons(position, column)
+    if line is None:
+        return f"not run{notes.mark(reasons)}" if reasons else BLANK
+    text = format_value(column.metric, line["value"], line["low"], line["high"], digits)
+    if reasons:
+        seeds = f"{line['num_seeds']} of {len(summary.points[position])} seeds"
+        text += f", {seeds}{notes.mark(reasons)}"
+    return text
 
 
 def _render_diagnostics(results: Results) -> dict[str, bytes]:
     """Return `diagnostics.md` and `diagnostics.png`; nothing when nothing was diagnosed."""
     if ROW not in {v.row for v in results.values} | {m.row for m in results.missing}:
         return {}
-    import pandas as pd
-
-    summary, notes, axes = Summaries(results), Notes(), symbols(axes_of(results))
-    lines, channels = [], []
+    summary, notes, lines, by_channel = Summaries(results), Notes(), [], []
+    columns = {name: Column(row=ROW, metric=name) for name in DIAGNOSTICS}
     for position in summary.points:
-        line = channel = dict(zip(axes, map(str, position), strict=True))
-        cells = {
-            entry.label: summary.cell(position, Column(row=ROW, metric=name), notes, entry.digits)
-            for name, entry in DIAGNOSTICS.items()
-        }
-        count = len(summary.by_seed(position, Column(row=ROW, metric="kl")))
-        lines.append(line | cells | {"MCD-VAEs": str(count)})
-        for name, digits in (("kl", 2), ("active_units", 1)):
-            means = channel_means(summary, position, name)
-            text = ", ".join(f"{value:.{digits}f}" for value in means)
-            channel = channel | {DIAGNOSTICS[name].label: text or BLANK}
-        channels.append(channel)
+        cells, channels = {}, {}
+        for name, entry in DIAGNOSTICS.items():
+            cells[entry.label] = _cell(summary, position, columns[name], notes, entry.digits)
+            if name in ("kl", "active_units"):
+                means = channel_means(summary, position, name)
+                texts = [f"{value:.{entry.digits}f}" for value in means]
+                channels[entry.label] = ", ".join(texts) or BLANK
+        cells["MCD-VAEs"] = str(len(summary.by_seed(position, columns["kl"])))
+        lines.append(_coordinates(summary, position) | cells)
+        by_channel.append(_coordinates(summary, position) | channels)
+    blocks = {
+        wording.measured_heading(results): pd.DataFrame(lines, dtype=str),
+        "By channel, in falling order of the KL": pd.DataFrame(by_channel, dtype=str),
+    }
     clips = dict.fromkeys(str(v.n_real) for v in results.values if v.row == ROW and not v.part)
-    keys = [symbol_key(axes_of(results))] if axes else []
+    caption = wording.caption(results, [f"{' or '.join(clips) or 'no'} test clips"])
     explained = [
         *notes.lines(),
-        *keys,
+        wording.symbol_key(summary.axes),
         "Nothing is trained; several seeds: mean [95 % interval, Student's t], seeds that the "
         "MCD-VAE does not depend on are not counted",
         *(f"{entry.label}: {entry.text}" for entry in DIAGNOSTICS.values()),
         *results.notes,
     ]
-    blocks = {
-        measured_heading(results): pd.DataFrame(lines, dtype=str),
-        "By channel, in falling order of the KL": pd.DataFrame(channels, dtype=str),
-    }
     title = f"{results.title}: diagnostics"
-    words = caption(results, [f"{' or '.join(clips) or 'no'} test clips"])
-    panels = {
-        Column(row=ROW, metric=name): entry.label
-        for name, entry in DIAGNOSTICS.items()
-        if entry.drawn
-    }
+    drawn = {columns[name]: entry.label for name, entry in DIAGNOSTICS.items() if entry.drawn}
     return {
-        "diagnostics.md": document(title, words, blocks, explained),
-        "diagnostics.png": draw_curves(results, title, panels),
+        "diagnostics.md": document(title, caption, blocks, explained).encode(),
+        "diagnostics.png": _draw_curves(results, title, drawn),
     }
 
 
@@ -166,3 +168,158 @@ def channel_means(summary: Summaries, position: Position, metric: str) -> np.nda
         values = group.pivot(index="part", columns="metric", values="value")
         ordered.append(values.sort_values("kl", ascending=False, kind="stable")[metric].to_numpy())
     return np.mean(ordered, axis=0) if ordered else np.array([])
+
+
+def _draw_curves(results: Results, title: str, panels: Mapping[Column, str]) -> bytes:
+    """Return a PNG with one panel per column over the first axis, one line per value of the others.
+
+    With several seeds, dots are seeds; panels that fit into a row have a second one below them with
+    the change from the first position, paired by seed.
+    """
+    summary = Summaries(results)
+    seeded, one_row = max(map(len, summary.points.values())) > 1, len(panels) <= 4
+    paired = seeded and one_row
+    shape = (1 + paired, len(panels)) if one_row else (-(-len(panels) // 3), 3)
+    marks = "dots: seeds; bars, of a single one" if seeded else "bars"
+    words = f"{_conditions(results)}; {marks}: 95 % interval"
+    if paired:
+        words += "; lower panels: change from the first point, paired by seed"
+    words += f"; {wording.symbol_key(summary.axes)}"
+    drawn = [(column, name, False) for column, name in panels.items()]
+    drawn += [(column, "", True) for column in panels if paired]
+    with plots.canvas(title, 0.7 + 2.1 * shape[0], words) as figure:
+        grid = figure.subplots(*shape, squeeze=False)
+        for ax, (column, name, change) in zip(grid.flat, drawn, strict=False):
+            _draw_lines(ax, summary, column, 0, change=change)
+            ax.set_title(name)
+        for ax in grid.flat[len(drawn) :]:
+            ax.set_axis_off()
+        if paired:
+            grid[1][0].set_ylabel("change")
+        if len(summary.axes) > 1:
+            plots.add_legend(figure, grid[0][-1 if one_row else 0], len(_lines(summary, 0)))
+        return plots.save(figure)
+
+
+def _draw_lines(
+    ax: Axes, summary: Summaries, column: Column, axis: int, *, change: bool = False
+) -> None:
+    """Draw a column, or its change from the first position, over one axis, one line per rest."""
+    ticks, lines = _ticks(summary, axis), _lines(summary, axis)
+    others = summary.axes[:axis] + summary.axes[axis + 1 :]
+    # Names and switches have nothing in between; a bool is an int.
+    ordered = all(type(value) in (int, float) for tick in ticks for value in tick)
+    base = summary.by_seed(next(iter(summary.points)), column) if change else 0
+    for index, line in enumerate(lines):
+        hue, aside = plots.shade(column.row, index, len(lines)), index - (len(lines) - 1) / 2
+        means = {}
+        for number, tick in enumerate(ticks):
+            x, position = number + 0.12 * aside, line[:axis] + tick + line[axis:]
+            measured = summary.at(position, column)
+            if measured is None:
+                continue
+            seeds = (summary.by_seed(position, column) - base).dropna()
+            if len(seeds) > 1:
+                ax.plot([x] * len(seeds), seeds, "o", color=hue, alpha=0.55, markersize=3)
+            elif not change:
+                bars = plots.errors(measured["value"], measured["low"], measured["high"])
+                ax.errorbar(x, measured["value"], yerr=bars, color=hue, capsize=3, fmt="none")
+            if len(seeds):
+                means[x] = seeds.mean()
+        style = plots.MARKERS[index % 5] + (plots.LINES[index % 5] if ordered else "")
+        label = ", ".join(
+            f"{_math(key)} = {value}" for key, value in zip(others, line, strict=True)
+        )
+        ax.plot(list(means), list(means.values()), style, color=hue, label=label)
+    _label_ticks(ax, summary, "x", axis)
+    ax.set_xlim(-0.5, len(ticks) - 0.5)
+    ax.margins(y=0.12)
+    if change:
+        ax.axhline(0, color="#404040", linewidth=0.8)
+
+
+def _ticks(summary: Summaries, axis: int) -> list[Position]:
+    """Return the coordinates on one axis; an empty one where there is no axis."""
+    return list(dict.fromkeys(position[axis : axis + 1] for position in summary.points))
+
+
+def _lines(summary: Summaries, axis: int) -> list[Position]:
+    """Return the coordinates on all other axes."""
+    return list(dict.fromkeys(p[:axis] + p[axis + 1 :] for p in summary.points))
+
+
+def _label_ticks(ax: Axes, summary: Summaries, name: str, axis: int) -> None:
+    labels = ["".join(map(str, tick)).replace("_", "\n") for tick in _ticks(summary, axis)]
+    getattr(ax, f"set_{name}ticks")(range(len(labels)), labels)
+    ax.set(**{f"{name}label": "".join(map(_math, summary.axes[axis : axis + 1]))})
+
+
+def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
+    summary = Summaries(results)
+    words = (
+        f"{_conditions(results)}; bars: 95 % interval; both maps have one colour scale; "
+        f"{wording.symbol_key(summary.axes)}"
+    )
+    papers = [row for row in results.published if row.metrics]
+    layout = "AAABBB;XXYYPP" if papers else "AAABBB;XXXYYY"
+    names = [_math(axis) for axis in summary.axes]
+    with plots.canvas(results.title, 6.2, words) as figure:
+        panels = figure.subplot_mosaic(layout, height_ratios=(1.15, 1))
+        for axis, ax in enumerate((panels["A"], panels["B"])):
+            _draw_lines(ax, summary, y, axis)
+            ax.set_ylabel(wording.column_heading(y))
+            ax.set_title(f"over {names[axis]} at fixed {names[1 - axis]}")
+            ax.margins(y=0.3)
+            ax.legend(ncols=len(_lines(summary, axis)), loc="upper center")
+        grids = [_grid(summary, column) for column in (x, y)]
+        low, high = np.nanmin(grids), np.nanmax(grids)
+        for ax, column, grid in zip((panels["X"], panels["Y"]), (x, y), grids, strict=True):
+            ax.imshow(grid, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
+            for (up, across), value in np.ndenumerate(grid):
+                ink = "black" if value > (low + high) / 2 else "white"
+                text = "not run" if np.isnan(value) else f"{value:.4g}"
+                ax.annotate(text, (across, up), ha="center", va="center", color=ink)
+            ax.grid(visible=False)
+            ax.set_title(wording.column_heading(column))
+            _label_ticks(ax, summary, "x", 0)
+            _label_ticks(ax, summary, "y", 1)
+        if papers:
+            _draw_papers(panels["P"], papers)
+            panels["P"].set_title(wording.published_heading(results).partition(",")[0])
+        return plots.save(figure)
+
+
+def _grid(summary: Summaries, column: Column) -> np.ndarray:
+    """Return the mean at each position; the first axis is across, the second up."""
+    means = [
+        [summary.at(across + up, column) for across in _ticks(summary, 0)]
+        for up in _ticks(summary, 1)
+    ]
+    return np.array([[cell["value"] if cell else np.nan for cell in line] for line in means])
+
+
+def _draw_papers(ax: Axes, papers: Sequence[PublishedRow]) -> None:
+    metrics = dict.fromkeys(metric for row in papers for metric in row.metrics)
+    for index, metric in enumerate(metrics):
+        hue = plots.color("reconstruction" if metric.startswith("reconstruction") else "lamd")
+        rows = {y: row.metrics[metric] for y, row in enumerate(papers) if metric in row.metrics}
+        values, style = [cell.value for cell in rows.values()], plots.MARKERS[index % 5]
+        ax.plot(values, list(rows), style, color=hue, label=wording.heading(metric))
+        for value, y in zip(values, rows, strict=True):
+            plots.note(ax, value, y, f"{value:g}", (0, 7), hue, ha="center")
+    labels = [row.method.replace(", ", "\n").replace("beta", "β") for row in papers]
+    ax.set_yticks(range(len(papers)), labels)
+    ax.set_ylim(len(papers) + 0.1, -0.6)
+    ax.margins(x=0.2)
+    ax.legend(loc="lower center", fontsize=8)
+
+
+def _conditions(results: Results) -> str:
+    words = wording.capitalized(wording.sources_words(results))
+    counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.n_fake)
+    return f"{words}, n = {' or '.join(counts)}, profile {results.profile}"
+
+
+def _math(key: str) -> str:
+    symbol = wording.symbol(key)
+    return f"${symbol}$".replace("β", r"\beta") if key in wording.SYMBOLS else symbol

@@ -1,135 +1,38 @@
-"""Tables from `Results` alone: rows x metrics, published values, and the words they share.
+"""Tables of text from `Results` alone: rows x metrics, published values, and their pages.
 
 Measured and published values are in separate blocks. The same results give the same bytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from lamd.config.sweep import is_seed
-from lamd.data.dataset import DATASETS
 from lamd.metrics.registry import METRICS
-from lamd.report import frame
+from lamd.report import frame, wording
 from lamd.report.media import comparison_grid, encode_webp
 from lamd.report.plots import draw_rows
-from lamd.report.results import Column, PublishedRow, Results, Source, Value
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lamd.report.results import PublishedRow, Results, Value
 
 BLANK = "-"
-# The paper's symbols of config keys.
-SYMBOLS = {
-    "vae.motion_channels": "d",
-    "loss.kl_weight": "β",
-    "vae.temporal_downsampling": "f_t",
-    "vae.spatial_downsampling": "f_s",
-    "sampler.num_steps": "K",
-}
+Blocks = dict[str, pd.DataFrame]  # tables of text cells by heading
+TextTable = tuple[pd.DataFrame, list[str], list[str]]  # cells, what all rows share, and notes
+_LATEX = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$",
+          "β": r"$\beta$", "²": "$^2$"}  # fmt: skip
 
 
-class Notes:
+class Notes(dict[str, int]):
     """Numbered notes below a table: equal reasons share a number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
 
     def mark(self, reasons: Iterable[str]) -> str:
         """Return e.g. ` [1, 2]` for reasons, "" without any."""
-        numbers = {self._numbers.setdefault(text, len(self._numbers) + 1) for text in reasons}
+        numbers = {self.setdefault(text, len(self) + 1) for text in reasons}
         return f" [{', '.join(map(str, sorted(numbers)))}]" if numbers else ""
 
     def lines(self) -> list[str]:
         """Return the notes in the order of their numbers."""
-        return [f"[{number}] {text}" for text, number in self._numbers.items()]
-
-
-def symbol(key: str) -> str:
-    """Return the paper's symbol of a config key, or its last part in words."""
-    return SYMBOLS.get(key) or key.rpartition(".")[2].replace("_", " ")
-
-
-def symbols(keys: Sequence[str]) -> list[str]:
-    """Return the symbol of each config key; the key itself where two share one."""
-    short = [symbol(key) for key in keys]
-    return [own if short.count(own) == 1 else key for key, own in zip(keys, short, strict=True)]
-
-
-def symbol_key(keys: Sequence[str]) -> str:
-    """Return e.g. `d: vae.motion_channels, β: loss.kl_weight`."""
-    return ", ".join(f"{own}: `{key}`" for own, key in zip(symbols(keys), keys, strict=True))
-
-
-def data_words(source: Source) -> str:
-    """Return e.g. `simulated stand-in for BAIR`."""
-    label = dataset_label(source.dataset)
-    return f"real {label}" if source.data == "real" else f"simulated stand-in for {label}"
-
-
-def dataset_label(name: str) -> str:
-    """Return the display name of a data set, its own name where it is not registered."""
-    return DATASETS[name].label if name in DATASETS else name
-
-
-def heading(metric: str) -> str:
-    """Return e.g. `FVD ↓`; `16 frames (s)` of the published seconds `frames16`."""
-    if metric.startswith("frames"):
-        return f"{metric.removeprefix('frames')} frames (s)"
-    return METRICS[metric].heading if metric in METRICS else metric.replace("_", " ")
-
-
-def column_heading(column: Column) -> str:
-    """Return e.g. `reconstruction FVD ↓`."""
-    row = "LaMD" if column.row == "lamd" else column.row.replace("_", " ")
-    return f"{row} {heading(column.metric)}".strip()
-
-
-def capitalized(text: str) -> str:
-    """Return a text with a capital first letter."""
-    return text[:1].upper() + text[1:]
-
-
-def machine_words(measured: Mapping[str, str]) -> str:
-    """Return the device, threads, PyTorch, precision and date of measured times."""
-    return (
-        f"{measured['device']}, {measured['threads']} CPU thread"
-        f"{'s' * (measured['threads'] != '1')}, PyTorch {measured['torch']}, {measured['dtype']}, "
-        f"{measured['date']}"
-    )
-
-
-def sources_words(results: Results) -> str:
-    """Return the data of all sources, and their scale when it is the same."""
-    words = " + ".join(dict.fromkeys(data_words(source) for source in results.sources.values()))
-    scales = {source.scale for source in results.sources.values()}
-    return f"{words}, {scales.pop()} scale" if len(scales) == 1 else words
-
-
-def caption(results: Results, common: Iterable[str] = ()) -> str:
-    """Return one line: data, what all rows have in common, profile, config and code."""
-    words = ", ".join((sources_words(results), *common))
-    return f"{capitalized(words)}; {provenance(results)}."
-
-
-def provenance(results: Results) -> str:
-    """Return the profile, config and commits behind results."""
-    commits = sorted({c.origin.commit[:12] for c in results.cells if c.origin.commit})
-    dirty = " with local changes" if any(c.origin.dirty for c in results.cells) else ""
-    code = f"commit {', '.join(commits) or 'unknown'}{dirty}"
-    return f"profile `{results.profile}`, config `{results.config_hash}`, {code}"
-
-
-def measured_heading(results: Results) -> str:
-    """Return the heading of the block of our own values."""
-    return f"Measured here: {sources_words(results)}"
-
-
-def published_heading(results: Results) -> str:
-    """Return the heading of the block of values from papers."""
-    names = dict.fromkeys(dataset_label(source.dataset) for source in results.sources.values())
-    return f"Published: real {' + '.join(names)}, taken from papers, not measured here"
+        return [f"[{number}] {text}" for text, number in self.items()]
 
 
 def format_value(
@@ -143,89 +46,101 @@ def format_value(
     return text if absent else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def document(
-    title: str, caption: str, blocks: dict[str, "pd.DataFrame | list[str]"], notes: Sequence[str]
-) -> bytes:
-    """Return a Markdown page: title, caption, the first block with its notes, the other blocks."""
-    sections = []
-    for name, block in blocks.items():
-        text = "\n".join(block) if isinstance(block, list) else frame.markdown(block)
-        sections.append(f"## {name}\n\n{text}\n")
-    listed = "".join(f"- {note}\n" for note in notes)
-    return "\n".join([f"# {title}\n\n{caption}\n", sections[0], listed, *sections[1:]]).encode()
+def is_constant(table: pd.DataFrame, column: str) -> bool:
+    """Return whether all rows that were measured agree in a column."""
+    return len(set(table[column]) - {BLANK}) <= 1
 
 
 def render_table(
     results: Results, grid: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, bytes]:
-    """Return the files of a table.
-
-    Args:
-        grid: by heading the first test clips of a set, uint8 (N, L, H, W, 3); None without them.
-    """
+    """Return the files of a table; `grid` has test clips by heading, uint8 (N, L, H, W, 3)."""
     table, common, notes = measured_table(results)
     notes += [f"{row.label}: {row.description}" for row in results.rows]
-    blocks = blocks_of(results, table)
-    files = table_files(results, caption(results, common), blocks, notes)
-    files |= draw_rows(results, *blocks)
+    files = result_files(results, table, common, notes) | draw_rows(results)
     if grid:
-        words = f"{sources_words(results)}, first test clips, not chosen"
+        words = f"{wording.sources_words(results)}, first test clips, not chosen"
         files["clips.webp"] = encode_webp(comparison_grid(grid, words))
     return files
 
 
-def blocks_of(results: Results, table: "pd.DataFrame") -> dict[str, "pd.DataFrame"]:
-    """Return the tables of measured and, where there are any, published values by heading."""
-    blocks = {measured_heading(results): table}
+def result_files(
+    results: Results, table: pd.DataFrame, common: Sequence[str], notes: Sequence[str]
+) -> dict[str, bytes]:
+    """Return the files of a table of measured values, the published ones in a second block."""
+    blocks = {wording.measured_heading(results): table}
     if results.published:
-        blocks[published_heading(results)] = published_table(results.published)
-    return blocks
+        blocks[wording.published_heading(results)] = published_table(results.published)
+    return table_files(results, wording.caption(results, common), blocks, notes)
 
 
 def table_files(
-    results: Results, words: str, blocks: dict[str, "pd.DataFrame"], notes: Sequence[str]
+    results: Results, caption: str, blocks: Blocks, notes: Sequence[str]
 ) -> dict[str, bytes]:
-    """Return `table.md`, `table.tex` and `values.csv`; `words` is the caption."""
-    rules = [f"- `{name}`: {text}" for name, text in results.protocols.items()]
-    pages = blocks | ({"Protocols": rules} if rules else {})
+    """Return `table.md`, `table.tex` and `values.csv`."""
+    text = document(results.title, caption, blocks, notes)
+    if results.protocols:
+        rules = (f"- `{name}`: {rule}\n" for name, rule in results.protocols.items())
+        text += f"\n## Protocols\n\n{''.join(rules)}"
     return {
-        "table.md": document(results.title, words, pages, notes),
-        "table.tex": frame.latex(results.target, blocks),
+        "table.md": text.encode(),
+        "table.tex": _latex(results.target, blocks).encode(),
         "values.csv": frame.csv(results),
     }
 
 
-def measured_table(results: Results) -> tuple["pd.DataFrame", list[str], list[str]]:
-    """Return a table of our own values as text, what all its rows have in common, and notes."""
-    import pandas as pd
+def document(title: str, caption: str, blocks: Blocks, notes: Sequence[str]) -> str:
+    """Return a Markdown page: title, caption, the first block with its notes, the other blocks."""
+    sections = []
+    for heading, table in blocks.items():
+        escaped = table.map(lambda cell: cell.replace("|", r"\|"))
+        text = escaped.to_markdown(index=False, disable_numparse=True)
+        sections.append(f"## {heading}\n\n{text}\n")
+    listed = "".join(f"- {note}\n" for note in filter(None, notes))
+    return "\n".join([f"# {title}\n\n{caption}\n", sections[0], listed, *sections[1:]])
 
+
+def _latex(target: str, blocks: Blocks) -> str:
+    """Return one booktabs `tabular` per block."""
+    text = f"% made by `lamd reproduce {target}`; needs \\usepackage{{booktabs}}\n"
+    for heading, table in blocks.items():
+        shape = "l" + "r" * (len(table.columns) - 2) + "l"
+        text += f"% {heading}\n{table.to_latex(index=False, escape=True, column_format=shape)}"
+    for symbol, command in _LATEX.items():
+        text = text.replace(symbol, command)
+    return text
+
+
+def measured_table(results: Results) -> TextTable:
+    """Return one line per row and one column per metric."""
     notes, metrics = Notes(), dict.fromkeys(column.metric for column in results.columns)
     values = {(value.row, value.metric): value for value in results.values}
+    missing = {(entry.row, entry.metric): entry.reason for entry in results.missing}
     limits = {value.metric for value in results.values if _limit(value) is not None}
     lines = []
     for row in results.rows:
-        missing = {entry.metric: entry.reason for entry in results.missing if entry.row == row.name}
-        own = [value for value in results.values if value.row == row.name]
         line = {"row": row.label}
         for metric in metrics:
-            value = values.get((row.name, metric))
+            key = row.name, metric
+            value, text = values.get(key), BLANK
             if value:
                 text = format_value(metric, value.value, value.low, value.high)
-            else:
-                text = f"not run{notes.mark([missing[metric]])}" if metric in missing else BLANK
-            line[heading(metric)] = text
+            elif key in missing:
+                text = f"not run{notes.mark([missing[key]])}"
+            line[wording.heading(metric)] = text
             if metric in limits:
                 limit = _limit(value) if value else None
                 text = BLANK if limit is None else format_value(metric, limit, None, None)
                 line[f"{METRICS[metric].label}, N→∞"] = text
+        own = [value for value in results.values if value.row == row.name]
         source = results.sources[own[0].source] if own else None
         line["n"] = " / ".join(dict.fromkeys(str(value.n_fake) for value in own)) or BLANK
-        line["data"] = data_words(source) if source else BLANK
+        line["data"] = wording.data_words(source) if source else BLANK
         line["scale"] = source.scale if source else BLANK
-        line["verdict"] = _verdict(own, missing.get(None), notes)
+        line["verdict"] = _verdict(own, missing.get((row.name, None)), notes)
         lines.append(line)
     table, common = pd.DataFrame(lines, dtype=str), []
-    for name in ("n", "data", "scale"):
+    for name in ("n", "data", "scale") if lines else ():
         if is_constant(table, name):  # then it is in the caption
             shared = set(table.pop(name)) - {BLANK}
             common += [f"n = {n} clips" for n in shared if name == "n"]
@@ -235,11 +150,6 @@ def measured_table(results: Results) -> tuple["pd.DataFrame", list[str], list[st
 def _limit(value: Value) -> float | None:
     # A note says that the clips are too few for the features: then the limit is a guess.
     return None if value.note else value.extrapolated
-
-
-def is_constant(table: "pd.DataFrame", column: str) -> bool:
-    """Return whether all rows that were measured agree in a column."""
-    return len(set(table[column]) - {BLANK}) <= 1
 
 
 def _verdict(values: Sequence[Value], missing: str | None, notes: Notes) -> str:
@@ -268,37 +178,30 @@ def reading(results: Results) -> Iterator[str]:
     yield reading
     measured = [value for value in results.values if value.metric in METRICS]
     yield from sorted({f"{METRICS[v.metric].label}: {v.note}" for v in measured if v.note})
-    departures: dict[str, list[str]] = {}
+    departures: dict[str, dict[str, None]] = {}  # deviation -> protocols, each once
     for value in measured:
         for deviation in value.deviations:
-            departures.setdefault(deviation, []).append(f"`{value.protocol}`")
-    for deviation, protocols in departures.items():
-        yield f"{', '.join(dict.fromkeys(protocols))}: {deviation}"
+            departures.setdefault(deviation, {})[f"`{value.protocol}`"] = None
+    yield from (f"{', '.join(names)}: {deviation}" for deviation, names in departures.items())
     yield from results.notes
 
 
-def published_table(published: Sequence[PublishedRow]) -> "pd.DataFrame":
+def published_table(published: Sequence[PublishedRow]) -> pd.DataFrame:
     """Return the values from papers as text, as they were printed."""
-    import pandas as pd
-
     printed = dict.fromkeys(metric for row in published for metric in row.metrics)
-    known = [metric for metric in METRICS if metric in printed]
-    metrics = dict.fromkeys([*known, *printed])
-    lines = [
-        {
-            "method": row.method,
-            # %g: a rounded 36.05 would not be the published value any more
-            **{heading(m): f"{row.metrics[m].value:g}" if m in row.metrics else BLANK
-               for m in metrics},
-            "protocol": ", ".join(
-                f"{(METRICS[m].label if m in METRICS else heading(m))} {cell.protocol}"
-                for m, cell in row.metrics.items() if cell.protocol
-            ) or "not stated",
-            "verified": "yes" if row.verified else "no",
-            "source": row.source,
-            "note": row.note,
-        }
-        for row in published
-    ]  # fmt: skip
+    metrics = dict.fromkeys([*(metric for metric in METRICS if metric in printed), *printed])
+    lines = []
+    for row in published:
+        line = {"method": row.method} | dict.fromkeys(map(wording.heading, metrics), BLANK)
+        protocols = []
+        for metric, cell in row.metrics.items():
+            # :g, since a rounded 36.05 would not be the published value any more
+            line[wording.heading(metric)] = f"{cell.value:g}"
+            if cell.protocol:
+                label = METRICS[metric].label if metric in METRICS else wording.heading(metric)
+                protocols.append(f"{label} {cell.protocol}")
+        line["protocol"] = ", ".join(protocols) or "not stated"
+        line["verified"] = "yes" if row.verified else "no"
+        lines.append(line | {"source": row.source, "note": row.note})
     table = pd.DataFrame(lines, dtype=str)
     return table if any(table["note"]) else table.drop(columns="note")

@@ -3,7 +3,8 @@
 from lamd.report.cost import cost_caption, growth, step_table
 from lamd.report.results import Results
 from lamd.report.sweep import sweep_table
-from lamd.report.tables import caption, measured_table
+from lamd.report.tables import measured_table
+from lamd.report.wording import caption
 
 
 def terminal_table(results: Results) -> tuple[list[str], list[list[str]], list[str]]:

@@ -9,7 +9,7 @@ from lamd.pipeline.cell import Cell, Step
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps.panels import Panels, read_panels
 from lamd.report.results import Picture, Value
-from lamd.report.tables import capitalized
+from lamd.report.wording import capitalized
 from lamd.targets.collect import Collector, seeds_of, tested_words
 from lamd.targets.kind import Collected, Failed, Graph, Run, register
 
@@ -73,7 +73,7 @@ class ClipFigure:
         return Collected(results, drawn)
 
     def render(self, collected: Collected) -> dict[str, bytes]:
-        from lamd.report.strips import render_clip_figure
+        from lamd.report.media import render_clip_figure
 
         return render_clip_figure(collected.results, collected.pictures)
 

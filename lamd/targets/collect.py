@@ -11,7 +11,7 @@ from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.rows import ROWS
 from lamd.report.published import judge
 from lamd.report.results import Column, MissingValue, PublishedRow, Results, RowInfo, Source, Value
-from lamd.report.tables import capitalized, data_words
+from lamd.report.wording import capitalized, data_words
 from lamd.targets.kind import Failed, Graph, Run
 
 BAIR_CAMERA = "image_aux1"  # of every published BAIR value

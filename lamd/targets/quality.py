@@ -11,9 +11,8 @@ from lamd.pipeline.cell import Cell, Step
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps.latency import read_latency, spread
 from lamd.pipeline.store import Store
-from lamd.report.quality import point_name, render_quality
 from lamd.report.results import Picture, Value
-from lamd.report.tables import machine_words
+from lamd.report.wording import machine_words, point_name
 from lamd.targets.collect import Collector, described, row_info, tested_words
 from lamd.targets.cost import timed_value
 from lamd.targets.kind import Collected, Failed, Graph, Run, register
@@ -84,6 +83,8 @@ class Quality:
         return Collected(results)
 
     def render(self, collected: Collected) -> dict[str, bytes]:
+        from lamd.report.quality import render_quality
+
         return render_quality(collected.results)
 
 
@@ -101,7 +102,7 @@ def claims(
         )
         if not {fast, reference} <= set(config.points):
             continue
-        names = point_name(row, fast[1:]), point_name(row, reference[1:])
+        names = point_name(*fast), point_name(*reference)
         if not {fast, reference} <= set(points):
             yield f"{names[0]} against {names[1]}: not run."
             continue

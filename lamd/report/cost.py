@@ -6,7 +6,7 @@ Everything is per clip. Ratios are to LaMD at the same frames and size.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from lamd.config.costs import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING
+from lamd.config.kinds import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING
 from lamd.report import frame
 from lamd.report.plots import add_legend, canvas, color, errors, label_logarithmic, save
 from lamd.report.results import Results, Value

@@ -64,7 +64,8 @@ class Tree:
 
     def below(self, prefix: tuple[str, ...], data: dict[str, Any]) -> "Tree":
         """Return `data`, which was found under `prefix`, with its lines."""
-        n, lines = len(prefix), {(key,): self.at(*prefix, key) for key in data}
+        n = len(prefix)
+        lines: dict[tuple[str, ...], str] = {(key,): self.at(*prefix, key) for key in data}
         lines |= {key[n:]: at for key, at in self.lines.items() if key[:n] == prefix and key[n:]}
         return Tree(data, lines, self.at(*prefix))
 

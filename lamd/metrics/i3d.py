@@ -44,12 +44,6 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _pad_same(x: Tensor, kernel: tuple, stride: tuple, value: float) -> Tensor:
-    sizes = zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True)
-    pads = [pad for size, k, s in sizes for pad in same_padding(size, k, s)]
-    return F.pad(x, pads, value=value) if any(pads) else x
-
-
 class Unit3D(nn.Module):
     """Convolution with SAME padding, folded BatchNorm and ReLU."""
 
@@ -63,7 +57,9 @@ class Unit3D(nn.Module):
         if self.stride == (1, 1, 1):
             conv, padding = self.conv, tuple(k // 2 for k in self.kernel)
             return F.conv3d(x, conv.weight, conv.bias, padding=padding).relu_()
-        return self.conv(_pad_same(x, self.kernel, self.stride, 0.0)).relu_()
+        sizes = zip(x.shape[:1:-1], self.kernel[::-1], self.stride[::-1], strict=True)
+        pads = [pad for size, k, s in sizes for pad in same_padding(size, k, s)]
+        return self.conv(F.pad(x, pads)).relu_()
 
 
 class MaxPool3D(nn.Module):

@@ -61,11 +61,9 @@ def describe_target(path: Path) -> tuple[str, tuple[str, ...]]:
 def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTarget:
     """Resolve one target, with the sources that it names under `sources:`, for one profile.
 
-    Args:
-        name: a target's name or a path to a YAML.
-        profile: a key of `profiles:`; a target with sources takes theirs.
-        overrides: `a.b=value` strings, value in YAML; applied last. `sources.NAME.a.b=value`
-            reaches into a source, `sources=[NAME]` shows that source alone.
+    `name` may be a path to a YAML. A target with sources has their profiles. Overrides `a.b=value`,
+    value in YAML, come last; `sources.NAME.a.b=value` reaches into a source, `sources=[NAME]` shows
+    that source alone.
 
     Raises:
         LamdError: file, line, key and reason, with the closest known key for a mistyped one.
@@ -125,9 +123,11 @@ def _load(path: Path, profile: str, overlays: Sequence[Tree]) -> AnyTarget:
     if profile not in known:
         raise LamdError(f"{path}: no profile {profile!r}; it has: {', '.join(known) or 'none'}")
     tree.lay(tree.below(("profiles", profile), profiles.get(profile, {})))
-    inner = [o for o in overlays if shows and isinstance(o.data.get("sources"), dict)]
+    inner = []  # overlays of the sources
     for overlay in overlays:
-        if overlay not in inner:
+        if shows and isinstance(overlay.data.get("sources"), dict):
+            inner.append(overlay)
+        else:
             tree.lay(overlay)
     tree.data.setdefault("target", path.stem)
     changes: list[Tree] = []

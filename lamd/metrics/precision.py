@@ -66,7 +66,7 @@ def _score(true: Sequence[Move], predicted: Sequence[Move]) -> tuple[float, floa
 
 def _action(move: Move) -> set[object]:
     target = move.target if move.action in ("slide", "pick_place") else None
-    return {move.action, target} - {None}
+    return {move.action} if target is None else {move.action, target}
 
 
 def _objects(move: Move) -> set[tuple[str, str]]:

@@ -34,7 +34,7 @@ class Strict(BaseModel):
         return set(cls.model_fields)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong between the fields; the first is reported, so later ones rely on it."""
+        """Yield what is wrong between the fields: only the first problem is reported."""
         yield from ()
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
-from lamd.config.costs import Paradigm, WidthsConfig
+from lamd.config.kinds import Paradigm, WidthsConfig
 from lamd.flops import Cost
 from lamd.paradigms.untrained import build_paradigm, sampling_costs
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamd.config.costs import WidthsConfig
+from lamd.config.kinds import WidthsConfig
 from lamd.metrics.i3d import I3D, MaxPool3D, Unit3D, preprocess, same_padding
 from lamd.models.unet import UNet3d
 from lamd.paradigms.untrained import build_dmg, unet_widths

@@ -75,15 +75,16 @@ def test_base_chain_is_merged_in_order(folder):
     }
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    tree, profiles = _read_with_base(folder / "c.yaml")
+    tree = _read_with_base(folder / "c.yaml")
+    profiles = tree.data.pop("profiles")
     assert tree.data == {"kind": "figure", "title": "c", "x": {"q": "a", "r": "b"}}
-    assert {key: overlay.data for key, overlay in profiles.items()} == {
+    assert profiles == {
         "quick": {"title": "a profile", "x": {"p": "c"}},
         "paper": {"title": "b paper"},
     }
     assert tree.at("x", "r") == f"{folder / 'b.yaml'}:3"
-    assert profiles["quick"].at("title") == f"{folder / 'a.yaml'}:2"
-    assert profiles["quick"].at("x", "p") == f"{folder / 'c.yaml'}:3"
+    assert tree.at("profiles", "quick", "title") == f"{folder / 'a.yaml'}:2"
+    assert tree.at("profiles", "quick", "x", "p") == f"{folder / 'c.yaml'}:3"
 
 
 def test_base_that_leads_back_is_refused(folder):
@@ -109,6 +110,7 @@ def test_base_that_leads_back_is_refused(folder):
         ("profiles:", "profiles: !!python/object:os.system", "YAML"),
         ("title:", "title: a\ntitle:", "appears twice"),
         ("\n  quick:", "\n  quickk:", "did you mean 'quick'?"),
+        ("\nprofiles:", "\nscale: 2020-13-45\nprofiles:", "month must be in"),
     ],
 )
 def test_load_reports_each_mistake_in_one_line(folder, old, new, reason):
@@ -193,7 +195,10 @@ def test_overrides_reach_the_sources_of_a_figure():
     [
         ("figure.clip=2", "unknown key 'figure.clip', did you mean 'clips'"),
         ("sources.table_bar.seed=1", "no such source, did you mean 'table_bair'"),
-        ("sources.table_bair.data.num_tst=3", "unknown key 'data.num_tst'"),
+        (
+            "sources.table_bair.data.num_tst=3",
+            "--set sources.table_bair.data.num_tst=3: unknown key 'data.num_tst'",
+        ),
         ("figure.frames=99", "table_bair has 16 frames"),
         ("sources=[table_bai]", "no table_bai.yaml next to it, did you mean 'table_bair'"),
         ("sources=[]", "needs a list of the targets"),

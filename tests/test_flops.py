@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from lamd.config.costs import Paradigm, WidthsConfig
+from lamd.config.kinds import Paradigm, WidthsConfig
 from lamd.data.vocabulary import Vocabulary
 from lamd.flops import Cost, count
 from lamd.metrics.i3d import I3D

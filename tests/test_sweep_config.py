@@ -155,6 +155,7 @@ def test_load_reports_line_of_wrong_change(write):
         ({"sweep": {"sampler.seed": {"from": 0, "to": 2}}}, "from, to and step"),
         ({"sweep": {"sampler.seed": {"from": 0, "to": 2, "step": 0}}}, "step above 0"),
         ({"sweep": {"sampler.seed": {"from": 0, "to": 9**9, "step": 1}}}, "at most 1000"),
+        ({"sweep": {"sampler.seed": {"from": 0, "to": 1000, "step": 1}}}, "1001 points, at most"),
         ({"sweep": {"sampler.seed": {"from": 0, "to": ".inf", "step": 1}}}, "are numbers"),
         ({"sweep": {"sampler.seed": [1, 1]}}, "appears twice"),
         ({"sweep": [{"sampler.seed": 1}, {"train_vae.seed": 1}]}, "same keys"),

@@ -1,7 +1,14 @@
 """Strict, declarative configuration: one YAML is one target (see `schema` and `loading`)."""
 
-from lamd.config.costs import CostFigure, Point, QualityFigure, SamplingCost
-from lamd.config.derived import Figure, ReconstructionTable
+from lamd.config.kinds import (
+    CostFigure,
+    Derived,
+    Figure,
+    Point,
+    QualityFigure,
+    ReconstructionTable,
+    SamplingCost,
+)
 from lamd.config.loading import (
     KINDS,
     PROFILES,
@@ -23,33 +30,31 @@ from lamd.config.registries import (
     split_row,
 )
 from lamd.config.schema import (
+    AnyTarget,
     CaptionerConfig,
     DataConfig,
     DMGConfig,
     GANConfig,
     LossConfig,
     SamplerConfig,
+    Target,
     TrainConfig,
     VAEConfig,
     VideoAutoencoderConfig,
-)
-from lamd.config.strict import AnyTarget
-from lamd.config.sweep import Sweep
-from lamd.config.table import (
-    Target,
     baseline_sampler,
     denoised_shape,
     denoiser_config,
     unet_options,
 )
-from lamd.config.trees import closest
+from lamd.config.strict import closest
+from lamd.config.sweep import Sweep
 
 __all__ = [
     "DATA_OPTIONS", "KINDS", "PROFILES", "ROW_RULES", "SAMPLERS", "AnyTarget", "Baseline",
-    "CaptionerConfig", "CostFigure", "DMGConfig", "DataConfig",
-    "Figure", "GANConfig", "LossConfig", "Point", "QualityFigure",
-    "ReconstructionTable", "RowRule", "SamplerConfig", "SamplerRule", "SamplingCost", "Sweep",
-    "Target", "TrainConfig", "VAEConfig", "VideoAutoencoderConfig", "baseline_sampler", "closest",
-    "config_hash", "denoised_shape", "denoiser_config", "describe_target", "experiments_dir",
-    "is_baseline", "list_targets", "load_experiment", "load_target", "split_row", "unet_options",
+    "CaptionerConfig", "CostFigure", "DMGConfig", "DataConfig", "Derived", "Figure", "GANConfig",
+    "LossConfig", "Point", "QualityFigure", "ReconstructionTable", "RowRule", "SamplerConfig",
+    "SamplerRule", "SamplingCost", "Sweep", "Target", "TrainConfig", "VAEConfig",
+    "VideoAutoencoderConfig", "baseline_sampler", "closest", "config_hash", "denoised_shape",
+    "denoiser_config", "describe_target", "experiments_dir", "is_baseline", "list_targets",
+    "load_experiment", "load_target", "split_row", "unet_options",
 ]  # fmt: skip

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from lamd.config.strict import Strict
-from lamd.config.trees import closest
+from lamd.config.strict import Strict, closest
 
 Baseline = Literal["pixel", "latent_video"]
 

@@ -1,27 +1,62 @@
-"""The parts of a table's config: frozen models, unknown keys forbidden, every number with its unit.
+"""The config of a table and its parts, every number with its unit.
 
 Required fields have no default, so that a YAML states each choice. Symbols are the paper's: L
 frames of H x W pixels, z_m of d channels, f_x0 of d' channels, T training and K sampling steps. A
 combination in which an option has no effect is an error.
 """
 
-import math
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from lamd.config.registries import DATA_OPTIONS, SAMPLERS, Baseline, DataName, SamplerName
-from lamd.config.strict import (
-    BatchConfig,
-    Count,
-    CountOrZero,
-    Fraction,
-    NonNegative,
-    Positive,
-    PowerOfTwo,
-    Strict,
-    UNetWidths,
-)
+from lamd.config import registries
+from lamd.config.registries import DATA_OPTIONS, ROW_RULES, SAMPLERS, Baseline
+from lamd.config.strict import DISTINCT, Count, CountOrZero, Fraction, NonNegative, Positive, Strict
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError(f"{value} is not a power of two")
+    return value
+
+
+PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
+
+
+class UNetWidths(Strict):
+    """The skeleton of a denoiser."""
+
+    base_channels: Count
+    channel_multipliers: tuple[Count, ...]
+    num_res_blocks: Count
+    attention_factors: tuple[Count, ...]  # down-sampling factors that get attention
+    head_channels: Count
+
+    def problems(self) -> Iterator[str]:
+        factors = [2**level for level in range(len(self.channel_multipliers))]
+        if not set(self.attention_factors) <= set(factors):
+            yield f"attention_factors must be among {factors}"
+        for factor, multiplier in zip(factors, self.channel_multipliers, strict=True):
+            width = self.base_channels * multiplier
+            attends = factor in (*self.attention_factors, factors[-1])  # the deepest level always
+            if attends and width % max(1, width // self.head_channels):
+                yield (
+                    f"head_channels: {width} channels cannot be split into heads of "
+                    f"{self.head_channels}; use a divisor of base_channels ({self.base_channels})"
+                )
+
+
+class BatchConfig(Strict):
+    """A batch, global over all processes and `gradient_accumulation` parts, and its step size."""
+
+    batch_size: Count
+    gradient_accumulation: Count
+    learning_rate: Positive
+
+    def problems(self) -> Iterator[str]:
+        if self.batch_size % self.gradient_accumulation:
+            yield "batch_size must be a multiple of gradient_accumulation"
 
 
 class DataConfig(Strict):
@@ -29,7 +64,7 @@ class DataConfig(Strict):
 
     model_config = ConfigDict(extra="allow")  # own keys are checked by the data set's options
 
-    name: DataName
+    name: registries.DataName
     source: Literal["real", "simulated"]
     num_frames: Count  # L
     size: Count  # H = W, pixels
@@ -53,19 +88,17 @@ class DataConfig(Strict):
         options = DATA_OPTIONS.get(str(tree.get("name"))) if isinstance(tree, dict) else None
         if options is None:
             return tree
-        unset = {key for key in cls.known_keys() if tree.get(key) is None}  # as `camera: null`
-        own = {k: v for k, v in tree.items() if k not in {*cls.model_fields, *unset}}
         common = {key: value for key, value in tree.items() if key in cls.model_fields}
+        unset = {key for key in cls.known_keys() if tree.get(key) is None}  # as `camera: null`
+        own = {key: value for key, value in tree.items() if key not in {*common, *unset}}
         return common | options.model_validate(own).model_dump()
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
         simulated = self.source == "simulated"
         if simulated != (self.simulation_seed is not None):
-            raise ValueError("simulation_seed is needed with source: simulated, and only there")
+            yield "simulation_seed is needed with source: simulated, and only there"
         if simulated and (self.num_train is None or self.num_test is None):
-            raise ValueError("source: simulated needs num_train and num_test")
-        return self
+            yield "source: simulated needs num_train and num_test"
 
 
 class VAEConfig(Strict):
@@ -85,18 +118,16 @@ class VAEConfig(Strict):
     conv3d: Literal["full", "factorised"]
     normalisation: Literal["channel", "instance", "layer", "none"]
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        scales = int(math.log2(self.spatial_downsampling)) + 1
+    def problems(self) -> Iterator[str]:
+        scales = self.spatial_downsampling.bit_length()
         if scales < 2:
-            raise ValueError("spatial_downsampling must be at least 2")
+            yield "spatial_downsampling must be at least 2"
         counts = dict.fromkeys(("image_channels", "decoder_channels", "num_res_blocks"), scales)
         for name, count in (counts | {"motion_encoder_channels": scales - 1}).items():
             if len(getattr(self, name)) != count:
-                raise ValueError(f"{name} needs {count} entries for this spatial_downsampling")
+                yield f"{name} needs {count} entries for this spatial_downsampling"
         if self.num_skip_scales > scales - 1:
-            raise ValueError(f"num_skip_scales can be at most {scales - 1} here")
-        return self
+            yield f"num_skip_scales can be at most {scales - 1} here"
 
 
 class GANConfig(Strict):
@@ -127,11 +158,9 @@ class LossConfig(Strict):
     kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
     gan: GANConfig | None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
         if not (self.l1_weight or self.mse_weight or self.lpips_weight):
-            raise ValueError("needs l1_weight, mse_weight or lpips_weight above 0")
-        return self
+            yield "needs l1_weight, mse_weight or lpips_weight above 0"
 
 
 class PromptConfig(Strict):
@@ -143,12 +172,10 @@ class PromptConfig(Strict):
     dropout: Fraction  # share of training clips without prompt, for classifier-free guidance
     pooled: bool = False  # the sum of its tokens is added to the step embedding; False: paper
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
         text = self.kind == "text"
         if text != (self.max_tokens is not None) or text != (self.num_layers is not None):
-            raise ValueError("max_tokens and num_layers are needed with kind: text, and only there")
-        return self
+            yield "max_tokens and num_layers are needed with kind: text, and only there"
 
 
 class DMGConfig(UNetWidths):
@@ -166,15 +193,14 @@ class DMGConfig(UNetWidths):
     process: ClassVar = {"num_train_steps", "schedule", "beta_start", "beta_end"}
     not_shape: ClassVar = {*process, "posterior", "prediction", "prompt"}  # or not by this alone
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
         needs_betas = self.schedule != "cosine"
         if needs_betas != (self.beta_start is not None and self.beta_end is not None):
-            raise ValueError("beta_start and beta_end go with schedule linear or sqrt_linear only")
+            yield "beta_start and beta_end go with schedule linear or sqrt_linear only"
         attends = self.condition in ("cross_attention", "both") or self.prompt is not None
         if attends and not self.attention_factors:
-            raise ValueError("cross-attention needs at least one entry in attention_factors")
-        return self
+            yield "cross-attention needs at least one entry in attention_factors"
 
 
 class TrainConfig(BatchConfig):
@@ -196,30 +222,27 @@ class TrainConfig(BatchConfig):
     keep_last: Count
     seed: int
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
         if self.warmup_steps >= self.num_steps:
-            raise ValueError("warmup_steps must be below num_steps")
+            yield "warmup_steps must be below num_steps"
         if self.validate_every > self.num_steps:
-            raise ValueError("validate_every above num_steps would never validate")
-        return self
+            yield "validate_every above num_steps would never validate"
 
 
 class SamplerConfig(Strict):
     """Sampling of z_m: K of T steps (paper), DDIM (reported)."""
 
-    name: SamplerName
+    name: registries.SamplerName
     num_steps: Count  # K
     eta: NonNegative | None = None
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
     seed: int
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
         if SAMPLERS[self.name].takes_eta != (self.eta is not None):
             takers = " or ".join(name for name, rule in SAMPLERS.items() if rule.takes_eta)
-            raise ValueError(f"eta is needed with name: {takers}, and only there")
-        return self
+            yield f"eta is needed with name: {takers}, and only there"
 
 
 class RuntimeConfig(Strict):
@@ -285,12 +308,130 @@ class BaselinesConfig(Strict):
     pixel: DenoiserConfig | None = None
     latent_video: LatentVideoConfig | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
         if self.pixel is None and self.latent_video is None:
-            raise ValueError("needs pixel or latent_video; without both it has no effect")
-        return self
+            yield "needs pixel or latent_video; without both it has no effect"
 
-    def of(self, name: Baseline) -> DenoiserConfig | None:
-        """Return the options of one baseline, None when the table does not have it."""
-        return getattr(self, name)
+
+class AnyTarget(Strict):
+    """Base of all kinds of target; a kind narrows `kind` to its own name."""
+
+    target: str
+    kind: str
+    title: str
+
+
+class Target(AnyTarget):
+    """One YAML: a table or figure of the paper, fully resolved for one profile."""
+
+    kind: Literal["table"]
+    published: str | None  # key in published.yaml of the paper's own cell
+    compare_with: str | None  # key in published.yaml of the other methods' cells
+    rows: Annotated[tuple[registries.RowName, ...], DISTINCT]
+    scale: Literal["reduced", "full"]
+    data: DataConfig
+    vae: VAEConfig
+    loss: LossConfig
+    train_vae: TrainConfig
+    dmg: DMGConfig
+    train_dmg: TrainConfig
+    sampler: SamplerConfig
+    captioner: CaptionerConfig | None = None
+    train_captioner: TrainConfig | None = None
+    baselines: BaselinesConfig | None = None
+    evaluate: EvaluateConfig
+    runtime: RuntimeConfig
+
+    def problems(self) -> Iterator[str]:
+        data, loss = self.data, self.loss
+        if data.num_frames % self.vae.temporal_downsampling:
+            yield "data.num_frames must be a multiple of vae.temporal_downsampling"
+        if data.size % self.vae.spatial_downsampling:
+            yield "data.size must be a multiple of vae.spatial_downsampling"
+        latent_size = data.size // self.vae.spatial_downsampling
+        yield from _halving_problems("dmg", latent_size, self.dmg)
+        if loss.gan is not None and loss.gan.start_step >= self.train_vae.num_steps:
+            yield "loss.gan.start_step at or above train_vae.num_steps has no effect"
+        if loss.lpips_frames is not None and loss.lpips_frames >= data.num_frames:
+            yield "loss.lpips_frames must be below data.num_frames; null means all"
+        if self.sampler.num_steps > self.dmg.num_train_steps:
+            yield "sampler.num_steps (K) cannot exceed dmg.num_train_steps (T)"
+        prompt = self.dmg.prompt
+        for row in self.rows:
+            if ROW_RULES[row].needs_prompt and prompt is None:
+                yield f"row {row} needs dmg.prompt"
+        if self.sampler.guidance_scale is not None and (prompt is None or not prompt.dropout):
+            yield "sampler.guidance_scale needs dmg.prompt with dropout above 0"
+        if (self.captioner is None) != (self.train_captioner is None):
+            yield "captioner and train_captioner go together"
+        for row in self.rows:
+            needed = ROW_RULES[row].baseline
+            if needed and self.baseline(needed) is None:
+                yield f"row {row} needs baselines.{needed}"
+        yield from self._baseline_problems()
+
+    def _baseline_problems(self) -> Iterator[str]:
+        if self.baselines is not None and self.dmg.prompt is not None:
+            yield "baselines take no prompt; delete baselines or dmg.prompt"
+        for name in get_args(Baseline):
+            if (denoiser := self.baseline(name)) is None:
+                continue
+            if isinstance(denoiser, LatentVideoConfig):
+                if self.data.num_frames % denoiser.autoencoder.temporal_downsampling:
+                    yield "data.num_frames must be a multiple of the autoencoder's f_t"
+                if self.data.size % denoiser.autoencoder.spatial_downsampling:
+                    yield "data.size must be a multiple of the autoencoder's f_s"
+            size, widths = denoised_shape(self, name)[2], denoiser.unet or self.dmg
+            yield from _halving_problems(f"baselines.{name}", size, widths)
+            if (denoiser.num_sampling_steps or 1) > self.dmg.num_train_steps:
+                yield f"baselines.{name}.num_sampling_steps cannot exceed T"
+
+    def baseline(self, name: Baseline) -> DenoiserConfig | None:
+        """Return the options of a baseline, None when the table does not have it."""
+        return getattr(self.baselines, name, None)
+
+    def denoiser(self, name: Baseline) -> DenoiserConfig:
+        """Return the options of a baseline; ValueError when the table does not have it."""
+        if (denoiser := self.baseline(name)) is None:
+            raise ValueError(f"{self.target} has no baselines.{name}")
+        return denoiser
+
+
+def _halving_problems(name: str, size: int, widths: UNetWidths) -> Iterator[str]:
+    count = len(widths.channel_multipliers) - 1
+    if size % 2**count:
+        yield f"{name}: {size}x{size} cannot be halved {count} times; shorten channel_multipliers"
+
+
+def unet_options(target: Target, name: Baseline, mode: str = "python") -> dict[str, Any]:
+    """Return the keyword arguments of a baseline's UNet, channels apart, dumped by `mode`."""
+    denoiser, fields = target.denoiser(name), set(UNetWidths.model_fields)
+    widths = (denoiser.unet or target.dmg).model_dump(mode=mode, include=fields)
+    return widths | {"conv3d": denoiser.conv3d}
+
+
+def denoiser_config(target: Target, name: Baseline) -> dict[str, Any]:
+    """Return what a trained denoiser depends on, apart from data, parents and training options."""
+    process = target.dmg.process | ({"posterior"} if name == "latent_video" else set())
+    denoiser = target.denoiser(name)
+    return {
+        "unet": unet_options(target, name, mode="json"),
+        "process": target.dmg.model_dump(mode="json", include=process, exclude_none=True)
+        | denoiser.model_dump(mode="json", include={"prediction"}),
+    }
+
+
+def denoised_shape(target: Target, name: Baseline) -> tuple[int, int, int]:
+    """Return channels, frames and size of what a baseline denoises."""
+    frames, size, denoiser = target.data.num_frames, target.data.size, target.denoiser(name)
+    if not isinstance(denoiser, LatentVideoConfig):
+        return 3, frames, size
+    vae = denoiser.autoencoder
+    frames //= vae.temporal_downsampling
+    return vae.latent_channels, frames, size // vae.spatial_downsampling
+
+
+def baseline_sampler(target: Target, name: Baseline) -> SamplerConfig:
+    """Return LaMD's sampler with the baseline's own number of steps, if it has one."""
+    steps = target.denoiser(name).num_sampling_steps
+    return target.sampler.model_copy(update={"num_steps": steps} if steps is not None else {})

@@ -1,14 +1,12 @@
-"""Parts of config models: the strict base, the base of all kinds, numbers with their range."""
+"""Strict models of plain data, and errors that name the file and line of a key."""
 
-from typing import Annotated, Self
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-
-
-def _power_of_two(value: int) -> int:
-    if value & (value - 1):
-        raise ValueError(f"{value} is not a power of two")
-    return value
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 def _distinct(values: tuple) -> tuple:
@@ -20,14 +18,13 @@ def _distinct(values: tuple) -> tuple:
 DISTINCT = AfterValidator(_distinct)
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
-PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Strict(BaseModel):
-    """Base of all config models."""
+    """Base of all config models: frozen, unknown keys forbidden."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,50 +33,99 @@ class Strict(BaseModel):
         """Return the keys that a mistyped one may stand for."""
         return set(cls.model_fields)
 
-
-class AnyTarget(Strict):
-    """Base of all kinds of target; a kind narrows `kind` to its own name."""
-
-    target: str
-    kind: str
-    title: str
-
-
-class UNetWidths(Strict):
-    """The skeleton of a denoiser."""
-
-    base_channels: Count
-    channel_multipliers: tuple[Count, ...]
-    num_res_blocks: Count
-    attention_factors: tuple[Count, ...]  # down-sampling factors that get attention
-    head_channels: Count
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong between the fields: only the first problem is reported."""
+        yield from ()
 
     @model_validator(mode="after")
-    def _check_factors(self) -> Self:
-        factors = {2**level for level in range(len(self.channel_multipliers))}
-        if not set(self.attention_factors) <= factors:
-            raise ValueError(f"attention_factors must be among {sorted(factors)}")
-        deepest = len(self.channel_multipliers) - 1  # always attends
-        for level, multiplier in enumerate(self.channel_multipliers):
-            width = self.base_channels * multiplier
-            attends = level == deepest or 2**level in self.attention_factors
-            if attends and width % max(1, width // self.head_channels):
-                raise ValueError(
-                    f"head_channels: {width} channels cannot be split into heads of "
-                    f"{self.head_channels}; use a divisor of base_channels ({self.base_channels})"
-                )
+    def _report_first_problem(self) -> Self:
+        if problem := next(self.problems(), None):
+            raise ValueError(problem)
         return self
 
 
-class BatchConfig(Strict):
-    """A batch, global over all processes and `gradient_accumulation` parts, and its step size."""
+@dataclass
+class Tree:
+    """Plain data, with the `file:line` that wrote each key; `source` stands in for keys without."""
 
-    batch_size: Count
-    gradient_accumulation: Count
-    learning_rate: Positive
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[tuple[str, ...], str] = field(default_factory=dict)
+    source: str = ""
 
-    @model_validator(mode="after")
-    def _check_batch(self) -> Self:
-        if self.batch_size % self.gradient_accumulation:
-            raise ValueError("batch_size must be a multiple of gradient_accumulation")
-        return self
+    def at(self, *key: str) -> str:
+        """Return the line of a key, or of the nearest key above it."""
+        above = (key[:n] for n in range(len(key), 0, -1))
+        return next((self.lines[part] for part in above if part in self.lines), self.source)
+
+    def lay(self, overlay: "Tree") -> None:
+        """Lay `overlay` over this tree; mappings are merged, all else is replaced."""
+        _merge(self.data, overlay.data)
+        self.lines.update(overlay.lines)
+
+    def below(self, prefix: tuple[str, ...], data: dict[str, Any]) -> "Tree":
+        """Return `data`, which was found under `prefix`, with its lines."""
+        n = len(prefix)
+        lines: dict[tuple[str, ...], str] = {(key,): self.at(*prefix, key) for key in data}
+        lines |= {key[n:]: at for key, at in self.lines.items() if key[:n] == prefix and key[n:]}
+        return Tree(data, lines, self.at(*prefix))
+
+
+def _merge(tree: dict, overlay: dict) -> None:
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def nest(key: str, value: Any, at: str) -> Tree:
+    """Return the tree that `a.b.c` = `value` means, and `at` as the line of its keys."""
+    parts = tuple(key.split("."))
+    for part in reversed(parts):
+        value = {part: value}
+    return Tree(value, {parts[: i + 1]: at for i in range(len(parts))}, at)
+
+
+def explain(error: ValidationError, kind: type[Strict], tree: Tree) -> str:
+    """Return one line: file:line, key and reason."""
+    # A mistyped key is unknown under its name and missing under the right one: report the first.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    model, path = _locate(kind, first["loc"])
+    at, key = tree.at(*path), ".".join(path)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        hint = closest(path[-1], model.known_keys())
+        return f"{at}: unknown key {key!r}{hint}; rename or delete it{more}"
+    if first["type"] == "missing":
+        return f"{at}: missing key {key!r}; add it{more}"
+    reason = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    if first["type"] == "literal_error":  # its `expected` is the words, quoted
+        got += closest(str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
+    return f"{at}: {key + ': ' if key else ''}{reason}{got}; fix the value{more}"
+
+
+def _locate(kind: type[Strict], loc: Sequence[str | int]) -> tuple[type[Strict], list[str]]:
+    """Return the model that an error's key belongs to, and the key's path in the YAML."""
+    model, path = kind, []
+    options: list[type[Strict]] = []
+    for part in map(str, loc):
+        if part == "[key]":  # pydantic's mark of a wrong key of a mapping
+            continue
+        if len(options) > 1:  # of a tagged union, whose tag is in no YAML path
+            model = next(m for m in options if part in get_args(m.model_fields["name"].annotation))
+            options = []
+            continue
+        path.append(part)
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        types = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]
+        options = [a for a in types if issubclass(a, Strict)]
+        if len(options) == 1:
+            model = options[0]
+    return model, path
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` for the known word nearest to `word`, if any is near."""
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {match[0]!r}?" if match else ""

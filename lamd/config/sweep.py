@@ -8,15 +8,15 @@ have the same value, or a value per key, `[1, 2]`.
 import itertools
 import math
 from collections import ChainMap, Counter
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.config.derived import Derived
-from lamd.config.strict import Count, NonNegative, Strict
-from lamd.config.table import Target
-from lamd.config.trees import Tree, explain, nest
+from lamd.config.kinds import Derived
+from lamd.config.schema import Target
+from lamd.config.strict import Count, NonNegative, Strict, Tree, explain, nest
 
 MOST_POINTS = 1000
 Point = dict[str, Any]  # config key -> value
@@ -61,13 +61,12 @@ class Sweep(Derived):
     diagnostics: bool = False  # whether each point's z_m is diagnosed
     figure: Annotated[CurvesFigure | TradeoffFigure, Field(discriminator="name")]
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
         if len(self.sources) != 1:
-            raise ValueError("sources: a sweep has one table; name one")
+            yield "sources: a sweep has one table; name one"
         if self.figure.name == "tradeoff" and len(self.axes) != 2:
-            raise ValueError("figure: a tradeoff needs two axes apart from the seeds")
-        return self
+            yield "figure: a tradeoff needs two axes apart from the seeds"
 
     @property
     def source(self) -> Target:
@@ -79,12 +78,23 @@ class Sweep(Derived):
         """The keys that are not seeds."""
         return tuple(key for key in self.points[0] if not is_seed(key))
 
-    def targets(self) -> dict[str, Target]:
-        """Return the target of each point by the point's name."""
-        return {
-            point_name(point): point_target(self.source, point, Tree({}, {}, self.target))
-            for point in self.points
-        }
+    def targets(self, sweep: Tree | None = None) -> dict[str, Target]:
+        """Return the target of each point by the point's name.
+
+        Raises:
+            LamdError: on a key or value that a target does not have, with its line in `sweep`.
+        """
+        sweep = sweep or Tree(source=self.target)
+        return {point_name(point): self._target(point, sweep) for point in self.points}
+
+    def _target(self, point: Point, sweep: Tree) -> Target:
+        tree = Tree(self.source.model_dump(mode="json"), source=sweep.at("sweep"))
+        for key, value in point.items():
+            tree.lay(nest(key, value, sweep.at("sweep", key)))
+        try:
+            return Target.model_validate(tree.data)
+        except ValidationError as error:
+            raise LamdError(explain(error, Target, tree)) from None
 
 
 def is_seed(key: str) -> bool:
@@ -95,21 +105,6 @@ def is_seed(key: str) -> bool:
 def point_name(point: Point) -> str:
     """Return e.g. `vae.motion_channels=1, train_vae.seed=0`."""
     return ", ".join(f"{key}={value}" for key, value in point.items()) or "all"
-
-
-def point_target(source: Target, point: Point, sweep: Tree) -> Target:
-    """Return `source` with the values of a point.
-
-    Raises:
-        LamdError: on a key or value that a target does not have, with its line in `sweep`.
-    """
-    tree = Tree(source.model_dump(mode="json"), {}, sweep.at("sweep"))
-    for key, value in point.items():
-        tree.lay(nest(key, value, sweep.at("sweep", key)))
-    try:
-        return Target.model_validate(tree.data)
-    except ValidationError as error:
-        raise LamdError(explain(error, Target, tree)) from None
 
 
 def expand(grid: Any, sweep: Tree) -> tuple[Point, ...]:
@@ -143,33 +138,30 @@ def _axis(keys: str, values: Any, sweep: Tree) -> list[Point]:
     if not isinstance(values, list) or not values or not all(names):
         raise LamdError(f"{at}: needs a list or {{from, to, step}}; fix the value")
     sweep.lines |= {("sweep", name): line for name in names}
-    return [_step(names, value, at) for value in values]
-
-
-def _step(names: list[str], value: Any, at: str) -> Point:
-    if len(names) == 1 or not isinstance(value, list):
-        return dict.fromkeys(names, value)
-    if len(value) != len(names):
-        raise LamdError(f"{at}: {value} is not one value per key; give {len(names)}")
-    return dict(zip(names, value, strict=True))
+    steps = []
+    for value in values:
+        row = value if len(names) > 1 and isinstance(value, list) else [value] * len(names)
+        if len(row) != len(names):
+            raise LamdError(f"{at}: {value} is not one value per key; give {len(names)}")
+        steps.append(dict(zip(names, row, strict=True)))
+    return steps
 
 
 def _range(limits: dict, at: str) -> list[int | float]:
     if set(limits) != {"from", "to", "step"}:
         raise LamdError(f"{at}: a range has from, to and step; fix it")
-    numbers = [limits[name] for name in ("from", "to", "step")]
-    if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
+    first, last, step = limits["from"], limits["to"], limits["step"]
+    if not all(type(n) in (int, float) and math.isfinite(n) for n in (first, last, step)):
         raise LamdError(f"{at}: from, to and step are numbers; fix them")
-    first, last, step = numbers
     if step <= 0 or last < first:
         raise LamdError(f"{at}: needs step above 0 and from at or below to; fix them")
     count = (last - first) / step + 1 + 1e-9  # so that 0.3 / 0.1 are three steps
     _limit(count, at)
     # A float keeps fifteen digits: 0.1 + 2 * 0.1 is 0.3 as written by hand.
-    return [value if type(value) is int else float(f"{value:.15g}")
-            for value in (first + i * step for i in range(int(count)))]  # fmt: skip
+    values = (first + i * step for i in range(int(count)))
+    return [value if type(value) is int else float(f"{value:.15g}") for value in values]
 
 
 def _limit(count: float, at: str) -> None:
-    if count > MOST_POINTS + 1:
+    if count >= MOST_POINTS + 1:
         raise LamdError(f"{at}: {count:.0f} points, at most {MOST_POINTS}; make it smaller")

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from lamd.base.errors import LamdError
 from lamd.base.lazy import resolve
 from lamd.config import DATA_OPTIONS, closest
-from lamd.config.strict import Strict
-from lamd.config.trees import Tree, explain
+from lamd.config.strict import Strict, Tree, explain
 from lamd.data.listing import SPLITS, Listing
 
 if TYPE_CHECKING:

@@ -51,9 +51,8 @@ def _mean_over_frames(
     check_clips(fake)
     if real.shape != fake.shape:
         raise ValueError(f"real {real.shape} and fake {fake.shape} differ")
-    least = METRICS[metric].min_size
-    if min(real.shape[2:4]) < least:
-        height, width = real.shape[2:4]
+    (height, width), least = real.shape[2:4], METRICS[metric].min_size
+    if min(height, width) < least:
         raise ValueError(
             f"{METRICS[metric].label} needs frames of at least {least} x {least} pixels, "
             f"got {height} x {width}"
@@ -127,11 +126,7 @@ def _load_heads(path: Path, backbone: str) -> dict[str, torch.Tensor]:
 
 @torch.inference_mode()
 def lpips_distance(
-    real: np.ndarray,
-    fake: np.ndarray,
-    inputs: Inputs = DEFAULTS,
-    *,
-    backbone: str = "alex",
+    real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS, *, backbone: str = "alex"
 ) -> np.ndarray:
     """Return LPIPS per clip at the frames' own resolution, at least 0, lower is better.
 
@@ -140,14 +135,13 @@ def lpips_distance(
     device, batch_size = torch.device(inputs.device), inputs.batch_size or 32
     model = load_lpips(backbone, device)
 
-    def compare(*pair: np.ndarray) -> np.ndarray:
-        a, b = (
-            video.to_model(torch.from_numpy(clip[None].copy()).to(device))[0].split(batch_size)
-            for clip in pair
-        )
-        return (
-            torch.cat([model(*parts).flatten() for parts in zip(a, b, strict=True)]).cpu().numpy()
-        )
+    def frames(clip: np.ndarray) -> tuple[torch.Tensor, ...]:
+        clip_on_device = torch.from_numpy(clip[None].copy()).to(device)
+        return video.to_model(clip_on_device)[0].split(batch_size)
+
+    def compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        parts = zip(frames(a), frames(b), strict=True)
+        return torch.cat([model(*part).flatten() for part in parts]).cpu().numpy()
 
     with full_precision(device):
         return _mean_over_frames(real, fake, inputs, f"lpips-{backbone}", compare)

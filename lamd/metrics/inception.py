@@ -39,13 +39,10 @@ def load_inception(device: torch.device | str = "cpu") -> torch.nn.Module:
 
 
 def features(videos: np.ndarray, inputs: Inputs = DEFAULTS, label: str = "clips") -> np.ndarray:
-    """Return the Inception features of every frame, float32 (N, L, 2048), one clip at a time.
+    """Return the Inception features of every frame of uint8 (N, L, H, W, 3), float32 (N, L, 2048).
 
-    Args:
-        videos: uint8 (N, L, H, W, 3).
-        inputs: for device, batch size (frames of a clip; by default 8 on the CPU, 64 elsewhere)
-            and bar; the batch size changes no value.
-        label: of the clips, for the progress bar.
+    The batch size, by default 8 frames of a clip on the CPU and 64 elsewhere, changes no value;
+    `label` names the progress bar.
 
     Raises:
         LamdError: when the weights are missing or wrong.

@@ -41,26 +41,20 @@ def linear_probe_r2(features: np.ndarray, latents: np.ndarray) -> tuple[float, f
     count = len(features)
     if count < MIN_CLIPS:
         raise ValueError(f"a probe needs {MIN_CLIPS} clips, got {count}")
-    half = count // 2
-    blocks = np.array_split(np.arange(half), _FOLDS)  # of clips in a row: one video, one block
+    fitted, scored = np.arange(count // 2), np.arange(count // 2, count)
     errors = np.zeros(len(STRENGTHS))
-    for held in blocks:
-        kept = np.setdiff1d(np.arange(half), held)
-        errors += _squared_errors(features, latents, kept, held, STRENGTHS)[0]
+    for held in np.array_split(fitted, _FOLDS):  # clips in a row: one video, one block
+        kept = np.setdiff1d(fitted, held)
+        errors += _squared_errors(features, latents, kept, held)[0]
     best = len(errors) - 1 - int(np.argmin(errors[::-1]))
-    fitted, scored = np.arange(half), np.arange(half, count)
-    (error,), distance = _squared_errors(features, latents, fitted, scored, STRENGTHS[best:][:1])
+    scores, distance = _squared_errors(features, latents, fitted, scored)
     if distance == 0:
         raise ValueError("the latents are the same in each clip")
-    return 1 - error / distance, STRENGTHS[best]
+    return 1 - scores[best] / distance, STRENGTHS[best]
 
 
 def _squared_errors(
-    features: np.ndarray,
-    latents: np.ndarray,
-    fitted: np.ndarray,
-    scored: np.ndarray,
-    strengths: tuple[float, ...],
+    features: np.ndarray, latents: np.ndarray, fitted: np.ndarray, scored: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Return the squared error on the clips `scored` by strength, and that of the mean alone."""
     x_mean, y_mean = (a[fitted].mean(0, dtype=np.float64) for a in (features, latents))
@@ -74,9 +68,9 @@ def _squared_errors(
     rotated = vectors.T @ (targets / scale[:, None])
     weights = [
         (vectors @ (rotated / (np.maximum(values, 0) + strength)[:, None])) / scale[:, None]
-        for strength in strengths
+        for strength in STRENGTHS
     ]
-    errors, distance = np.zeros(len(strengths)), 0.0
+    errors, distance = np.zeros(len(STRENGTHS)), 0.0
     for i in scored:
         x, y = features[i] - x_mean, latents[i] - y_mean
         errors += [((y - w.T @ x) ** 2).sum() for w in weights]
@@ -85,10 +79,7 @@ def _squared_errors(
 
 
 def motion_map(clip: np.ndarray) -> np.ndarray:
-    """Return the distance of the later frames of uint8 (L, H, W, 3) from the first.
-
-    It is the mean of RGB and of 3x3 pixels, float32 (L - 1, H, W) in grey levels.
-    """
+    """Return |x_l - x_0| of uint8 (L, H, W, 3), mean over RGB and 3x3 pixels, (L - 1, H, W)."""
     from scipy.ndimage import uniform_filter
 
     x = clip.astype(np.float32)
@@ -97,10 +88,7 @@ def motion_map(clip: np.ndarray) -> np.ndarray:
 
 
 def motion_correlation(clips: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the correlation of two clips' `motion_map`s, 0 at rest, as float64 (N,).
-
-    Both sets of clips are uint8 (N, L, H, W, 3).
-    """
+    """Return the correlation of the `motion_map`s of uint8 (N, L, H, W, 3), 0 at rest, as (N,)."""
     correlations = np.zeros(len(clips))
     for i, pair in enumerate(zip(clips, others, strict=True)):
         a, b = (motion_map(clip).astype(np.float64) for clip in pair)

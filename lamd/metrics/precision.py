@@ -22,14 +22,9 @@ from lamd.metrics.values import Inputs
 
 
 def precisions(true: Sequence[str], predicted: Sequence[str]) -> dict[str, np.ndarray]:
-    """Score N captions against the true ones, in [0, 1].
+    """Return `action_precision` and `referring_expression_precision`, float64 (N,) in [0, 1].
 
-    Args:
-        true: captions by the data set's rules.
-        predicted: of a captioner; a sentence that no rule makes counts as empty.
-
-    Returns:
-        `action_precision` and `referring_expression_precision`, float64 (N,).
+    In the captions `predicted` a sentence that the data set's rules do not make counts as empty.
 
     Raises:
         LamdError: when a true caption is none of the data set's.

@@ -118,14 +118,14 @@ _i3d = partial(
     "[-1, 1]",
     solver=_FRECHET,
 )
-_fvd = partial(_i3d, metric="fvd")
-_test = partial(_fvd, split="test", given_frames=1)
-_bair = partial(_test, num_frames=16, num_real=256, num_fake=256, clip_rule="frames 0-15")
-_landscape = partial(_test, clip_rule="given frame and the generated ones after it")
+_test = partial(_i3d, split="test", given_frames=1)
+_fvd = partial(_test, metric="fvd")
+_bair = partial(_fvd, num_frames=16, num_real=256, num_fake=256, clip_rule="frames 0-15")
+_landscape = partial(_fvd, clip_rule="given frame and the generated ones after it")
 # The test clips that the readme of Sky Time-lapse counts, and the paper (reported).
 _landscape_clips = partial(_landscape, num_frames=32, num_real=2815, num_fake=2815)
-_gestures = partial(_i3d, split="test", given_frames=1)
 _SPACED = "frames drawn evenly from the first to the last of a clip"
+_BY_CLASS = f"{_SPACED}, FVD of the clips of each class"
 _fid = partial(
     Protocol,
     metric="fid",
@@ -150,7 +150,7 @@ _precision = partial(
 _GIVEN1: dict[str, Any] = {"given_frames": 1, "given_counted": False}
 
 for _protocol in (
-    _fvd("fvd.clips.v1", clip_rule="clips unchanged"),
+    _i3d("fvd.clips.v1", "fvd", "clips unchanged"),
     _bair("fvd.bair.v1"),
     _bair("fvd.bair.x100.v1", num_fake=25_600, samples_per_condition=100),
     _bair(
@@ -169,7 +169,7 @@ for _protocol in (
     _landscape_clips(
         "fvd.landscape.reconstruction.v1", clip_rule="every frame decoded", given_frames=0
     ),
-    _test("fvd.cater.v1", clip_rule="all frames"),
+    _fvd("fvd.cater.v1", clip_rule="all frames"),
     *(
         _i3d(f"{metric}.{frames}.v1", metric, clip_rule=clip_rule, solver=solver, **given)
         for metric, solver in (
@@ -185,14 +185,10 @@ for _protocol in (
         )
     ),
     # NATOPS and MUG
-    _gestures("fvd.gestures.v1", "fvd", _SPACED),
-    *(
-        _gestures(
-            f"{metric}.gestures.v1",
-            metric,
-            f"{_SPACED}, FVD of the clips of each class, {over} over classes",
-        )
-        for metric, over in (("cfvd", "mean"), ("cfvd_spread", "standard deviation"))
+    _fvd("fvd.gestures.v1", clip_rule=_SPACED),
+    _test("cfvd.gestures.v1", "cfvd", f"{_BY_CLASS}, mean over classes"),
+    _test(
+        "cfvd_spread.gestures.v1", "cfvd_spread", f"{_BY_CLASS}, standard deviation over classes"
     ),
     _precision(
         "action_precision.v1",

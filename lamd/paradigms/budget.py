@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, TrainConfig, split_row
-from lamd.config.strict import BatchConfig
+from lamd.config.schema import BatchConfig
 
 TRAINING_FACTOR = 3  # forward passes per training step
 _INTERVALS = ("log_every", "checkpoint_every", "validate_every")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamd.config.costs import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING, Paradigm, WidthsConfig
-from lamd.config.strict import UNetWidths
+from lamd.config.kinds import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING, Paradigm, WidthsConfig
+from lamd.config.schema import UNetWidths
 from lamd.diffusion import Denoiser, make_schedule, sample, sampling_steps
 from lamd.flops import Cost, count
 from lamd.models.dmg import DMG

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from lamd.config.costs import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING
+from lamd.config.kinds import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING
 from lamd.report import frame, plots
 from lamd.report.results import Results
 from lamd.report.tables import published_table, table_files

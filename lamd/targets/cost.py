@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from lamd.base.machine import timing_place
 from lamd.config import CostFigure, SamplingCost, config_hash
-from lamd.config.costs import Paradigm
+from lamd.config.kinds import Paradigm
 from lamd.pipeline.cell import Cell, Step
 from lamd.pipeline.steps.latency import Spread, read_latency, spread
 from lamd.report.published import load_published

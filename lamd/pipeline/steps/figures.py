@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamd.config import Figure, SamplerConfig
-from lamd.config.derived import (
+from lamd.config.kinds import (
     DecodedFigure,
     InterpolationFigure,
     PromptsFigure,

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from lamd.config import Figure
-from lamd.config.derived import RolloutFigure
+from lamd.config.kinds import RolloutFigure
 from lamd.evaluate import resolve_device
 from lamd.generate import generate_clips, roll_out
 from lamd.metrics.measure import measure

@@ -118,6 +118,12 @@ def test_features_are_counted_from_the_first_frame_that_counts(store):
     assert count >= target.data.num_test
 
 
+def test_a_row_whose_protocols_all_lack_weights_takes_no_time(store, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
+    target = tiny_target("rows=[real_train]", "evaluate.protocols=[fid.frames.v1]")
+    assert counts(works(target, store)["values real_train"]) == {}
+
+
 @pytest.mark.parametrize("target", ["table_bair", "table_landscape", "table_cater_v2", "table_mug"])
 def test_the_paper_profile_needs_neither_data_nor_gpu(store, target):
     found = works(load_target(target, "paper"), store)

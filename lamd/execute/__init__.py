@@ -1,6 +1,7 @@
 """The making of cells by an executor: worker processes, Ray or Slurm."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from lamd.base.errors import LamdError
@@ -67,8 +68,5 @@ def execute(
     Raises:
         LamdError: as for `open_executor`.
     """
-    executor = open_executor(options, threads=threads, gpus=gpus, store=store)
-    try:
+    with closing(open_executor(options, threads=threads, gpus=gpus, store=store)) as executor:
         return Schedule(sources, store, executor, device, threads, options.retry_failed, say).run()
-    finally:
-        executor.close()

@@ -142,7 +142,9 @@ def _by_flops(unit: "Unit", times: "Times") -> float | None:
     alike = {
         other: seconds
         for other, seconds in times.items()
-        if other[:2] == unit[:2] and other.flops and not isinstance(seconds, str)
+        if other[:2] == unit[:2]  # kind and subject
+        and other.flops
+        and not isinstance(seconds, str)
     }
     if not alike or not unit.flops:
         return None

@@ -8,7 +8,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
 from lamd.evaluate import resolve_device
-from lamd.forecast.work import AUTOENCODERS, Unit, stage_options
+from lamd.forecast.work import AUTOENCODERS, DENOISERS, Unit, stage_options
 from lamd.generate import compile_denoiser, generate
 from lamd.metrics import i3d
 from lamd.metrics.frames import BACKBONES
@@ -116,8 +115,7 @@ def _stage(name: str, target: Target) -> Stage:
         if target.loss.lpips_weight:
             _check_weights(BACKBONES[target.loss.lpips_backbone])
         return VAEStage(target, videos, name)
-    kind = next(kind for kind in PARADIGMS.values() if kind.denoiser_stage == name)
-    autoencoder = latents = None
+    kind, autoencoder, latents = DENOISERS[name], None, None
     if kind.autoencoder_stage is not None:
         autoencoder = _network(kind.autoencoder_stage, target).requires_grad_(False)
         rows = training_windows(videos, train, target.data)
@@ -189,21 +187,17 @@ def _sampling(unit: Unit, target: Target, device: str) -> float:
 
 def _comparison(unit: Unit, target: Target, device: str) -> float:
     clip, inputs = _noise(*unit.shape), Inputs(device=device)
+
+    def clips(count: int) -> np.ndarray:
+        return np.stack([clip] * count)
+
     if unit.subject == "i3d":
         network = i3d.I3D().eval().to(device)  # as fast as with trained weights
-    else:
-        metric = METRICS[unit.subject]
-        _check_weights(*metric.weights)
-        measure = resolve(metric.measure)
-
-    def run(count: int) -> None:
-        clips = np.stack([clip] * count)
-        if unit.subject == "i3d":
-            i3d.features(clips, inputs, network=network)
-        else:
-            measure(clips, clips, inputs)
-
-    return _timed(run, device)[1]
+        return _timed(lambda n: i3d.features(clips(n), inputs, network=network), device)[1]
+    metric = METRICS[unit.subject]
+    _check_weights(*metric.weights)
+    measure = resolve(metric.measure)
+    return _timed(lambda n: measure(clips(n), clips(n), inputs), device)[1]
 
 
 def _simulation(unit: Unit, target: Target, device: str) -> float:

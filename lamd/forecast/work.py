@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
-from lamd.config import Target, TrainConfig, is_baseline
+from lamd.config import Baseline, Target, TrainConfig, is_baseline
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
 from lamd.data.packed import windows
@@ -36,6 +36,7 @@ from lamd.pipeline.store import Store
 from lamd.training.networks import NETWORKS
 
 AUTOENCODERS = ("vae", "video_vae")
+DENOISERS = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
 _METRICS = ("psnr", "ssim", *(f"lpips-{backbone}" for backbone in BACKBONES))
 _FLOAT = 4  # bytes
 _ENCODED = 16  # clips in a batch of `training.latents`
@@ -117,16 +118,14 @@ def _step_costs(target: Target, stage: str, adversary: bool) -> tuple[Cost, Cost
 
     The second has the backward passes and all copies of the parameters in it.
     """
-    if stage in AUTOENCODERS:
-        return _autoencoder(target, stage)[0], _loss_costs(target, adversary)
     if stage == "captioner":
         return _captioner(target), Cost()
-    if stage == "pixel":
-        return costs.denoiser_cost(target, stage), Cost()
-    if stage == "dmg":
-        denoiser, autoencoder = costs.dmg_cost(target), "vae"
-    else:
-        denoiser, autoencoder = costs.denoiser_cost(target, "latent_video"), "video_vae"
+    if stage in AUTOENCODERS:
+        return _autoencoder(target, stage)[0], _loss_costs(target, adversary)
+    autoencoder, name = DENOISERS[stage].autoencoder_stage, cast(Baseline, stage)
+    denoiser = costs.dmg_cost(target) if stage == "dmg" else costs.denoiser_cost(target, name)
+    if autoencoder is None:
+        return denoiser, Cost()
     frozen, _, first_frame = _autoencoder(target, autoencoder)
     return denoiser, Cost(first_frame.flops, frozen.parameters)
 

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import PROFILES, Point, Target, load_target, unet_options
-from lamd.forecast import accuracy
+from lamd.forecast import predict
 from lamd.generate import generate, generate_clips
 from lamd.models.dmg import build_dmg
 from lamd.models.latent_video import build_latent_video, build_video_autoencoder
@@ -150,7 +150,7 @@ def test_predictions_are_compared_for_the_rows_that_were_made(monkeypatch, tmp_p
     seen = []
     outcome = run.Outcome(make_results(), tmp_path / "table_x", (), (), "")
     monkeypatch.setattr(run, "reproduce", lambda *_, **__: outcome)
-    monkeypatch.setattr(accuracy, "accuracy", lambda target, *_: seen.append(target.rows))
+    monkeypatch.setattr(predict, "accuracy", lambda target, *_: seen.append(target.rows))
     with pytest.raises(SystemExit) as stopped:
         cli.main(["reproduce", "table_bair", "--rows", "lamd,pixel_flops"])
     assert not stopped.value.code

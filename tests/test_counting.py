@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lamd.config import load_target
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import schedule_of
-from lamd.forecast import counting
+from lamd.forecast.work import lpips_costs, sampling, training_step
 from lamd.generate import generate
 from lamd.models.discriminator import build_discriminator
 from lamd.models.dmg import build_dmg
@@ -47,11 +47,11 @@ def count_step(stage, step: int) -> tuple[int, int]:
 def test_vae_step(step):
     target = tiny_target("loss.lpips_weight=0", "train_vae.batch_size=8")
     counted_flops, kept = count_step(VAEStage(target, TinyVideos()), step)
-    work = counting.autoencoder_step(target, mcd_vae_cost, adversary=step > 3)
+    work = training_step(target, "vae", adversary=step > 3)
     assert 0.9 * work.flops < counted_flops <= work.flops  # first layers need no input gradient
     judge = 4 * num_parameters(build_discriminator(target.loss.gan))
     copies = 4 if step > 3 else 2  # it has no moments before its first step
-    assert kept == counting.trained_bytes(work.parameters, ema=True) + copies * judge
+    assert kept == 4 * 5 * work.parameters + copies * judge
 
 
 def test_dmg_step():
@@ -63,21 +63,18 @@ def test_dmg_step():
     latents = Latents(Path(), posterior, windows, "")
     stage = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
     counted_flops, kept = count_step(stage, 1)
-    work = counting.denoiser_step(target, "dmg")
+    work = training_step(target, "dmg")
     assert 0.9 * work.flops < counted_flops <= work.flops
     assert work.parameters == num_parameters(stage.model)
-    assert kept == counting.trained_bytes(work.parameters, ema=True)
+    assert kept == 4 * 5 * work.parameters
     assert work.memory > kept + 4 * num_parameters(vae)
 
 
 def test_lpips_in_a_training_step_is_counted_as_three_passes_and_its_gradient():
     with_lpips = tiny_target("loss.gan=null", "loss.lpips_weight=1", "data.size=64")
     without = tiny_target("loss.gan=null", "data.size=64")
-    trunk, heads = counting.lpips_costs("alex", 64)
-    steps = [
-        counting.autoencoder_step(target, mcd_vae_cost, adversary=False).flops
-        for target in (with_lpips, without)
-    ]
+    trunk, heads = lpips_costs("alex", 64)
+    steps = [training_step(target, "vae").flops for target in (with_lpips, without)]
     assert steps[0] - steps[1] == 4 * 4 * (3 * trunk.flops + 2 * heads.flops)
 
 
@@ -97,7 +94,7 @@ def test_parameters_of_every_profile(target, profile):
     if vocabulary is not None:
         assumed = VOCABULARIES[resolved.dmg.prompt.kind]
         difference = (len(vocabulary) - len(assumed)) * resolved.dmg.context_channels
-    assert counting.denoiser_step(resolved, "dmg").parameters == num_parameters(dmg) - difference
+    assert training_step(resolved, "dmg").parameters == num_parameters(dmg) - difference
 
 
 def test_a_sampling_run_is_its_parts():
@@ -109,4 +106,4 @@ def test_a_sampling_run_is_its_parts():
     models = LatentMotion(vae, dmg, schedule_of(target.dmg))
     with FlopCounterMode(display=False) as flops:
         generate(models, target.sampler, x0, ["a", "b", "c"])
-    assert 3 * counting.sample(target, "lamd").flops == flops.get_total_flops()
+    assert 3 * sampling(target, "lamd", "latent_motion", 3).flops == flops.get_total_flops()

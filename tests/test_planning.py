@@ -14,12 +14,10 @@ from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
 from lamd.flops import Cost
-from lamd.forecast import predict, probe, units
-from lamd.forecast.accuracy import accuracy
-from lamd.forecast.predict import forecast, forecast_table
-from lamd.forecast.probe import Measured
-from lamd.forecast.units import Unit, time_unit
-from lamd.forecast.workload import frames_of, workload
+from lamd.forecast import predict, probe, work
+from lamd.forecast.predict import accuracy, forecast, forecast_table
+from lamd.forecast.probe import time_unit
+from lamd.forecast.work import Unit, work_of
 from lamd.paradigms import costs
 from lamd.paradigms.budget import row_budget
 from lamd.pipeline.cell import Cell, Step
@@ -44,20 +42,19 @@ def clock(monkeypatch):
 
     def measure(wanted, device, limit):
         clock.asked.extend(wanted)
-        return Measured(dict.fromkeys(wanted, clock.seconds), {})
+        return dict.fromkeys(wanted, clock.seconds)
 
-    monkeypatch.setattr(predict, "probe", measure)
+    monkeypatch.setattr(probe, "probe", measure)
     return clock
 
 
 def works(target, store):
     cells = table_cells(target)
-    frames = frames_of(target, cells[0], store)
-    return {cell.name: workload(cell, target, frames) for cell in cells}
+    return {cell.name: work_of(cell, target, cells[0], store) for cell in cells}
 
 
 def counts(work):
-    return {unit.kind: count for unit, count in work.units}
+    return {f"{unit.subject} {unit.kind}": number for unit, number in work.units}
 
 
 def do_nothing(folder, inputs):
@@ -77,14 +74,16 @@ def test_every_cell_is_counted(store):
     target = tiny_target(ROWS, "evaluate.protocols=[psnr.v1,lpips-alex.v1]", "data.size=32",
                          "evaluate.samples_per_clip=3")  # fmt: skip
     found = works(target, store)
-    assert counts(found["data"]) == {"simulation": 12 + 4}
+    assert counts(found["data"]) == {"bair simulation": 12 + 4}
     assert counts(found["vae"]) == {"vae step": 3, "vae step, adversary": 7}
     assert counts(found["dmg"]) == {"dmg step": 10}
     windows = 4 * 7  # test clips: 30 frames in pieces of 4
-    assert counts(found["clips reconstruction"]) == {"reconstruction": windows}
-    assert counts(found["clips lamd"]) == {"sampling": 3 * windows}
-    assert counts(found["values lamd"]) == {"psnr": 3 * windows, "lpips-alex": 3 * windows}
-    assert counts(found["values copy_first_frame"]) == {"psnr": windows, "lpips-alex": windows}
+    assert counts(found["clips reconstruction"]) == {"vae reconstruction": windows}
+    assert counts(found["clips lamd"]) == {"latent_motion sampling": 3 * windows}
+    compared = {"psnr comparison": 3 * windows, "lpips-alex comparison": 3 * windows}
+    assert counts(found["values lamd"]) == compared
+    compared = dict.fromkeys(compared, windows)
+    assert counts(found["values copy_first_frame"]) == compared
     assert found["clips lamd"].disk == 3 * windows * 4 * 32 * 32 * 3
     assert found["data"].disk == 16 * 30 * 32 * 32 * 3
 
@@ -102,14 +101,14 @@ def test_the_other_paradigms_are_counted(store):
     assert found["video_latents"].disk > found["latents"].disk
     for row in ("pixel", "latent_video"):
         (name,) = (name for name in found if name.startswith(f"clips {row}"))
-        assert list(counts(found[name])) == [f"sampling {row}"]
+        assert list(counts(found[name])) == [f"{row} sampling"]
 
 
 def test_latents_are_counted_as_training_cuts_them(store):
     target = tiny_target(ROWS)
     videos = TinyVideos(count=12, num_frames=30)
     wanted = len(training_windows(videos, target.train_dmg, target.data))
-    assert counts(works(target, store)["latents"]) == {"encoding": wanted}
+    assert counts(works(target, store)["latents"]) == {"vae encoding": wanted}
 
 
 def test_features_are_counted_from_the_first_frame_that_counts(store):
@@ -117,6 +116,12 @@ def test_features_are_counted_from_the_first_frame_that_counts(store):
     ((unit, count),) = works(target, store)["features lamd from frame 1"].units
     assert unit.shape[0] == target.data.num_frames - 1
     assert count >= target.data.num_test
+
+
+def test_a_row_whose_protocols_all_lack_weights_takes_no_time(store, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
+    target = tiny_target("rows=[real_train]", "evaluate.protocols=[fid.frames.v1]")
+    assert counts(works(target, store)["values real_train"]) == {}
 
 
 @pytest.mark.parametrize("target", ["table_bair", "table_landscape", "table_cater_v2", "table_mug"])
@@ -132,10 +137,10 @@ def test_the_paper_profile_needs_neither_data_nor_gpu(store, target):
 @pytest.mark.parametrize("target", ["fig_scaling", "table_reconstruction", "ablation_tradeoff"])
 def test_figures_tables_of_models_and_sweeps_are_planned(store, clock, target):
     found = forecast(load_target(target, "quick"), store, "cpu", limit=1)
-    assert any(cell.work.flops for cell in found.cells)
-    assert {cell.state for cell in found.cells} == {"missing"}
+    assert any(cell.work.flops for cell in found)
+    assert {cell.state for cell in found} == {"missing"}
     _, lines = forecast_table(found)
-    assert lines[0].startswith(f"to be made: {len(found.cells)} of {len(found.cells)} cells")
+    assert lines[0].startswith(f"to be made: {len(found)} of {len(found)} cells")
 
 
 @pytest.mark.parametrize("target", ["table_sampling_cost", "fig_cost_vs_frames"])
@@ -146,9 +151,9 @@ def test_a_measurement_of_time_is_listed_without_one(store, target):
 
 def test_points_of_a_sweep_share_what_they_share(store, clock):
     found = forecast(load_target("ablation_tradeoff", "quick"), store, "cpu", limit=1)
-    names = [cell.name.rpartition(": ")[2] for cell in found.cells]
+    names = [cell.name.rpartition(": ")[2] for cell in found]
     assert (names.count("data"), names.count("vae")) == (1, 4)
-    steps = [unit for unit in clock.asked if unit.kind == "dmg step"]
+    steps = [unit for unit in clock.asked if unit[:2] == ("step", "dmg")]
     assert len(steps) == 2  # d = 3 and 4; beta changes no cost
 
 
@@ -165,7 +170,7 @@ def test_prediction_is_kept_and_compared_with_the_actual_time(store, clock, monk
     target = tiny_target(ROWS)
     assert accuracy(target, store, "cpu") is None
     before = forecast(target, store, "cpu", limit=1)
-    vae = next(cell for cell in before.cells if cell.name == "vae")
+    vae = next(cell for cell in before if cell.name == "vae")
     assert vae.seconds == pytest.approx(10 * 0.1)
     plan = TablePlan(target, "cpu")
     finish(store, [plan.stages["data"], plan.stages["vae"]], 3.0)
@@ -175,8 +180,8 @@ def test_prediction_is_kept_and_compared_with_the_actual_time(store, clock, monk
     # Planning again changes no prediction of a finished cell.
     clock.seconds = 9.0
     lengths = dict.fromkeys(("train", "test"), np.full(12, 30))
-    monkeypatch.setattr(predict, "frames_of", lambda *_: lengths)
-    after = {cell.name: cell for cell in forecast(target, store, "cpu", limit=1).cells}
+    monkeypatch.setattr(work, "frames_of", lambda *_: lengths)
+    after = {cell.name: cell for cell in forecast(target, store, "cpu", limit=1)}
     assert (after["vae"].seconds, after["dmg"].seconds) == (pytest.approx(1.0), 90.0)
     assert after["vae"].made.seconds == 3.0
     assert after["vae"].work.flops == 0
@@ -191,18 +196,18 @@ def test_a_damaged_file_of_predictions_is_one_line(store):
 
 
 def test_unit_that_was_not_timed_follows_the_nearest_by_flops():
-    near, far, new = (Unit("dmg step", flops, 0, ()) for flops in (100, 1000, 150))
-    measured = Measured({near: 1.0, far: 4.0}, {})
-    assert predict._by_flops(new, measured) == pytest.approx(1.5)
-    assert predict._by_flops(Unit("i3d", 100, 0, ()), measured) is None
-    assert predict._by_flops(Unit("dmg step", 0, 0, ()), measured) is None
+    near, far, new = (Unit("step", "dmg", (), flops) for flops in (100, 1000, 150))
+    times = {near: 1.0, far: 4.0, new: "not reached"}
+    assert predict._by_flops(new, times) == pytest.approx(1.5)
+    assert predict._by_flops(Unit("step", "vae", (), 100), times) is None
+    assert predict._by_flops(Unit("step", "dmg", ()), times) is None
 
 
 def test_no_probe_asks_for_nothing_and_keeps_nothing(store, clock):
     found = forecast(tiny_target(ROWS), store, "cpu")
     assert not clock.asked
     assert not (store.root.parent / "predictions.json").exists()
-    assert found.seconds == 0
+    assert not any(cell.seconds for cell in found)
     assert "no times" in forecast_table(found)[1][0]
 
 
@@ -218,24 +223,25 @@ def test_unit_that_cannot_be_timed_here_states_the_reason(
     overrides, memory, expected, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
-    unit = Unit("vae step", 1, memory, (4, 4, 16))
+    unit = Unit("step", "vae", (4, 4, 16), memory=memory)
     with pytest.raises(LamdError, match=expected):
         time_unit(unit, tiny_target(*overrides), "cpu")
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["encoding", "video encoding", "reconstruction", "sampling", "sampling pixel",
-     "sampling latent_video", "psnr", "pixel step", "latent_video step",
-     "video_vae step, adversary"],
+    ("kind", "subject"),
+    [("encoding", "vae"), ("encoding", "video_vae"), ("reconstruction", "vae"),
+     ("sampling", "latent_motion"), ("sampling", "pixel"), ("sampling", "latent_video"),
+     ("comparison", "psnr"), pytest.param("comparison", "i3d", marks=pytest.mark.slow),
+     ("step", "pixel"), ("step", "latent_video"), ("step, adversary", "video_vae")],
 )  # fmt: skip
-def test_a_unit_takes_time(kind):
-    shape = (4, 16) if kind == "psnr" else (2, 4, 16)
-    assert 0 <= time_unit(Unit(kind, 1, 0, shape), tiny_target(), "cpu") < 30
+def test_a_unit_takes_time(kind, subject):
+    shape = {"psnr": (4, 16), "i3d": (9, 16)}.get(subject, (2, 4, 16))
+    assert 0 <= time_unit(Unit(kind, subject, shape), tiny_target(), "cpu") < 30
 
 
 def test_noise_has_what_training_reads():
-    videos = units._NoiseVideos(tiny_target(), 3)
+    videos = probe._NoiseVideos(tiny_target(), 3)
     assert len(training_windows(videos, tiny_target().train_vae, tiny_target().data)) == 9
     assert videos.clip(2, 1, 2).shape == (2, 16, 16, 3)
     assert np.array_equal(videos.clip(0, 0, 4), videos.clip(5, 0, 4))
@@ -287,7 +293,7 @@ def test_a_real_probe_ends_in_time_and_times_all_but_what_it_cannot(store):
     target = tiny_target(ROWS)
     found = works(target, store)
     wanted = {unit: target for work in found.values() for unit, _ in work.units}
-    impossible = Unit("dmg step", 1, 10**18, (4, 16))
-    measured = probe.probe({**wanted, impossible: target}, "cpu", 200)
-    assert set(measured.seconds) == set(wanted)
-    assert "GB of memory" in measured.reasons[impossible]
+    impossible = Unit("step", "dmg", (4, 16), memory=10**18)
+    times = probe.probe({**wanted, impossible: target}, "cpu", 200)
+    assert "GB of memory" in times.pop(impossible)
+    assert {unit for unit, seconds in times.items() if isinstance(seconds, float)} == set(wanted)

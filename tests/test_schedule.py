@@ -11,8 +11,8 @@ from test_cells import cell, writer
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
-from lamd.execute import check_options, open_executor, processes
-from lamd.execute.jobs import ExecutorOptions, Job, JobResult
+from lamd.execute import ExecutorOptions, executors, open_executor
+from lamd.execute.executors import Job, JobResult
 from lamd.execute.schedule import WORKERS_PER_CELL, Schedule
 from lamd.pipeline.cell import Step
 from lamd.pipeline.runner import Runner
@@ -29,24 +29,25 @@ class Hands:
     def __init__(self, store, results=None):
         self.store, self.results = store, results or {}
         self.batches: list[list[str]] = []
-        self.running: list[Job] = []
 
-    def submit(self, jobs: Sequence[Job]) -> None:
+    def submit(self, jobs: Sequence[Job]) -> list[Job]:
         if jobs:
             self.batches.append([job.cell.name for job in jobs])
-        self.running += jobs
-        assert len(self.running) <= self.slots
+        return list(jobs)
 
-    def wait(self, seconds: float) -> list[tuple[Job, JobResult]]:
-        job = self.running.pop(0)
+    def ended(self, jobs: Sequence[Job], seconds: float) -> list[Job]:
+        assert len(jobs) <= self.slots
+        return list(jobs[:1])
+
+    def result(self, job: Job) -> JobResult:
         planned = self.results.get(job.cell.name)
         if planned:
-            return [(job, planned.pop(0))]
+            return planned.pop(0)
         try:
             Runner(self.store, "cpu").run(job.cell)
         except CellFailed as failure:
-            return [(job, JobResult("failed", failure.reason, failure.user_error))]
-        return [(job, JobResult("made", key=self.store.key(job.cell)))]
+            return JobResult("failed", failure.reason, failure.user_error)
+        return JobResult("made", key=self.store.key(job.cell))
 
     def close(self) -> None:
         pass
@@ -129,7 +130,7 @@ def test_schedule_waits_for_cells_of_another_run(store):
         assert store.is_being_made(one)
         schedule = Schedule({"a": [one]}, store, None)
         assert schedule._ready() == []
-    assert schedule._ready() == [one.plan_hash]
+    assert [job.cell for job in schedule._ready()] == [one]
 
 
 def test_worker_that_makes_another_cell_is_reported(store, monkeypatch):
@@ -153,23 +154,22 @@ def test_a_damaged_note_of_a_failure_is_no_failure(store):
 
 
 @pytest.mark.parametrize(
-    ("workers", "reason"),
+    ("options", "reason"),
     [
-        (ExecutorOptions(executor="rey"), "unknown; use process, ray, slurm"),
-        (ExecutorOptions(executor="ray", jobs=2), "--jobs: has no effect"),
-        (ExecutorOptions(ray_address="x:1"), "--ray-address: has no effect"),
-        (ExecutorOptions(slurm=("a=1",)), "--slurm: has no effect"),
+        ({"executor": "rey"}, "unknown; use process, ray, slurm"),
+        ({"executor": "ray", "jobs": 2}, "--jobs: has no effect"),
+        ({"ray_address": "x:1"}, "--ray-address: has no effect"),
+        ({"slurm": ("a=1",)}, "--slurm: has no effect"),
     ],
 )
-def test_options_without_effect_are_refused(workers, reason):
+def test_options_without_effect_are_refused(options, reason):
     with pytest.raises(LamdError, match=reason):
-        check_options(workers)
+        ExecutorOptions(**options)
 
 
 @pytest.mark.parametrize(("name", "module"), [("ray", "ray"), ("slurm", "submitit")])
 def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "lamd.execute.slurm", raising=False)
     with pytest.raises(LamdError, match=rf"--executor {name}: not installed; pip install"):
         open_executor(ExecutorOptions(executor=name), threads=1, gpus=0, store=Store(tmp_path))
 
@@ -178,13 +178,10 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, name, module):
     ("script", "queued"), [("echo 12_0; echo 12_1", {"12_0", "12_1"}), ("exit 1", None)]
 )
 def test_a_controller_that_does_not_answer_loses_no_job(tmp_path, monkeypatch, script, queued):
-    pytest.importorskip("submitit")
-    from lamd.execute import slurm
-
     (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert slurm._queued() == queued
+    assert executors._queued() == queued
 
 
 def _die(job: Job) -> JobResult:
@@ -194,21 +191,22 @@ def _die(job: Job) -> JobResult:
 
 
 def test_a_killed_process_takes_its_own_job_only(monkeypatch, tmp_path):
-    monkeypatch.setattr(processes, "run_job", _die)
-    pool = processes.Processes(2)
+    monkeypatch.setattr(executors, "run_job", _die)
+    pool = executors.Processes(2)
 
     def job(source: str) -> Job:
         step = Step("lamd.base.lazy:resolve")
         return Job(cell("vae", step), source, tmp_path, "cpu", 3)
 
-    pool.submit([job("dies"), job("lives")])
-    ended = {}
-    while len(ended) < 2:
-        ended |= {job.source: result for job, result in pool.wait(5)}
-    assert ended["dies"].kind == "lost"
-    assert ended["lives"] == JobResult("made", "3")
-    pool.submit([job("again")])
-    assert pool.wait(60)[0][1].kind == "made"
+    running = dict(zip(pool.submit([job("dies"), job("lives")]), ("dies", "lives"), strict=True))
+    results = {}
+    while running:
+        for handle in pool.ended(list(running), 5):
+            results[running.pop(handle)] = pool.result(handle)
+    assert results["dies"].kind == "lost"
+    assert results["lives"] == JobResult("made", "3")
+    handles = pool.submit([job("again")])
+    assert [pool.result(handle).kind for handle in pool.ended(handles, 60)] == ["made"]
     pool.close()
 
 

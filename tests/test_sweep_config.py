@@ -11,7 +11,7 @@ from tiny import HERE
 
 from lamd.base.errors import LamdError
 from lamd.config import load_experiment, load_target
-from lamd.execute.jobs import Job
+from lamd.execute.executors import Job
 from lamd.pipeline.graph import TablePlan
 from lamd.targets.kind import Graph
 from lamd.targets.sweep import SweepKind

@@ -18,7 +18,7 @@ import slurm_cluster
 from tiny import HERE
 
 from lamd import cli
-from lamd.execute import ExecutorOptions
+from lamd.execute import ExecutorOptions, executors
 from lamd.pipeline.runner import ATTEMPTS
 from lamd.report.frame import Summaries
 from lamd.report.results import Column, Results, read_results
@@ -227,12 +227,10 @@ def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
 
 
 def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
-    pytest.importorskip("submitit")
-    from lamd.execute import slurm
-
-    auto = slurm.AutoExecutor
-    monkeypatch.setattr(slurm, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
-    monkeypatch.setattr(slurm, "_queued", lambda: {str(pid) for pid in psutil.pids()})
+    submitit = pytest.importorskip("submitit")
+    auto = submitit.AutoExecutor
+    monkeypatch.setattr(submitit, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
+    monkeypatch.setattr(executors, "_queued", lambda: {str(pid) for pid in psutil.pids()})
     reproduce(fresh, options=ExecutorOptions(executor="slurm"))
     assert values(fresh) == values(place)
     assert set(attempts(fresh).values()) == {1}
@@ -257,10 +255,8 @@ def test_slurm_gives_the_same_bits(place, fresh, cluster):
 
 
 def test_slurm_loses_neither_a_killed_nor_a_preempted_job(fresh, cluster, monkeypatch):
-    from lamd.execute import slurm
-
-    monkeypatch.setattr(slurm, "_QUEUE_POLL", 1.0)
-    monkeypatch.setattr(slurm, "_LATE", 5.0)
+    monkeypatch.setattr(executors, "_QUEUE_POLL", 1.0)
+    monkeypatch.setattr(executors, "_LATE", 5.0)
     killed: list[str] = []
     numbers = (signal.SIGKILL, signal.SIGUSR2)  # the second is submitit's signal for preemption
     watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed, numbers)

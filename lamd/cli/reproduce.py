@@ -30,7 +30,7 @@ def reproduce(
     """Make a target's table or pictures and its record; resume where an earlier run stopped."""
     from lamd.config import load_target
     from lamd.execute import ExecutorOptions
-    from lamd.forecast.accuracy import accuracy
+    from lamd.forecast.predict import accuracy
     from lamd.pipeline.store import CellFailed, Store
     from lamd.report.terminal import terminal_table
     from lamd.targets import reproduce as run

@@ -1,17 +1,53 @@
-"""Executors of cells: worker processes, Ray, Slurm."""
+"""The making of cells by an executor: worker processes, Ray or Slurm."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 from lamd.base.errors import LamdError
-from lamd.execute.jobs import Executor, ExecutorOptions
-from lamd.execute.processes import Processes
+from lamd.execute.executors import Executor, Processes, Ray, Slurm
 from lamd.execute.schedule import Schedule
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import CellFailed, Store
 
-__all__ = ["ExecutorOptions", "check_options", "execute", "open_executor"]
+_OWNERS = {"jobs": "process", "ray_address": "ray", "slurm": "slurm"}  # executors by option
 
-EXECUTORS = ("process", "ray", "slurm")
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """The executor of the cells, as given on the command line.
+
+    Raises:
+        LamdError: on an unknown executor, or an option without effect on it.
+    """
+
+    executor: str = "process"
+    jobs: int | None = None  # processes; None: one
+    ray_address: str | None = None  # None: RAY_ADDRESS, else a local cluster
+    slurm: tuple[str, ...] = ()  # key=value for submitit, e.g. slurm_partition=gpu
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.executor
+        if name not in _OWNERS.values():
+            raise LamdError(f"--executor {name}: unknown; use {', '.join(_OWNERS.values())}")
+        for field, owner in _OWNERS.items():
+            if getattr(self, field) and name != owner:
+                option = f"--{field.replace('_', '-')}"
+                raise LamdError(f"{option}: has no effect with --executor {name}; leave it out")
+
+
+def open_executor(options: ExecutorOptions, *, threads: int, gpus: float, store: Store) -> Executor:
+    """Return the executor asked for; `threads` and `gpus` are those of one job.
+
+    Raises:
+        LamdError: when a package is missing or the cluster refuses an option.
+    """
+    if options.executor == "ray":
+        return Ray(options.ray_address, threads=threads, gpus=gpus)
+    if options.executor == "slurm":
+        return Slurm(store.runs / "slurm", options.slurm, threads=threads, gpus=gpus)
+    return Processes(options.jobs or 1)
 
 
 def execute(
@@ -26,54 +62,11 @@ def execute(
 ) -> dict[str, CellFailed]:
     """Make the cells of each source and their ancestors, equal ones once.
 
-    Args:
-        threads, gpus: of one job.
-
     Returns:
         The failures by plan hash, dependants among them.
 
     Raises:
-        LamdError: when the executor cannot be had.
+        LamdError: as for `open_executor`.
     """
-    executor = open_executor(options, threads=threads, gpus=gpus, store=store)
-    try:
-        return Schedule(
-            sources, store, executor, device=device, threads=threads,
-            retry_failed=options.retry_failed, say=say,
-        ).run()  # fmt: skip
-    finally:
-        executor.close()
-
-
-def check_options(options: ExecutorOptions) -> None:
-    """Raise LamdError on an unknown executor, or an option without effect on it."""
-    name = options.executor
-    if name not in EXECUTORS:
-        raise LamdError(f"--executor {name}: unknown; use {', '.join(EXECUTORS)}")
-    owners = {
-        "--jobs": (options.jobs, "process"),
-        "--ray-address": (options.ray_address, "ray"),
-        "--slurm": (options.slurm, "slurm"),
-    }
-    for option, (value, owner) in owners.items():
-        if value and name != owner:
-            raise LamdError(f"{option}: has no effect with --executor {name}; leave it out")
-
-
-def open_executor(options: ExecutorOptions, *, threads: int, gpus: float, store: Store) -> Executor:
-    """Return the executor asked for; `threads` and `gpus` are those of one job.
-
-    Raises:
-        LamdError: when a package is missing or the cluster refuses an option.
-    """
-    if options.executor == "ray":
-        from lamd.execute.ray import Ray
-
-        return Ray(options.ray_address, threads=threads, gpus=gpus)
-    if options.executor == "slurm":
-        try:
-            from lamd.execute.slurm import Slurm
-        except ImportError:
-            raise LamdError("--executor slurm: not installed; pip install 'lamd[slurm]'") from None
-        return Slurm(store.runs / "slurm", options.slurm, threads=threads, gpus=gpus)
-    return Processes(options.jobs or 1)
+    with closing(open_executor(options, threads=threads, gpus=gpus, store=store)) as executor:
+        return Schedule(sources, store, executor, device, threads, options.retry_failed, say).run()

@@ -8,8 +8,10 @@ on file locks (flock) which work across the machines that share the run folder.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from lamd.execute.jobs import Executor, Job, JobResult
+from lamd.execute.executors import Executor, Job, JobResult
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.store import CellFailed, Store
 
@@ -18,63 +20,62 @@ _POLL = 2.0  # seconds between two looks at cells that other runs are making
 _LATE = 90.0  # seconds: a network folder may show a new file after a minute
 
 
+@dataclass
 class Schedule:
-    """All cells of a target, made once each."""
+    """All cells of a target and their ancestors, made once each.
 
-    def __init__(
-        self,
-        sources: Mapping[str, Sequence[Cell]],
-        store: Store,
-        executor: Executor,
-        *,
-        device: str = "cpu",
-        threads: int = 1,
-        retry_failed: bool = False,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        """Plan the wanted cells of each source and their ancestors.
+    Attributes:
+        sources: the wanted cells of each source.
+        threads: of one job.
+        retry_failed: try what failed in an earlier run again.
+    """
 
-        Args:
-            retry_failed: try what failed in an earlier run again.
-        """
-        self.store, self.executor = store, executor
-        self.retry_failed, self.say = retry_failed, say
+    sources: Mapping[str, Sequence[Cell]]
+    store: Store
+    executor: Executor
+    device: str = "cpu"
+    threads: int = 1
+    retry_failed: bool = False
+    say: Callable[[str], None] = lambda line: None
+
+    def __post_init__(self) -> None:
         self._jobs: dict[str, Job] = {}  # by plan hash, parents first
+        self._running: dict[Any, Job] = {}  # by the executor's handle
         self._lost: Counter[str] = Counter()  # workers, by plan hash
         self._made: set[str] = set()
         self._failed: dict[str, CellFailed] = {}
-        self._running: dict[str, None] = {}
-        for source, cells in sources.items():
+        for source, cells in self.sources.items():
             for cell in with_ancestors(cells):
-                if cell.plan_hash not in self._jobs:
-                    self._jobs[cell.plan_hash] = Job(cell, source, store.runs, device, threads)
+                job = Job(cell, source, self.store.runs, self.device, self.threads)
+                self._jobs.setdefault(cell.plan_hash, job)
 
     def run(self) -> dict[str, CellFailed]:
         """Make what is missing; return the failures by plan hash, dependants among them."""
         while True:
             begun = self._ready()[: self.executor.slots - len(self._running)]
-            self._running |= dict.fromkeys(begun)
-            self.executor.submit([self._jobs[name] for name in begun])
+            self._running |= zip(self.executor.submit(begun), begun, strict=True)
             if len(self._made) + len(self._failed) == len(self._jobs):
                 return self._failed
-            for job, result in self.executor.wait(_POLL):
-                del self._running[job.cell.plan_hash]
-                self._end(job.cell, result)
+            if not self._running:  # another run makes what is missing
+                time.sleep(_POLL)
+                continue
+            for handle in self.executor.ended(list(self._running), _POLL):
+                self._end(self._running.pop(handle).cell, self.executor.result(handle))
 
-    def _ready(self) -> list[str]:
-        ready = []
+    def _ready(self) -> list[Job]:
+        ready, running = [], set(self._running.values())
         for name, job in self._jobs.items():
-            if name in self._made or name in self._failed or name in self._running:
+            if name in self._made or name in self._failed or job in running:
                 continue
             cell, parents = job.cell, [parent.plan_hash for parent in job.cell.parents.values()]
             cause = next((self._failed[p] for p in parents if p in self._failed), None)
             if cause is not None:
                 self._failed[name] = cause
-            elif all(parent in self._made for parent in parents):
+            elif self._made.issuperset(parents):
                 if self.store.is_complete(cell):
                     self._made.add(name)
                 elif not self.store.is_being_made(cell) and not self._failed_before(cell):
-                    ready.append(name)
+                    ready.append(job)
         return ready
 
     def _failed_before(self, cell: Cell) -> bool:

@@ -1,23 +1,30 @@
-"""`lamd plan`: the cost of a target's missing cells."""
+"""`lamd plan`: the cost of a target's missing cells, and how far off earlier predictions were.
+
+Predicted times are kept in `predictions.json` of the run folder, by plan hash. Every run ends with
+`accuracy`, so what imports PyTorch is imported by `forecast` alone.
+"""
 
 import json
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
 from lamd.base.origin import CellInfo
-from lamd.config import AnyTarget, Target
-from lamd.forecast.accuracy import PREDICTIONS, compared, duration, read_predictions
-from lamd.forecast.probe import Measured, probe
-from lamd.forecast.units import Unit
-from lamd.forecast.workload import Workload, frames_of, workload
+from lamd.config import AnyTarget
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import Store
 from lamd.targets.kind import KINDS
 
+if TYPE_CHECKING:
+    from lamd.forecast.probe import Times
+    from lamd.forecast.work import Unit, Work
 
-@dataclass(frozen=True)
-class CellCost:
+PREDICTIONS = "predictions.json"
+_HEADER = ["cell", "state", "TFLOP", "parameters", "time", "memory", "disk", "took"]
+
+
+class CellCost(NamedTuple):
     """The predicted or actual cost of one cell.
 
     `seconds` is the prediction, of a finished cell the earlier one; None where there is none.
@@ -25,150 +32,163 @@ class CellCost:
 
     name: str
     state: str
-    work: Workload
+    work: "Work"
     seconds: float | None
     made: CellInfo | None
     reason: str = ""  # why there is no time
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """All cells of a target, each once."""
-
-    cells: tuple[CellCost, ...]
-
-    @property
-    def missing(self) -> list[CellCost]:
-        """The cells still to be made."""
-        return [cell for cell in self.cells if cell.made is None]
-
-    @property
-    def seconds(self) -> float:
-        """Predicted seconds of the missing cells, those without a prediction left out."""
-        return sum(cell.seconds or 0.0 for cell in self.missing)
-
-
-class _Planned(NamedTuple):
-    name: str
-    cell: Cell
-    target: Target | None  # None for a measurement of time
-    data: Cell  # of its source; all other cells descend from it
-
-
 def forecast(
     target: AnyTarget, store: Store, device: str, *, limit: float | None = None
-) -> Forecast:
-    """Predict the cost of a target's missing cells, and keep the predicted times for later.
+) -> list[CellCost]:
+    """Predict the cost of a target's cells, each once, and keep the predicted times for later.
 
     Args:
         limit: seconds that the probe may take; None predicts no times.
     """
-    kept, planned = read_predictions(store), _planned(target, device)
-    works = {key: _work(plan, store) for key, plan in planned.items()}
-    wanted = {
-        unit: plan.target
-        for key, plan in planned.items()
-        if plan.target is not None
-        for unit, _ in works[key].units or ()
-    }
-    measured = Measured() if limit is None else probe(wanted, device, limit)
+    from lamd.forecast import probe, work
+
+    kept, graph = read_predictions(store), KINDS[target.kind].plan(target, device)
+    planned: dict[str, tuple[str, Cell, Work]] = {}  # by plan hash, parents first
+    wanted: dict[Unit, Any] = {}
+    for source, cells in graph.cells().items():
+        for cell in cells:
+            if cell.plan_hash in planned:
+                continue
+            needed = work.work_of(cell, graph.targets[source], cells[0], store)
+            name = f"{source}: {cell.name}" if source else cell.name
+            planned[cell.plan_hash] = name, cell, needed
+            wanted |= dict.fromkeys((unit for unit, _ in needed.units or ()), graph.targets[source])
+    times = {} if limit is None or not wanted else probe.probe(wanted, device, limit)
     costs = []
-    for key, (name, cell, *_) in planned.items():
+    for key, (name, cell, needed) in planned.items():
         made = store.info(cell) if store.is_complete(cell) else None
-        seconds, reason = _seconds(works[key], measured)
+        seconds, reason = _seconds(needed, times)
         if made is not None:
             seconds = kept.get(key)
         elif seconds is not None:
             kept[key] = seconds
-        costs.append(CellCost(name, store.state(cell), works[key], seconds, made, reason))
+        costs.append(CellCost(name, store.state(cell), needed, seconds, made, reason))
     if limit is not None:
         write_atomically(store.runs / PREDICTIONS, json.dumps(kept, indent=1) + "\n")
-    return Forecast(tuple(costs))
+    return costs
 
 
-def forecast_table(forecast: Forecast) -> tuple[list[list[str]], list[str]]:
+def accuracy(target: AnyTarget, store: Store, device: str) -> str | None:
+    """Return a line that compares predicted with actual times of finished cells; None without.
+
+    Unreadable predictions are reported in the line: they are no failure of a finished run.
+    """
+    try:
+        kept = read_predictions(store)
+    except LamdError as error:
+        return str(error)
+    graph = KINDS[target.kind].plan(target, device) if kept else None
+    cells = [cell for own in graph.cells().values() for cell in own] if graph else []
+    made = {cell.plan_hash: cell for cell in cells if store.is_complete(cell)}
+    return _compared((kept[key], store.info(cell)) for key, cell in made.items() if key in kept)
+
+
+def forecast_table(costs: Sequence[CellCost]) -> tuple[list[list[str]], list[str]]:
     """Return a table with a header and one row per cell, and lines that sum it up."""
-    header = ["cell", "state", "TFLOP", "parameters", "time", "memory", "disk", "took"]
-    lines, reasons = [_total(forecast)], dict[str, list[str]]()
-    for cell in forecast.missing:
-        if cell.seconds is None:
-            reasons.setdefault(cell.reason, []).append(cell.name)
+    missing = [cost for cost in costs if cost.made is None]
+    lines, reasons = [_total(costs, missing)], dict[str, list[str]]()
+    for cost in missing:
+        if cost.seconds is None:
+            reasons.setdefault(cost.reason, []).append(cost.name)
     for reason, names in reasons.items():
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         lines.append(f"no time for {', '.join(names[:4])}{more}: {reason}")
-    pairs = [(c.seconds, c.made) for c in forecast.cells if c.made and c.seconds is not None]
-    if line := compared(pairs):
+    pairs = ((c.seconds, c.made) for c in costs if c.made and c.seconds is not None)
+    if line := _compared(pairs):
         lines.append(line)
-    return [header, *map(_row, forecast.cells)], lines
+    return [_HEADER, *map(_row, costs)], lines
 
 
-def _planned(target: AnyTarget, device: str) -> dict[str, _Planned]:
-    """Return the cells by plan hash, parents first."""
-    graph = KINDS[target.kind].plan(target, device)
-    planned: dict[str, _Planned] = {}
-    for source, cells in graph.cells().items():
-        config = graph.targets[source]
-        for cell in cells:
-            name = f"{source}: {cell.name}" if source else cell.name
-            plan = _Planned(name, cell, config if isinstance(config, Target) else None, cells[0])
-            planned.setdefault(cell.plan_hash, plan)
-    return planned
+def read_predictions(store: Store) -> dict[str, float]:
+    """Return predicted seconds by plan hash.
+
+    Raises:
+        LamdError: when the file is damaged.
+    """
+    path = store.runs / PREDICTIONS
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(seconds, int | float) for seconds in kept.values()):
+            raise ValueError("seconds by cell are expected")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise LamdError(f"{path}: not readable ({error}); delete it and plan again") from None
+    return kept
 
 
-def _work(plan: _Planned, store: Store) -> Workload:
-    if store.is_complete(plan.cell):
-        return Workload((), 0)
-    if plan.target is None:
-        return Workload(None, 0, reason="it is a measurement of time itself")
-    return workload(plan.cell, plan.target, frames_of(plan.target, plan.data, store))
-
-
-def _seconds(work: Workload, measured: Measured) -> tuple[float | None, str]:
+def _seconds(work: "Work", times: "Times") -> tuple[float | None, str]:
+    """Return the seconds of all units, or None and the reason."""
     if work.units is None:
         return None, work.reason
     total = 0.0
-    for unit, count in work.units:
-        rate = measured.seconds.get(unit, _by_flops(unit, measured))
-        if rate is None:
-            return None, measured.reasons.get(unit, "not probed")
-        total += count * rate
+    for unit, number in work.units:
+        measured = times.get(unit, "not probed")
+        seconds = _by_flops(unit, times) if isinstance(measured, str) else measured
+        if seconds is None:
+            return None, str(measured)
+        total += number * seconds
     return total, ""
 
 
-def _by_flops(unit: Unit, measured: Measured) -> float | None:
+def _by_flops(unit: "Unit", times: "Times") -> float | None:
     """Seconds of a unit that was not measured, from the nearest of its kind that was."""
-    alike = [other for other in measured.seconds if other.kind == unit.kind and other.flops]
+    alike = {
+        other: seconds
+        for other, seconds in times.items()
+        if other[:2] == unit[:2]  # kind and subject
+        and other.flops
+        and not isinstance(seconds, str)
+    }
     if not alike or not unit.flops:
         return None
     nearest = min(alike, key=lambda other: abs(other.flops - unit.flops))
-    return measured.seconds[nearest] * unit.flops / nearest.flops
+    return alike[nearest] * unit.flops / nearest.flops
 
 
-def _total(forecast: Forecast) -> str:
-    missing, count = forecast.missing, len(forecast.cells)
-    if not missing:
-        return f"all {count} cells are made: nothing to do"
-    heaviest = max(missing, key=lambda cell: cell.work.memory)
-    flops = sum(cell.work.flops for cell in missing)
-    timed = [cell for cell in missing if cell.seconds is not None and cell.work.units]
-    time = f"{duration(forecast.seconds)} for {len(timed)} of them" if timed else "no times"
+def _compared(pairs: Iterable[tuple[float, CellInfo]]) -> str | None:
+    """Return a line on predicted and actual seconds; None without a cell made in one piece."""
+    whole = [(seconds, info.seconds) for seconds, info in pairs if not info.resumed]
+    if not whole:
+        return None
+    predicted, took = map(sum, zip(*whole, strict=True))
     return (
-        f"to be made: {len(missing)} of {count} cells; {flops / 1e12:,.1f} TFLOP, "
-        f"{time}; tensors take at least {_bytes(heaviest.work.memory)} ({heaviest.name}); "
-        f"{_bytes(sum(cell.work.disk or 0 for cell in missing))} of disk"
+        f"cells planned before and finished since: {len(whole)}; predicted {_duration(predicted)}, "
+        f"took {_duration(took)}"
+        + (f" ({took / predicted:.2f} times as long)" if predicted else "")
     )
 
 
-def _row(cell: CellCost) -> list[str]:
-    work, predicted = cell.work, "-" if cell.seconds is None else duration(cell.seconds)
+def _total(costs: Sequence[CellCost], missing: Sequence[CellCost]) -> str:
+    if not missing:
+        return f"all {len(costs)} cells are made: nothing to do"
+    heaviest = max(missing, key=lambda cost: cost.work.memory)
+    flops = sum(cost.work.flops for cost in missing)
+    timed = [cost.seconds for cost in missing if cost.seconds is not None and cost.work.units]
+    time = f"{_duration(sum(timed))} for {len(timed)} of them" if timed else "no times"
+    return (
+        f"to be made: {len(missing)} of {len(costs)} cells; {flops / 1e12:,.1f} TFLOP, "
+        f"{time}; tensors take at least {_bytes(heaviest.work.memory)} ({heaviest.name}); "
+        f"{_bytes(sum(cost.work.disk or 0 for cost in missing))} of disk"
+    )
+
+
+def _row(cost: CellCost) -> list[str]:
+    work, predicted = cost.work, "-" if cost.seconds is None else _duration(cost.seconds)
     time, took = predicted, ""
-    if cell.made is not None:
-        time, took = "0 s", duration(cell.made.seconds)
-        took += f", predicted {predicted}" if cell.seconds is not None else ""
+    if cost.made is not None:
+        time, took = "0 s", _duration(cost.made.seconds)
+        took += f", predicted {predicted}" if cost.seconds is not None else ""
     flops = f"{work.flops / 1e12:,.2f}" if work.flops else ""
     return [
-        cell.name,
-        cell.state,
+        cost.name,
+        cost.state,
         flops if work.units is not None else "-",
         f"{work.parameters / 1e6:.1f} M" if work.parameters else "",
         time,
@@ -180,3 +200,11 @@ def _row(cell: CellCost) -> list[str]:
 
 def _bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    """Return e.g. `12.3 s`, `45 min` or `3 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

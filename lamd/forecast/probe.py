@@ -1,57 +1,74 @@
-"""Time units of work on this machine, in a separate process that is ended when time is up."""
+"""Times a few units of work on this machine, in a separate process that is ended when time is up.
+
+It trains and samples networks with fresh weights on random clips.
+"""
 
 import multiprocessing
+import os
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+
+from lamd import weights
 from lamd.base.errors import LamdError
+from lamd.base.lazy import resolve
 from lamd.base.processes import leave_with_parent
 from lamd.config import Target
-from lamd.forecast.units import Unit, time_unit
+from lamd.data.packed import PackedVideos
+from lamd.data.vocabulary import Vocabulary
+from lamd.evaluate import resolve_device
+from lamd.forecast.work import AUTOENCODERS, DENOISERS, Unit, stage_options
+from lamd.generate import compile_denoiser, generate
+from lamd.metrics import i3d
+from lamd.metrics.frames import BACKBONES
+from lamd.metrics.registry import METRICS
+from lamd.metrics.values import Inputs
+from lamd.paradigms.registry import PARADIGMS
+from lamd.pipeline.steps.data import build_data
+from lamd.training.batches import training_windows
+from lamd.training.captioner_stage import CaptionerStage
+from lamd.training.diffusion_stage import DiffusionStage
+from lamd.training.engine import time_steps
+from lamd.training.latents import Latents
+from lamd.training.networks import NETWORKS
+from lamd.training.stages import Stage
+from lamd.training.vae_stage import VAEStage
 
 _STARTED = 60.0  # seconds that importing PyTorch may take in addition to the limit
+_PROMPT = "the cone is rotating."
+
+Times = dict[Unit, float | str]  # seconds per unit, or why they are not known
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Seconds per unit, and why the others were not measured."""
-
-    seconds: dict[Unit, float] = field(default_factory=dict)
-    reasons: dict[Unit, str] = field(default_factory=dict)
-
-
-def probe(wanted: Mapping[Unit, Target], device: str, limit: float) -> Measured:
+def probe(wanted: Mapping[Unit, Target], device: str, limit: float) -> Times:
     """Time each unit on its target, the cheapest first, until `limit` seconds are over."""
-    measured, late = Measured(), f"not reached in {limit:.0f} s"
-    if not wanted:
-        return measured
+    reason, times = f"not reached in {limit:.0f} s", Times()
+    order = sorted(wanted.items(), key=lambda work: (work[0].kind == "simulation", work[0].flops))
     context = multiprocessing.get_context("spawn")
     results, theirs = context.Pipe(duplex=False)
-    order = sorted(wanted.items(), key=lambda work: (work[0].kind == "simulation", work[0].flops))
     process = context.Process(target=_work, args=(order, device, limit, theirs))
     process.start()
     theirs.close()
-    deadline, reason = time.monotonic() + limit + _STARTED, late
+    deadline = time.monotonic() + limit + _STARTED
     try:
         for unit, _ in order:
             if not results.poll(max(0.0, deadline - time.monotonic())):
                 break
-            answer = results.recv()
-            if isinstance(answer, str):
-                measured.reasons[unit] = answer
-            else:
-                measured.seconds[unit] = answer
+            times[unit] = results.recv()
     except EOFError:  # done, or killed
         process.join()
-        reason = late if process.exitcode == 0 else "the probe was killed, perhaps out of memory"
+        if process.exitcode:
+            reason = "the probe was killed, perhaps out of memory"
     finally:
         process.kill()
         process.join()
-    missing = wanted.keys() - measured.seconds.keys() - measured.reasons.keys()
-    measured.reasons.update(dict.fromkeys(missing, reason))
-    return measured
+    return times | {unit: reason for unit in wanted if unit not in times}
 
 
 def _work(
@@ -68,3 +85,157 @@ def _work(
             text = " ".join(str(error).split())
             known = isinstance(error, LamdError)
             results.send(text if known else f"{type(error).__name__}: {text[:200]}")
+
+
+def time_unit(unit: Unit, target: Target, device: str) -> float:
+    """Return the seconds of one unit on this machine.
+
+    Raises:
+        LamdError: when memory, weights or a GPU are missing.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if unit.memory > memory and not torch.cuda.is_available():
+        raise LamdError(f"needs {unit.memory / 1e9:.1f} GB of memory, {memory / 1e9:.1f} are here")
+    return TIMERS[unit.kind](unit, target, resolve_device(device))
+
+
+def _training(unit: Unit, target: Target, device: str) -> float:
+    first, gan = 1, target.loss.gan
+    if unit.kind == "step, adversary" and gan is not None:
+        first += gan.start_step
+    return time_steps(_stage(unit.subject, target), first=first, device=device)
+
+
+def _stage(name: str, target: Target) -> Stage:
+    train = stage_options(target, name)
+    videos = _NoiseVideos(target, train.num_validation_clips)
+    if name == "captioner":
+        return CaptionerStage(target, videos)
+    if name in AUTOENCODERS:
+        if target.loss.lpips_weight:
+            _check_weights(BACKBONES[target.loss.lpips_backbone])
+        return VAEStage(target, videos, name)
+    kind, autoencoder, latents = DENOISERS[name], None, None
+    if kind.autoencoder_stage is not None:
+        autoencoder = _network(kind.autoencoder_stage, target).requires_grad_(False)
+        rows = training_windows(videos, train, target.data)
+        posterior = np.zeros((len(rows), 2, *autoencoder.latent_shape), np.float32)
+        latents = Latents(Path(), posterior, rows, "")
+    return DiffusionStage(kind, target, train, videos, autoencoder, latents)
+
+
+class _NoiseVideos(PackedVideos):
+    """Random clips of a target's shape."""
+
+    def __init__(self, target: Target, held_out: int):
+        count, data = held_out + 8, target.data
+        self.keys, self.conditions = ["noise"] * count, (_PROMPT,) * count
+        self.size, self.content_hash = data.size, "noise"
+        self.lengths = np.full(count, data.num_frames)
+        self._clip = _noise(data.num_frames, data.size)
+
+    def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
+        return self._clip[start : start + num_frames].copy()
+
+
+def _noise(num_frames: int, size: int) -> np.ndarray:
+    shape = (num_frames, size, size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _network(stage: str, target: Target, vocabulary: Vocabulary | None = None) -> Any:
+    return NETWORKS[stage].build(target, vocabulary).eval()
+
+
+@torch.inference_mode()
+def _autoencoding(unit: Unit, target: Target, device: str) -> float:
+    batch, model = unit.shape[0], _network(unit.subject, target).to(device)
+    x = torch.rand(batch, *model.clip_shape, device=device)
+    eps = torch.rand(batch, *model.latent_shape, device=device)
+    encode = NETWORKS[unit.subject].encode
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            encode(model, x) if unit.kind == "encoding" else model(x, eps)
+
+    return _timed(run, device)[1] / batch
+
+
+def _sampling(unit: Unit, target: Target, device: str) -> float:
+    """Time a run of one step, and K - 1 times what a further step adds."""
+    batch, kind = unit.shape[0], PARADIGMS[unit.subject]
+    vocabulary = autoencoder = prompts = None
+    if target.dmg.prompt is not None:
+        prompts = [_PROMPT] * batch
+        vocabulary = Vocabulary.build(target.dmg.prompt.kind, prompts)
+    network = _network(kind.denoiser_stage, target, vocabulary).to(device)
+    if target.runtime.compile:
+        compile_denoiser(network)
+    if kind.autoencoder_stage is not None:
+        autoencoder = _network(kind.autoencoder_stage, target).to(device)
+    paradigm, sampler = kind.of(target, network, autoencoder), kind.sampler(target)
+    x0 = torch.zeros(batch, 3, target.data.size, target.data.size, device=device)
+
+    def run(num_steps: int) -> None:
+        options = sampler.model_copy(update={"num_steps": num_steps})
+        generate(paradigm, options, x0, [str(i) for i in range(batch)], prompts)
+
+    further = sampler.num_steps - 1
+    once, step = _timed(run, device, min(further, 3))
+    return (once + further * step) / batch
+
+
+def _comparison(unit: Unit, target: Target, device: str) -> float:
+    clip, inputs = _noise(*unit.shape), Inputs(device=device)
+
+    def clips(count: int) -> np.ndarray:
+        return np.stack([clip] * count)
+
+    if unit.subject == "i3d":
+        network = i3d.I3D().eval().to(device)  # as fast as with trained weights
+        return _timed(lambda n: i3d.features(clips(n), inputs, network=network), device)[1]
+    metric = METRICS[unit.subject]
+    _check_weights(*metric.weights)
+    measure = resolve(metric.measure)
+    return _timed(lambda n: measure(clips(n), clips(n), inputs), device)[1]
+
+
+def _simulation(unit: Unit, target: Target, device: str) -> float:
+    def run(count: int) -> None:
+        small = target.data.model_copy(update={"num_train": count, "num_test": 1})
+        with tempfile.TemporaryDirectory() as folder:
+            build_data(Path(folder), {}, target.model_copy(update={"data": small}))
+
+    return _timed(run, "cpu", 3 * (os.cpu_count() or 1), warm=False)[1]
+
+
+def _timed(
+    run: Callable[[int], object], device: str, further: int = 2, *, warm: bool = True
+) -> tuple[float, float]:
+    """Return the seconds of `run(1)`, and of each further unit, from `further` of them."""
+    seconds = []
+    for count in (1, 1, 1 + further) if warm else (1, 1 + further):
+        started = time.monotonic()
+        run(count)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.monotonic() - started)
+    once, longer = seconds[-2:]
+    return once, max(0.0, longer - once) / max(1, further)
+
+
+def _check_weights(*names: str) -> None:
+    for name in names:
+        if not weights.weights_path(name).exists():
+            raise LamdError(f"weights of LPIPS are missing; run `lamd weights fetch {name}`")
+
+
+TIMERS: dict[str, Callable[[Unit, Target, str], float]] = {
+    "step": _training,
+    "step, adversary": _training,
+    "encoding": _autoencoding,
+    "reconstruction": _autoencoding,
+    "sampling": _sampling,
+    "comparison": _comparison,
+    "simulation": _simulation,
+}

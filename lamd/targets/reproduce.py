@@ -9,7 +9,7 @@ from lamd.base.errors import LamdError
 from lamd.base.processes import rank_and_world
 from lamd.config import AnyTarget, Sweep, Target, load_experiment, load_target
 from lamd.data.dataset import DATASETS
-from lamd.execute import ExecutorOptions, check_options, execute
+from lamd.execute import ExecutorOptions, execute
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.runner import Runner
@@ -65,7 +65,6 @@ def reproduce(
     graph: Graph = kind.plan(config, device)
     if options is not None or isinstance(config, Sweep):
         options = options or ExecutorOptions()
-        check_options(options)
         if rank_and_world()[1] > 1:
             raise LamdError(
                 f"{config.target}: sweeps and executors cannot run in a multi-process launch; "

@@ -1,0 +1,276 @@
+"""Jobs, one cell each, and their executors: worker processes of this machine, Ray, Slurm.
+
+A job's pickled cell travels to any process that sees the same run folder.
+"""
+
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+
+from lamd.base.errors import LamdError
+from lamd.base.extensions import load_extensions
+from lamd.base.processes import leave_with_parent, threads_each
+from lamd.pipeline.cell import Cell
+from lamd.pipeline.runner import Runner
+from lamd.pipeline.store import CellFailed, Store
+
+_MANY = 10_000  # jobs handed at once to a cluster, which has its own queue
+# Minutes: submitit's own five would stop a training again and again.
+_TIMEOUT = 24 * 60
+_QUEUE_POLL = 10.0  # seconds between calls of squeue
+_LATE = 120.0  # seconds that a shared folder may take to show the result of a job that has ended
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One cell to make; its parents are made."""
+
+    cell: Cell
+    source: str  # for messages: the point of a sweep
+    runs: Path  # absolute
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The end of a job; `lost` means that its worker died, so that another may try."""
+
+    kind: Literal["made", "failed", "lost"]
+    reason: str = ""
+    user_error: bool = False
+    key: str | None = None  # of the cell that was made
+
+
+class Executor(Protocol):
+    """Runs at most `slots` jobs at once, each behind a handle of the executor's own kind."""
+
+    slots: int
+
+    def submit(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Begin jobs that depend on nothing unfinished; return their handles."""
+
+    def ended(self, handles: Sequence[Any], seconds: float) -> Iterable[Any]:
+        """Return the handles of the jobs that have ended, after at most about `seconds`."""
+
+    def result(self, handle: Any) -> JobResult:
+        """Return the end of a job that has ended; called once."""
+
+    def close(self) -> None:
+        """Release the workers."""
+
+
+def run_job(job: Job) -> JobResult:
+    """Make the job's cell in this process, from now on with `job.threads` threads."""
+    import torch
+
+    def say(line: str) -> None:
+        print(f"lamd: {job.source + ': ' if job.source else ''}{line}", file=sys.stderr, flush=True)
+
+    torch.set_num_threads(job.threads)
+    try:
+        load_extensions()
+        store = Store(job.runs)
+        Runner(store, job.device, say).run(job.cell)
+        return JobResult("made", key=store.key(job.cell))
+    except CellFailed as failure:
+        return JobResult("failed", failure.reason, failure.user_error)
+    except LamdError as error:
+        return JobResult("failed", str(error), True)
+    except Exception as error:  # the driver goes on with the other cells
+        return JobResult("failed", f"{type(error).__name__}: {_one_line(error)}")
+
+
+class Processes:
+    """`jobs` worker processes; one that is killed takes its own job with it and no other.
+
+    Sums over threads depend in their last bits on the number of threads, of torch and of NumPy's
+    linear algebra, so each worker has its own, fixed before it starts.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.slots = jobs
+        self._idle: list[ProcessPoolExecutor] = []
+        self._busy: dict[Future[JobResult], ProcessPoolExecutor] = {}
+
+    def submit(self, jobs: Sequence[Job]) -> list[Future[JobResult]]:
+        return [self._submit(job) for job in jobs]
+
+    def _submit(self, job: Job) -> Future[JobResult]:
+        context = multiprocessing.get_context("spawn")
+        pool = self._idle.pop() if self._idle else ProcessPoolExecutor(1, context, _begin_worker)
+        with threads_each(job.threads):  # the first submission starts the process
+            future = pool.submit(run_job, job)
+        self._busy[future] = pool
+        return future
+
+    def ended(self, futures: Sequence[Future], seconds: float) -> Iterable[Future]:
+        return wait(futures, seconds, FIRST_COMPLETED).done
+
+    def result(self, future: Future[JobResult]) -> JobResult:
+        pool = self._busy.pop(future)
+        try:
+            result = future.result()
+        except BrokenProcessPool:
+            return JobResult("lost", "its process was killed")
+        self._idle.append(pool)
+        return result
+
+    def close(self) -> None:
+        for pool in (*self._idle, *self._busy.values()):
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    leave_with_parent()
+    # Ctrl-C reaches all processes of the terminal; a cell may be stopped at any moment.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+class Ray:
+    """Tasks on the Ray cluster at `address`, or on the one that `ray.init` finds or starts."""
+
+    slots = _MANY
+
+    def __init__(self, address: str | None, *, threads: int, gpus: float) -> None:
+        self._ray = ray = _installed("ray", "ray")
+        if not ray.is_initialized():
+            try:
+                ray.init(address=address)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise LamdError(
+                    f"--ray-address {address or os.environ.get('RAY_ADDRESS', '(local)')}: no "
+                    f"cluster there ({_one_line(error)}); start one with `ray start --head`"
+                ) from None
+        # Retried by the schedule, which counts, and not by Ray.
+        self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_job)
+
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        return [self._task.remote(job) for job in jobs]
+
+    def ended(self, tasks: Sequence[Any], seconds: float) -> Iterable[Any]:
+        return self._ray.wait(tasks, timeout=seconds)[0]
+
+    def result(self, task: Any) -> JobResult:
+        try:
+            return self._ray.get(task)
+        except self._ray.exceptions.RayTaskError as error:
+            return JobResult("failed", _one_line(error.cause))
+        except self._ray.exceptions.RayError as error:
+            return JobResult("lost", type(error).__name__)
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+class Slurm:
+    """Slurm through submitit: ready jobs go as one array; a preempted job is queued again."""
+
+    slots = _MANY
+
+    def __init__(self, logs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
+        submitit = _installed("submitit", "slurm")
+        own = {"timeout_min": _TIMEOUT, "cpus_per_task": threads, "gpus_per_node": math.ceil(gpus)}
+        try:
+            self._executor = submitit.AutoExecutor(folder=logs.absolute(), cluster="slurm")
+            self._executor.update_parameters(name="lamd", **own | _parse(options))
+        except (RuntimeError, NameError, TypeError, ValueError) as error:
+            raise LamdError(
+                f"--executor slurm: {_one_line(error)}; fix it or use another"
+            ) from None
+        self._queue_seen = -math.inf
+        self._gone: dict[str, float] = {}  # since when an unfinished job is not in the queue
+
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        if not jobs:
+            return []
+        with threads_each(jobs[0].threads):  # jobs inherit the environment
+            return self._executor.map_array(_RunJob(), jobs)
+
+    def ended(self, handles: Sequence[Any], seconds: float) -> Iterable[Any]:
+        # Not by submitit's `done`: it asks sacct, which many small clusters do not keep.
+        now = time.monotonic()
+        if now - self._queue_seen >= _QUEUE_POLL:
+            self._queue_seen, queued = now, _queued()
+            if queued is not None:
+                missing = {handle.job_id for handle in handles} - queued
+                self._gone = {name: self._gone.get(name, now) for name in missing}
+        late = {name for name, since in self._gone.items() if now - since > _LATE}
+        ended = [h for h in handles if h.paths.result_pickle.exists() or h.job_id in late]
+        if not ended:
+            time.sleep(seconds)
+        return ended
+
+    def result(self, handle: Any) -> JobResult:
+        if not handle.paths.result_pickle.exists():
+            return JobResult("lost", f"job {handle.job_id} left the queue without a result")
+        from submitit.core.utils import FailedJobError
+
+        try:
+            return handle.result()
+        except FailedJobError as error:
+            return JobResult("failed", str(error).strip().splitlines()[-1])
+
+    def close(self) -> None:
+        pass  # jobs outlive the driver; the next one finds what they are making
+
+
+class _RunJob:
+    """`run_job`, as submitit calls it; `checkpoint` is its word for what to queue again."""
+
+    def __call__(self, job: Job) -> JobResult:
+        return run_job(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
+
+
+def _queued() -> set[str] | None:
+    """Return the names of this user's jobs that wait or run, `12` or `12_0` in an array.
+
+    None when the controller does not answer, as busy ones do at times: then nothing is known.
+    """
+    listed = subprocess.run(
+        ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True
+    )
+    return set(listed.stdout.split()) if listed.returncode == 0 else None
+
+
+def _parse(options: Sequence[str]) -> dict[str, Any]:
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals:
+            raise LamdError(f"--slurm {option}: expected key=value, e.g. slurm_partition=gpu")
+    return parsed
+
+
+def _installed(package: str, executor: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError:
+        hint = f"not installed; pip install 'lamd[{executor}]'"
+        raise LamdError(f"--executor {executor}: {hint}") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,352 @@
+"""The work of a cell: units, such as training steps or clips, and the bytes that it leaves on disk.
+
+All is counted from a target's config alone. The backward pass takes twice the FLOPs of the forward
+pass, and once where gradients flow through a frozen network; norms, optimisers and the input
+gradients that first layers save are not counted. Memory is the least that the tensors take:
+weights, gradients, Adam's two moments, the weight average, and what the layers write for the
+backward pass.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from lamd.config import Baseline, Target, TrainConfig, is_baseline
+from lamd.data.dataset import DATASETS
+from lamd.data.listing import SPLITS
+from lamd.data.packed import windows
+from lamd.flops import Cost, count
+from lamd.metrics.frames import BACKBONES
+from lamd.metrics.i3d import I3D, NUM_FEATURES
+from lamd.metrics.protocols import PROTOCOLS, metric_for
+from lamd.models.discriminator import build_discriminator
+from lamd.paradigms import costs
+from lamd.paradigms.budget import TRAINING_FACTOR, row_training
+from lamd.paradigms.registry import PARADIGMS
+from lamd.pipeline.cell import Cell, with_ancestors
+from lamd.pipeline.graph import DIAGNOSED_CLIPS
+from lamd.pipeline.steps.data import open_split
+from lamd.pipeline.store import Store
+from lamd.training.networks import NETWORKS
+
+AUTOENCODERS = ("vae", "video_vae")
+DENOISERS = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
+_METRICS = ("psnr", "ssim", *(f"lpips-{backbone}" for backbone in BACKBONES))
+_FLOAT = 4  # bytes
+_ENCODED = 16  # clips in a batch of `training.latents`
+
+
+class Unit(NamedTuple):
+    """A training step over the whole batch, or one clip of inference, simulation or comparison.
+
+    Attributes:
+        kind: a key of `probe.TIMERS`.
+        subject: its stage, paradigm, metric or data set.
+        shape: what else decides how long it takes: batch, frames, pixels.
+        flops: forward and backward; 0 where arithmetic does not decide.
+        parameters: of the networks that are trained, or used.
+        memory: bytes that its tensors take at least.
+    """
+
+    kind: str
+    subject: str
+    shape: tuple[int, ...]
+    flops: int = 0
+    parameters: int = 0
+    memory: int = 0
+
+
+class Work(NamedTuple):
+    """The work of one cell.
+
+    Attributes:
+        units: with the number of each; None where that is not known, for a `reason`.
+        disk: bytes that stay; None where the number of clips is not known.
+        parameters: of the network that it trains.
+    """
+
+    units: Sequence[tuple[Unit, int]] | None = ()
+    disk: int | None = 0
+    parameters: int = 0
+    reason: str = ""
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of all units."""
+        return sum(number * unit.flops for unit, number in self.units or ())
+
+    @property
+    def memory(self) -> int:
+        """Bytes that tensors take at least, at the peak."""
+        return max((unit.memory for unit, _ in self.units or ()), default=0)
+
+
+def training_step(target: Target, stage: str, *, adversary: bool = False) -> Unit:
+    """Return a step of a stage's training; `adversary` takes part from gan.start_step on."""
+    train, data = stage_options(target, stage), target.data
+    network, rest = _step_costs(target, stage, adversary)
+    copies = 5 if train.ema_decay is not None else 4  # with gradients and Adam's moments
+    value = _FLOAT if train.precision == "fp32" else 2
+    activations = value * (network.activations + rest.activations)
+    return Unit(
+        kind="step, adversary" if adversary else "step",
+        subject=stage,
+        shape=(train.batch_size, data.num_frames, data.size),
+        flops=train.batch_size * (TRAINING_FACTOR * network.flops + rest.flops),
+        parameters=network.parameters,
+        memory=_FLOAT * (copies * network.parameters + rest.parameters)
+        + train.batch_size // train.gradient_accumulation * activations,
+    )
+
+
+def stage_options(target: Target, stage: str) -> TrainConfig:
+    """Return the training options of a stage; of a baseline, for as many clips as the DMG's."""
+    if is_baseline(f"{stage}_clips"):
+        return row_training(target, f"{stage}_clips")
+    options = {"dmg": target.train_dmg, "captioner": target.train_captioner}
+    return options.get(stage) or target.train_vae
+
+
+def _step_costs(target: Target, stage: str, adversary: bool) -> tuple[Cost, Cost]:
+    """Return the costs per clip of the trained network's forward pass, and of all else in a step.
+
+    The second has the backward passes and all copies of the parameters in it.
+    """
+    if stage == "captioner":
+        return _captioner(target), Cost()
+    if stage in AUTOENCODERS:
+        return _autoencoder(target, stage)[0], _loss_costs(target, adversary)
+    autoencoder, name = DENOISERS[stage].autoencoder_stage, cast(Baseline, stage)
+    denoiser = costs.dmg_cost(target) if stage == "dmg" else costs.denoiser_cost(target, name)
+    if autoencoder is None:
+        return denoiser, Cost()
+    frozen, _, first_frame = _autoencoder(target, autoencoder)
+    return denoiser, Cost(first_frame.flops, frozen.parameters)
+
+
+def _loss_costs(target: Target, adversary: bool) -> Cost:
+    """Return the costs per clip of LPIPS and the discriminator in a step of an autoencoder."""
+    loss, data, total, lpips_gradient = target.loss, target.data, Cost(), 0
+    if loss.lpips_weight:
+        frames = loss.lpips_frames or data.num_frames
+        trunk, heads = lpips_costs(loss.lpips_backbone, data.size)
+        lpips_gradient = frames * (trunk.flops + heads.flops)
+        flops, parameters = frames * trunk.flops, trunk.parameters + heads.parameters
+        total += Cost(flops + 2 * lpips_gradient, parameters, 2 * frames * trunk.activations)
+    if loss.gan is not None:
+        gan, shape = loss.gan, (2, data.num_frames, 3, data.size, data.size)
+        judge = count(lambda: build_discriminator(gan)(torch.empty(shape)), 2)
+        total += Cost(parameters=4 * judge.parameters)  # with gradients and Adam's moments
+        if adversary:  # a frozen pass on x_hat, a trained one on x and x_hat
+            total += Cost(judge.flops * (2 + TRAINING_FACTOR * 2), 0, judge.activations)
+            if gan.adaptive:  # both gradients at the last layer
+                total += Cost(lpips_gradient + judge.flops)
+    return total
+
+
+def _autoencoder(target: Target, stage: str) -> tuple[Cost, Cost, Cost]:
+    """Return the costs of the whole network, and of encoding a clip and a first frame."""
+    if stage == "vae":
+        parts = costs.mcd_vae_costs(target)
+        return costs.mcd_vae_cost(target), parts["motion_encoder"], parts["image_encoder"]
+    parts = costs.autoencoder_costs(target)
+    return costs.autoencoder_cost(target), parts["encoder"], parts["first_frame"]
+
+
+def _captioner(target: Target) -> Cost:
+    assert target.captioner is not None, "only a target with a captioner trains it"
+    train, data = stage_options(target, "captioner"), target.data
+    batch = train.batch_size // train.gradient_accumulation
+    with torch.device("meta"):
+        network = NETWORKS["captioner"].build(target, costs.VOCABULARIES["text"])
+        clips = torch.empty(batch, data.num_frames, 3, data.size, data.size)
+        tokens = torch.zeros(batch, target.captioner.max_tokens, dtype=torch.int64)
+    return count(lambda: network(clips, tokens), batch)
+
+
+@cache
+def lpips_costs(backbone: str, size: int) -> tuple[Cost, Cost]:
+    """Return the costs of LPIPS' trunk per picture, and of its heads per pair of pictures."""
+    import lpips
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torchvision")
+        net = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
+        picture = torch.empty(1, 3, size, size)
+    net.scaling_layer.to("meta")
+    trunk, whole = count(lambda: net.net(picture)), count(lambda: net(picture, picture))
+    return trunk, Cost(whole.flops - 2 * trunk.flops, whole.parameters - trunk.parameters)
+
+
+@cache
+def _i3d(num_frames: int) -> Cost:
+    return count(lambda: I3D()(torch.empty(1, 3, num_frames, 224, 224)))
+
+
+def sampling(target: Target, row: str, paradigm: str, batch: int) -> Unit:
+    """Return a sampling run of one clip of a row: encode, K denoising steps, decode."""
+    parts, sampler = costs.row_parts(target, row), PARADIGMS[paradigm].sampler(target)
+    networks = sum(parts.values(), Cost())
+    flops = networks.flops + (sampler.num_steps - 1) * parts["step"].flops
+    if sampler.guidance_scale is not None:  # without the prompt too
+        condition = costs.dmg_costs(target)["condition"]
+        flops += condition.flops + sampler.num_steps * parts["step"].flops
+    return _inference("sampling", paradigm, target, replace(networks, flops=flops), batch)
+
+
+def _inference(kind: str, subject: str, target: Target, clip: Cost, batch: int) -> Unit:
+    """Return a pass without gradients over one clip of a batch."""
+    shape = (batch, target.data.num_frames, target.data.size)
+    return Unit(kind, subject, shape, clip.flops, clip.parameters, _FLOAT * clip.parameters)
+
+
+def _comparison(metric: str, target: Target, first_frame: int) -> Unit:
+    """Return a clip's part in a metric, from its `first_frame` on."""
+    frames, size, cost = target.data.num_frames - first_frame, target.data.size, Cost()
+    if metric == "i3d":
+        cost = _i3d(frames)
+    elif metric.startswith("lpips"):
+        trunk, heads = lpips_costs(metric.removeprefix("lpips-"), size)
+        flops = frames * (2 * trunk.flops + heads.flops)
+        cost = Cost(flops, trunk.parameters + heads.parameters)
+    memory = _FLOAT * cost.parameters
+    return Unit("comparison", metric, (frames, size), cost.flops, cost.parameters, memory)
+
+
+Frames = Mapping[str, np.ndarray]  # of each video, by split; without the splits not yet counted
+
+
+def frames_of(target: Target, data: Cell, store: Store) -> Frames:
+    """Return the frames of each video by split: as packed, or as config and registry say."""
+    if store.is_complete(data):
+        folder = store.folder(data)
+        return {split: open_split(folder, split).lengths for split in SPLITS}
+    config, dataset = target.data, DATASETS[target.data.name]
+    counts = {"train": config.num_train, "test": config.num_test}
+    if config.source == "real":
+        counts = {split: n or dataset.packed_counts.get(split) for split, n in counts.items()}
+    frames = max(config.num_frames, dataset.video_frames.get(config.source, 0))
+    return {split: np.full(n, frames) for split, n in counts.items() if n is not None}
+
+
+def work_of(cell: Cell, target: Any, data: Cell, store: Store) -> Work:
+    """Return the work of a target's `cell`; none if it is made. `data` is the cell of its videos.
+
+    `target` is a table wherever a rule reads it.
+    """
+    if store.is_complete(cell):
+        return Work()
+    if cell.kind not in _RULES:
+        return Work(None, None, reason=f"no rule for cells of kind {cell.kind}")
+    splits, rule = _RULES[cell.kind]
+    frames = frames_of(target, data, store) if splits else {}
+    if not frames.keys() >= set(splits):
+        return Work(None, None, reason="the number of clips is known once the data is there")
+    return rule(cell, target, frames)
+
+
+def _data(cell: Cell, target: Target, frames: Frames) -> Work:
+    data, lengths = target.data, np.concatenate([frames[split] for split in SPLITS])
+    disk = int(lengths.sum()) * 3 * data.size**2
+    if data.source == "real":
+        return Work(None, disk, reason="reading the real files depends on the disk they are on")
+    unit = Unit("simulation", data.name, (data.size, data.num_frames))
+    return Work([(unit, len(lengths))], disk)
+
+
+def _training(cell: Cell, target: Target, frames: Frames) -> Work:
+    train = cell.step.options["options"] or stage_options(target, cell.kind)
+    alone, unit = train.num_steps, training_step(target, cell.kind)
+    if cell.kind in AUTOENCODERS and target.loss.gan is not None:
+        alone = target.loss.gan.start_step
+    units = [(unit, alone)]
+    if together := train.num_steps - alone:
+        units.append((training_step(target, cell.kind, adversary=True), together))
+    # A checkpoint holds weights, their average and Adam's moments; the best one is kept as well.
+    kept = min(train.keep_last + 1, -(-train.num_steps // train.checkpoint_every))
+    copies = 1 + kept * (3 + (train.ema_decay is not None))
+    return Work(units, _FLOAT * unit.parameters * copies, unit.parameters)
+
+
+def _latents(cell: Cell, target: Target, frames: Frames) -> Work:
+    train, stage, lengths = target.train_dmg, cell.parents["autoencoder"].kind, frames["train"]
+    kept = lengths[: len(lengths) - train.num_validation_clips]
+    number = len(windows(kept, target.data.num_frames, train.window_stride))
+    with torch.device("meta"):
+        model: Any = NETWORKS[stage].build(target, None)
+    _, encoder, _ = _autoencoder(target, stage)
+    unit = _inference("encoding", stage, target, encoder, min(_ENCODED, max(1, number)))
+    return Work([(unit, number)], number * (2 * _FLOAT * math.prod(model.latent_shape) + 16))
+
+
+def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
+    number, batch = _num_clips(cell, target, frames)
+    units = []
+    if "generated" in cell.config:
+        units = [(sampling(target, cell.row, cell.step.options["paradigm"], batch), number)]
+    elif "reconstruction" in cell.config:
+        units = [(_reconstruction(target, batch), number)]
+    return Work(units, number * target.data.num_frames * 3 * target.data.size**2)
+
+
+def _reconstruction(target: Target, batch: int) -> Unit:
+    return _inference("reconstruction", "vae", target, costs.mcd_vae_cost(target), batch)
+
+
+def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Work:
+    number, batch = _num_clips(cell, target, frames, DIAGNOSED_CLIPS)
+    # swapped and still; the second E_M serves both
+    return Work([(_reconstruction(target, batch), 2 * number)])
+
+
+def _features(cell: Cell, target: Target, frames: Frames) -> Work:
+    number, _ = _num_clips(cell, target, frames)
+    unit = _comparison("i3d", target, cell.config["first_frame"])
+    return Work([(unit, number)], number * NUM_FEATURES * _FLOAT)
+
+
+def _values(cell: Cell, target: Target, frames: Frames) -> Work:
+    units = []
+    for name in cell.config["protocols"]:
+        metric = metric_for(name)
+        if metric.name in _METRICS:
+            number, _ = _num_clips(cell, target, frames)
+            units.append((_comparison(metric.name, target, PROTOCOLS[name].first_frame), number))
+        elif metric.needs not in ("i3d", "captions") and (metric.paired or metric.weights):
+            return Work(None, reason=f"no rule for {metric.name}")
+        # other metrics take seconds, whatever the target
+    return Work(units)
+
+
+# By kind of cell: the splits whose frames must be known, and the rule.
+_RULES: dict[str, tuple[Sequence[str], Callable[[Cell, Target, Frames], Work]]] = {
+    "data": (SPLITS, _data),
+    **dict.fromkeys(NETWORKS, ((), _training)),
+    **dict.fromkeys(("latents", "video_latents"), (["train"], _latents)),
+    "clips": (["test"], _clips),
+    "features": (["test"], _features),
+    "values": (["test"], _values),
+    "diagnostics": (["test"], _diagnostics),
+    "latency": ((), lambda *_: Work(None, reason="it is a measurement of time itself")),
+}
+
+
+def _num_clips(
+    cell: Cell, target: Target, frames: Frames, most: int | None = None
+) -> tuple[int, int]:
+    """Return how many clips a set has, or the set that a cell was made of, and in a batch.
+
+    The time that weights take depends on the batch.
+    """
+    config = [clips for clips in with_ancestors([cell]) if clips.kind == "clips"][-1].config
+    number = len(windows(frames["test"], target.data.num_frames, target.data.num_frames))
+    first, last = config.get("samples", (0, 1))
+    number = min(number, config.get("limit") or number) * (last - first)
+    number = min(number, most or number)
+    return number, min(target.runtime.sampling_batch_size, max(1, number))

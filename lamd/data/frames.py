@@ -140,9 +140,11 @@ def usable_videos(
     def decode(video: Video) -> np.ndarray | Problem | str:
         return video.problems[0] if video.problems else decoder(video)
 
-    needed = limit or 1
-    if (usable := len(listing.videos)) >= needed:
-        usable, label = 0, f"packing {listing.dataset}/{listing.split}"
+    usable, needed = 0, limit or 1
+    if len(listing.videos) < needed:
+        usable = len(listing.videos)
+    else:
+        label = f"packing {listing.dataset}/{listing.split}"
         with closing(decode_ahead(decode, listing.videos, label)) as decoded:
             for video, pixels in decoded:
                 for problem in video.unexpected_files:

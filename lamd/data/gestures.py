@@ -132,10 +132,8 @@ def list_split(dataset: GestureSet, root: Path, split: str, **_: object) -> List
     return scan.listing(clips[position] for position in sorted(clips))
 
 
-Entries = Iterator[tuple[os.DirEntry, int, int, int]]  # folder, subject, class, take
-
-
-def _natops(dataset: GestureSet, scan: FolderScan) -> Entries:
+def _natops(dataset: GestureSet, scan: FolderScan) -> Iterator[tuple[os.DirEntry, int, int, int]]:
+    """Yield the folder, subject, class and take of the clips of NATOPS."""
     for entry in scan.entries():
         match = _NATOPS_NAME.fullmatch(entry.name)
         if match is None:
@@ -148,8 +146,8 @@ def _natops(dataset: GestureSet, scan: FolderScan) -> Entries:
             yield entry, subject, gesture - 1, take
 
 
-def _mug(dataset: GestureSet, scan: FolderScan) -> Entries:
-    """Yield the clips of MUG; takes are counted in natural order."""
+def _mug(dataset: GestureSet, scan: FolderScan) -> Iterator[tuple[os.DirEntry, int, int, int]]:
+    """Yield the folder, subject, class and take of the clips of MUG; takes in natural order."""
     for entry in scan.entries():
         if _MUG_SUBJECT.fullmatch(entry.name) is None:
             scan.skip(entry, "name is not a subject's number")

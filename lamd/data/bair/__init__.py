@@ -28,8 +28,8 @@ NUM_FRAMES = 30
 FULL_SIZE = 64
 FRAME_BYTES = FULL_SIZE * FULL_SIZE * 3
 RECORDS_PER_FILE = 256
-_FILE_NAME = re.compile(r"traj_(\d+)_to_(\d+)\.tfrecords")
 FLOATS = {"action": 4, "endeffector_pos": 3}  # numbers per frame
+_FILE_NAME = re.compile(r"traj_\d+_to_\d+\.tfrecords")
 Trajectory = dict[str, np.ndarray]  # camera: uint8 (30, 64, 64, 3); floats: float32 (30, n)
 
 
@@ -216,7 +216,8 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
                     raise record
                 read_trajectory(path, record)
             except RecordError as error:
-                broken.append((error.offset, error.reason))
+                lost = f"; {error.lost} bytes to the end of the file are lost" if error.lost else ""
+                broken.append((error.offset, error.reason + lost))
         sound += records - len(broken)
         first, last = map(int, re.findall(r"\d+", path.stem))
         if records == 0:

@@ -5,7 +5,6 @@ of the data.
 """
 
 import os
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -18,9 +17,8 @@ from google.protobuf.message import DecodeError
 from lamd.base.errors import LamdError
 from lamd.base.files import replace_file
 
-_LENGTH = struct.Struct("<Q")
-_CRC = struct.Struct("<I")
-_HEADER_BYTES = _LENGTH.size + _CRC.size
+_CRC_BYTES = 4
+_HEADER_BYTES = 8 + _CRC_BYTES
 
 # tensorflow/core/example/{feature,example}.proto; on the wire a map is repeated entries of a key
 # and a value, a oneof is plain fields
@@ -57,25 +55,29 @@ class RecordSpan(NamedTuple):
     @property
     def end(self) -> int:
         """Offset of the byte after the record."""
-        return self.offset + _HEADER_BYTES + self.length + _CRC.size
+        return self.offset + _HEADER_BYTES + self.length + _CRC_BYTES
 
 
 class RecordError(LamdError):
-    """A broken record; `reason` is one phrase, `offset` the record's first byte in `path`."""
+    """A broken record; `reason` is one phrase, `offset` the record's first byte in `path`.
 
-    def __init__(self, path: Path, offset: int, reason: str) -> None:
-        super().__init__(path, offset, reason)
-        self.path, self.offset, self.reason = path, offset, reason
+    `lost` counts the bytes from there to the file's end when no record can be found behind it.
+    """
+
+    def __init__(self, path: Path, offset: int, reason: str, lost: int = 0) -> None:
+        super().__init__(path, offset, reason, lost)
+        self.path, self.offset, self.reason, self.lost = path, offset, reason, lost
 
     def __str__(self) -> str:
         where = f"{self.path}: record at byte {self.offset}"
         return f"{where}: {self.reason}; fetch or simulate this file again"
 
 
-def masked_crc(data: bytes) -> int:
-    """Return the masked CRC32C that TFRecord stores, a 32-bit number."""
+def masked_crc(data: bytes) -> bytes:
+    """Return the masked CRC32C as TFRecord stores it, 4 bytes, little endian."""
     crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    return masked.to_bytes(_CRC_BYTES, "little")
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:
@@ -84,8 +86,8 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as stream:
             for data in records:
-                for part in (_LENGTH.pack(len(data)), data):
-                    stream.write(part + _CRC.pack(masked_crc(part)))
+                for part in (len(data).to_bytes(8, "little"), data):
+                    stream.write(part + masked_crc(part))
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,9 +136,7 @@ def scan_records(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | 
             ends = (RecordSpan(offset, guess).end for guess in (length, *lengths))
             sound = (end for end in ends if end <= size and not _read_header(stream, end, size)[1])
             behind = next(sound, None)
-            if behind is None:
-                reason += f"; {size - offset} bytes to the end of the file are lost"
-            yield RecordError(path, offset, reason)
+            yield RecordError(path, offset, reason, size - offset if behind is None else 0)
             offset = size if behind is None else behind
 
 
@@ -148,12 +148,12 @@ def _read_header(stream: BinaryIO, offset: int, size: int) -> tuple[int, str]:
     header = stream.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES:
         return size, f"truncated header ({len(header)} of {_HEADER_BYTES} bytes)"
-    (length,), (crc,) = _LENGTH.unpack(header[:8]), _CRC.unpack(header[8:])
-    if crc != masked_crc(header[:8]):
+    length = int.from_bytes(header[:8], "little")
+    if header[8:] != masked_crc(header[:8]):
         return length, "length checksum mismatch"
     if RecordSpan(offset, length).end > size:
         left = size - offset - _HEADER_BYTES
-        return length, f"truncated data ({left} of {length + _CRC.size} bytes)"
+        return length, f"truncated data ({left} of {length + _CRC_BYTES} bytes)"
     return length, ""
 
 
@@ -161,10 +161,10 @@ def read_record(path: Path, span: RecordSpan) -> bytes:
     """Read one record's data; RecordError when its checksum fails or the file became shorter."""
     with path.open("rb") as stream:
         stream.seek(span.offset + _HEADER_BYTES)
-        data, crc = stream.read(span.length), stream.read(_CRC.size)
-    if len(crc) < _CRC.size:
+        data, crc = stream.read(span.length), stream.read(_CRC_BYTES)
+    if len(crc) < _CRC_BYTES:
         raise RecordError(path, span.offset, "truncated data (the file has become shorter)")
-    if _CRC.unpack(crc)[0] != masked_crc(data):
+    if crc != masked_crc(data):
         raise RecordError(path, span.offset, "data checksum mismatch")
     return data
 

@@ -158,10 +158,9 @@ class CaterDecoder(Decoder):
             frames = _decode(video.path, (self.num_frames - 1) * self.frame_interval + 1)
         except ValueError as error:
             return Problem(video.path, str(error))
-        wanted = np.arange(self.num_frames) * self.frame_interval
-        numbers, again = np.unique(np.minimum(wanted, len(frames) - 1), return_inverse=True)
-        squares = (self.square(Image.fromarray(frame)) for frame in frames[numbers])
-        return np.stack([np.asarray(picture) for picture in squares])[again]
+        numbers = np.arange(self.num_frames) * self.frame_interval
+        wanted = frames[np.minimum(numbers, len(frames) - 1)]
+        return np.stack([self.square(Image.fromarray(frame)) for frame in wanted])
 
 
 def decoder(

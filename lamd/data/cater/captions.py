@@ -45,6 +45,7 @@ _SENTENCES = {
     action: re.compile(f"({_NAMED}) is {words}{target}")
     for action, (words, target) in _RULES.items()
 }
+# as a decoded caption has it
 _SPACED_CELL = re.compile(r"\( ?(-?[123]) ?, ?(-?[123]) ?\)")
 
 
@@ -83,11 +84,12 @@ def parse(text: str) -> tuple[Move, ...]:
 
 
 def _parse_sentence(sentence: str) -> Move:
+    published = _SPACED_CELL.sub(r"(\1, \2)", sentence)
     for action, pattern in _SENTENCES.items():
-        if match := pattern.fullmatch(_SPACED_CELL.sub(r"(\1, \2)", sentence)):
-            subject, text = match.groups()
-            target = _parse_named(text) if action == "contain" else text or None
-            return Move(_parse_named(subject), action, target)
+        if match := pattern.fullmatch(published):
+            subject, target = match.groups()
+            inside = _parse_named(target) if action == "contain" else target or None
+            return Move(_parse_named(subject), action, inside)
     raise LamdError(f"caption {sentence[:80]!r}: not a sentence of CATER-GEN; correct or remove it")
 
 

@@ -79,10 +79,9 @@ class Dataset:
 
     - `find_split(dataset, root, split) -> Path`: the split's folder; LamdError where it is missing.
     - `list_split(dataset, root, split, **options) -> Listing`: its videos, no pixel read.
-    - `decoder(dataset, *, size, num_frames, **options)`: a `lamd.data.frames.Decoder`, called with
-      a `Video`; returns uint8 (T, size, size, 3), a `Problem`, or why the video is left out. Its
-      `repr` contains everything that determines the pixels; `square(image)` makes an RGB image
-      square as frames are.
+    - `decoder(dataset, *, size, num_frames, **options)`: a frozen `lamd.data.frames.Decoder`,
+      called with a `Video`; returns uint8 (T, size, size, 3), a `Problem`, or why the video is left
+      out. Its `repr` contains everything that determines the pixels.
     - `check_split(dataset, root, split) -> SplitCheck`: all of a split read and counted.
     - `class_of(key)`: the class that a clip's key names, where `classes` is not empty.
 
@@ -211,7 +210,7 @@ class Dataset:
         return next((frame for most, frame in self.frame_sizes.items() if size <= most), None)
 
     def read_image(self, path: Path, size: int) -> np.ndarray:
-        """Read an image, made square as the training frames are: uint8 (size, size, 3)."""
+        """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none."""
         options = {"num_frames": 1, **self.prepared, "size": size}
         options.pop("on_corrupt", None)
         decoder = self._call("decoder", **options)

@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Decoder:
-    """Base of decoders: an image becomes its centre square of `size` pixels by Lanczos."""
+    """Base of decoders: a square of `size` pixels, by default the centre, by Lanczos."""
 
     size: int
 
     def square(self, image: Image.Image) -> Image.Image:
-        """Make an image square as frames are."""
+        """Make an RGB image square as frames are."""
         return ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
 
 

@@ -69,7 +69,7 @@ class PackedVideos:
         return PackedVideos, (self.path, self.index)
 
     def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
-        """Copy frames `start` to `start + num_frames` of video `i`: uint8 (L, H, W, 3)."""
+        """Copy `num_frames` frames of video `i` from `start`: uint8 (L, H, W, 3); or IndexError."""
         if not (0 <= i < len(self) and 0 <= start <= start + num_frames <= self.lengths[i]):
             raise IndexError(f"video {i}, frames {start}..{start + num_frames} of {len(self)}")
         first = self.lengths[:i].sum() + start
@@ -123,7 +123,8 @@ def pack(
     """Store `videos` of `listing` in `cache`, or reuse what is stored there for the same files.
 
     Concurrent processes wait for each other; a damaged folder or one of an older format is made
-    again. `identity` names all that decides which pixels come out of given files.
+    again. `identity` names all that decides which pixels come out of given files. LamdError when
+    the cache cannot be written.
     """
     parts = (listing.dataset, listing.split, listing.variant, digest(*identity)[:10])
     stem = "-".join(part for part in parts if part is not None)

@@ -89,7 +89,10 @@ def find_split(dataset: Dataset, root: Path, split: str) -> Path:
 def list_split(
     dataset: Dataset, root: Path, split: str, *, captions: str, **_: object
 ) -> Listing[CaterVideo]:
-    """List the videos of a split, in natural order of their keys, with one kind of captions."""
+    """List the videos of a split, in natural order of their keys, with one kind of captions.
+
+    LamdError when the JSON is missing or malformed, or a path leaves the data set's folder.
+    """
     folder = data_folder(root, dataset.name)
     path = captions_file(folder, split, captions)
     if not path.is_file():
@@ -160,7 +163,7 @@ class CaterDecoder(Decoder):
             return Problem(video.path, str(error))
         numbers = np.arange(self.num_frames) * self.frame_interval
         wanted = frames[np.minimum(numbers, len(frames) - 1)]
-        return np.stack([self.square(Image.fromarray(frame)) for frame in wanted])
+        return np.stack([np.asarray(self.square(Image.fromarray(frame))) for frame in wanted])
 
 
 def decoder(

@@ -8,8 +8,7 @@ import torch
 from paradigms import Scale
 from timing import Measure
 
-from lamd.data.bair import BAIR
-from lamd.data.bair.reader import BairDecoder
+from lamd.data.bair import BAIR, BairDecoder
 from lamd.metrics import frames as frame_metrics
 from lamd.metrics.frechet import frechet_distance
 from lamd.metrics.i3d import I3D, preprocess

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tfrecord.writer import TFRecordWriter
 
-from lamd.data.bair.reader import CAMERAS, FOLDER, NUM_FRAMES
+from lamd.data.bair import CAMERAS, FOLDER, NUM_FRAMES
 
 Features = dict[str, tuple[list, str]]
 

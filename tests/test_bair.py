@@ -5,8 +5,7 @@ import pytest
 from bair_files import example_features, flip, frame_pixels, write_file, write_split
 
 from lamd.base.errors import LamdError
-from lamd.data.bair import BAIR
-from lamd.data.bair.reader import CAMERAS, FOLDER, BairDecoder, read_trajectory
+from lamd.data.bair import BAIR, CAMERAS, FOLDER, BairDecoder, read_trajectory
 from lamd.data.bair.tfrecord import RecordError, index_records
 from lamd.data.stand_in import MANIFEST, read_stand_in
 
@@ -26,16 +25,16 @@ def test_reads_files_of_the_tfrecord_package(tmp_path):
     for i in (2, 0):
         trajectory = read_trajectory(videos[i].path, videos[i].span)
         for camera in CAMERAS:
-            np.testing.assert_array_equal(trajectory.videos[camera], frame_pixels(i, camera))
+            np.testing.assert_array_equal(trajectory[camera], frame_pixels(i, camera))
             decoded = BairDecoder(64, camera)(videos[i])
-            np.testing.assert_array_equal(decoded, trajectory.videos[camera])
+            np.testing.assert_array_equal(decoded, trajectory[camera])
         features = example_features(i)
         for frame in (0, 29):
             np.testing.assert_allclose(
-                trajectory.action[frame], features[f"{frame}/action"][0], rtol=1e-6
+                trajectory["action"][frame], features[f"{frame}/action"][0], rtol=1e-6
             )
             np.testing.assert_allclose(
-                trajectory.endeffector_pos[frame],
+                trajectory["endeffector_pos"][frame],
                 features[f"{frame}/endeffector_pos"][0],
                 rtol=1e-6,
             )
@@ -122,7 +121,7 @@ def test_verify_sound_stand_in(tmp_path):
     assert report.ok
     assert "test.v1" in str(report)
     assert read_stand_in(tmp_path).counts == {"train": 3, "test": 1}
-    assert [split.check.sound for split in report.splits] == [3, 1]
+    assert [check.sound for check in report.splits.values()] == [3, 1]
 
 
 def test_verify_without_manifest_expects_the_real_counts(tmp_path):
@@ -151,10 +150,10 @@ def test_verify_lists_every_broken_record(tmp_path):
     fourth.write_bytes(b"")
     report = BAIR.verify(tmp_path)
     assert not report.ok
-    train, test = report.splits
+    train, test = report.splits.values()
     assert test.ok
-    assert train.check.sound == 3
-    assert [(p.path, p.reason.split(" (")[0]) for p in train.check.problems] == [
+    assert train.sound == 3
+    assert [(p.path, p.reason.split(" (")[0]) for p in train.problems] == [
         (first, f"byte {spans[1].offset}: length checksum mismatch"),
         (first, f"byte {spans[2].offset}: data checksum mismatch"),
         (first, f"byte {spans[3].offset}: data checksum mismatch"),
@@ -162,7 +161,7 @@ def test_verify_lists_every_broken_record(tmp_path):
         (third, f"byte {spans[1].offset}: missing key '2/action'"),
         (fourth, "byte 0: empty file, no records"),
     ]
-    for broken in train.check.problems:
+    for broken in train.problems:
         assert f"    {broken}" in str(report).splitlines()
 
 
@@ -170,7 +169,7 @@ def test_verify_says_when_the_rest_of_a_file_is_lost(tmp_path):
     make_stand_in(tmp_path, [2], [1])
     (path,) = (tmp_path / FOLDER / "train").iterdir()
     flip(path, 0)
-    (broken,) = BAIR.verify(tmp_path).splits[0].check.problems
+    (broken,) = BAIR.verify(tmp_path).splits["train"].problems
     assert broken.reason.endswith(f"; {path.stat().st_size} bytes to the end of the file are lost")
 
 
@@ -178,7 +177,7 @@ def test_verify_notices_a_file_with_too_few_records(tmp_path):
     make_stand_in(tmp_path, [2], [1])
     (path,) = (tmp_path / FOLDER / "train").iterdir()
     path.write_bytes(path.read_bytes()[: index_records(path)[0].end])
-    (broken,) = BAIR.verify(tmp_path).splits[0].check.problems
+    (broken,) = BAIR.verify(tmp_path).splits["train"].problems
     assert broken.reason.partition(": ")[2] == "file ends after 1 records, its name says 2"
 
 

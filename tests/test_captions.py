@@ -15,7 +15,6 @@ from lamd.data.cater.captions import (
     SIZES,
     Move,
     Named,
-    caption,
     cell_of,
     describes,
     moves_of,
@@ -55,7 +54,7 @@ def test_captions_survive_the_round_trip(numbers, seed):
     for version in ("v1", "v2"):
         text = scene_caption(scene, version, "ambiguous", np.random.default_rng(seed))
         said, true = parse(text), moves_of(scene, "ambiguous")
-        assert caption(said) == text
+        assert " ".join(map(str, said)) == text
         assert len(said) == len(true)
         assert all(map(describes, said, true))
         assert version == "v2" or not any(move.subject.attributes for move in said)
@@ -76,7 +75,7 @@ def test_sentences_are_the_published_ones():
         ),
         Move(Named("cone", ("large", "purple", "rubber")), "pick_place", "(-1, 3)"),
     )
-    assert caption(moves) == text
+    assert " ".join(map(str, moves)) == text
     assert parse(" The Cone  is sliding to the  third quadrant .") == (
         Move(Named("cone"), "slide", "the third quadrant"),
     )

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
-from lamd.data.cater import CATER_V1, CATER_V2
-from lamd.data.cater.reader import captions_file
+from lamd.data.cater import CATER_V1, CATER_V2, captions_file
 from lamd.io.clips import decode_video
 
 COUNTS = {"num_train": 3, "num_test": 1}

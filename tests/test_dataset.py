@@ -12,11 +12,10 @@ from lamd.base.errors import LamdError
 from lamd.config import DATA_OPTIONS, load_target
 from lamd.config.strict import Strict
 from lamd.data.bair import BAIR
-from lamd.data.dataset import DATASETS, Dataset, register
+from lamd.data.dataset import DATASETS, Dataset, SplitCheck, register
 from lamd.data.listing import Listing, Video, hash_files
 from lamd.data.sky import LANDSCAPE
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.data.verify import SplitCheck
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps.data import build_data, open_split
 

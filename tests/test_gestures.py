@@ -12,7 +12,7 @@ from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import DataConfig
 from lamd.data.dataset import DATASETS, class_of
-from lamd.data.frames import evenly_drawn, letterbox
+from lamd.data.frames import FrameDecoder, evenly_drawn
 from lamd.data.gestures import MUG, NATOPS
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.pipeline.steps.clips import read_keys, real_clips
@@ -107,17 +107,22 @@ def test_packed_frames_are_those_drawn(root):
     np.testing.assert_allclose(levels(12), [level(n) for n in (*range(9), 8, 8, 8)], atol=1)
 
 
+def squared(gestures, size, picture):
+    decoder = FrameDecoder(size, 1, gestures.image_formats, gestures.crop)
+    return np.asarray(decoder.square(Image.fromarray(picture)))
+
+
 def test_a_frame_is_cropped_and_keeps_its_aspect():
     picture = np.zeros((240, 320, 3), np.uint8)
     picture[10:239, 30:290] = 200
-    square = np.asarray(letterbox(Image.fromarray(picture), 128, NATOPS.crop))
+    square = squared(NATOPS, 128, picture)
     assert square.shape == (128, 128, 3)
     rows = square[:, 64, 0]
     assert (rows == 200).sum() == round(229 / 260 * 128) and rows[0] == rows[-1] == 0
     assert (square[64] == 200).all()
-    small = np.asarray(letterbox(Image.fromarray(picture[::2, ::2]), 128, NATOPS.crop))
+    small = squared(NATOPS, 128, picture[::2, ::2])
     assert np.abs(small.astype(int) - square).mean() < 3
-    full = np.asarray(letterbox(Image.fromarray(picture), 32, MUG.crop))
+    full = squared(MUG, 32, picture)
     assert (full[:4] == 0).all() and (full[-4:] == 0).all()
 
 
@@ -183,8 +188,8 @@ def test_pack_broken_clip_is_left_out_or_raises(root, spoil):
         pack(root)
     assert "\n" not in str(stopped.value)
     report = DATASETS["natops"].verify(root)
-    assert not report.ok and report.splits[0].check.sound == 2
-    assert BROKEN[spoil] in str(report.splits[0].check.problems[0])
+    assert not report.ok and report.splits["train"].sound == 2
+    assert BROKEN[spoil] in str(report.splits["train"].problems[0])
 
 
 UNEXPECTED = {
@@ -244,7 +249,7 @@ def test_verify_knows_the_counts_of_natops_or_the_manifest(root):
     assert mug.ok and "3 of an unknown number of clips sound" in str(mug)
     for subject in ("008", "084"):
         (root / "mug" / subject).rename(root / f"elsewhere{subject}")
-    assert [split.ok for split in DATASETS["mug"].verify(root).splits] == [False, True]
+    assert [check.ok for check in DATASETS["mug"].verify(root).splits.values()] == [False, True]
     write_stand_in(
         root, StandIn(dataset="natops", generator="test.v1", seed=0, counts={"train": 3, "test": 2})
     )

@@ -117,8 +117,8 @@ def test_pack_broken_video_is_left_out_or_raises(root, spoil, capsys):
     assert "\n" not in message
     report = LANDSCAPE.verify(root)
     assert not report.ok
-    assert report.splits[0].check.sound == 2
-    (problem,) = report.splits[0].check.problems
+    assert report.splits["train"].sound == 2
+    (problem,) = report.splits["train"].problems
     assert f"    {problem}" in str(report).splitlines()
     assert str(problem) in message
 
@@ -176,7 +176,7 @@ def test_pack_unexpected_file_is_ignored_or_raises(root, add):
     with pytest.raises(LamdError, match=reason):
         pack(root)
     report = LANDSCAPE.verify(root)
-    assert report.splits[0].check.sound == 3
-    assert [str(problem) for problem in report.splits[0].check.problems] == [
+    assert report.splits["train"].sound == 3
+    assert [str(problem) for problem in report.splits["train"].problems] == [
         f"{root / 'sky_train' / place}: {reason}"
     ]

@@ -12,12 +12,10 @@ from bair_files import flip, frame_pixels, write_split
 from packed_jobs import pack_and_sum, sum_clip
 
 from lamd.base.errors import LamdError
-from lamd.data.bair import BAIR
-from lamd.data.bair.reader import BairDecoder
+from lamd.data.bair import BAIR, BairDecoder
 from lamd.data.dataset import find_dataset
 from lamd.data.listing import Listing
-from lamd.data.packed import open_packed, windows
-from lamd.data.packing import pack
+from lamd.data.packed import open_packed, pack, windows
 
 LISTING = Listing(dataset="d", split="test", folder=Path(), videos=(), fingerprint="f" * 64)
 

@@ -8,8 +8,7 @@ import pytest
 from lamd.base.errors import LamdError
 from lamd.base.processes import leave_with_parent
 from lamd.base.rng import numpy_generator
-from lamd.data.bair import BAIR
-from lamd.data.bair.reader import CAMERAS, FOLDER, read_trajectory
+from lamd.data.bair import BAIR, CAMERAS, FOLDER, read_trajectory
 from lamd.data.listing import SPLITS
 from lamd.data.stand_in import read_stand_in
 from lamd.standins.robot import write
@@ -62,12 +61,12 @@ def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
 
 
 def test_bytes_depend_on_seed_split_and_number(root, trajectories):
-    pixels = [t.videos["image_aux1"].tobytes() for t in trajectories]
+    pixels = [t["image_aux1"].tobytes() for t in trajectories]
     assert len(set(pixels)) == len(pixels)
     other = write.simulate_trajectory(6, "train", 0)
     same = write.simulate_trajectory(5, "train", 0)
-    assert other.videos["image_aux1"].tobytes() != pixels[0]
-    assert same.videos["image_aux1"].tobytes() == pixels[0]
+    assert other["image_aux1"].tobytes() != pixels[0]
+    assert same["image_aux1"].tobytes() == pixels[0]
 
 
 def test_a_second_run_writes_nothing_and_a_killed_one_goes_on(root, tmp_path, monkeypatch):
@@ -116,7 +115,7 @@ def test_other_requests_for_the_same_folder_are_refused(root, tmp_path):
 def test_pictures_move_but_do_not_flicker(trajectories):
     for trajectory in trajectories:
         for camera in CAMERAS:
-            video = trajectory.videos[camera].astype(int)
+            video = trajectory[camera].astype(int)
             change = np.abs(np.diff(video, axis=0)).max(axis=-1)
             assert np.abs(video[0] - video[15]).mean() > 2.0
             moving = (change > 8).mean(axis=(1, 2))
@@ -128,7 +127,7 @@ def test_pictures_move_but_do_not_flicker(trajectories):
 
 
 def test_clips_look_different(trajectories):
-    firsts = np.stack([t.videos["image_aux1"][0] for t in trajectories]).astype(int)
+    firsts = np.stack([t["image_aux1"][0] for t in trajectories]).astype(int)
     assert np.abs(firsts[:-1] - firsts[1:]).mean(axis=(1, 2, 3)).min() > 10
 
 
@@ -157,7 +156,7 @@ def test_first_frame_does_not_determine_the_motion():
 
 def test_actions_lead_the_gripper(trajectories):
     for trajectory in trajectories:
-        tip, action = trajectory.endeffector_pos, trajectory.action
+        tip, action = trajectory["endeffector_pos"], trajectory["action"]
         assert np.abs(tip[:, :2]).max() < REACH.max() + 0.03
         step = np.diff(tip[:, :2], axis=0)
         commanded = action[:-1, :2]
@@ -178,7 +177,7 @@ def test_inverse_kinematics_puts_the_tips_where_asked():
 
 def test_packs_like_any_other_bair(root, tmp_path, trajectories):
     packed = BAIR.pack(root, tmp_path, split="test")
-    np.testing.assert_array_equal(packed.clip(1, 0, 30), trajectories[4].videos["image_aux1"])
+    np.testing.assert_array_equal(packed.clip(1, 0, 30), trajectories[4]["image_aux1"])
 
 
 def test_workers_leave_when_the_parent_is_killed():

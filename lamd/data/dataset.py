@@ -1,33 +1,73 @@
 """The registry of data sets: everything that any layer asks about a data set.
 
-Functions of a reader or a stand-in are named, not imported, so that this module stays light.
+Readers and simulators are named, not imported: a reader imports this module, a simulator MuJoCo.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
+from PIL import Image
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.base.lazy import resolve
 from lamd.config import DATA_OPTIONS, closest
 from lamd.config.strict import Strict, Tree, explain
-from lamd.data.listing import SPLITS, Listing
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from lamd.data.packed import PackedVideos
-    from lamd.data.verify import VerifyReport
+from lamd.data.frames import usable_videos
+from lamd.data.listing import SPLITS, Listing, Problem, check_inside
+from lamd.data.packed import PackedVideos, pack
+from lamd.data.stand_in import read_stand_in
 
 
 class CorruptOptions(Strict):
     """A data set whose unreadable videos may be left out."""
 
     on_corrupt: Literal["skip", "raise"]
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """Number of sound videos of a split, its problems, and further counts."""
+
+    sound: int
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    expected: int | None = None  # filled in by `Dataset.verify` where it is known
+
+    @property
+    def ok(self) -> bool:
+        """True when every expected video is there and sound."""
+        expected = max(self.sound, 1) if self.expected is None else self.expected
+        return self.sound == expected and not self.problems
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The checks of all splits; `str()` is the text for a terminal."""
+
+    title: str
+    unit: str
+    splits: Mapping[str, SplitCheck]
+
+    @property
+    def ok(self) -> bool:
+        """True when all splits are complete and sound."""
+        return all(check.ok for check in self.splits.values())
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        for split, check in self.splits.items():
+            expected = "an unknown number of" if check.expected is None else check.expected
+            lines.append(
+                f"  {split:5s} {'ok' if check.ok else 'NOT OK'}: {check.sound} of {expected} "
+                f"{self.unit} sound, {len(check.problems)} broken"
+            )
+            lines.extend(f"    {line}" for line in (*check.notes, *check.problems))
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,53 +78,37 @@ class Dataset:
 
     - `find_split(dataset, root, split) -> Path`: the split's folder; LamdError where it is missing.
     - `list_split(dataset, root, split, **options) -> Listing`: its videos, no pixel read.
-    - `decoder(dataset, *, size, num_frames, **options)`: a frozen dataclass, called with a `Video`;
-      returns uint8 (T, size, size, 3), a `Problem`, or why the video is left out. It has `size`;
-      its `repr` contains everything that determines the pixels; `square(image)` makes an RGB image
-      square as frames are.
+    - `decoder(dataset, *, size, num_frames, **options)`: a frozen `lamd.data.frames.Decoder`,
+      called with a `Video`; returns uint8 (T, size, size, 3), a `Problem`, or why the video is left
+      out. Its `repr` contains everything that determines the pixels.
     - `check_split(dataset, root, split) -> SplitCheck`: all of a split read and counted.
     - `class_of(key)`: the class that a clip's key names, where `classes` is not empty.
 
-    Attributes:
-        name: as in a config.
-        label: display name.
-        published_size: pixels of the published values' frames.
-        download: how to get the data and where to put it below LAMD_DATA.
-        options: model of the data set's own keys under `data:`.
-        prepared: size and, where they have an effect, `num_frames` and own keys, by default.
-        expected_counts: videos of each split, where known; `unit` is their name.
-        packed_counts: videos of each split of the real data once packed, where known.
-        video_frames: frames of a packed video by source, where these are more than a clip's.
-        classes: names of the classes, which take turns in a split; empty without classes.
-        simulator: `package.module:function` that writes the stand-in, None without one. Called as
-            `function(dataset, root, counts=, seed=, num_workers=, frame_size=)`.
-        generator: version of the simulator. A new one is new data: it names every random stream.
-        frame_sizes: simulated (width, height) by the largest clip size that it serves, ascending;
-            larger clips are simulated at the real size.
+    `simulator` is called as `function(dataset, root, counts=, seed=, num_workers=, frame_size=)`.
     """
 
-    name: str
-    label: str
-    published_size: int
-    download: str
+    name: str  # as in a config
+    label: str  # as displayed
+    published_size: int  # pixels of the published values' frames
+    download: str  # how to get the data and where to put it below LAMD_DATA
     reader: str
-    options: type[Strict] = Strict
+    options: type[Strict] = Strict  # the data set's own keys under `data:`
+    # size and, where they have an effect, `num_frames` and own keys, by default
     prepared: Mapping[str, Any] = field(default_factory=dict)
-    expected_counts: Mapping[str, int] = field(default_factory=dict)
-    unit: str = "videos"
-    packed_counts: Mapping[str, int] = field(default_factory=dict)
+    expected_counts: Mapping[str, int] = field(default_factory=dict)  # videos, where known
+    unit: str = "videos"  # name of what is counted
+    packed_counts: Mapping[str, int] = field(default_factory=dict)  # of real videos, where known
+    # frames of a packed video by source, where these are more than a clip's
     video_frames: Mapping[str, int] = field(default_factory=dict)
-    classes: Sequence[str] = ()
-    simulator: str | None = None
-    generator: str = ""
+    classes: Sequence[str] = ()  # they take turns in a split
+    simulator: str | None = None  # `package.module:function` that writes the stand-in, if any
+    generator: str = ""  # version of the simulator; names every random stream: a new one, new data
+    # simulated (width, height) by the largest clip size that it serves, ascending; larger clips are
+    # simulated at the real size
     frame_sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     def locate(self) -> Path:
-        """Return the root of the real data, LAMD_DATA.
-
-        Raises:
-            LamdError: when it is not set or lacks a split.
-        """
+        """Return the root of the real data, LAMD_DATA; LamdError if unset or without a split."""
         data = os.environ.get("LAMD_DATA")
         if not data:
             raise LamdError(f"data.source real: LAMD_DATA is not set; {self.download}")
@@ -92,6 +116,14 @@ class Dataset:
         for split in SPLITS:
             self._call("find_split", root, split)
         return root
+
+    def find_folder(self, root: Path, *names: str) -> Path:
+        """Return the first folder of these names below `root`; LamdError when there is none."""
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder is None:
+            raise self.missing(root / names[0], "no such folder")
+        check_inside(folder, root)
+        return folder
 
     def fingerprint(self, **options: Any) -> list[str] | None:
         """Return a hash of each split's real files, for cell keys; None when there are none."""
@@ -103,33 +135,22 @@ class Dataset:
             return None
 
     def list_split(self, root: Path, split: str, **options: Any) -> Listing:
-        """List a split below `root`, without reading a pixel.
-
-        Raises:
-            LamdError: on an unknown split, or when its files are missing or malformed.
-        """
+        """List a split below `root`, no pixel read; LamdError if it is missing or malformed."""
         if split not in SPLITS:
             raise LamdError(f"split {split!r}: unknown; use {' or '.join(SPLITS)}")
         return self._call("list_split", root, split, **options)
 
     def pack(
         self, root: Path, cache: Path, *, split: str, limit: int | None = None, **options: Any
-    ) -> "PackedVideos":
-        """Decode a split below `root` once into `cache`, or reuse what is stored there.
+    ) -> PackedVideos:
+        """Decode a split below `root` once into the folder `cache`, or reuse what is stored there.
 
-        Args:
-            root: the real data or a stand-in, in the same layout.
-            cache: folder of packed data sets.
-            split: `train` or `test`.
-            limit: use only the first `limit` usable videos; None uses all.
-            options: as in `prepared`, whose values are the defaults.
+        Only the first `limit` usable videos are used; defaults of `options` are in `prepared`.
 
         Raises:
             LamdError: on unknown options and values, missing or malformed files, too few usable
                 videos, and on unreadable ones unless `on_corrupt` is `skip`.
         """
-        from lamd.data.packing import pack, usable_videos
-
         wanted = {**self.prepared, **options}
         common = {key: wanted.pop(key) for key in ("size", "num_frames") if key in wanted}
         for key, value in (*common.items(), ("limit", limit)):
@@ -146,25 +167,19 @@ class Dataset:
         identity = (str(root.resolve()), str(limit), on_corrupt, repr(own), repr(decoder))
         return pack(listing, videos, cache, size=decoder.size, identity=identity)
 
-    def verify(self, root: Path) -> "VerifyReport":
+    def verify(self, root: Path) -> VerifyReport:
         """Read the whole data set below `root`, count it, and name all that is broken or missing.
 
-        A stand-in is checked against the counts in its manifest.
-
-        Raises:
-            LamdError: when a split is missing or malformed.
+        A stand-in is checked against the counts in its manifest. LamdError as of `list_split`.
         """
-        from lamd.data.stand_in import read_stand_in
-        from lamd.data.verify import SplitReport, VerifyReport
-
         stand_in = read_stand_in(root, self.name)
         kind = "real data" if stand_in is None else f"stand-in {stand_in}"
         counts = self.expected_counts if stand_in is None else stand_in.counts
-        reports = (
-            SplitReport(split, counts.get(split), self._call("check_split", root, split))
+        checks = {
+            split: replace(self._call("check_split", root, split), expected=counts.get(split))
             for split in SPLITS
-        )
-        return VerifyReport(f"{self.name} in {root} ({kind})", self.unit, tuple(reports))
+        }
+        return VerifyReport(f"{self.name} in {root} ({kind})", self.unit, checks)
 
     def simulate(
         self, root: Path, *, num_train: int, num_test: int, seed: int,
@@ -175,15 +190,11 @@ class Dataset:
         Complete files of an interrupted run are kept; a larger set contains the smaller one.
 
         Args:
-            root: a new folder, or that of an interrupted run with the same arguments.
+            root: a new folder, or that of an interrupted run with the same arguments; LamdError
+                when it contains something else or cannot be written.
             num_train, num_test: videos, of Landscape those of at least 32 frames.
-            seed: of all random streams.
             num_workers: processes, by default one per core; they never change a byte.
             frame_size: (width, height) in pixels, in the real aspect ratio; None is the real size.
-
-        Raises:
-            LamdError: when there is no stand-in, or `root` contains something else or cannot be
-                written.
         """
         if self.simulator is None:
             raise LamdError(f"{self.name}: has no stand-in; use the real data")
@@ -197,15 +208,8 @@ class Dataset:
         # a few times the pixels that are kept are enough
         return next((frame for most, frame in self.frame_sizes.items() if size <= most), None)
 
-    def read_image(self, path: Path, size: int) -> "np.ndarray":
-        """Read an image as uint8 (size, size, 3), made square as the training frames are.
-
-        Raises:
-            LamdError: when it is not an image.
-        """
-        import numpy as np
-        from PIL import Image
-
+    def read_image(self, path: Path, size: int) -> np.ndarray:
+        """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none."""
         options = {"num_frames": 1, **self.prepared, "size": size}
         options.pop("on_corrupt", None)
         decoder = self._call("decoder", **options)
@@ -241,11 +245,7 @@ def register(dataset: Dataset) -> Dataset:
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return the data set `name`.
-
-    Raises:
-        LamdError: when it is unknown; the nearest known one is named.
-    """
+    """Return the data set `name`; LamdError with the nearest one when it is unknown."""
     if name not in DATASETS:
         hint = closest(name, DATASETS)
         raise LamdError(f"data set {name!r}: unknown{hint}; choose one of {', '.join(DATASETS)}")

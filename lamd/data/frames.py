@@ -1,27 +1,34 @@
-"""Frames of a video decoded and made square; Landscape, NATOPS and MUG share it."""
+"""Decoders: images made square, and folders of frames, as of Landscape, NATOPS and MUG."""
 
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from lamd.data.listing import FrameFolder, Listing, Problem
-from lamd.data.packing import decode_ahead
+from lamd.base.errors import LamdError
+from lamd.base.progress import track
+from lamd.data.listing import FrameFolder, Listing, Problem, V, Video, printable
+from lamd.data.packed import Packable
 
-Crop = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
-
-
-def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """Resize the centre square by Lanczos."""
-    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+Result = TypeVar("Result")
 
 
-def letterbox(image: Image.Image, size: int, crop: Crop) -> Image.Image:
-    """Crop, fit into a square by Lanczos, the aspect kept (reported), and fill up with black."""
-    left, top, right, bottom = np.multiply(crop, image.size * 2).round().astype(int).tolist()
-    inside = image.crop((left, top, right, bottom))
-    return ImageOps.pad(inside, (size, size), Image.Resampling.LANCZOS, color="black")
+@dataclass(frozen=True)
+class Decoder:
+    """Base of decoders: a square of `size` pixels, by default the centre, by Lanczos."""
+
+    size: int
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """Make an RGB image square as frames are."""
+        return ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
 
 
 def evenly_drawn(length: int, num_frames: int) -> list[int]:
@@ -36,19 +43,18 @@ def evenly_drawn(length: int, num_frames: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class FrameDecoder:
+class FrameDecoder(Decoder):
     """Decodes a folder of frames to uint8 (T, size, size, 3).
 
-    With a `crop`, `num_frames` frames are `evenly_drawn` and framed by `letterbox`; without one all
-    frames are taken, of `num_frames` or more, and resized whole. A JPEG's own scaling by 2, 4 or 8
-    comes first where the result stays above `size`. Flipped bits that leave a readable picture go
-    unnoticed.
+    With a `crop`, `num_frames` frames are `evenly_drawn` and fitted into a square, the aspect kept
+    (reported), filled up with black; without one all frames are taken, of `num_frames` or more, and
+    resized whole. A JPEG's own scaling by 2, 4 or 8 comes first where the result stays above
+    `size`. Flipped bits that leave a readable picture go unnoticed.
     """
 
-    size: int
     num_frames: int
     image_formats: tuple[str, ...] = ("JPEG",)
-    crop: Crop | None = None
+    crop: tuple[float, float, float, float] | None = None  # left, top, right, bottom, as shares
 
     def __call__(self, video: FrameFolder) -> np.ndarray | Problem | str:
         """Return the video, its first problem, or that it is too short."""
@@ -56,61 +62,57 @@ class FrameDecoder:
         if self.crop is None and length < self.num_frames:
             return f"{length} frames, fewer than {self.num_frames}"
         numbers = evenly_drawn(length, self.num_frames) if self.crop else range(length)
-        frames, disk_size = {}, None
-        for number in dict.fromkeys(numbers):
-            path = video.path / video.frames[number]
-            try:
-                frames[number], disk_size = self.read(path, disk_size)
-            except ValueError as error:
-                return Problem(path, str(error))
+        frames = {}
+        for number, frame in self.read(video, dict.fromkeys(numbers)):
+            if isinstance(frame, Problem):
+                return frame
+            frames[number] = frame
         return np.stack([frames[number] for number in numbers])
 
     def read(
-        self, path: Path, expected: tuple[int, int] | None = None
-    ) -> tuple[np.ndarray, tuple[int, int]]:
-        """Decode a frame: uint8 (size, size, 3), and its (width, height) on disk.
-
-        Raises:
-            ValueError: when it cannot be decoded or its size is not `expected`; says why.
-        """
-        kind = " or ".join(self.image_formats)
-        try:
-            with Image.open(path, formats=self.image_formats) as image:
-                if expected not in (None, image.size):
-                    sizes = ("{}x{}".format(*pair) for pair in (image.size, expected))
-                    raise ValueError("{} pixels, the first frame has {}".format(*sizes))
-                disk_size = image.size
-                image.draft("RGB", (self.size, self.size))
-                return np.asarray(self.square(image.convert("RGB"))), disk_size
-        except Image.UnidentifiedImageError:
-            raise ValueError(f"not a {kind}") from None
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ValueError(f"broken {kind} ({' '.join(str(reason).split())})") from None
+        self, video: FrameFolder, numbers: Iterable[int]
+    ) -> Iterator[tuple[int, np.ndarray | Problem]]:
+        """Yield these frames with their number: uint8 (size, size, 3), or why there is none."""
+        kind, first_size = " or ".join(self.image_formats), None
+        for number in numbers:
+            frame: np.ndarray | str
+            path = video.path / video.frames[number]
+            try:
+                with Image.open(path, formats=self.image_formats) as image:
+                    size = image.size
+                    if first_size not in (None, size):
+                        sizes = ("{}x{}".format(*pair) for pair in (size, first_size))
+                        raise ValueError("{} pixels, the first frame has {}".format(*sizes))
+                    image.draft("RGB", (self.size, self.size))
+                    frame = np.asarray(self.square(image.convert("RGB")))
+                first_size = size
+            except Image.UnidentifiedImageError:
+                frame = f"not a {kind}"
+            except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+                reason = getattr(error, "strerror", None) or error
+                frame = f"broken {kind} ({' '.join(str(reason).split())})"
+            except ValueError as error:
+                frame = str(error)
+            yield number, Problem(path, frame) if isinstance(frame, str) else frame
 
     def square(self, image: Image.Image) -> Image.Image:
         """Resize an image whole; with a `crop`, letterbox it."""
-        if self.crop is not None:
-            return letterbox(image, self.size, self.crop)
-        return image.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        size = self.size, self.size
+        if self.crop is None:
+            return image.resize(size, Image.Resampling.LANCZOS)
+        box = np.multiply(self.crop, image.size * 2).round().astype(int).tolist()
+        return ImageOps.pad(image.crop(box), size, Image.Resampling.LANCZOS, color="black")
 
 
 def check_frames(
     listing: Listing[FrameFolder], image_formats: tuple[str, ...] = ("JPEG",)
 ) -> tuple[list[FrameFolder], tuple[Problem, ...]]:
     """Decode all frames of a split; return the sound videos and all problems."""
-
     decoder = FrameDecoder(1, 1, image_formats)
 
     def unreadable(video: FrameFolder) -> list[Problem]:
-        problems, disk_size = [], None
-        for name in video.frames:
-            try:
-                _, actual = decoder.read(video.path / name, disk_size)
-                disk_size = disk_size or actual
-            except ValueError as error:
-                problems.append(Problem(video.path / name, str(error)))
-        return problems
+        frames = decoder.read(video, range(len(video.frames)))
+        return [frame for _, frame in frames if isinstance(frame, Problem)]
 
     label = f"verifying {listing.dataset}/{listing.split}"
     sound, problems = [], listing.problems()
@@ -119,3 +121,69 @@ def check_frames(
         if not (broken or video.problems):
             sound.append(video)
     return sound, tuple(problems)
+
+
+def usable_videos(
+    listing: Listing, decoder: Callable[[Any], np.ndarray | Problem | str], limit: int | None,
+    on_corrupt: str,
+) -> Iterator[Packable]:  # fmt: skip
+    """Decode the first `limit` usable videos of a listing; what is left out comes with a reason.
+
+    LamdError on too few usable videos, and on unreadable ones with `on_corrupt: raise`.
+    """
+    if on_corrupt == "raise":
+        for problem in listing.problems():
+            raise _corrupt(listing, problem)
+    for problem in listing.unexpected_files:
+        yield listing.key(problem.path), problem.reason, None
+
+    def decode(video: Video) -> np.ndarray | Problem | str:
+        return video.problems[0] if video.problems else decoder(video)
+
+    usable, needed = 0, limit or 1
+    if len(listing.videos) < needed:
+        usable = len(listing.videos)
+    else:
+        label = f"packing {listing.dataset}/{listing.split}"
+        with closing(decode_ahead(decode, listing.videos, label)) as decoded:
+            for video, pixels in decoded:
+                for problem in video.unexpected_files:
+                    yield listing.key(problem.path), problem.reason, None
+                if isinstance(pixels, Problem):
+                    if on_corrupt == "raise":
+                        raise _corrupt(listing, pixels)
+                    file = "" if pixels.path == video.path else f"{pixels.path.name}: "
+                    pixels = printable(f"{file}{pixels.reason}")
+                yield video.key, pixels, video.condition
+                usable += not isinstance(pixels, str)
+                if usable == limit:
+                    return
+    if usable < needed:
+        raise LamdError(
+            f"{listing.folder}: {usable} usable videos, {needed} needed; lower"
+            f" data.num_{listing.split} or data.num_frames, or run"
+            f" `lamd data verify {listing.dataset}`"
+        )
+
+
+def _corrupt(listing: Listing, problem: Problem) -> LamdError:
+    return LamdError(
+        f"{problem}; fix or remove it, or set data.on_corrupt: skip;"
+        f" `lamd data verify {listing.dataset}` lists all such files"
+    )
+
+
+def decode_ahead(
+    work: Callable[[V], Result], videos: Sequence[V], label: str
+) -> Generator[tuple[V, Result], None, None]:
+    """Yield each video with its result, in order, worked ahead by threads, behind a bar."""
+    workers, todo = os.cpu_count() or 1, iter(videos)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            waiting = deque(pool.submit(work, video) for video in islice(todo, workers + 2))
+            for video in track(videos, label):
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(work, later) for later in islice(todo, 1))
+                yield video, result
+        finally:
+            pool.shutdown(cancel_futures=True)

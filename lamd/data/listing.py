@@ -175,11 +175,7 @@ def check_inside(path: Path, root: Path) -> None:
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """Return a hash of name, size and time of each file.
-
-    Raises:
-        LamdError: on a file that may not be looked at.
-    """
+    """Return a hash of name, size and time of each file; LamdError where these are unreadable."""
     try:
         stats = [(path.name, path.stat()) for path in paths]
     except OSError as error:

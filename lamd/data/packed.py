@@ -3,19 +3,29 @@
 Videos may differ in length; they are stored one after another.
 """
 
-from collections.abc import Sequence
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
+from filelock import FileLock
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
+from lamd.base.files import write_atomically
 from lamd.config.strict import Strict
+from lamd.data.listing import Listing, digest
 
 FRAMES_FILE = "frames.npy"
 INDEX_FILE = "index.json"
+# key; uint8 (T, size, size, 3) or the reason why the video is left out; caption or class
+Packable = tuple[str, np.ndarray | str, str | None]
 
 
 class PackedIndex(Strict):
@@ -25,25 +35,19 @@ class PackedIndex(Strict):
     dataset: str
     split: str
     variant: str | None  # the camera or kind of captions, where a data set has several
-    size: int
-    keys: tuple[str, ...]
+    size: int  # height and width in pixels
+    keys: tuple[str, ...]  # of the videos in order, such as `bair/train/7`
     lengths: tuple[int, ...]  # frames of each video
     left_out: tuple[tuple[str, str], ...]  # key of what was not packed, and why
-    content_hash: str
+    content_hash: str  # SHA-256 over the pixel bytes, each video's condition after it, hexadecimal
     source_fingerprint: str
-    conditions: tuple[str, ...] | None = None  # y of each video, where the data set has one
+    conditions: tuple[str, ...] | None = None  # caption or class y of each, where there is one
 
 
 class PackedVideos:
-    """Videos behind a memory map; a copy sent to another process opens the file again.
+    """Videos behind a memory map, `len()` of them; attributes have the names of the index.
 
-    Attributes:
-        lengths: frames of each video, int64 (N,); `len()` counts videos.
-        keys: names of the videos in order, such as `bair/train/7`.
-        size: height and width in pixels.
-        left_out: key and reason of each video that was not packed.
-        conditions: the caption or class y of each video; None where the data set has none.
-        content_hash: SHA-256 over the pixel bytes, each video's condition after it, hexadecimal.
+    A copy sent to another process opens the file again.
     """
 
     def __init__(self, path: Path, index: PackedIndex) -> None:
@@ -65,14 +69,10 @@ class PackedVideos:
         return PackedVideos, (self.path, self.index)
 
     def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
-        """Copy frames `start` to `start + num_frames` of video `i`: uint8 (L, H, W, 3).
-
-        Raises:
-            IndexError: when video or frames do not exist.
-        """
+        """Copy `num_frames` frames of video `i` from `start`: uint8 (L, H, W, 3); or IndexError."""
         if not (0 <= i < len(self) and 0 <= start <= start + num_frames <= self.lengths[i]):
             raise IndexError(f"video {i}, frames {start}..{start + num_frames} of {len(self)}")
-        first = self._first[i] + start
+        first = self.lengths[:i].sum() + start
         return np.array(self.frames[first : first + num_frames])
 
     def windows(self, num_frames: int, stride: int) -> np.ndarray:
@@ -97,8 +97,7 @@ def windows(lengths: Sequence[int] | np.ndarray, num_frames: int, stride: int) -
 def open_packed(path: Path) -> PackedVideos:
     """Open a packed folder; cheap: reads the index and looks at the file's header and size.
 
-    Raises:
-        LamdError: when index, shape and size do not agree, or the format is an older one.
+    LamdError when index, shape and size do not agree, or the format is an older one.
     """
     fix = "delete the folder and run `lamd data prepare` again"
     try:
@@ -115,3 +114,80 @@ def open_packed(path: Path) -> PackedVideos:
     if shape != expected or dtype != np.uint8 or len(index.keys) != len(index.lengths):
         raise LamdError(f"{path}: holds {dtype} {shape}, index says {expected}; {fix}")
     return videos
+
+
+def pack(
+    listing: Listing, videos: Iterable[Packable], cache: Path, *, size: int,
+    identity: tuple[str, ...],
+) -> PackedVideos:  # fmt: skip
+    """Store `videos` of `listing` in `cache`, or reuse what is stored there for the same files.
+
+    Concurrent processes wait for each other; a damaged folder or one of an older format is made
+    again. `identity` names all that decides which pixels come out of given files. LamdError when
+    the cache cannot be written.
+    """
+    parts = (listing.dataset, listing.split, listing.variant, digest(*identity)[:10])
+    stem = "-".join(part for part in parts if part is not None)
+    target = cache / f"{stem}-{listing.fingerprint[:10]}"
+    building = cache / f".{target.name}.tmp"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{stem}.lock"):
+            with suppress(LamdError):
+                return open_packed(target)
+            for stale in (*cache.glob(f"{stem}-*"), *cache.glob(f".{stem}-*.tmp")):
+                shutil.rmtree(stale)
+            building.mkdir()
+            try:
+                _build(building, listing, videos, size)
+                os.replace(building, target)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise LamdError(
+            f"{target}: cannot be packed ({error.strerror}); check free space and permissions"
+        ) from None
+    return open_packed(target)
+
+
+def _build(folder: Path, listing: Listing, videos: Iterable[Packable], size: int) -> None:
+    content = hashlib.sha256()
+    lengths: dict[str, int] = {}
+    conditions: list[str] = []
+    left_out: list[tuple[str, str]] = []
+    with (folder / FRAMES_FILE).open("wb") as stream:
+        data_start = _write_header(stream, 0, size)
+        for key, video, condition in videos:
+            if isinstance(video, str):
+                left_out.append((key, video))
+                continue
+            stream.write(video.data)
+            content.update(video.data)
+            lengths[key] = len(video)
+            if condition is not None:
+                content.update(condition.encode())
+                conditions.append(condition)
+        stream.seek(0)
+        if _write_header(stream, sum(lengths.values()), size) != data_start:
+            raise RuntimeError("the header of frames.npy has grown over the pixels")
+        stream.flush()
+        os.fsync(stream.fileno())
+    for key, reason in left_out:  # not while threads decode, which silence stderr
+        print(f"lamd: {key}: left out, {reason}", file=sys.stderr)
+    if left_out:
+        print(f"lamd: {len(lengths)} videos packed, {len(left_out)} left out", file=sys.stderr)
+    index = PackedIndex(
+        dataset=listing.dataset, split=listing.split, variant=listing.variant, size=size,
+        keys=tuple(lengths), lengths=tuple(lengths.values()), left_out=tuple(left_out),
+        content_hash=content.hexdigest(), source_fingerprint=listing.fingerprint,
+        conditions=tuple(conditions) or None,
+    )  # fmt: skip
+    write_atomically(folder / INDEX_FILE, index.model_dump_json())
+
+
+def _write_header(stream: BinaryIO, num_frames: int, size: int) -> int:
+    # numpy leaves room for the first axis to grow, so the number of frames can be filled in later.
+    shape = (num_frames, size, size, 3)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.tell()

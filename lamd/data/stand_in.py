@@ -25,9 +25,7 @@ class StandIn(Strict):
 def read_stand_in(root: Path, dataset: str | None = None) -> StandIn | None:
     """Read the manifest of the data set below `root`; None means real data.
 
-    Raises:
-        LamdError: when there is a manifest that cannot be understood, or is of another data set
-            than `dataset`.
+    LamdError on a manifest that cannot be understood, or is of another data set than `dataset`.
     """
     path = root / MANIFEST
     if not path.exists():

@@ -69,24 +69,21 @@ class Vocabulary:
     def encode(self, condition: str, max_tokens: int) -> np.ndarray:
         """Return token numbers, int64: (1,) for a label; (max_tokens,) for a caption.
 
-        A caption is START, its words, END, and PAD up to `max_tokens`.
-
-        Raises:
-            LamdError: on an unknown word or label, and on an empty or too long caption.
+        A caption is START, its words, END, and PAD up to `max_tokens`. LamdError on an unknown word
+        or label, and on an empty or too long caption.
         """
         if self.kind == "class":
             return np.array([self._number(condition, condition)])
-        words = tokenize(condition)
+        words = [self._number(word, condition) for word in tokenize(condition)]
         if not words:
             raise LamdError("caption: empty; say what moves")
-        start, end, pad = (self._numbers[token] for token in (START, END, PAD))
-        numbers = [start, *(self._number(word, condition) for word in words), end]
-        if len(numbers) > max_tokens:
+        padding = max_tokens - len(words) - 2
+        if padding < 0:
             raise LamdError(
-                f"caption {_short(condition)!r}: {len(numbers)} tokens with start and end,"
+                f"caption {_short(condition)!r}: {len(words) + 2} tokens with start and end,"
                 f" at most {max_tokens} are allowed; shorten it"
             )
-        return np.array(numbers + [pad] * (max_tokens - len(numbers)))
+        return np.array([self.start, *words, self._numbers[END], *[self._numbers[PAD]] * padding])
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Return the words between START and the first END, a space between any two."""

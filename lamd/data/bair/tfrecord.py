@@ -5,30 +5,48 @@ of the data.
 """
 
 import os
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory, text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 
 from lamd.base.errors import LamdError
 from lamd.base.files import replace_file
 
-_HEADER = struct.Struct("<QI")
-_FOOTER = struct.Struct("<I")
-FRAMING_BYTES = _HEADER.size + _FOOTER.size
-_MASK_DELTA = 0xA282EAD8
+_CRC_BYTES = 4
+_HEADER_BYTES = 8 + _CRC_BYTES
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-FeatureValue = bytes | Sequence[float] | Sequence[int]
+# tensorflow/core/example/{feature,example}.proto; on the wire a map is repeated entries of a key
+# and a value, a oneof is plain fields
+_EXAMPLE_PROTO = """
+name: "example.proto" syntax: "proto3"
+message_type { name: "BytesList"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES } }
+message_type { name: "FloatList"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT } }
+message_type { name: "Int64List"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 } }
+message_type { name: "Feature"
+  field { name: "bytes_list" number: 1 type_name: ".BytesList" }
+  field { name: "float_list" number: 2 type_name: ".FloatList" }
+  field { name: "int64_list" number: 3 type_name: ".Int64List" } }
+message_type { name: "Entry"
+  field { name: "key" number: 1 type: TYPE_STRING }
+  field { name: "value" number: 2 type_name: ".Feature" } }
+message_type { name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED type_name: ".Entry" } }
+message_type { name: "Example" field { name: "features" number: 1 type_name: ".Features" } }
+"""
+_POOL = descriptor_pool.DescriptorPool()
+_POOL.Add(text_format.Parse(_EXAMPLE_PROTO, FileDescriptorProto()))
+_Example = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("Example"))
 
 
-@dataclass(frozen=True)
-class RecordSpan:
+class RecordSpan(NamedTuple):
     """Position of a record: byte `offset` of its header and `length` of its data in bytes."""
 
     offset: int
@@ -37,34 +55,29 @@ class RecordSpan:
     @property
     def end(self) -> int:
         """Offset of the byte after the record."""
-        return self.offset + self.length + FRAMING_BYTES
+        return self.offset + _HEADER_BYTES + self.length + _CRC_BYTES
 
 
 class RecordError(LamdError):
-    """A broken record; `reason` is one phrase, `offset` the record's first byte in `path`."""
+    """A broken record; `reason` is one phrase, `offset` the record's first byte in `path`.
 
-    def __init__(self, path: Path, offset: int, reason: str) -> None:
-        super().__init__(
-            f"{path}: record at byte {offset}: {reason}; fetch or simulate this file again"
-        )
-        self.path, self.offset, self.reason = path, offset, reason
+    `lost` counts the bytes from there to the file's end when no record can be found behind it.
+    """
 
-    def __reduce__(self) -> tuple:
-        return RecordError, (self.path, self.offset, self.reason)
+    def __init__(self, path: Path, offset: int, reason: str, lost: int = 0) -> None:
+        super().__init__(path, offset, reason, lost)
+        self.path, self.offset, self.reason, self.lost = path, offset, reason, lost
+
+    def __str__(self) -> str:
+        where = f"{self.path}: record at byte {self.offset}"
+        return f"{where}: {self.reason}; fetch or simulate this file again"
 
 
-def masked_crc(data: bytes) -> int:
-    """Return the masked CRC32C that TFRecord stores, a 32-bit number."""
+def masked_crc(data: bytes) -> bytes:
+    """Return the masked CRC32C as TFRecord stores it, 4 bytes, little endian."""
     crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
-
-
-def frame_record(data: bytes) -> bytes:
-    """Return `data` with length and checksums around it."""
-    length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, _FOOTER.pack(masked_crc(length)), data, _FOOTER.pack(masked_crc(data)))
-    )
+    masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    return masked.to_bytes(_CRC_BYTES, "little")
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:
@@ -72,7 +85,9 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as stream:
-            stream.writelines(map(frame_record, records))
+            for data in records:
+                for part in (len(data).to_bytes(8, "little"), data):
+                    stream.write(part + masked_crc(part))
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,11 +102,14 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
 def index_records(path: Path) -> list[RecordSpan]:
     """Index a file by reading its record headers only; data checksums wait for `read_record`.
 
-    Raises:
-        LamdError: on an unreadable or empty file and on the first broken or truncated record.
+    LamdError on an unreadable or empty file and on the first broken or truncated record.
     """
+    spans = []
     try:
-        spans = list(scan_records(path))
+        for record in scan_records(path, {}):
+            if isinstance(record, RecordError):
+                raise record
+            spans.append(record)
     except OSError as error:
         raise LamdError(f"{path}: cannot be read ({error.strerror}); check the file") from None
     if not spans:
@@ -99,95 +117,72 @@ def index_records(path: Path) -> list[RecordSpan]:
     return spans
 
 
-def scan_records(path: Path, start: int = 0) -> Iterator[RecordSpan]:
-    """Yield the spans from byte `start` on, headers checked, data unread.
+def scan_records(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | RecordError]:
+    """Yield the span of each record, data unread, or the error in a broken header.
 
-    Raises:
-        RecordError: at the first header that is cut short, broken or points past the end.
+    The scan goes on where a sound header or the end of the file follows a record of the length that
+    the broken header states, or of one of `lengths`, to which those of sound headers are added.
     """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        offset = start
+        offset = 0
         while offset < size:
-            span = _read_header(stream, path, offset, size)
-            yield span
-            offset = span.end
-
-
-def _read_header(stream: BinaryIO, path: Path, offset: int, size: int) -> RecordSpan:
-    stream.seek(offset)
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        raise RecordError(path, offset, f"truncated header ({len(header)} of {_HEADER.size} bytes)")
-    length, crc = _HEADER.unpack(header)
-    if crc != masked_crc(header[:8]):
-        raise RecordError(path, offset, "length checksum mismatch")
-    span = RecordSpan(offset, length)
-    if span.end > size:
-        left = size - offset - _HEADER.size
-        raise RecordError(path, offset, f"truncated data ({left} of {length + 4} bytes)")
-    return span
-
-
-def resume_after(path: Path, broken: int, guesses: Iterable[int]) -> int | None:
-    """Return the byte where indexing can go on after the broken header at byte `broken`, if any.
-
-    A sound header or the end of the file follows a record of the length that the header states, or
-    of one of `guesses`, in bytes.
-    """
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        stream.seek(broken)
-        header = stream.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            return None
-        for length in (_HEADER.unpack(header)[0], *guesses):
-            end = RecordSpan(broken, length).end
-            try:
-                if end == size or (end < size and _read_header(stream, path, end, size)):
-                    return end
-            except RecordError:
+            length, reason = _read_header(stream, offset, size)
+            if not reason:
+                lengths[length] = None
+                yield RecordSpan(offset, length)
+                offset = RecordSpan(offset, length).end
                 continue
-    return None
+            ends = (RecordSpan(offset, guess).end for guess in (length, *lengths))
+            sound = (end for end in ends if end <= size and not _read_header(stream, end, size)[1])
+            behind = next(sound, None)
+            yield RecordError(path, offset, reason, size - offset if behind is None else 0)
+            offset = size if behind is None else behind
+
+
+def _read_header(stream: BinaryIO, offset: int, size: int) -> tuple[int, str]:
+    """Return the length that a header states and what is wrong, nothing at the file's end."""
+    if offset == size:
+        return 0, ""
+    stream.seek(offset)
+    header = stream.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES:
+        return size, f"truncated header ({len(header)} of {_HEADER_BYTES} bytes)"
+    length = int.from_bytes(header[:8], "little")
+    if header[8:] != masked_crc(header[:8]):
+        return length, "length checksum mismatch"
+    if RecordSpan(offset, length).end > size:
+        left = size - offset - _HEADER_BYTES
+        return length, f"truncated data ({left} of {length + _CRC_BYTES} bytes)"
+    return length, ""
 
 
 def read_record(path: Path, span: RecordSpan) -> bytes:
-    """Read one record's data and check its checksum.
-
-    Raises:
-        RecordError: when the file has become shorter or the checksum fails.
-    """
+    """Read one record's data; RecordError when its checksum fails or the file became shorter."""
     with path.open("rb") as stream:
-        stream.seek(span.offset + _HEADER.size)
-        body = stream.read(span.length + _FOOTER.size)
-    if len(body) < span.length + _FOOTER.size:
+        stream.seek(span.offset + _HEADER_BYTES)
+        data, crc = stream.read(span.length), stream.read(_CRC_BYTES)
+    if len(crc) < _CRC_BYTES:
         raise RecordError(path, span.offset, "truncated data (the file has become shorter)")
-    data = body[: span.length]
-    if _FOOTER.unpack(body[span.length :])[0] != masked_crc(data):
+    if crc != masked_crc(data):
         raise RecordError(path, span.offset, "data checksum mismatch")
     return data
 
 
-def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
+def encode_example(features: Mapping[str, bytes | Sequence[float]]) -> bytes:
     """Serialize features as a `tf.train.Example`, keys sorted so that bytes are reproducible."""
     example = _Example()
-    for key in sorted(features):
-        value, entry = features[key], example.features.feature.add(key=key)
+    for key, value in sorted(features.items()):
+        entry = example.features.feature.add(key=key)
         if isinstance(value, bytes):
             entry.value.bytes_list.value.append(value)
-        elif all(isinstance(v, int) for v in value):
-            entry.value.int64_list.value.extend(value)
         else:
             entry.value.float_list.value.extend(value)
     return example.SerializeToString()
 
 
 def parse_example(data: bytes) -> dict[str, Sequence[bytes] | Sequence[float] | Sequence[int]]:
-    """Parse a `tf.train.Example` into one sequence of values for each key.
-
-    Raises:
-        ValueError: when `data` is no such message.
-    """
+    """Parse a `tf.train.Example` into one sequence of values per key; ValueError if it is none."""
     try:
         example = _Example.FromString(data)
     except DecodeError:
@@ -196,41 +191,3 @@ def parse_example(data: bytes) -> dict[str, Sequence[bytes] | Sequence[float] | 
         entry.key: next((values.value for _, values in entry.value.ListFields()), ())
         for entry in example.features.feature
     }
-
-
-def _example_class() -> Any:
-    """Build the messages of tensorflow/core/example/{example,feature}.proto.
-
-    A map has the wire format of repeated entries, a oneof that of plain fields.
-    """
-    file = descriptor_pb2.FileDescriptorProto(
-        name="lamd/example.proto", package="lamd.tfrecord", syntax="proto3"
-    )
-    scalars = {
-        "bytes": _FIELD.TYPE_BYTES, "float": _FIELD.TYPE_FLOAT, "int64": _FIELD.TYPE_INT64,
-        "string": _FIELD.TYPE_STRING,
-    }  # fmt: skip
-    for message, fields in {  # type and name of each field, numbered from 1
-        "BytesList": "repeated bytes value",
-        "FloatList": "repeated float value",
-        "Int64List": "repeated int64 value",
-        "Feature": "BytesList bytes_list, FloatList float_list, Int64List int64_list",
-        "Entry": "string key, Feature value",
-        "Features": "repeated Entry feature",
-        "Example": "Features features",
-    }.items():
-        owner = file.message_type.add(name=message)
-        for number, field in enumerate(fields.split(", "), start=1):
-            *repeated, kind, name = field.split()
-            label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
-            added = owner.field.add(name=name, number=number, label=label)
-            if kind in scalars:
-                added.type = scalars[kind]
-            else:
-                added.type_name = f".lamd.tfrecord.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("lamd.tfrecord.Example"))
-
-
-_Example = _example_class()

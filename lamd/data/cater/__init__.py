@@ -1,15 +1,33 @@
-"""CATER-GEN, versions 1 and 2."""
+"""CATER-GEN, versions 1 and 2, on disk: `cater_gen_{v1,v2}/{train,test}_{ambiguous,explicit}.json`.
 
-from typing import Literal
+Each JSON maps a key to `{"video": "videos/<name>.avi", "caption": "..."}`; the video's scene, in
+CATER's own schema, is `scenes/<name>.json`. Paths in the JSON never leave the data set's folder.
+"""
 
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from lamd.base.errors import LamdError
+from lamd.base.progress import track
 from lamd.config.strict import Count
-from lamd.data.dataset import CorruptOptions, Dataset, register
+from lamd.data.cater.captions import MODES, Mode, describes, moves_of, parse
+from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
+from lamd.data.frames import Decoder
+from lamd.data.listing import Listing, Problem, Video, check_inside, natural_key, printable
+from lamd.io.clips import decode_video
+
+_RIFF_HEADER = 8  # bytes
 
 
 class CaterOptions(CorruptOptions):
     """Own keys of CATER-GEN."""
 
-    captions: Literal["ambiguous", "explicit"]  # the conditions
+    captions: Mode  # the conditions
     frame_interval: Count  # from one frame of a clip to the next
 
 
@@ -22,7 +40,7 @@ def _register(version: str, counts: dict[str, int]) -> Dataset:
             download=f"download CATER-GEN-{version} (linked in Youncy-Hu/MAGE's readme) and put it "
             f"at $LAMD_DATA/cater_gen_{version}/"
             "{videos/*.avi,{train,test}_{ambiguous,explicit}.json}",
-            reader="lamd.data.cater.reader",
+            reader=__name__,
             options=CaterOptions,
             prepared={
                 "size": 128,
@@ -41,3 +59,177 @@ def _register(version: str, counts: dict[str, int]) -> Dataset:
 
 CATER_V1 = _register("v1", {})  # its number of videos is not known
 CATER_V2 = _register("v2", {"train": 24_000, "test": 6_000})  # as the captions' script asks for
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaterVideo(Video):
+    """One entry of a caption JSON and its scene."""
+
+    scene: Path  # need not exist
+
+
+def data_folder(root: Path, name: str) -> Path:
+    """Return the folder of the data set `name` below `root`."""
+    return root / name.replace("cater", "cater_gen")
+
+
+def captions_file(folder: Path, split: str, mode: str) -> Path:
+    """Return the JSON with a split's captions."""
+    return folder / f"{split}_{mode}.json"
+
+
+def find_split(dataset: Dataset, root: Path, split: str) -> Path:
+    """Find the folder that contains captions of a split."""
+    folder = data_folder(root, dataset.name)
+    if not any(captions_file(folder, split, mode).is_file() for mode in MODES):
+        raise dataset.missing(folder, f"no captions of the {split} split there")
+    return folder
+
+
+def list_split(
+    dataset: Dataset, root: Path, split: str, *, captions: str, **_: object
+) -> Listing[CaterVideo]:
+    """List the videos of a split, in natural order of their keys, with one kind of captions.
+
+    LamdError when the JSON is missing or malformed, or a path leaves the data set's folder.
+    """
+    folder = data_folder(root, dataset.name)
+    path = captions_file(folder, split, captions)
+    if not path.is_file():
+        raise dataset.missing(path, "no such file")
+    check_inside(path, root)
+    try:
+        text = path.read_bytes()
+        entries = json.loads(text)
+    except OSError as error:
+        raise LamdError(f"{path}: {error.strerror}; make it readable") from None
+    except (ValueError, RecursionError) as error:
+        raise LamdError(f"{path}: not JSON ({printable(str(error))}); get it again") from None
+    if not isinstance(entries, dict) or not entries:
+        raise LamdError(f"{path}: no map from keys to videos and captions; get it again")
+    state, home, videos = hashlib.sha256(text), folder.resolve(), []
+    for name in sorted(entries, key=natural_key):
+        where = f"{path}: entry {printable(name)!r}"
+        match entries[name]:
+            case {"video": str(video), "caption": str(caption)}:
+                file = _inside(folder, home, video, where)
+            case _:
+                raise LamdError(f"{where}: has no video and caption; get the file again")
+        if not caption.isascii():
+            raise LamdError(f"{where}: its caption is not ASCII; get the file again")
+        if file.is_file():
+            stat = file.stat()
+            state.update(f"{video}:{stat.st_size}:{stat.st_mtime_ns}".encode())
+        scene = _inside(folder, home, f"scenes/{file.stem}.json", where)
+        key = f"{dataset.name}/{split}/{printable(name)}"
+        videos.append(CaterVideo(key=key, path=file, condition=caption.strip(), scene=scene))
+    return Listing(
+        dataset=dataset.name, split=split, folder=folder, videos=tuple(videos),
+        fingerprint=state.hexdigest(), variant=captions,
+    )  # fmt: skip
+
+
+def _inside(folder: Path, home: Path, video: str, where: str) -> Path:
+    """Return the file that an entry names, if it is in the data set's folder."""
+    parts, name = PurePosixPath(video), printable(video[:80])
+    if not video.isprintable() or "\\" in video:
+        raise LamdError(f"{where}: path {name!r} has odd characters; correct it")
+    if parts.is_absolute() or ".." in parts.parts or not parts.name:
+        raise LamdError(f"{where}: path {name!r} leaves the data set's folder; correct it")
+    file = folder / parts
+    if not file.resolve().is_relative_to(home):
+        raise LamdError(f"{where}: {name!r} is a link out of {folder}; put the file itself there")
+    return file
+
+
+@dataclass(frozen=True)
+class CaterDecoder(Decoder):
+    """Decodes a video to uint8 (num_frames, size, size, 3).
+
+    Frame 0 and every `frame_interval`-th after it; a short video is padded with its last frame
+    (reported). The shorter side is brought to `size` (reported) by Lanczos, the longer one cropped.
+    """
+
+    num_frames: int
+    frame_interval: int
+
+    def __call__(self, video: CaterVideo) -> np.ndarray | Problem:
+        """Return the clip, or why the video cannot be used."""
+        if not video.condition:
+            return Problem(video.path, "empty caption")
+        try:
+            frames = _decode(video.path, (self.num_frames - 1) * self.frame_interval + 1)
+        except ValueError as error:
+            return Problem(video.path, str(error))
+        numbers = np.arange(self.num_frames) * self.frame_interval
+        wanted = frames[np.minimum(numbers, len(frames) - 1)]
+        return np.stack([np.asarray(self.square(Image.fromarray(frame))) for frame in wanted])
+
+
+def decoder(
+    dataset: Dataset, *, size: int, num_frames: int, frame_interval: int, captions: str
+) -> CaterDecoder:
+    """Return the rule for a clip, which does not depend on its captions."""
+    return CaterDecoder(size, num_frames, frame_interval)
+
+
+def _decode(path: Path, limit: int | None = None) -> np.ndarray:
+    """Decode an AVI or raise ValueError, also for a torn one, which decoders read as short."""
+    try:
+        if not path.is_file():  # a pipe would block for ever
+            raise ValueError("no such file")
+        with path.open("rb") as stream:
+            header = stream.read(_RIFF_HEADER)
+        size = path.stat().st_size
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+    if header[:4] != b"RIFF":
+        raise ValueError("not an AVI")
+    stated = int.from_bytes(header[4:], "little") + _RIFF_HEADER
+    if stated > size or stated == _RIFF_HEADER:
+        raise ValueError(f"truncated AVI ({size} of {stated} bytes)")
+    return decode_video(path, limit)
+
+
+def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
+    """Decode every video of a split; hold captions against scenes. A missing scene is counted."""
+    folder = find_split(dataset, root, split)
+    listings = {
+        mode: list_split(dataset, root, split, captions=mode)
+        for mode in MODES
+        if captions_file(folder, split, mode).exists()
+    }
+    problems: dict[Path, str] = {}
+    paths = dict.fromkeys(video.path for listing in listings.values() for video in listing.videos)
+    for path in track(paths, f"verifying {dataset.name}/{split}", len(paths)):
+        try:
+            _decode(path)
+        except ValueError as error:
+            problems[path] = str(error)
+    notes = []
+    for mode, listing in listings.items():
+        scenes = 0
+        for video in listing.videos:
+            scenes += video.scene.is_file()
+            if problem := _caption_problem(video, mode):
+                problems.setdefault(video.path, problem)
+        notes.append(f"{mode}: {len(listing.videos)} captions, {scenes} with a scene")
+    broken = tuple(Problem(path, reason) for path, reason in problems.items())
+    return SplitCheck(len(paths) - len(broken), broken, tuple(notes))
+
+
+def _caption_problem(video: CaterVideo, mode: Mode) -> str | None:
+    """Return what is wrong with a caption: its grammar, or that its scene has other moves."""
+    try:
+        said = parse(video.condition or "")
+        if not said:
+            return "empty caption"
+        if not video.scene.is_file():
+            return None
+        true = moves_of(json.loads(video.scene.read_text(encoding="utf-8")), mode)
+    except LamdError as error:
+        return printable(str(error))
+    except (OSError, ValueError, RecursionError) as error:
+        return f"scene cannot be read ({printable(str(error))})"
+    agrees = len(said) == len(true) and all(map(describes, said, true))
+    return None if agrees else f"{mode} caption describes other moves than the scene"

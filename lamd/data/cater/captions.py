@@ -13,7 +13,7 @@ those of the script that made the data set (`data/gen_cater_text_anno.py` of You
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -33,17 +33,20 @@ QUADRANTS = ("first", "second", "third", "fourth")
 HALF_WIDTH = 3  # objects are in [-3, 3] x [-3, 3]
 
 Action = Literal["slide", "pick_place", "contain", "rotate"]
-_PHRASES: dict[Action, str] = {
-    "slide": "sliding to",
-    "pick_place": "picked up and placed to",
-    "contain": "picked up and containing",
-    "rotate": "rotating",
-}
-_ACTIONS = {phrase: action for action, phrase in _PHRASES.items()}
 _NAMED = rf"the (?:(?:{'|'.join(ATTRIBUTES)}) )*(?:{'|'.join(SHAPES.values())})"
-_SENTENCE = re.compile(rf"({_NAMED}) is ({'|'.join(_ACTIONS)})(?: (.+))?")
-_QUADRANT = re.compile(rf"the (?:{'|'.join(QUADRANTS)}) quadrant")
-_CELL = re.compile(r"\( ?(-?[123]) ?, ?(-?[123]) ?\)")
+_PLACE = rf" (the (?:{'|'.join(QUADRANTS)}) quadrant|\(-?[123], -?[123]\))"
+_RULES: dict[Action, tuple[str, str]] = {  # words after "is", pattern of the target
+    "slide": ("sliding to", _PLACE),
+    "pick_place": ("picked up and placed to", _PLACE),
+    "contain": ("picked up and containing", rf" ({_NAMED})"),
+    "rotate": ("rotating", "()"),
+}
+_SENTENCES = {
+    action: re.compile(f"({_NAMED}) is {words}{target}")
+    for action, (words, target) in _RULES.items()
+}
+# as a decoded caption has it
+_SPACED_CELL = re.compile(r"\( ?(-?[123]) ?, ?(-?[123]) ?\)")
 
 
 @dataclass(frozen=True)
@@ -71,36 +74,22 @@ class Move:
 
     def __str__(self) -> str:
         target = "" if self.target is None else f" {self.target}"
-        return f"{self.subject} is {_PHRASES[self.action]}{target}."
-
-
-def caption(moves: Iterable[Move]) -> str:
-    """Describe `moves`, a sentence for each."""
-    return " ".join(map(str, moves))
+        return f"{self.subject} is {_RULES[self.action][0]}{target}."
 
 
 def parse(text: str) -> tuple[Move, ...]:
-    """Read a caption: the inverse of `caption`; spaces and capitals do not matter.
-
-    Raises:
-        LamdError: on a sentence that no rule makes.
-    """
+    """Read a caption, whatever its spaces and capitals; LamdError on a sentence without a rule."""
     sentences = (" ".join(sentence.lower().split()) for sentence in text.split("."))
     return tuple(_parse_sentence(sentence) for sentence in sentences if sentence)
 
 
 def _parse_sentence(sentence: str) -> Move:
-    if match := _SENTENCE.fullmatch(sentence):
-        subject, action, text = _parse_named(match[1]), _ACTIONS[match[2]], match[3] or ""
-        if action == "rotate" and not text:
-            return Move(subject, action)
-        if action == "contain" and re.fullmatch(_NAMED, text):
-            return Move(subject, action, _parse_named(text))
-        if action in ("slide", "pick_place"):
-            if cell := _CELL.fullmatch(text):
-                return Move(subject, action, f"({cell[1]}, {cell[2]})")
-            if _QUADRANT.fullmatch(text):
-                return Move(subject, action, text)
+    published = _SPACED_CELL.sub(r"(\1, \2)", sentence)
+    for action, pattern in _SENTENCES.items():
+        if match := pattern.fullmatch(published):
+            subject, target = match.groups()
+            inside = _parse_named(target) if action == "contain" else target or None
+            return Move(_parse_named(subject), action, inside)
     raise LamdError(f"caption {sentence[:80]!r}: not a sentence of CATER-GEN; correct or remove it")
 
 
@@ -130,19 +119,15 @@ def quadrant_of(x: float, y: float) -> str:
 
 def cell_of(x: float, y: float) -> str:
     """Return the unit square of a point in [-3, 3]²: numbers -3 to 3 without 0."""
-
-    def cell(value: float) -> int:
-        # there is no cell 0; an integer at or below 0 belongs to the cell further out
-        return math.ceil(value - 1 if -HALF_WIDTH < value <= 0 else value)
-
-    return f"({cell(x)}, {cell(y)})"
+    # there is no cell 0; an integer at or below 0 belongs to the cell further out
+    cells = (math.ceil(v - 1 if -HALF_WIDTH < v <= 0 else v) for v in (x, y))
+    return "({}, {})".format(*cells)
 
 
 def moves_of(scene: Mapping[str, Any], mode: Mode) -> tuple[Move, ...]:
     """Return the first move, if not `_no_op`, of each object of a CATER scene, all attributes said.
 
-    Raises:
-        LamdError: when `scene` is not what CATER writes.
+    LamdError when `scene` is not what CATER writes.
     """
     try:
         objects = {thing["instance"]: thing for thing in scene["objects"]}
@@ -186,18 +171,15 @@ def scene_caption(
     Only ambiguous captions of version 2 draw from `rng`. LamdError as of `moves_of`.
     """
 
-    def shortened(named: Named) -> Named:
+    def shortened(named: Any) -> Any:
+        if not isinstance(named, Named) or (version == "v2" and mode == "explicit"):
+            return named
         if version == "v1":
             return Named(named.shape)
-        if mode == "explicit":
-            return named
         # 0 to 3 attributes, each count equally likely
         kept = rng.permutation(len(named.attributes))[: rng.integers(0, 4)]
         return replace(named, attributes=tuple(named.attributes[i] for i in kept))
 
-    moves = []
-    for move in moves_of(scene, mode):
-        subject, target = shortened(move.subject), move.target
-        inside = shortened(target) if isinstance(target, Named) else target
-        moves.append(Move(subject, move.action, inside))
-    return caption(moves)
+    moves = moves_of(scene, mode)
+    said = (Move(shortened(move.subject), move.action, shortened(move.target)) for move in moves)
+    return " ".join(map(str, said))

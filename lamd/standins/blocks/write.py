@@ -15,8 +15,8 @@ import numpy as np
 
 from lamd.base.files import write_atomically
 from lamd.base.rng import numpy_generator
+from lamd.data.cater import captions_file, data_folder
 from lamd.data.cater.captions import MODES, Mode, scene_caption
-from lamd.data.cater.reader import captions_file, data_folder
 from lamd.data.dataset import Dataset
 from lamd.standins.blocks.plan import Plan, draw_plan
 from lamd.standins.blocks.stage import CAMERA, UNIT, Studio, build, camera, poses

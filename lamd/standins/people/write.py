@@ -10,8 +10,7 @@ from PIL import Image
 
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
-from lamd.data.gestures import MUG, GestureSet
-from lamd.data.gestures.reader import SESSION
+from lamd.data.gestures import MUG, SESSION, GestureSet
 from lamd.standins.people.body import BodyLook, body_frames
 from lamd.standins.people.face import FaceLook, face_frames
 from lamd.standins.writer import check_frame_size, fill_folder, partial_folder, whole_folder, write

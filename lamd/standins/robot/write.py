@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
-from lamd.data.bair import BAIR
-from lamd.data.bair.reader import (
+from lamd.data.bair import (
+    BAIR,
     FOLDER,
     FULL_SIZE,
     RECORDS_PER_FILE,
@@ -29,7 +29,7 @@ def simulate_trajectory(seed: int, split: str, i: int) -> Trajectory:
     rollout = roll_out(numpy_generator(BAIR.generator, seed, split, i, "physics"))
     look = Look(numpy_generator(BAIR.generator, seed, split, i, "look"))
     videos = render_clip(rollout.scene, look, rollout.qpos, FRAME_SIZE)
-    return Trajectory(videos, rollout.action, rollout.endeffector_pos)
+    return {**videos, "action": rollout.action, "endeffector_pos": rollout.endeffector_pos}
 
 
 def simulate(

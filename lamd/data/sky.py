@@ -6,28 +6,40 @@ The public archive `sky_timelapse.zip` unpacks to a folder `sky_timelapse`, whic
 
 from pathlib import Path
 
-from lamd.data.dataset import Dataset
+from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
 from lamd.data.frames import FrameDecoder, check_frames
-from lamd.data.listing import FolderScan, FrameFolder, Listing, check_inside
+from lamd.data.listing import FolderScan, FrameFolder, Listing
 from lamd.data.packed import windows
 from lamd.data.stand_in import read_stand_in
-from lamd.data.verify import SplitCheck
 
-ARCHIVE_FOLDER = "sky_timelapse"
-FRAME_SUFFIXES = (".jpg", ".jpeg")
 CLIP_FRAMES = 32
 # long videos, clips of 32 frames; the readme does not say how the clips were counted
 README = {"train": (997, 35_383), "test": (111, 2_815)}
 
+LANDSCAPE = register(
+    Dataset(
+        name="landscape",
+        label="Landscape",
+        published_size=128,
+        download="download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
+        "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
+        reader=__name__,
+        options=CorruptOptions,
+        prepared={"size": 128, "num_frames": 32, "on_corrupt": "raise"},
+        expected_counts={"train": 2_392, "test": 225},
+        unit="short videos",
+        packed_counts={split: clips for split, (_, clips) in README.items()},
+        video_frames={"simulated": 53},  # mean of the usable ones
+        simulator="lamd.standins.sky.write:simulate",
+        generator="landscape_sim.v3",
+        frame_sizes={64: (256, 144)},
+    )
+)
+
 
 def find_split(dataset: Dataset, root: Path, split: str) -> Path:
     """Find the folder of a split, `root/sky_train` or `root/sky_timelapse/sky_train`."""
-    folders = [base / f"sky_{split}" for base in (root, root / ARCHIVE_FOLDER)]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder is None:
-        raise dataset.missing(folders[0], "no such folder")
-    check_inside(folder, root)
-    return folder
+    return dataset.find_folder(root, f"sky_{split}", f"sky_timelapse/sky_{split}")
 
 
 def list_split(dataset: Dataset, root: Path, split: str, **_: object) -> Listing[FrameFolder]:
@@ -37,7 +49,7 @@ def list_split(dataset: Dataset, root: Path, split: str, **_: object) -> Listing
     for long_video in scan.entries():
         for entry in scan.children(long_video):
             if entry.is_symlink() or entry.is_dir():
-                videos.append(scan.frames(entry, FRAME_SUFFIXES))
+                videos.append(scan.frames(entry, (".jpg", ".jpeg")))
             else:
                 scan.skip(entry, "not a folder of frames")
     return scan.listing(videos)
@@ -56,9 +68,9 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
     num_clips = len(windows(lengths, CLIP_FRAMES, CLIP_FRAMES))
     num_long = len({video.path.parent for video in listing.videos})
     clips = f"clips of {CLIP_FRAMES} frames from starts 0, {CLIP_FRAMES}, ..."
-    readme: tuple[str, ...] = ("", "")
+    readme = ["", ""]
     if read_stand_in(root) is None:
-        readme = tuple(f" (readme: {count:,})" for count in README[split])
+        readme = [f" (readme: {count:,})" for count in README[split]]
     notes = [f"long videos: {num_long:,}{readme[0]}; {clips}: {num_clips:,}{readme[1]}"]
     notes += [
         f"short: {video.key}, {length} frames"

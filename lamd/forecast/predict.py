@@ -107,10 +107,10 @@ def _planned(target: AnyTarget, device: str) -> dict[str, _Planned]:
     graph = KINDS[target.kind].plan(target, device)
     planned: dict[str, _Planned] = {}
     for source, cells in graph.cells().items():
-        config = graph.targets[source]
+        config = graph.plans[source].target if source in graph.plans else None
         for cell in cells:
             name = f"{source}: {cell.name}" if source else cell.name
-            plan = _Planned(name, cell, config if isinstance(config, Target) else None, cells[0])
+            plan = _Planned(name, cell, config, cells[0])
             planned.setdefault(cell.plan_hash, plan)
     return planned
 

@@ -227,9 +227,9 @@ def test_latency_is_measured_by_the_driver_after_all_other_cells(store, monkeypa
     monkeypatch.setattr(
         Runner, "run_all", lambda _, cells: made.append([c.name for c in cells]) or {}
     )
-    fail, options = False, ExecutorOptions(jobs=2)
-    assert not reproduce._make(target, graph, store, "cpu", options, print)
+    fail, options, runner = False, ExecutorOptions(jobs=2), Runner(store, "cpu")
+    assert not reproduce._make(target, graph, runner, options)
     assert made == [["vae"], ["latency"]]
     fail, made[:] = True, []
-    failed = reproduce._make(target, graph, store, "cpu", options, print)
+    failed = reproduce._make(target, graph, runner, options)
     assert failed.keys() == {parent.plan_hash, timed.plan_hash} and made == [["vae"]]

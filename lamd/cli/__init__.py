@@ -9,9 +9,8 @@ from lamd import __version__
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
 from lamd.cli import doctor, evaluate, generate, reproduce, show
-from lamd.cli.data import data_app
+from lamd.cli.data import data_app, weights_app
 from lamd.cli.output import report_failures
-from lamd.cli.weights import weights_app
 
 INTERRUPTED = 130
 

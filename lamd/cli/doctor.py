@@ -124,8 +124,7 @@ def _disk(runs: Path) -> Iterator[Finding]:
 
     for what, folder in (("runs", runs), ("cache", cache_root())):
         path = folder.expanduser().absolute()
-        while not path.exists():
-            path = path.parent
+        path = next(existing for existing in (path, *path.parents) if existing.exists())
         free = shutil.disk_usage(path).free / 1e9
         enough: State = "ok" if free > _FREE_GB else "missing"
         state = enough if os.access(path, os.W_OK) else "broken"

@@ -114,8 +114,8 @@ def _first_frames(
     videos = open_split(store.folder(plan.stages["data"]), "test")
     keys = [f"{key}@0" for key in videos.keys[:count]]
     first = np.stack([videos.clip(i, 0, 1)[0] for i in range(len(keys))])
-    prompted = plan.target.dmg.prompt and videos.conditions
-    return first, keys, list(videos.conditions[:count]) if prompted else None
+    prompts = videos.conditions if plan.target.dmg.prompt else None
+    return first, keys, list(prompts[:count]) if prompts else None
 
 
 def _image_paths(path: Path) -> list[Path]:

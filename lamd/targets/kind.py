@@ -25,7 +25,7 @@ BAIR_CAMERA = "image_aux1"  # of every published BAIR value
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """The cells of a target by source: "" is the target itself, others a figure's or points.
+    """The cells of a target by source: the sources of a figure, the points of a sweep, else "".
 
     Attributes:
         wanted: the cells that the results are collected from.
@@ -57,7 +57,6 @@ class Collector:
     Attributes:
         failed: by plan hash, dependants among them.
         sources: of the results; that of a table is named by its data set.
-        data: the outputs of each source's data cell, of those that are made.
         per_clip: values per clip, as lines of a table.
         drawn: arrays that are drawn next to the results: a grid, panels.
     """
@@ -69,7 +68,6 @@ class Collector:
     overrides: tuple[str, ...]
     failed: Mapping[str, CellFailed]
     sources: dict[str, Source] = field(default_factory=dict)
-    data: dict[str, dict[str, Any]] = field(default_factory=dict)
     values: list[Value] = field(default_factory=list)
     missing: list[MissingValue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -81,10 +79,10 @@ class Collector:
         for own, plan in self.graph.plans.items():
             target, cell = plan.target, plan.stages["data"]
             name = own or target.data.name
-            if self.store.is_complete(cell):
-                self.data[name] = self.store.outputs(cell)
-                self.notes += _data_notes(self.data[name], target)
-            self.sources[name] = _source(target, self.data.get(name))
+            data = self.store.outputs(cell) if self.store.is_complete(cell) else None
+            if data is not None:
+                self.notes += _data_notes(target, data)
+            self.sources[name] = _source(target, data)
             self._deviations[name] = _deviations(target)
 
     def is_lost(self, source: str, row: str, cell: Cell, point: str = "") -> bool:
@@ -157,8 +155,8 @@ class Collector:
 
     def tested_words(self, source: str) -> str:
         """Return e.g. `Real BAIR (0123456789ab)`: the data and the hash of its test clips."""
-        content = self.data[source]["content"]["test"]
-        return f"{capitalized(data_words(self.sources[source]))} ({content[:12]})"
+        tested = self.sources[source]
+        return f"{capitalized(data_words(tested))} ({(tested.content_hash or '')[:12]})"
 
     def results(self, protocols: Iterable[str] = (), **fields: Any) -> Results:
         """Return what was gathered, the rules of `protocols` in words, and further fields."""
@@ -267,7 +265,7 @@ def _source(target: Target, data: dict[str, Any] | None) -> Source:
     )
 
 
-def _data_notes(data: dict[str, Any], target: Target) -> Iterator[str]:
+def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
     """Yield the counts of clips, and which videos were left out and why."""
     name = DATASETS[target.data.name].label
     counts = ", ".join(

@@ -149,12 +149,13 @@ def _costs(
 
 def _conditions(config: QualityFigure, source: str, graph: Graph, collector: Collector) -> str:
     target, stages, store = config.sources[source], graph.plans[source].stages, collector.store
+    clips = store.outputs(stages["data"])["clips"]["test"]
     timed = store.outputs(graph.wanted[source][-1])
     local = "; indicative: this machine" if timed["device"].startswith("cpu") else ""
     return (
         f"{collector.tested_words(source)}, profile {collector.profile}, "
         f"{target.data.num_frames} frames of {target.data.size}x{target.data.size}, "
-        f"n = {collector.data[source]['clips']['test']} clips, `{_protocol(target)}`; MCD-VAE "
+        f"n = {clips} clips, `{_protocol(target)}`; MCD-VAE "
         f"{store.key(stages['vae'])}, DMG {store.key(stages['dmg'])}. FLOPs are counted; seconds: "
         f"median over {config.rounds} rounds that time each run once, {config.batch_size} clips at "
         f"a time, on {machine_words(timed)}{local}."

@@ -1,7 +1,7 @@
 """`reproduce` and `train`: plan a target, make its cells, write its results."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,12 @@ from lamd.data.dataset import DATASETS
 from lamd.execute import ExecutorOptions, check_options, execute
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.runner import Runner
+from lamd.pipeline.runner import Runner, Say
 from lamd.pipeline.store import CellFailed, Store
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.frame import write_per_clip
 from lamd.report.results import Results
 from lamd.targets.kind import KINDS, Collector, Graph
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,9 @@ def reproduce(
             )
     store = Store(runs)
     prepare(graph.plans.values(), graph.distinct(), store)
-    failed = _make(config, graph, store, device, options, say)
-    if failed is None:
+    runner = Runner(store, device, say)
+    failed = _make(config, graph, runner, options)
+    if runner.rank:
         return None
     wanted = [cell.plan_hash for cells in graph.wanted.values() for cell in cells]
     if failed.keys() >= set(wanted):
@@ -107,18 +106,12 @@ def prepare(plans: Iterable[TablePlan], cells: Iterable[Cell], store: Store) -> 
 
 
 def _make(
-    config: AnyTarget,
-    graph: Graph,
-    store: Store,
-    device: str,
-    options: ExecutorOptions | None,
-    say: Say,
-) -> dict[str, CellFailed] | None:
-    """Make the cells; return the failures by plan hash, None in all processes but the first."""
-    requested, runner = graph.requested(), Runner(store, device, say)
+    config: AnyTarget, graph: Graph, runner: Runner, options: ExecutorOptions | None
+) -> dict[str, CellFailed]:
+    """Make the cells; return the failures by plan hash, dependants among them."""
+    requested = graph.requested()
     if options is None:
-        failed = runner.run_all(cell for cells in requested.values() for cell in cells)
-        return None if runner.rank else failed
+        return runner.run_all(cell for cells in requested.values() for cell in cells)
     timed: list[Cell] = []  # made here, as their keys say, and with nothing next to them
     others: dict[str, list[Cell]] = {}
     for source, cells in requested.items():
@@ -132,8 +125,8 @@ def _make(
     if runtime is not None:
         shared = max(1, (os.cpu_count() or 1) // (options.jobs or 1))
         failed = execute(
-            others, store, options, device=device, threads=runtime.threads or shared,
-            gpus=runtime.gpus, say=say,
+            others, runner.store, options, device=runner.device, say=runner.say,
+            threads=runtime.threads or shared, gpus=runtime.gpus,
         )  # fmt: skip
     for cell in timed:
         lost = [failed[p.plan_hash] for p in cell.parents.values() if p.plan_hash in failed]

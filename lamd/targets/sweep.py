@@ -31,11 +31,11 @@ class SweepKind:
                     f"in rows {', '.join(plan.values)} depends on where they differ; take one out"
                 )
         _published(config)
-        known = [f"{column.row} {column.metric}" for column in _columns(config, plans)]
+        known = {f"{column.row} {column.metric}": column for column in _columns(config, plans)}
         figure = config.figure
         for column in figure.columns if figure.name == "curves" else (figure.x, figure.y):
             name = f"{column.row} {column.metric}"
-            choose(dict.fromkeys(known), name, f"{config.target}: figure: no column")
+            choose(known, name, f"{config.target}: figure: no column")
         extra = {p: [plan.diagnostics] for p, plan in plans.items() if config.diagnostics}
         wanted = {point: [*plan.values.values()] for point, plan in plans.items()}
         return Graph(wanted=wanted, extra=extra, plans=plans)

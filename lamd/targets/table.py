@@ -55,8 +55,8 @@ class Reconstruction:
         plans, wanted = plan_tables(config.sources, device), {}
         for source, plan in plans.items():
             not_run = missing_weights(config.protocols[source])
-            names = [name for name in config.protocols[source] if name not in not_run]
-            wanted[source] = [plan.values_cell("decoded", plan.decoded(), names)]
+            measured = [name for name in config.protocols[source] if name not in not_run]
+            wanted[source] = [plan.values_cell("decoded", plan.decoded(), measured)]
         return Graph(wanted=wanted, plans=plans)
 
     def collect(self, config: ReconstructionTable, graph: Graph, collector: Collector) -> Results:

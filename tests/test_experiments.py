@@ -80,8 +80,8 @@ def test_derived_target_adds_no_training(name, profile):
 def test_every_point_of_a_sweep_builds_and_differs(name, profile):
     sweep, graph = load_target(name, profile), planned(name, profile)
     assert len(graph.plans) == len(sweep.points) >= 4
-    for target in graph.targets.values():
-        test_models_build(target)
+    for plan in graph.plans.values():
+        test_models_build(plan.target)
     assert len({plan.stages["data"].plan_hash for plan in graph.plans.values()}) == 1
     assert sweep.source.scale == ("full" if sweep.source.data.source == "real" else "reduced")
 

@@ -23,14 +23,14 @@ NUM_CLIPS = 32
 def swapped():
     """Return test clips A, clips B, and x_0 of A decoded with z_m of B, each (N, L, 3, H, W)."""
     runs = Path(os.environ.get("LAMD_RUNS", "runs"))
-    target, plan, store = open_target("table_bair", "quick", (), runs=runs, device="cpu")
+    plan, store = open_target("table_bair", "quick", (), runs=runs, device="cpu")
     cells = [plan.stages[name] for name in ("data", "vae")]
     if not all(store.is_complete(cell) for cell in cells):
         pytest.skip(f"no trained quick model in {runs}; run ./reproduce.sh table_bair")
     data, trained = (store.folder(cell) for cell in cells)
-    vae = load_model(trained, "vae", target)
+    vae = load_model(trained, "vae", plan.target)
     videos = open_split(data, "test")
-    clips = [videos.clip(i, 0, target.data.num_frames) for i in range(NUM_CLIPS)]
+    clips = [videos.clip(i, 0, plan.target.data.num_frames) for i in range(NUM_CLIPS)]
     a = to_model(torch.from_numpy(np.stack(clips)))
     b = a.roll(1, dims=0)
     with torch.inference_mode():

@@ -7,14 +7,15 @@ from tiny import table_cells
 
 from lamd.base.errors import LamdError
 from lamd.config import Point, QualityFigure, load_target
-from lamd.pipeline.cell import with_ancestors
+from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.steps import clips
 from lamd.report import plots
 from lamd.report.quality import quality_lines, render_quality
 from lamd.report.results import Picture, Results, Value
 from lamd.targets import KINDS
 from lamd.targets import reproduce as run
-from lamd.targets.quality import QualityGraph, claims
+from lamd.targets.kind import Graph
+from lamd.targets.quality import claims
 
 FIGURE = "fig_quality_vs_cost"
 POINTS = (Point("lamd", "ddim", 200), Point("lamd", "dpmpp_2m", 5), Point("lamd", "dpmpp_2m", 20))
@@ -53,16 +54,20 @@ def make_figure(points=POINTS, intervals=INTERVALS) -> Results:
     )  # fmt: skip
 
 
-def plan(*overrides: str) -> tuple[QualityFigure, QualityGraph]:
+def plan(*overrides: str) -> tuple[QualityFigure, Graph]:
     figure = load_target(FIGURE, "quick", overrides)
     return figure, KINDS["quality"].plan(figure, "cpu")
+
+
+def values_cell(figure: QualityFigure, graph: Graph, source: str, point: Point) -> Cell:
+    return graph.wanted[source][figure.points.index(point)]
 
 
 def test_points_use_the_tables_models_and_their_own_clips():
     figure, graph = plan()
     for source, target in figure.sources.items():
         known = {cell.plan_hash for cell in table_cells(target)}
-        own = graph.points[source][Point("lamd", "ddim", 200)]  # the table's sampler
+        own = values_cell(figure, graph, source, Point("lamd", "ddim", 200))  # the table's sampler
         assert {cell.plan_hash for cell in with_ancestors([own]) if cell is not own} <= known
         made = [cell for cell in graph.cells()[source] if cell.plan_hash not in known]
         kinds = [cell.kind for cell in made]
@@ -72,24 +77,25 @@ def test_points_use_the_tables_models_and_their_own_clips():
 
 
 def test_another_paradigm_is_its_own_series():
-    _, graph = plan("sources=[table_bair]", "series.latent_video_flops.dpmpp_2m=[5]",
+    first, graph = plan("sources=[table_bair]", "series.latent_video_flops.dpmpp_2m=[5]",
                     "series.pixel_flops.ddim=[50]")  # fmt: skip
-    assert {cell.name for cell in graph.latency["table_bair"].parents.values()} == {
+    assert {cell.name for cell in graph.wanted["table_bair"][-1].parents.values()} == {
         "vae", "dmg", "pixel flops", "video_vae", "latent_video flops"}  # fmt: skip
-    figure, quarter = plan("sources=[table_bair]", "series.pixel_flops.ddim=[25]")
-    own = figure.sources["table_bair"].model_copy(update={"rows": ("pixel_flops",)})
+    second, quarter = plan("sources=[table_bair]", "series.pixel_flops.ddim=[25]")
+    own = second.sources["table_bair"].model_copy(update={"rows": ("pixel_flops",)})
     assert own.baselines.pixel.num_sampling_steps == 25
     table = {cell.plan_hash: cell.name for cell in table_cells(own)}
 
-    def parents(graph: QualityGraph, num_steps: int) -> set[str | None]:
-        values = graph.points["table_bair"][Point("pixel_flops", "ddim", num_steps)]
+    def parents(figure: QualityFigure, graph: Graph, num_steps: int) -> set[str | None]:
+        point = Point("pixel_flops", "ddim", num_steps)
+        values = values_cell(figure, graph, "table_bair", point)
         cells = [cell for cell in with_ancestors([values]) if cell is not values]
         return {table.get(cell.plan_hash) for cell in cells}
 
-    assert "pixel flops" in parents(graph, 50)
-    assert "clips pixel_flops" not in parents(graph, 50)
-    assert "clips pixel_flops" in parents(quarter, 25)
-    assert None not in parents(quarter, 25)
+    assert "pixel flops" in parents(first, graph, 50)
+    assert "clips pixel_flops" not in parents(first, graph, 50)
+    assert "clips pixel_flops" in parents(second, quarter, 25)
+    assert None not in parents(second, quarter, 25)
 
 
 def test_ddim_keeps_the_tables_eta_and_the_others_have_none():

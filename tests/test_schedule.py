@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from test_cells import cell, writer
@@ -18,7 +19,7 @@ from lamd.pipeline.cell import Step
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import CellFailed, Store
 from lamd.targets import reproduce
-from lamd.targets.kind import Graph, Run
+from lamd.targets.kind import Graph
 
 
 class Hands:
@@ -214,7 +215,7 @@ def test_latency_is_measured_by_the_driver_after_all_other_cells(store, monkeypa
     target = tiny_target()
     parent, made = cell("vae"), []
     timed = cell("latency", parents=[parent])
-    graph = Graph(targets={"": target}, wanted={"": [timed]})
+    graph = Graph(wanted={"": [timed]}, plans={"": SimpleNamespace(target=target)})
 
     def execute(cells, *_, **__):
         made.append([one.name for own in cells.values() for one in own])
@@ -224,10 +225,9 @@ def test_latency_is_measured_by_the_driver_after_all_other_cells(store, monkeypa
     monkeypatch.setattr(
         Runner, "run_all", lambda _, cells: made.append([c.name for c in cells]) or {}
     )
-    run = Run(store, "quick", (), "cpu")
-    fail = False
-    assert not reproduce._make(target, graph, run, ExecutorOptions(jobs=2), print)
+    fail, options, runner = False, ExecutorOptions(jobs=2), Runner(store, "cpu")
+    assert not reproduce._make(target, graph, runner, options)
     assert made == [["vae"], ["latency"]]
     fail, made[:] = True, []
-    failed = reproduce._make(target, graph, run, ExecutorOptions(jobs=2), print)
+    failed = reproduce._make(target, graph, runner, options)
     assert failed.keys() == {parent.plan_hash, timed.plan_hash} and made == [["vae"]]

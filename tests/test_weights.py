@@ -325,7 +325,7 @@ def test_its_pin_is_the_one_in_the_file_names():
 
 
 def test_fetching_all_names_what_only_the_user_can_get(cache, monkeypatch, capsys):
-    from lamd.cli.main import _run
+    from lamd.cli import _run
 
     real = weights.fetch
     monkeypatch.setattr(

@@ -1,5 +1,88 @@
-"""The `lamd` command: arguments in, one call, lines out. Nothing heavy is imported at the top."""
+"""The `lamd` command: its commands by name, and what an error becomes; light to import."""
 
-from lamd.cli.main import main
+import sys
+from typing import Annotated, NoReturn
 
-__all__ = ["main"]
+import typer
+
+from lamd import __version__
+from lamd.base.errors import LamdError
+from lamd.base.extensions import load_extensions
+from lamd.cli import doctor, evaluate, generate, reproduce, show
+from lamd.cli.data import data_app, weights_app
+from lamd.cli.output import report_failures
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lamd",
+    help="Latent Motion Diffusion: every table and figure by one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("list")(show.list_)
+app.command()(show.show)
+app.command()(show.plan)
+app.command()(reproduce.reproduce)
+app.command("results")(show.results)
+app.command()(reproduce.train)
+app.command()(generate.generate)
+app.command()(evaluate.evaluate)
+app.command("evaluate-captions")(evaluate.evaluate_captions)
+app.command()(doctor.doctor)
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Latent Motion Diffusion: every table and figure by one command."""
+    load_extensions()
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; the exit code is 0, 1 (failed), 2 (user error) or 130 (Ctrl-C)."""
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    if code == INTERRUPTED:
+        print("lamd: stopped; run the same command to resume", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = typer.main.get_command(app).main(
+            args=arguments, prog_name="lamd", standalone_mode=False
+        )
+        return result if isinstance(result, int) else 0
+    except LamdError as error:
+        print("lamd:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"lamd: {error.filename}: {error.strerror}; choose a folder that can be written",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        from lamd.pipeline.store import CellFailed
+
+        if isinstance(error, CellFailed):
+            return report_failures([error])
+        if not hasattr(error, "format_message"):  # click's own errors have it
+            raise
+        error.show()  # type: ignore[attr-defined]
+        return getattr(error, "exit_code", 2)

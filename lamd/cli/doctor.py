@@ -5,11 +5,10 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import typer
 
@@ -40,8 +39,7 @@ _FREE_GB = 5.0  # cells of a standard run with its caches
 State = Literal["ok", "missing", "broken"]
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line: `ok`, `missing` (something optional) or `broken` (nothing runs without it)."""
 
     state: State
@@ -52,35 +50,34 @@ class Finding:
 def doctor(runs: Runs = RUNS) -> None:
     """Report what works here and what is missing: device, versions, data, weights, disk."""
     findings = examine(runs)
-    print_table(["", "what", "result"], [[f.state, f.what, f.text] for f in findings])
+    print_table(["", "what", "result"], findings)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
 
 
 def examine(runs: Path) -> list[Finding]:
     """Look at Python, packages, device, data, weights and disk."""
-    version = sys.version_info
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "Python": _python,
+        **{f"{name} ({use})": partial(_module, name, use) for name, use in _MODULES.items()},
+        "device": _devices,
+        "data": _data,
+        "weights": _weights,
+        "disk": partial(_disk, runs),
+    }
+    findings: list[Finding] = []
+    for what, look in looks.items():
+        try:
+            findings += list(look())
+        except Exception as error:  # a broken binary wheel can raise anything
+            reason = " ".join(str(error).split())[:120]
+            findings.append(Finding("broken", what, f"{type(error).__name__}: {reason}"))
+    return findings
+
+
+def _python() -> Iterator[Finding]:
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [
-        Finding("ok" if version >= (3, 11) else "broken", "Python", python),
-        *(
-            finding
-            for name, use in _MODULES.items()
-            for finding in _guard(f"{name} ({use})", partial(_module, name, use))
-        ),
-        *_guard("device", _devices),
-        *_guard("data", _data),
-        *_guard("weights", _weights),
-        *_guard("disk", partial(_disk, runs)),
-    ]
-
-
-def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    try:
-        return list(look())
-    except Exception as error:  # a broken binary wheel can raise anything
-        reason = " ".join(str(error).split())[:120]
-        return [Finding("broken", what, f"{type(error).__name__}: {reason}")]
+    yield Finding("ok" if sys.version_info >= (3, 11) else "broken", "Python", python)
 
 
 def _module(name: str, use: str) -> Iterator[Finding]:
@@ -117,11 +114,9 @@ def _weights() -> Iterator[Finding]:
     from lamd import weights
 
     for row in weights.status():
-        what = f"weights {row.name}"
-        if row.state == "missing":
-            yield Finding("missing", what, f"{row.how} ({row.size / 1e6:.0f} MB)")
-        else:
-            yield Finding("ok", what, str(row.path))
+        missing = row.state == "missing"
+        text = f"{row.how} ({row.size / 1e6:.0f} MB)" if missing else str(row.path)
+        yield Finding("missing" if missing else "ok", f"weights {row.name}", text)
 
 
 def _disk(runs: Path) -> Iterator[Finding]:
@@ -129,8 +124,7 @@ def _disk(runs: Path) -> Iterator[Finding]:
 
     for what, folder in (("runs", runs), ("cache", cache_root())):
         path = folder.expanduser().absolute()
-        while not path.exists():
-            path = path.parent
+        path = next(existing for existing in (path, *path.parents) if existing.exists())
         free = shutil.disk_usage(path).free / 1e9
         enough: State = "ok" if free > _FREE_GB else "missing"
         state = enough if os.access(path, os.W_OK) else "broken"

@@ -14,8 +14,6 @@ from lamd.cli.output import print_table
 if TYPE_CHECKING:
     from lamd.metrics.values import MetricValue
 
-VALUES = ["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"]
-
 
 def evaluate(
     real: Annotated[Path, typer.Option(help=".npy of uint8 (N, L, H, W, 3), or a folder.")],
@@ -27,13 +25,13 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure fake clips against real ones; needs no training and no config."""
-    from lamd.evaluate import evaluate_paths, to_json
+    from lamd import evaluate
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    values = evaluate_paths(real, fake, names, device=device)
-    print_table(VALUES, _rows(values))
+    values = evaluate.evaluate_paths(real, fake, names, device=device)
+    _print_values(values)
     if json_ is not None:
-        report = to_json(real, fake, values, device)
+        report = evaluate.to_json(real, fake, values, device)
         write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -44,15 +42,15 @@ def evaluate_captions(
     """Score any captioner's captions of generated clips: action and referring precision."""
     from lamd import evaluate
 
-    print_table(VALUES, _rows(evaluate.evaluate_captions(true, generated)))
+    _print_values(evaluate.evaluate_captions(true, generated))
 
 
-def _rows(values: Sequence["MetricValue"]) -> list[list[str]]:
+def _print_values(values: Sequence["MetricValue"]) -> None:
     rows = []
     for value in values:
+        number = f"{value.value:.4f} {value.unit}".rstrip()
         interval = "[{:.4g}, {:.4g}]".format(*value.interval) if value.interval else "-"
         limit = "-" if value.extrapolated is None else f"{value.extrapolated:.4f}"
-        number = f"{value.value:.4f} {value.unit}".rstrip()
-        counts = [str(value.n_real), str(value.n_fake)]
+        counts = str(value.n_real), str(value.n_fake)
         rows.append([value.protocol, number, interval, limit, *counts])
-    return rows
+    print_table(["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], rows)

@@ -9,12 +9,11 @@ import typer
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
-from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg, check_device
+from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lamd.config import Target
     from lamd.pipeline.graph import TablePlan
     from lamd.pipeline.store import Store
 
@@ -55,21 +54,24 @@ def generate(
 
     if out.suffix not in (".npy", *ENCODERS):
         raise LamdError(f"{out}: unknown format; use one of .npy, {', '.join(ENCODERS)}")
-    check_device(device)
     overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
-    config, plan, store = open_target(target, profile, overrides, runs, device)
+    plan, store = open_target(target, profile, overrides, runs, device)
+    config = plan.target
     if prompt is not None and config.dmg.prompt is None:
         raise LamdError(f"--prompt: {target} is not conditioned on text or class; leave it out")
     if prompt is None and config.dmg.prompt is not None and frames != "test":
         raise LamdError(f"--prompt: {target} needs a caption or class for your images; add it")
-    command = f"lamd train {target} --profile {profile} --stage dmg"
-    folders = {
-        "autoencoder": vae or _trained(plan, "vae", store, command),
-        "denoiser": dmg or _trained(plan, "dmg", store, command),
-    }
-    first, keys, prompts = _first_frames(config, plan, store, frames, count)
-    if prompt is not None:
-        prompts = [prompt] * len(first)
+    folders = {}
+    for role, stage, own in (("autoencoder", "vae", vae), ("denoiser", "dmg", dmg)):
+        cell = plan.stages[stage]
+        if own is None and not store.is_complete(cell):
+            raise LamdError(
+                f"{store.runs}: no trained {stage} of this config; run `lamd train {target} "
+                f"--profile {profile} --stage dmg` with the same options"
+            )
+        folders[role] = own or store.folder(cell)
+    first, keys, own_prompts = _first_frames(plan, store, frames, count)
+    prompts = own_prompts if prompt is None else [prompt] * len(first)
     if prompts is not None:
         prompts = [text for text in prompts for _ in range(samples)]
     paradigm = load_paradigm("latent_motion", config, folders, resolve_device(device))
@@ -85,26 +87,15 @@ def generate(
         write_atomically(out, buffer.getvalue())
     else:
         write_atomically(out, ENCODERS[out.suffix](tile_clips(clips)))
-    print(
-        f"{out}: {len(clips)} clips of {clips.shape[1]} frames, {clips.shape[2]}x{clips.shape[3]}"
-    )
+    count, length, height, width = clips.shape[:4]
+    print(f"{out}: {count} clips of {length} frames, {height}x{width}")
     if rollout > 1:
         ratio = seam_ratio(clips, config.data.num_frames)
         print(f"change from frame to frame at the seams: {ratio:.2f} times that inside chunks")
 
 
-def _trained(plan: "TablePlan", stage: str, store: "Store", command: str) -> Path:
-    cell = plan.stages[stage]
-    if not store.is_complete(cell):
-        raise LamdError(
-            f"{store.runs}: no trained {stage} of this config; run `{command}` with the same "
-            "options"
-        )
-    return store.folder(cell)
-
-
 def _first_frames(
-    config: "Target", plan: "TablePlan", store: "Store", frames: str, count: int
+    plan: "TablePlan", store: "Store", frames: str, count: int
 ) -> tuple["np.ndarray", list[str], list[str] | None]:
     """Return first frames uint8 (N, H, W, 3), their keys, and the prompts of test frames."""
     import numpy as np
@@ -112,26 +103,27 @@ def _first_frames(
     from lamd.data.dataset import DATASETS
     from lamd.pipeline.steps.data import open_split
 
+    data = plan.target.data
     if frames != "test":
         paths = _image_paths(Path(frames))[:count]
-        read_image: Any = DATASETS[config.data.name].read_image
-        first = np.stack([read_image(path, config.data.size) for path in paths])
+        read_image: Any = DATASETS[data.name].read_image
+        first = np.stack([read_image(path, data.size) for path in paths])
         return first, [path.name for path in paths], None
     if not store.is_complete(plan.stages["data"]):
         raise LamdError(f"--frames test: the data is not made in {store.runs}; give images instead")
     videos = open_split(store.folder(plan.stages["data"]), "test")
-    count = min(count, len(videos))
-    first = np.stack([videos.clip(i, 0, 1)[0] for i in range(count)])
-    prompts = list(videos.conditions[:count]) if config.dmg.prompt and videos.conditions else None
-    return first, [f"{key}@0" for key in videos.keys[:count]], prompts
+    keys = [f"{key}@0" for key in videos.keys[:count]]
+    first = np.stack([videos.clip(i, 0, 1)[0] for i in range(len(keys))])
+    prompts = videos.conditions if plan.target.dmg.prompt else None
+    return first, keys, list(prompts[:count]) if prompts else None
 
 
 def _image_paths(path: Path) -> list[Path]:
-    if not path.is_dir():
-        if not path.is_file():
-            raise LamdError(f"{path}: no such image or folder; give one, or `test`")
-        return [path]
-    images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
-    if not images:
-        raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
-    return images
+    if path.is_dir():
+        images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
+        if not images:
+            raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
+        return images
+    if not path.is_file():
+        raise LamdError(f"{path}: no such image or folder; give one, or `test`")
+    return [path]

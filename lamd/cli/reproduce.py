@@ -1,14 +1,12 @@
-"""`lamd reproduce`: a target's table or pictures, and its record."""
+"""`lamd reproduce` and `lamd train`: make a target's cells, with its results or a stage's only."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg, check_device, fail
-from lamd.cli.output import print_table, say
-
-RESULTS = Path("results")
+from lamd.cli.options import RESULTS, RUNS, Device, Profile, Runs, Set, TargetArg
+from lamd.cli.output import print_table, report_failures, say
 
 
 def reproduce(
@@ -31,32 +29,38 @@ def reproduce(
     from lamd.config import load_target
     from lamd.execute import ExecutorOptions
     from lamd.forecast.predict import accuracy
-    from lamd.pipeline.store import CellFailed, Store
+    from lamd.pipeline.store import Store
     from lamd.report.terminal import terminal_table
     from lamd.targets import reproduce as run
 
-    check_device(device)
     options = ExecutorOptions(executor, jobs, ray_address, tuple(slurm or ()), retry_failed)
     overrides = [*(set_ or ()), *([f"rows=[{rows}]"] if rows is not None else [])]
-    try:
-        outcome = run.reproduce(
-            target, profile, overrides, runs=runs, results=results, device=device,
-            options=None if options == ExecutorOptions() else options, say=say,
-        )  # fmt: skip
-    except CellFailed as failure:
-        fail([failure])
+    outcome = run.reproduce(
+        target, profile, overrides, runs=runs, results=results, device=device,
+        options=None if options == ExecutorOptions() else options, say=say,
+    )  # fmt: skip
     if outcome is None:
         return
     header, table, lines = terminal_table(outcome.results)
     if table:
         print_table(header, table, outcome.results.title)
-    print("\n".join(lines))
     compared = accuracy(load_target(target, profile, overrides), Store(runs), device)
-    if compared is not None:
-        print(compared)
-    if outcome.notice:
-        print(outcome.notice)
-    for path in outcome.files:
-        print(f"  {path}")
+    files = (f"  {path}" for path in outcome.files)
+    print("\n".join([*lines, *filter(None, (compared, outcome.notice)), *files]))
     if outcome.failed:
-        fail(outcome.failed)
+        raise typer.Exit(report_failures(outcome.failed))
+
+
+def train(
+    target: TargetArg,
+    stage: Annotated[str, typer.Option(help="vae, dmg, captioner, video_vae, pixel_clips, ...")],
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Train one stage and what it needs; on several GPUs: `accelerate launch -m lamd train ...`."""
+    from lamd.targets import reproduce as run
+
+    folder = run.train(target, profile, set_ or (), stage, runs=runs, device=device, say=say)
+    say(f"{stage}: finished in {folder}")

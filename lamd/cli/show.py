@@ -1,7 +1,15 @@
-"""`lamd list` and `lamd show`: the targets, a resolved config, the state of its cells."""
+"""`lamd list`, `show`, `plan` and `results`: what there is, without making anything."""
 
-from lamd.cli.options import RUNS, Profile, Runs, Set, TargetArg
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamd.base.files import write_atomically
+from lamd.cli.options import RESULTS, RUNS, Device, Profile, Runs, Set, TargetArg
 from lamd.cli.output import print_table
+
+COLUMNS = ["target", "profile", "source", "row", "point", "part", "metric", "value", "low", "high"]
 
 
 def list_() -> None:
@@ -37,3 +45,41 @@ def show(
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     print(f"# config {config_hash(config)}\n{text}")
     print_table(header, rows)
+
+
+def plan(
+    target: TargetArg,
+    profile: Profile = "quick",
+    set_: Set = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+    probe: Annotated[bool, typer.Option(help="Time a few steps here; else FLOPs only.")] = True,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds for the probe.")] = 120.0,
+) -> None:
+    """Predict what a run will take: time, memory, disk; after it, how far off that was."""
+    from lamd.config import load_target
+    from lamd.forecast.predict import forecast, forecast_table
+    from lamd.pipeline.store import Store
+
+    config = load_target(target, profile, set_ or ())
+    predicted = forecast(config, Store(runs), device, limit=limit if probe else None)
+    (header, *rows), lines = forecast_table(predicted)
+    print_table(header, rows)
+    print("\n".join(lines))
+
+
+def results(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Records or folders.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all columns here.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write all columns here.")] = None,
+) -> None:
+    """Print the values of all records below PATHS (results/ by default), or write them."""
+    from lamd.report.frame import load_results
+
+    frame = load_results(paths or [RESULTS])
+    for path, write in ((csv, frame.to_csv), (parquet, frame.to_parquet)):
+        if path is not None:
+            write_atomically(path, write(index=False))
+            print(f"{path}: {len(frame)} values")
+    if csv is None and parquet is None:
+        print(frame[COLUMNS].to_string(index=False))

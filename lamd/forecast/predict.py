@@ -52,13 +52,14 @@ def forecast(
     planned: dict[str, tuple[str, Cell, Work]] = {}  # by plan hash, parents first
     wanted: dict[Unit, Any] = {}
     for source, cells in graph.cells().items():
+        config = graph.plans[source].target if source in graph.plans else None
         for cell in cells:
             if cell.plan_hash in planned:
                 continue
-            needed = work.work_of(cell, graph.targets[source], cells[0], store)
+            needed = work.work_of(cell, config, cells[0], store)
             name = f"{source}: {cell.name}" if source else cell.name
             planned[cell.plan_hash] = name, cell, needed
-            wanted |= dict.fromkeys((unit for unit, _ in needed.units or ()), graph.targets[source])
+            wanted |= dict.fromkeys((unit for unit, _ in needed.units or ()), config)
     times = {} if limit is None or not wanted else probe.probe(wanted, device, limit)
     costs = []
     for key, (name, cell, needed) in planned.items():

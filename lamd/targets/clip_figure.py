@@ -1,17 +1,15 @@
 """Figures of clips: one cell of panels per source, then strips, an animation and a caption."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from lamd.base.origin import CellInfo
-from lamd.config import Figure, Target
+from lamd.config import Figure
 from lamd.pipeline.cell import Cell, Step
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps.panels import Panels, read_panels
-from lamd.report.results import Picture, Value
+from lamd.report.results import Picture, Results, Value
 from lamd.report.wording import capitalized
-from lamd.targets.collect import Collector, seeds_of, tested_words
-from lamd.targets.kind import Collected, Failed, Graph, Run, register
+from lamd.targets.kind import Collector, Graph, plan_tables, register
 
 # Figures that need no DMG: they decode what E_M found in real clips.
 _WITHOUT_DMG = ("reconstruction", "motion_transfer", "scaling")
@@ -42,49 +40,39 @@ _NUMBERS = {
 class ClipFigure:
     """One picture and one animation per source."""
 
-    name: ClassVar[str] = "figure"
-
     def plan(self, config: Figure, device: str) -> Graph:
-        fingerprints: dict[str, Any] = {}
-        plans = {
-            name: TablePlan(target, device, fingerprints) for name, target in config.sources.items()
-        }
-        wanted = {name: [_panels(config, name, plan, device)] for name, plan in plans.items()}
-        return Graph(targets=config.sources, wanted=wanted, plans=plans)
+        plans = plan_tables(config.sources, device)
+        wanted = {name: [_panels(config, name, plan)] for name, plan in plans.items()}
+        return Graph(wanted=wanted, plans=plans)
 
-    def collect(self, config: Figure, graph: Graph, run: Run, failed: Failed) -> Collected:
-        collector = Collector(run, failed)
-        pictures: list[Picture] = []
-        drawn: dict[str, Panels] = {}
+    def collect(self, config: Figure, graph: Graph, collector: Collector) -> Results:
+        name, pictures = config.figure.name, []
         points: dict[str, dict[str, Any]] = {}
         for source, (cell,) in graph.wanted.items():
-            collector.add_source(source, graph.plans[source])
-            if collector.is_lost(source, config.figure.name, cell):
+            if collector.is_lost(source, name, cell):
                 continue
-            panels = drawn[source] = read_panels(run.store.folder(cell))
-            infos = run.store.infos(cell)
-            for point, value in _values(source, config.figure.name, panels, infos):
-                points[value.point] = point
+            panels = collector.drawn[source] = read_panels(collector.store.folder(cell))
+            where = {"source": source, "row": name, "cells": collector.keys(cell)}
+            for value, index in _values(panels, where):
+                points[value.point] = {"metric": value.metric, "index": index}
                 collector.values.append(value)
-            words = _provenance(config.sources[source], collector.data[source], infos, run)
-            caption = f"{_explain(config, panels)} {words}"
+            caption = f"{_explain(name, panels)} {_provenance(config, source, cell, collector)}"
             pictures.append(Picture(source=source, caption=caption, labels=panels.labels))
-        results = collector.results(config, graph, points=points, pictures=tuple(pictures))
-        return Collected(results, drawn)
+        return collector.results(points=points, pictures=pictures)
 
-    def render(self, collected: Collected) -> dict[str, bytes]:
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.media import render_clip_figure
 
-        return render_clip_figure(collected.results, collected.pictures)
+        return render_clip_figure(results, drawn)
 
 
-def _panels(config: Figure, source: str, plan: TablePlan, device: str) -> Cell:
-    figure, target = config.figure, config.sources[source]
+def _panels(config: Figure, source: str, plan: TablePlan) -> Cell:
+    figure = config.figure
     cell_config = {"figure": figure.model_dump(mode="json", exclude={"frames"})}  # only drawn
     parents = {"test": plan.test, "autoencoder": plan.stages["vae"]}
     if figure.name not in _WITHOUT_DMG:
         parents["denoiser"] = plan.stages["dmg"]
-        cell_config["sampler"] = target.sampler.model_dump(mode="json")
+        cell_config["sampler"] = plan.target.sampler.model_dump(mode="json")
     function = "figures:build_panels"
     if figure.name == "rollout":
         function = "rollout:build_rollout"
@@ -96,48 +84,43 @@ def _panels(config: Figure, source: str, plan: TablePlan, device: str) -> Cell:
         parents=parents,
         step=Step(
             f"lamd.pipeline.steps.{function}",
-            {"figure": config, "source": source, "device": device},
+            {"figure": config, "source": source, "device": plan.device},
         ),
     )
 
 
-def _values(
-    source: str, figure: str, panels: Panels, infos: Sequence[CellInfo]
-) -> Iterator[tuple[dict[str, Any], Value]]:
-    """Yield the numbers of the panels as values, a point per entry of a list."""
-    keys = tuple(info.key for info in infos)
+def _values(panels: Panels, where: Mapping[str, Any]) -> Iterator[tuple[Value, int]]:
+    """Yield the numbers of the panels as values, and the index of each in its list."""
     for metric, numbers in panels.numbers.items():
         if metric.endswith(("_low", "_high")):
             continue
         none = [None] * len(numbers)
         bounds = (panels.numbers.get(f"{metric}_{end}", none) for end in ("low", "high"))
         for i, (value, low, high) in enumerate(zip(numbers, *bounds, strict=True)):
-            yield {"metric": metric, "index": i}, Value(
-                source=source, row=figure, point=f"{metric} {i}", metric=metric, value=value,
-                low=low, high=high, cells=keys,
-            )  # fmt: skip
+            point = f"{metric} {i}"
+            yield Value(**where, point=point, metric=metric, value=value, low=low, high=high), i
 
 
-def _provenance(target: Target, data: dict[str, Any], infos: Sequence[CellInfo], run: Run) -> str:
-    keys = {info.kind: info.key for info in infos}
+def _explain(name: str, panels: Panels) -> str:
+    words = _EXPLAINED[name]
+    for metric, (label, form) in _NUMBERS.items():
+        if metric in panels.numbers:
+            listed = ", ".join(form.format(value) for value in panels.numbers[metric])
+            words += f" {capitalized(label)}: {listed}."
+    return words
+
+
+def _provenance(config: Figure, source: str, cell: Cell, collector: Collector) -> str:
+    target, keys = config.sources[source], {i.kind: i.key for i in collector.store.infos(cell)}
     models = f"MCD-VAE {keys['vae']} ({target.train_vae.num_steps} steps)"
     if "dmg" in keys:
         models += f", DMG {keys['dmg']} ({target.train_dmg.num_steps} steps)"
-    seeds = ", ".join(f"{name} {seed}" for name, seed in seeds_of(target).items())
+    seeds = ", ".join(f"{name} {seed}" for name, seed in collector.sources[source].seeds.items())
     return (
-        f"{tested_words(target, data)}, first test clips, not "
-        f"chosen; profile {run.profile}, {target.data.size}x{target.data.size}; {models}; "
+        f"{collector.tested_words(source)}, first test clips, not "
+        f"chosen; profile {collector.profile}, {target.data.size}x{target.data.size}; {models}; "
         f"seeds: {seeds}."
     )
 
 
-def _explain(config: Figure, panels: Panels) -> str:
-    words = _EXPLAINED[config.figure.name]
-    for name, (what, form) in _NUMBERS.items():
-        if name in panels.numbers:
-            listed = ", ".join(form.format(value) for value in panels.numbers[name])
-            words += f" {capitalized(what)}: {listed}."
-    return words
-
-
-register(ClipFigure(), Figure)
+register("figure", ClipFigure(), Figure)

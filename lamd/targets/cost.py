@@ -1,17 +1,17 @@
 """Cost of sampling by paradigm: a cell of measured times, counted FLOPs, a table or a figure."""
 
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from lamd.base.machine import timing_place
 from lamd.config import CostFigure, SamplingCost, config_hash
 from lamd.config.kinds import Paradigm
 from lamd.pipeline.cell import Cell, Step
-from lamd.pipeline.steps.latency import Spread, read_latency, spread
+from lamd.pipeline.steps.latency import Seconds, read_latency, spread
 from lamd.report.published import load_published
 from lamd.report.results import Results, RowInfo, Source, Value
-from lamd.targets.kind import Collected, Failed, Graph, Run, register
+from lamd.targets.kind import Collector, Graph, register
 
-PUBLISHED = "sampling_seconds_per_video"
 LABELS = {
     "latent-motion": "latent-motion (LaMD)",
     "latent-video-full": "latent-video, full 3-D",
@@ -26,15 +26,13 @@ _NOT_MEASURED = {"target", "title", "kind", "num_steps", "num_train_steps"}
 class CostTable:
     """The cost of a sampling run by paradigm, frames and pixels; nothing is trained."""
 
-    name: ClassVar[str] = "cost"
-
     def plan(self, config: SamplingCost | CostFigure, device: str) -> Graph:
         """Plan the measurement.
 
         Its key holds the device and PyTorch's version, so that another machine measures again and a
         second run on this one does not.
         """
-        table = _measurement(config)
+        table = _measured_table(config)
         cell = Cell(
             kind="latency",
             config=table.model_dump(mode="json", exclude=_NOT_MEASURED) | timing_place(device),
@@ -42,14 +40,13 @@ class CostTable:
                 "lamd.pipeline.steps.timing:time_paradigms", {"config": table, "device": device}
             ),
         )
-        return Graph(targets={"": table}, wanted={"": [cell]})
+        return Graph(wanted={"": [cell]})
 
     def collect(
-        self, config: SamplingCost | CostFigure, graph: Graph, run: Run, failed: Failed
-    ) -> Collected:
-        table, (latency,) = _measurement(config), graph.wanted[""]
-        seconds = read_latency(run.store.folder(latency))
-        source = Source(
+        self, config: SamplingCost | CostFigure, graph: Graph, collector: Collector
+    ) -> Results:
+        table, (latency,), store = _measured_table(config), graph.wanted[""], collector.store
+        collector.sources["untrained"] = Source(
             dataset="random frames",
             data="stand-in",
             scale="reduced",
@@ -57,57 +54,55 @@ class CostTable:
             seeds={},
             config_hash=config_hash(table),
         )
-        results = Results(
-            **run.header(config),
-            sources={"untrained": source},
-            points={
-                f"{frames}x{size}": {"frames": frames, "size": size}
-                for frames, size in table.shapes
-            },
-            rows=tuple(
+        seconds = read_latency(store.folder(latency))
+        points: dict[str, dict[str, Any]] = {}
+        for frames, size in table.shapes:
+            points[f"{frames}x{size}"] = {"frames": frames, "size": size}
+            for paradigm in table.paradigms:
+                collector.values += _values(table, paradigm, frames, size, seconds)
+        return collector.results(
+            points=points,
+            rows=[
                 RowInfo(name=paradigm, label=label, description="untrained, of equal width")
                 for paradigm, label in LABELS.items()
                 if paradigm in table.paradigms
-            ),
-            values=tuple(
-                value
-                for frames, size in table.shapes
-                for paradigm in table.paradigms
-                for value in _values(table, paradigm, frames, size, seconds)
-            ),
-            published=tuple(load_published()[PUBLISHED].values()),
-            measured=run.store.outputs(latency) | {"num_steps": str(table.num_steps)},
-            cells=(run.store.info(latency),),
+            ],
+            published=[*load_published()["sampling_seconds_per_video"].values()],
+            measured=store.outputs(latency) | {"num_steps": str(table.num_steps)},
         )
-        return Collected(results)
 
-    def render(self, collected: Collected) -> dict[str, bytes]:
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.cost import render_cost_table
 
-        return render_cost_table(collected.results)
+        return render_cost_table(results)
 
 
 class CostOverFrames(CostTable):
     """Cost over frames, from the very measurement that the table shows."""
 
-    name: ClassVar[str] = "cost_figure"
-
-    def render(self, collected: Collected) -> dict[str, bytes]:
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.cost import render_cost_figure
 
-        return render_cost_figure(collected.results)
+        return render_cost_figure(results)
 
 
-def _measurement(config: SamplingCost | CostFigure) -> SamplingCost:
+def timed_value(where: Mapping[str, str], seconds: Sequence[float]) -> Value:
+    """Return the median of seconds, one per round, with its quartiles as a value."""
+    median, low, high = spread(seconds)
+    return Value(**where, metric="seconds", value=median, low=low, high=high)
+
+
+def _measured_table(config: SamplingCost | CostFigure) -> SamplingCost:
     return config.source if isinstance(config, CostFigure) else config
 
 
 def _values(
-    table: SamplingCost, paradigm: Paradigm, frames: int, size: int, seconds: dict[str, list[float]]
-) -> list[Value]:
-    """Return FLOPs, activations, parameters and seconds of one clip, by part of a run."""
+    table: SamplingCost, paradigm: Paradigm, frames: int, size: int, seconds: Seconds
+) -> Iterator[Value]:
+    """Yield FLOPs, activations, parameters and seconds of one clip, by part of a run."""
     from lamd.paradigms.untrained import sampling_costs
 
+    where = {"source": "untrained", "row": paradigm, "point": f"{frames}x{size}"}
     costs = sampling_costs(paradigm, table.widths, batch=table.batch_size, frames=frames, size=size)
     repeats = {"encode": 1, "step": table.num_steps, "decode": 1}
     counts = {
@@ -116,6 +111,9 @@ def _values(
     }
     counts["flops"]["run"] = sum(n * counts["flops"][part] for part, n in repeats.items())
     counts["parameters"]["run"] = sum(counts["parameters"].values())
+    for metric, parts in counts.items():
+        for part, value in parts.items():
+            yield Value(**where, part=part, metric=metric, value=value)
     times = {}
     for part, timed in PARTS.items():
         clips = table.batch_size * (table.timed_steps if part == "step" else 1)
@@ -125,23 +123,9 @@ def _values(
         sum(n * value for n, value in zip(repeats.values(), parts, strict=True))
         for parts in zip(*times.values(), strict=True)
     ]
-    where = {"source": "untrained", "row": paradigm, "point": f"{frames}x{size}"}
-    return [
-        *(
-            Value(**where, part=part, metric=metric, value=value)
-            for metric, parts in counts.items()
-            for part, value in parts.items()
-        ),
-        *(timed_value(where, "seconds", part, spread(values)) for part, values in times.items()),
-    ]
+    for part, values in times.items():
+        yield timed_value(where | {"part": part}, values)
 
 
-def timed_value(where: dict[str, str], metric: str, part: str, seconds: Spread) -> Value:
-    """Return a median with its quartiles as a value."""
-    return Value(
-        **where, part=part, metric=metric, value=seconds.median, low=seconds.low, high=seconds.high
-    )
-
-
-register(CostTable(), SamplingCost)
-register(CostOverFrames(), CostFigure)
+register("cost", CostTable(), SamplingCost)
+register("cost_figure", CostOverFrames(), CostFigure)

@@ -1,104 +1,292 @@
-"""The protocol of every kind of target: plan cells, collect their values, render files."""
+"""Every kind of target: it plans cells, collects the values of finished ones, and renders files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from lamd.base.errors import LamdError
 from lamd.config import KINDS as CONFIG_KINDS
-from lamd.config import AnyTarget, SamplingCost, Target, config_hash
+from lamd.config import AnyTarget, Target, closest, config_hash
+from lamd.data.dataset import DATASETS
+from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell, with_ancestors
-from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.graph import TablePlan, missing_weights
+from lamd.pipeline.rows import ROWS
+from lamd.pipeline.steps.values import read_per_clip, read_values
 from lamd.pipeline.store import CellFailed, Store
-from lamd.report.results import Results
+from lamd.report.published import judge
+from lamd.report.results import Column, MissingValue, PublishedRow, Results, RowInfo, Source, Value
+from lamd.report.wording import capitalized, data_words
 
 Config = TypeVar("Config", bound=AnyTarget, contravariant=True)
-Failed = Mapping[str, CellFailed]  # by plan hash, dependants among them
+T = TypeVar("T")
+BAIR_CAMERA = "image_aux1"  # of every published BAIR value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """The cells of a target.
+    """The cells of a target by source: the sources of a figure, the points of a sweep, else "".
 
     Attributes:
-        targets: the config behind each source: a table's own, a figure's sources, a sweep's points.
-        wanted: the cells that the results are collected from, by source.
+        wanted: the cells that the results are collected from.
         extra: further cells, without which the rest is still reported.
-        plans: the plan of each source that trains models.
+        plans: of the sources that train models.
     """
 
-    targets: Mapping[str, Target | SamplingCost]
     wanted: Mapping[str, Sequence[Cell]]
     extra: Mapping[str, Sequence[Cell]] = field(default_factory=dict)
     plans: Mapping[str, TablePlan] = field(default_factory=dict)
 
+    def requested(self) -> dict[str, list[Cell]]:
+        """Return the wanted and the further cells of each source, without their ancestors."""
+        return {name: [*cells, *self.extra.get(name, ())] for name, cells in self.wanted.items()}
+
     def cells(self) -> dict[str, list[Cell]]:
         """Return all cells of each source, parents first, equal ones of a source once."""
-        return {
-            source: with_ancestors([*cells, *self.extra.get(source, ())])
-            for source, cells in self.wanted.items()
-        }
+        return {name: with_ancestors(cells) for name, cells in self.requested().items()}
+
+    def distinct(self) -> list[Cell]:
+        """Return all cells, parents first, equal ones once."""
+        return with_ancestors(cell for cells in self.requested().values() for cell in cells)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of a target, for the record: its store, profile and overrides."""
+@dataclass
+class Collector:
+    """Gathers the results of a run of a target; failed cells become missing values.
 
+    Attributes:
+        failed: by plan hash, dependants among them.
+        sources: of the results; that of a table is named by its data set.
+        per_clip: values per clip, as lines of a table.
+        drawn: arrays that are drawn next to the results: a grid, panels.
+    """
+
+    config: AnyTarget
+    graph: Graph
     store: Store
     profile: str
     overrides: tuple[str, ...]
-    device: str
+    failed: Mapping[str, CellFailed]
+    sources: dict[str, Source] = field(default_factory=dict)
+    values: list[Value] = field(default_factory=list)
+    missing: list[MissingValue] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    per_clip: list[dict[str, Any]] = field(default_factory=list)
+    drawn: dict[str, Any] = field(default_factory=dict)
 
-    def header(self, config: AnyTarget) -> dict[str, Any]:
-        """Return the fields of `Results` that every kind has."""
-        return {
-            "kind": config.kind,
-            "target": config.target,
-            "title": config.title,
-            "profile": self.profile,
-            "config": config.model_dump(mode="json"),
-            "config_hash": config_hash(config),
-            "overrides": self.overrides,
-        }
+    def __post_init__(self) -> None:
+        self._deviations: dict[str, tuple[str, ...]] = {}
+        for own, plan in self.graph.plans.items():
+            target, cell = plan.target, plan.stages["data"]
+            name = own or target.data.name
+            data = self.store.outputs(cell) if self.store.is_complete(cell) else None
+            if data is not None:
+                self.notes += _data_notes(target, data)
+            self.sources[name] = _source(target, data)
+            self._deviations[name] = _deviations(target)
+
+    def is_lost(self, source: str, row: str, cell: Cell, point: str = "") -> bool:
+        """Return whether the cell of a row failed; then the row is missing."""
+        failure = self.failed.get(cell.plan_hash)
+        if failure is None:
+            return False
+        needs = "" if failure.name == cell.name else f"needs {failure.name}, which failed: "
+        reason = f"{needs}{failure.reason}"
+        self.missing.append(MissingValue(source=source, row=row, point=point, reason=reason))
+        return True
+
+    def add_row(
+        self,
+        source: str,
+        row: str,
+        cell: Cell,
+        protocols: Sequence[str],
+        published: PublishedRow | None = None,
+        point: str = "",
+    ) -> None:
+        """Add the values of a values cell, or why they are missing.
+
+        Args:
+            protocols: of the row, those without weights among them.
+            published: the paper's row to judge the values by.
+        """
+        if self.is_lost(source, row, cell, point):
+            return
+        folder, keys = self.store.folder(cell), self.keys(cell)
+        where: dict[str, Any] = {"source": source, "row": row, "point": point}
+        values = {measured["protocol"]: measured for measured in read_values(folder)}
+        same = ("protocol", "value", "extrapolated", "n_real", "n_fake", "note")
+        for name, measured in values.items():
+            metric = PROTOCOLS[name].column
+            deviations = (*measured["deviations"], *self._deviations[source])
+            verdict, reason = judge(
+                metric, measured["value"], name, self.sources[source], deviations, published
+            )
+            low, high = measured["interval"] or (None, None)
+            self.values.append(
+                Value(
+                    **where,
+                    **{key: measured[key] for key in same},
+                    metric=metric,
+                    low=low,
+                    high=high,
+                    verdict=verdict,
+                    reason=reason,
+                    deviations=deviations,
+                    weights=measured["weight_hash"],
+                    cells=keys,
+                )
+            )
+        for name, numbers in read_per_clip(folder).items():
+            line = where | {"metric": PROTOCOLS[name].column, "protocol": name}
+            self.per_clip += [
+                line | {"clip": clip, "value": value} for clip, value in enumerate(numbers.tolist())
+            ]
+        left_out = [name for name in protocols if name not in values]
+        reasons = missing_weights(left_out)
+        for name in left_out:
+            reason = reasons.get(name, "weights were missing when the run began; run it again")
+            entry = MissingValue(**where, metric=PROTOCOLS[name].column, reason=reason)
+            self.missing.append(entry)
+
+    def keys(self, cell: Cell) -> tuple[str, ...]:
+        """Return the keys of all cells behind a value."""
+        return tuple(info.key for info in self.store.infos(cell))
+
+    def tested_words(self, source: str) -> str:
+        """Return e.g. `Real BAIR (0123456789ab)`: the data and the hash of its test clips."""
+        tested = self.sources[source]
+        return f"{capitalized(data_words(tested))} ({(tested.content_hash or '')[:12]})"
+
+    def results(self, protocols: Iterable[str] = (), **fields: Any) -> Results:
+        """Return what was gathered, the rules of `protocols` in words, and further fields."""
+        config = self.config
+        return Results(
+            kind=config.kind,
+            target=config.target,
+            title=config.title,
+            profile=self.profile,
+            config=config.model_dump(mode="json"),
+            config_hash=config_hash(config),
+            overrides=self.overrides,
+            sources=self.sources,
+            protocols={n: PROTOCOLS[n].describe().removeprefix(f"{n}: ") for n in protocols},
+            values=tuple(self.values),
+            missing=tuple(self.missing),
+            notes=tuple(dict.fromkeys(self.notes)),
+            cells=tuple(
+                map(self.store.info, filter(self.store.is_complete, self.graph.distinct()))
+            ),
+            **fields,
+        )
 
 
 class Kind(Protocol[Config]):
-    """One kind of target; `render` draws what `collect` returns."""
+    """One kind of target."""
 
-    name: ClassVar[str]
-
-    def plan(self, config: Config, device: str) -> Any:
-        """Return the cells, as a `Graph`; check what can be checked before the work.
+    def plan(self, config: Config, device: str) -> Graph:
+        """Return the cells; check what can be checked before the work.
 
         Raises:
             LamdError: on a config that names something unknown.
         """
 
-    def collect(self, config: Config, graph: Any, run: Run, failed: Failed) -> "Collected":
+    def collect(self, config: Config, graph: Graph, collector: Collector) -> Results:
         """Return the results of the finished cells; a failed cell becomes a missing value."""
 
-    def render(self, collected: "Collected") -> dict[str, bytes]:
-        """Return the files of a results folder by name, `record.json` aside."""
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the files of a results folder by name, apart from the record and per-clip values.
 
-
-@dataclass(frozen=True)
-class Collected:
-    """Results, and the arrays that are drawn next to them: a grid, panels, values per clip."""
-
-    results: Results
-    pictures: Any = None
-    per_clip: list[dict[str, Any]] = field(default_factory=list)
-
-    def per_clip_file(self) -> dict[str, bytes]:
-        """Return `per_clip.parquet`; nothing without values per clip."""
-        from lamd.report.frame import write_per_clip
-
-        return {"per_clip.parquet": write_per_clip(self.per_clip)} if self.per_clip else {}
+        Args:
+            drawn: of the collector.
+        """
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def register(kind: Kind, config: type[AnyTarget]) -> None:
+def register(name: str, kind: Kind, config: type[AnyTarget]) -> None:
     """Add a kind of target, with the config class that its YAMLs are checked by."""
-    KINDS[kind.name] = kind
-    CONFIG_KINDS[kind.name] = config
+    KINDS[name], CONFIG_KINDS[name] = kind, config
+
+
+def plan_tables(
+    targets: Mapping[str, Target], device: str, fingerprints: dict[str, Any] | None = None
+) -> dict[str, TablePlan]:
+    """Plan several tables; `fingerprints` keeps those of real data sets for further ones."""
+    known = {} if fingerprints is None else fingerprints
+    return {name: TablePlan(target, device, known) for name, target in targets.items()}
+
+
+def choose(options: Mapping[str, T], name: str, lacking: str) -> T:
+    """Return `options[name]`.
+
+    Raises:
+        LamdError: without an option of that name; `lacking` says of what, as in `rows: no row`.
+    """
+    if name not in options:
+        hint, known = closest(name, options), ", ".join(options)
+        raise LamdError(f"{lacking} {name!r}{hint}; it has: {known}")
+    return options[name]
+
+
+def columns(protocols: Iterable[str], row: str = "") -> list[Column]:
+    """Return the metric columns of protocols, in their order."""
+    names = dict.fromkeys(PROTOCOLS[name].column for name in protocols)
+    return [Column(row=row, metric=name) for name in names]
+
+
+def row_info(target: Target, row: str) -> RowInfo:
+    """Return label, description and, of a baseline, the training budget of a row."""
+    info = ROWS[row]
+    return RowInfo(
+        name=row,
+        label=info.label(target),
+        description=info.description(target),
+        budget=info.budget(target) if info.budget else None,
+    )
+
+
+def _source(target: Target, data: dict[str, Any] | None) -> Source:
+    stand_in = data["stand_in"] is not None if data else target.data.source == "simulated"
+    seeds = {
+        "train_vae": target.train_vae.seed,
+        "train_dmg": target.train_dmg.seed,
+        "sampler": target.sampler.seed,
+        "simulation": target.data.simulation_seed,
+    }
+    return Source(
+        dataset=target.data.name,
+        data="stand-in" if stand_in else "real",
+        scale=target.scale,
+        content_hash=data["content"]["test"] if data else None,
+        seeds={name: seed for name, seed in seeds.items() if seed is not None},
+        config_hash=config_hash(target),
+    )
+
+
+def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
+    """Yield the counts of clips, and which videos were left out and why."""
+    name = DATASETS[target.data.name].label
+    counts = ", ".join(
+        f"{split}: {data['clips'][split]:,} clips of {target.data.num_frames} frames from "
+        f"{videos:,} videos"
+        for split, videos in data["videos"].items()
+    )
+    yield f"{name} data: {counts}"
+    for split, left_out in data["left_out"].items():
+        if left_out:
+            first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
+            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+            yield f"{name} {split}, left out: {first}{more}"
+
+
+def _deviations(target: Target) -> tuple[str, ...]:
+    """Return where the data departs from what the published values are measured on."""
+    data, deviations = target.data, []
+    camera = data.own.get("camera", BAIR_CAMERA)
+    if camera != BAIR_CAMERA:
+        deviations.append(f"camera {camera}")
+    if data.size != DATASETS[data.name].published_size:
+        deviations.append(f"{data.size}x{data.size} pixels")
+    return tuple(deviations)

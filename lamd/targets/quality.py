@@ -1,8 +1,7 @@
 """Quality against cost: tables' models under other samplers, FVD next to seconds and FLOPs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from lamd.base.machine import timing_place
 from lamd.config import ROW_RULES, Point, QualityFigure, Target
@@ -10,82 +9,59 @@ from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell, Step
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps.latency import read_latency, spread
-from lamd.pipeline.store import Store
-from lamd.report.results import Picture, Value
+from lamd.report.results import Picture, Results, Value
 from lamd.report.wording import machine_words, point_name
-from lamd.targets.collect import Collector, described, row_info, tested_words
 from lamd.targets.cost import timed_value
-from lamd.targets.kind import Collected, Failed, Graph, Run, register
-
-
-@dataclass(frozen=True, kw_only=True)
-class QualityGraph(Graph):
-    """By source: a values cell per point, and the cell of all times."""
-
-    points: dict[str, dict[Point, Cell]]
-    latency: dict[str, Cell]
+from lamd.targets.kind import Collector, Graph, plan_tables, register, row_info
 
 
 class Quality:
-    """FVD over seconds and FLOPs per clip, by sampler and number of steps."""
+    """FVD over seconds and FLOPs per clip, by sampler and number of steps.
 
-    name: ClassVar[str] = "quality"
+    The wanted cells of a source: the values of each point, and last the times of all.
+    """
 
-    def plan(self, config: QualityFigure, device: str) -> QualityGraph:
-        plans, points, latency = {}, {}, {}
+    def plan(self, config: QualityFigure, device: str) -> Graph:
         fingerprints: dict[str, Any] = {}
-        for source, target in config.sources.items():
-            plans[source] = TablePlan(target, device, fingerprints)
-            at = {
-                point: TablePlan(config.at(source, point), device, fingerprints)
-                for point in config.points
-            }
-            points[source] = {point: _values_cell(plan, point) for point, plan in at.items()}
-            latency[source] = _latency(config, source, at, device)
-        wanted = {source: [*points[source].values(), latency[source]] for source in plans}
-        return QualityGraph(
-            targets=config.sources, wanted=wanted, plans=plans, points=points, latency=latency
-        )
+        plans, wanted = plan_tables(config.sources, device, fingerprints), {}
+        for source in plans:
+            targets = {str(point): config.at(source, point) for point in config.points}
+            at = plan_tables(targets, device, fingerprints)
+            values = [_values_cell(at[str(point)], point.row) for point in config.points]
+            wanted[source] = [*values, _latency_cell(config, source, at, device)]
+        return Graph(wanted=wanted, plans=plans)
 
-    def collect(
-        self, config: QualityFigure, graph: QualityGraph, run: Run, failed: Failed
-    ) -> Collected:
-        collector, pictures = Collector(run, failed), []
-        for source, plan in graph.plans.items():
-            collector.add_source(source, plan)
-            latency = graph.latency[source]
-            timed, made = latency.plan_hash not in failed, []
-            for point, cell in graph.points[source].items():
-                name = _point(point)
-                if collector.is_lost(source, point.row, cell if timed else latency, name):
-                    continue
-                made.append(point)
-                protocols = [_protocol(plan.target)]
-                collector.add_row(source, point.row, cell, protocols, point=name)
-                collector.values += _costs(config, source, point, latency, run.store)
+    def collect(self, config: QualityFigure, graph: Graph, collector: Collector) -> Results:
+        pictures = []
+        for source, (*cells, latency) in graph.wanted.items():
+            timed, made = latency.plan_hash not in collector.failed, []
+            for point, cell in zip(config.points, cells, strict=True):
+                name, row = _point(point), point.row
+                if not collector.is_lost(source, row, cell if timed else latency, name):
+                    made.append(point)
+                    protocols = [_protocol(config.sources[source])]
+                    collector.add_row(source, row, cell, protocols, point=name)
+                    collector.values += _costs(config, source, point, latency, collector)
             if made:
                 words = [
                     *claims(config, source, made, collector.values),
-                    _conditions(config, source, graph, run),
+                    _conditions(config, source, graph, collector),
                 ]
                 pictures.append(Picture(source=source, caption=" ".join(words)))
         first = next(iter(config.sources.values()))
-        results = collector.results(
-            config,
-            graph,
+        return collector.results(
+            map(_protocol, config.sources.values()),
             points={
                 _point(p): {"sampler": p.sampler, "num_steps": p.num_steps} for p in config.points
             },
-            rows=tuple(row_info(first, row) for row in config.series),
-            protocols=described(map(_protocol, config.sources.values())),
-            pictures=tuple(pictures),
+            rows=[row_info(first, row) for row in config.series],
+            pictures=pictures,
         )
-        return Collected(results)
 
-    def render(self, collected: Collected) -> dict[str, bytes]:
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.quality import render_quality
 
-        return render_quality(collected.results)
+        return render_quality(results)
 
 
 def claims(
@@ -96,23 +72,24 @@ def claims(
         (value.row, value.point, value.metric): value for value in values if value.source == source
     }
     for row in config.series:
-        fast, reference = (
-            Point(row, choice.sampler, choice.num_steps)
-            for choice in (config.fast, config.reference)
-        )
-        if not {fast, reference} <= set(config.points):
+        pair = [Point(row, c.sampler, c.num_steps) for c in (config.fast, config.reference)]
+        if not set(pair) <= set(config.points):
             continue
-        names = point_name(*fast), point_name(*reference)
-        if not {fast, reference} <= set(points):
+        names = [point_name(*point) for point in pair]
+        if not set(pair) <= set(points):
             yield f"{names[0]} against {names[1]}: not run."
             continue
-        a, b = (measured[row, _point(point), "fvd"] for point in (fast, reference))
-        times = [measured[row, _point(p), "denoise_seconds"].value for p in (fast, reference)]
-        low, high = (b.low, b.high) if b.low is not None and b.high is not None else (b.value,) * 2
-        position = "within" if low <= a.value <= high else "below" if a.value < low else "above"
+        fast, reference = (measured[row, _point(point), "fvd"] for point in pair)
+        times = [measured[row, _point(point), "denoise_seconds"].value for point in pair]
+        low, high = reference.low, reference.high
+        if low is None or high is None:
+            low = high = reference.value
+        below = "below" if fast.value < low else "above"
+        position = "within" if low <= fast.value <= high else below
         yield (
-            f"{names[0]}: FVD {a.value:.1f}, {position} the interval [{low:.1f}, {high:.1f}] of "
-            f"{names[1]} ({b.value:.1f}), at {times[0] / times[1]:.1%} of its denoising time."
+            f"{names[0]}: FVD {fast.value:.1f}, {position} the interval [{low:.1f}, {high:.1f}] of "
+            f"{names[1]} ({reference.value:.1f}), at {times[0] / times[1]:.1%} of its denoising "
+            "time."
         )
 
 
@@ -124,20 +101,20 @@ def _protocol(target: Target) -> str:
     return next(name for name in target.evaluate.protocols if PROTOCOLS[name].metric == "fvd")
 
 
-def _values_cell(plan: TablePlan, point: Point) -> Cell:
-    samples = plan.target.evaluate.samples_per_clip if ROW_RULES[point.row].sampled else 1
-    return plan.values_cell(
-        point.row, plan.clips(point.row), [_protocol(plan.target)], samples=samples
-    )
+def _values_cell(plan: TablePlan, row: str) -> Cell:
+    samples = plan.target.evaluate.samples_per_clip if ROW_RULES[row].sampled else 1
+    return plan.values_cell(row, plan.clips(row), [_protocol(plan.target)], samples=samples)
 
 
-def _latency(config: QualityFigure, source: str, at: dict[Point, TablePlan], device: str) -> Cell:
+def _latency_cell(
+    config: QualityFigure, source: str, at: Mapping[str, TablePlan], device: str
+) -> Cell:
     timed = {"series", "rounds", "batch_size", "threads"}
     compiled = {"compiled": True} if config.sources[source].runtime.compile else {}
     parents = {
         f"{point.row} {role}": cell
-        for point, own in at.items()
-        for role, cell in own.clips(point.row).parents.items()
+        for point in config.points
+        for role, cell in at[str(point)].clips(point.row).parents.items()
         if role != "test"
     }
     return Cell(
@@ -153,37 +130,37 @@ def _latency(config: QualityFigure, source: str, at: dict[Point, TablePlan], dev
 
 
 def _costs(
-    config: QualityFigure, source: str, point: Point, latency: Cell, store: Store
+    config: QualityFigure, source: str, point: Point, latency: Cell, collector: Collector
 ) -> Iterator[Value]:
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
     from lamd.paradigms.costs import row_parts
 
-    seconds = read_latency(store.folder(latency))
+    seconds = read_latency(collector.store.folder(latency))
     cost = row_parts(config.sources[source], point.row)
     flops = cost["encode"].flops + point.num_steps * cost["step"].flops + cost["decode"].flops
     names = (f"{point.row} encode", str(point), f"{point.row} decode")
     none = [0.0] * config.rounds  # pixel space neither encodes nor decodes
     parts = zip(*(seconds.get(name, none) for name in names), strict=True)
-    run = spread([sum(part) / config.batch_size for part in parts])
-    where: dict[str, Any] = {"source": source, "row": point.row, "point": _point(point)}
+    where = {"source": source, "row": point.row, "point": _point(point)}
     yield Value(**where, metric="tflops", value=flops / 1e12)
-    yield timed_value(where, "seconds", "", run)
+    yield timed_value(where, [sum(part) / config.batch_size for part in parts])
     denoise = spread(seconds[str(point)]).median / config.batch_size
     yield Value(**where, metric="denoise_seconds", value=denoise)
 
 
-def _conditions(config: QualityFigure, source: str, graph: QualityGraph, run: Run) -> str:
-    target, stages, store = config.sources[source], graph.plans[source].stages, run.store
-    data, timed = store.outputs(stages["data"]), store.outputs(graph.latency[source])
+def _conditions(config: QualityFigure, source: str, graph: Graph, collector: Collector) -> str:
+    target, stages, store = config.sources[source], graph.plans[source].stages, collector.store
+    clips = store.outputs(stages["data"])["clips"]["test"]
+    timed = store.outputs(graph.wanted[source][-1])
     local = "; indicative: this machine" if timed["device"].startswith("cpu") else ""
     return (
-        f"{tested_words(target, data)}, profile {run.profile}, "
+        f"{collector.tested_words(source)}, profile {collector.profile}, "
         f"{target.data.num_frames} frames of {target.data.size}x{target.data.size}, "
-        f"n = {data['clips']['test']} clips, `{_protocol(target)}`; MCD-VAE "
+        f"n = {clips} clips, `{_protocol(target)}`; MCD-VAE "
         f"{store.key(stages['vae'])}, DMG {store.key(stages['dmg'])}. FLOPs are counted; seconds: "
         f"median over {config.rounds} rounds that time each run once, {config.batch_size} clips at "
         f"a time, on {machine_words(timed)}{local}."
     )
 
 
-register(Quality(), QualityFigure)
+register("quality", Quality(), QualityFigure)

@@ -1,24 +1,23 @@
 """`reproduce` and `train`: plan a target, make its cells, write its results."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.processes import rank_and_world
-from lamd.config import AnyTarget, Sweep, Target, load_experiment, load_target
+from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
 from lamd.execute import ExecutorOptions, execute
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.runner import Runner
+from lamd.pipeline.runner import Runner, Say
 from lamd.pipeline.store import CellFailed, Store
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.results import Results
-from lamd.targets.kind import KINDS, Graph, Run
-
-Say = Callable[[str], None]
+from lamd.targets.kind import KINDS, Collector, Graph
 
 
 @dataclass(frozen=True)
@@ -60,76 +59,74 @@ def reproduce(
         CellFailed: when nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
-    check_data(config)
     kind = KINDS[config.kind]
-    graph: Graph = kind.plan(config, device)
-    if options is not None or isinstance(config, Sweep):
-        options = options or ExecutorOptions()
+    graph = kind.plan(config, device)
+    if options is None and isinstance(config, Sweep):
+        options = ExecutorOptions()
+    if options is not None:
         if rank_and_world()[1] > 1:
             raise LamdError(
                 f"{config.target}: sweeps and executors cannot run in a multi-process launch; "
                 "train one target with `accelerate launch -m lamd train TARGET --set KEY=VALUE`"
             )
-    run = Run(Store(runs), profile, tuple(overrides), device)
-    fetch_weights([cell for cells in graph.cells().values() for cell in cells], run.store)
-    failed = _make(config, graph, run, options, say)
-    if failed is None:
+    store = Store(runs)
+    prepare(graph.plans.values(), graph.distinct(), store)
+    runner = Runner(store, device, say)
+    failed = _make(config, graph, runner, options)
+    if runner.rank:
         return None
-    wanted = [cell for cells in graph.wanted.values() for cell in cells]
-    if all(cell.plan_hash in failed for cell in wanted):
-        raise failed[wanted[0].plan_hash]
-    collected = kind.collect(config, graph, run, failed)
-    files = kind.render(collected)
-    folder, notice = choose_folder(results, collected.results)
-    paths = write_folder(folder, collected.results, files)
+    wanted = [cell.plan_hash for cells in graph.wanted.values() for cell in cells]
+    if failed.keys() >= set(wanted):
+        raise failed[wanted[0]]
+    collector = Collector(config, graph, store, profile, tuple(overrides), failed)
+    collected = kind.collect(config, graph, collector)
+    files = kind.render(collected, collector.drawn)
+    if collector.per_clip:
+        from lamd.report.frame import write_per_clip
+
+        files["per_clip.parquet"] = write_per_clip(collector.per_clip)
+    folder, notice = choose_folder(results, collected)
+    paths = write_folder(folder, collected, files)
     distinct = {str(failure): failure for failure in failed.values()}
-    return Outcome(collected.results, folder, tuple(paths), tuple(distinct.values()), notice or "")
+    return Outcome(collected, folder, tuple(paths), tuple(distinct.values()), notice or "")
 
 
-def check_data(config: AnyTarget) -> None:
-    """Raise LamdError where a target's real data are not in place."""
-    sources = [config] if isinstance(config, Target) else getattr(config, "sources", {}).values()
-    for source in sources:
-        if isinstance(source, Target) and source.data.source == "real":
-            DATASETS[source.data.name].locate()
-
-
-def fetch_weights(cells: Iterable[Cell], store: Store) -> None:
-    """Fetch the network weights that unfinished cells load, before the first of them runs.
+def prepare(plans: Iterable[TablePlan], cells: Iterable[Cell], store: Store) -> None:
+    """Check real data and fetch the network weights of unfinished cells, before any is made.
 
     Raises:
-        LamdError: when they cannot be had; days of training would be lost on that.
+        LamdError: when one is not there; days of training would be lost on that.
     """
-    from lamd import weights
-
+    data = [plan.target.data for plan in plans]
+    for name in dict.fromkeys(own.name for own in data if own.source == "real"):
+        DATASETS[name].locate()
     needed = {name: None for cell in cells if not store.is_complete(cell) for name in cell.weights}
     for name in needed:
         weights.fetch(name)
 
 
 def _make(
-    config: AnyTarget, graph: Graph, run: Run, options: ExecutorOptions | None, say: Say
-) -> dict[str, CellFailed] | None:
-    cells = {s: [*c, *graph.extra.get(s, ())] for s, c in graph.wanted.items()}
-    runner = Runner(run.store, run.device, say)
+    config: AnyTarget, graph: Graph, runner: Runner, options: ExecutorOptions | None
+) -> dict[str, CellFailed]:
+    """Make the cells; return the failures by plan hash, dependants among them."""
+    requested = graph.requested()
     if options is None:
-        failed = runner.run_all([cell for own in cells.values() for cell in own])
-        return None if runner.rank else failed
+        return runner.run_all(cell for cells in requested.values() for cell in cells)
     timed: list[Cell] = []  # made here, as their keys say, and with nothing next to them
-    others: dict[str, list[Cell]] = {source: [] for source in cells}
-    for source, own in cells.items():
-        for cell in own:
-            is_timed = cell.kind == "latency"
-            others[source] += cell.parents.values() if is_timed else [cell]
-            timed += [cell] * is_timed
-    runtimes = [target.runtime for target in graph.targets.values() if isinstance(target, Target)]
+    others: dict[str, list[Cell]] = {}
+    for source, cells in requested.items():
+        clocks = [cell for cell in cells if cell.kind == "latency"]
+        parents = [parent for cell in clocks for parent in cell.parents.values()]
+        others[source] = [cell for cell in cells if cell.kind != "latency"] + parents
+        timed += clocks
+    runtimes = [plan.target.runtime for plan in graph.plans.values()]
     runtime = config.runtime if isinstance(config, Sweep) else next(iter(runtimes), None)
     failed = {}
     if runtime is not None:
         shared = max(1, (os.cpu_count() or 1) // (options.jobs or 1))
         failed = execute(
-            others, run.store, options, device=run.device, threads=runtime.threads or shared,
-            gpus=runtime.gpus, say=say,
+            others, runner.store, options, device=runner.device, say=runner.say,
+            threads=runtime.threads or shared, gpus=runtime.gpus,
         )  # fmt: skip
     for cell in timed:
         lost = [failed[p.plan_hash] for p in cell.parents.values() if p.plan_hash in failed]
@@ -139,10 +136,9 @@ def _make(
 
 def open_target(
     name: str, profile: str, overrides: Sequence[str], runs: Path, device: str
-) -> tuple[Target, TablePlan, Store]:
-    """Load a target that trains models, plan it and open its store."""
-    target = load_experiment(name, profile, overrides)
-    return target, TablePlan(target, device), Store(runs)
+) -> tuple[TablePlan, Store]:
+    """Load and plan a target that trains models, and open the store of its cells."""
+    return TablePlan(load_experiment(name, profile, overrides), device), Store(runs)
 
 
 def train(
@@ -163,18 +159,15 @@ def train(
         LamdError: on an unknown stage, wrong config or data.
         CellFailed: when the stage or one before it fails.
     """
-    from lamd.config import ROW_RULES
-
     row = "latent_video_clips" if stage == "video_vae" else stage
     if row in ROW_RULES and ROW_RULES[row].baseline:
         overrides = [*overrides, f"rows=[{row}]"]
-    target, plan, store = open_target(name, profile, overrides, runs, device)
+    plan, store = open_target(name, profile, overrides, runs, device)
     stages = {key: cell for key, cell in plan.stages.items() if cell.collective}
     if stage not in stages:
         raise LamdError(
             f"--stage {stage}: unknown; use {', '.join(stages)}, video_vae or a row of another "
             "paradigm, such as pixel_clips"
         )
-    check_data(target)
-    fetch_weights(with_ancestors([stages[stage]]), store)
+    prepare([plan], with_ancestors([stages[stage]]), store)
     return Runner(store, device, say).run(stages[stage])

@@ -1,16 +1,16 @@
 """Sweeps: a grid over the config keys of one table, seeds averaged."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 from lamd.base.errors import LamdError
-from lamd.config import Sweep, closest
+from lamd.config import Sweep
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
-from lamd.report.results import Column, PublishedRow, Value
-from lamd.targets.collect import Collector, columns, described, row_info
-from lamd.targets.kind import Collected, Failed, Graph, Run, register
+from lamd.report.results import Column, PublishedRow, Results, Value
+from lamd.targets.kind import Collector, Graph, choose, columns, plan_tables, register, row_info
 
 DIAGNOSTICS = "diagnostics"  # the row of what a sweep measures on z_m
 
@@ -18,11 +18,8 @@ DIAGNOSTICS = "diagnostics"  # the row of what a sweep measures on z_m
 class SweepKind:
     """A grid over the config keys of one table."""
 
-    name: ClassVar[str] = "sweep"
-
     def plan(self, config: Sweep, device: str) -> Graph:
-        targets, fingerprints = config.targets(), dict[str, Any]()
-        plans = {name: TablePlan(target, device, fingerprints) for name, target in targets.items()}
+        plans = plan_tables(config.targets(), device)
         seen: dict[tuple[str, ...], str] = {}
         for point, plan in plans.items():
             rows = tuple(cell.plan_hash for cell in plan.values.values())
@@ -32,70 +29,35 @@ class SweepKind:
                     f"{config.target}: sweep: points {same} and {point} measure the same: nothing "
                     f"in rows {', '.join(plan.values)} depends on where they differ; take one out"
                 )
-        published_group(config)
-        known = [f"{c.row} {c.metric}" for c in columns_of(config, next(iter(plans.values())))]
+        _published(config)
+        known = {f"{column.row} {column.metric}": column for column in _columns(config, plans)}
         figure = config.figure
         for column in figure.columns if figure.name == "curves" else (figure.x, figure.y):
-            if (name := f"{column.row} {column.metric}") not in known:
-                raise LamdError(
-                    f"{config.target}: figure: no column {name!r}{closest(name, known)}; "
-                    f"it has: {', '.join(known)}"
-                )
+            name = f"{column.row} {column.metric}"
+            choose(known, name, f"{config.target}: figure: no column")
         extra = {p: [plan.diagnostics] for p, plan in plans.items() if config.diagnostics}
-        wanted = {point: list(plan.values.values()) for point, plan in plans.items()}
-        return Graph(targets=targets, wanted=wanted, extra=extra, plans=plans)
+        wanted = {point: [*plan.values.values()] for point, plan in plans.items()}
+        return Graph(wanted=wanted, extra=extra, plans=plans)
 
-    def collect(self, config: Sweep, graph: Graph, run: Run, failed: Failed) -> Collected:
-        collector = Collector(run, failed)
-        for name, plan in graph.plans.items():
-            collector.add_source(name, plan)
+    def collect(self, config: Sweep, graph: Graph, collector: Collector) -> Results:
+        for point, plan in graph.plans.items():
             for row, cell in plan.values.items():
-                collector.add_row(name, row, cell, plan.row_protocols(row), point=name)
-            if config.diagnostics and not collector.is_lost(
-                name, DIAGNOSTICS, plan.diagnostics, name
-            ):
-                collector.values += _diagnostics(name, plan.diagnostics, run.store)
-        results = collector.results(
-            config,
-            graph,
+                collector.add_row(point, row, cell, plan.row_protocols(row), point=point)
+            for cell in graph.extra.get(point, ()):
+                if not collector.is_lost(point, DIAGNOSTICS, cell, point):
+                    collector.values += _diagnostics(point, cell, collector)
+        return collector.results(
+            config.source.evaluate.protocols,
             points=dict(zip(graph.plans, config.points, strict=True)),
-            rows=tuple(row_info(config.source, row) for row in config.source.rows),
-            columns=columns_of(config, next(iter(graph.plans.values()))),
-            protocols=described(config.source.evaluate.protocols),
-            published=tuple(published_group(config)),
+            rows=[row_info(config.source, row) for row in config.source.rows],
+            columns=_columns(config, graph.plans),
+            published=_published(config),
         )
-        return Collected(results, None, collector.per_clip)
 
-    def render(self, collected: Collected) -> dict[str, bytes]:
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.sweep import render_sweep
 
-        return render_sweep(collected.results) | collected.per_clip_file()
-
-
-def columns_of(config: Sweep, plan: TablePlan) -> tuple[Column, ...]:
-    """Return the columns of a sweep."""
-    return tuple(
-        Column(row=row, metric=column.metric)
-        for row in config.source.rows
-        for column in columns(plan.row_protocols(row))
-    )
-
-
-def published_group(config: Sweep) -> list[PublishedRow]:
-    """Return the published rows of a sweep's group.
-
-    Raises:
-        LamdError: on a group that published.yaml does not have.
-    """
-    groups = load_published()
-    if config.published is None:
-        return []
-    if config.published not in groups:
-        raise LamdError(
-            f"{config.target}: published: no group {config.published!r}"
-            f"{closest(config.published, groups)}; it has: {', '.join(groups)}"
-        )
-    return list(groups[config.published].values())
+        return render_sweep(results)
 
 
 def state_table(config: Sweep, graph: Graph, store: Store) -> list[list[str]]:
@@ -103,19 +65,32 @@ def state_table(config: Sweep, graph: Graph, store: Store) -> list[list[str]]:
     rows = [[*config.points[0], "state", "made", "failed"]]
     for point, cells in zip(config.points, graph.cells().values(), strict=True):
         states = [store.state(cell) for cell in cells]
-        failures = [failure for cell in cells if (failure := store.failure(cell))]
+        failures = [str(failure) for cell in cells if (failure := store.failure(cell))]
         state = next((s for s in ("failed", "begun") if s in states), "missing")
         if set(states) == {"cached"}:
             state = "done"
         made = f"{states.count('cached')} of {len(cells)} cells"
-        rows.append([*map(str, point.values()), state, made, "; ".join(map(str, failures))])
+        rows.append([*map(str, point.values()), state, made, "; ".join(failures)])
     return rows
 
 
-def _diagnostics(point: str, cell: Cell, store: Store) -> list[Value]:
-    outputs = store.outputs(cell)
-    keys = tuple(info.key for info in store.infos(cell))
-    where: dict[str, Any] = {"source": point, "row": DIAGNOSTICS, "point": point, "cells": keys}
+def _columns(config: Sweep, plans: Mapping[str, TablePlan]) -> list[Column]:
+    plan = next(iter(plans.values()))  # all points have the same rows and protocols
+    rows = config.source.rows
+    return [column for row in rows for column in columns(plan.row_protocols(row), row)]
+
+
+def _published(config: Sweep) -> list[PublishedRow]:
+    if config.published is None:
+        return []
+    group = choose(load_published(), config.published, f"{config.target}: published: no group")
+    return [*group.values()]
+
+
+def _diagnostics(point: str, cell: Cell, collector: Collector) -> list[Value]:
+    outputs = collector.store.outputs(cell)
+    where: dict[str, Any] = {"source": point, "row": DIAGNOSTICS, "point": point}
+    where["cells"] = collector.keys(cell)
     numbers = outputs["values"] | {"probe_strength": outputs["probe_strength"]}
     return [
         *(Value(**where, metric=m, value=v, n_real=outputs["clips"]) for m, v in numbers.items()),
@@ -127,4 +102,4 @@ def _diagnostics(point: str, cell: Cell, store: Store) -> list[Value]:
     ]
 
 
-register(SweepKind(), Sweep)
+register("sweep", SweepKind(), Sweep)

@@ -1,111 +1,80 @@
 """Tables: the rows of one data set, or the MCD-VAEs of several."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from lamd.base.errors import LamdError
-from lamd.config import ReconstructionTable, Target, closest
+from lamd.config import ReconstructionTable, Target
 from lamd.data.dataset import DATASETS
+from lamd.metrics.precision import precisions
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.metrics.registry import METRICS
-from lamd.pipeline.cell import Cell
 from lamd.pipeline.graph import TablePlan, check_protocols, missing_weights
 from lamd.pipeline.rows import ROWS
+from lamd.pipeline.steps.clips import other_prompts, read_clips, read_prompts
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
-from lamd.report.results import PublishedRow, RowInfo
-from lamd.targets.collect import Collector, columns, described, row_info
-from lamd.targets.kind import Collected, Failed, Graph, Run, register
+from lamd.report.results import PublishedRow, Results, RowInfo
+from lamd.targets.kind import Collector, Graph, choose, columns, plan_tables, register, row_info
 
 
 class Table:
     """The rows of one data set against the published methods."""
 
-    name: ClassVar[str] = "table"
-
     def plan(self, config: Target, device: str) -> Graph:
         published_rows(config)
         plan = TablePlan(config, device)
-        return Graph(
-            targets={"": config},
-            wanted={"": list(plan.values.values())},
-            extra={"": [cell for cell, _ in plan.grid().values()]},
-            plans={"": plan},
-        )
+        grid = [cell for cell, _ in plan.grid().values()]
+        return Graph(wanted={"": [*plan.values.values()]}, extra={"": grid}, plans={"": plan})
 
-    def collect(self, config: Target, graph: Graph, run: Run, failed: Failed) -> Collected:
+    def collect(self, config: Target, graph: Graph, collector: Collector) -> Results:
         plan, source, published = graph.plans[""], config.data.name, published_rows(config)
-        collector = Collector(run, failed)
-        collector.add_source(source, plan)
         for row, cell in plan.values.items():
             collector.add_row(source, row, cell, plan.row_protocols(row), published.get(row))
-            if row == "permuted_prompts" and cell.plan_hash not in failed:
-                collector.notes |= dict.fromkeys(prompt_notes(config, plan, run.store))
-        results = collector.results(
-            config,
-            graph,
-            rows=tuple(row_info(config, row) for row in plan.values),
-            columns=columns(config.evaluate.protocols),
-            protocols=described(config.evaluate.protocols),
-            published=tuple(published.values()),
+            if row == "permuted_prompts" and cell.plan_hash not in collector.failed:
+                collector.notes += prompt_notes(config, plan, collector.store)
+        collector.drawn = _grid(config, plan, collector.store)
+        protocols = config.evaluate.protocols
+        return collector.results(
+            protocols,
+            rows=[row_info(config, row) for row in plan.values],
+            columns=columns(protocols),
+            published=[*published.values()],
         )
-        return Collected(results, _grid(config, plan, run.store), collector.per_clip)
 
-    def render(self, collected: Collected) -> dict[str, bytes]:
+    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.tables import render_table
 
-        return render_table(collected.results, collected.pictures) | collected.per_clip_file()
+        return render_table(results, drawn)
 
 
 class Reconstruction:
     """Reconstruction by the MCD-VAEs of several tables, one row per table."""
 
-    name: ClassVar[str] = "reconstruction_table"
-
     def plan(self, config: ReconstructionTable, device: str) -> Graph:
         for source, names in config.protocols.items():
             check_protocols(names, f"protocols.{source}")
-        fingerprints: dict[str, Any] = {}
-        plans = {
-            source: TablePlan(target, device, fingerprints)
-            for source, target in config.sources.items()
-        }
-        wanted = {
-            source: [_decoded_values(plan, config.protocols[source])]
-            for source, plan in plans.items()
-        }
-        return Graph(targets=config.sources, wanted=wanted, plans=plans)
+        plans, wanted = plan_tables(config.sources, device), {}
+        for source, plan in plans.items():
+            not_run = missing_weights(config.protocols[source])
+            measured = [name for name in config.protocols[source] if name not in not_run]
+            wanted[source] = [plan.values_cell("decoded", plan.decoded(), measured)]
+        return Graph(wanted=wanted, plans=plans)
 
-    def collect(
-        self, config: ReconstructionTable, graph: Graph, run: Run, failed: Failed
-    ) -> Collected:
-        names = [name for names in config.protocols.values() for name in names]
-        published = {
-            source: row
-            for source, target in config.sources.items()
-            if (row := _published_reconstruction(target)) is not None
-        }
-        collector = Collector(run, failed)
+    def collect(self, config: ReconstructionTable, graph: Graph, collector: Collector) -> Results:
+        published = []
         for source, (cell,) in graph.wanted.items():
-            collector.add_source(source, graph.plans[source])
-            collector.add_row(source, source, cell, config.protocols[source], published.get(source))
-        results = collector.results(
-            config,
-            graph,
-            rows=tuple(_reconstruction_info(config, source) for source in config.sources),
+            row = _published_reconstruction(config.sources[source])
+            collector.add_row(source, source, cell, config.protocols[source], row)
+            published += [row] if row else []
+        names = [name for names in config.protocols.values() for name in names]
+        return collector.results(
+            names,
+            rows=[_reconstruction_info(config, source) for source in config.sources],
             columns=columns(names),
-            protocols=described(names),
-            published=tuple(published.values()),
+            published=published,
         )
-        return Collected(results, None, collector.per_clip)
 
     render = Table.render
-
-
-def _decoded_values(plan: TablePlan, protocols: Sequence[str]) -> Cell:
-    not_run = missing_weights(protocols)
-    names = [name for name in protocols if name not in not_run]
-    return plan.values_cell("decoded", plan.decoded(), names)
 
 
 def _reconstruction_info(config: ReconstructionTable, source: str) -> RowInfo:
@@ -123,15 +92,12 @@ def _reconstruction_info(config: ReconstructionTable, source: str) -> RowInfo:
 
 def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]:
     """Yield the score of the permuted captions themselves, a floor without any clips."""
-    from lamd.metrics.precision import precisions
-    from lamd.pipeline.steps.clips import other_prompts, read_prompts
-
-    names = [c.metric for c in columns(target.evaluate.protocols)]
-    scored = [name for name in names if METRICS[name].needs == "captions"]
+    metrics = [METRICS[column.metric] for column in columns(target.evaluate.protocols)]
+    scored = [metric for metric in metrics if metric.needs == "captions"]
     if scored:
         prompts = read_prompts(store.folder(plan.test))
         values = precisions(prompts, other_prompts(prompts))
-        scores = ", ".join(f"{METRICS[name].label} {values[name].mean():.3f}" for name in scored)
+        scores = ", ".join(f"{metric.label} {values[metric.name].mean():.3f}" for metric in scored)
         label = ROWS["permuted_prompts"].label(target)
         yield f"{label}: the permuted captions themselves score {scores}"
 
@@ -142,50 +108,35 @@ def published_rows(target: Target) -> dict[str, PublishedRow]:
     Raises:
         LamdError: when the target names a cell or group that published.yaml does not have.
     """
-    groups = load_published()
-    rows: dict[str, PublishedRow] = {}
+    groups, rows = load_published(), dict[str, PublishedRow]()
     if target.published is not None:
-        if target.published not in groups["paper"]:
-            known = ", ".join(groups["paper"])
-            raise LamdError(
-                f"published: no cell {target.published!r}"
-                f"{closest(target.published, groups['paper'])}; it has: {known}"
-            )
+        choose(groups["paper"], target.published, "published: no cell")
         for row in ROWS.values():
             cells = groups.get(row.published, {})
             if target.published in cells:
                 rows[row.name] = cells[target.published]
     if target.compare_with is not None:
-        if target.compare_with not in groups:
-            raise LamdError(
-                f"compare_with: no group {target.compare_with!r}; it has: {', '.join(groups)}"
-            )
-        rows |= {f"published {key}": row for key, row in groups[target.compare_with].items()}
+        others = choose(groups, target.compare_with, "compare_with: no group")
+        rows |= {f"published {key}": row for key, row in others.items()}
     return rows
 
 
 def _published_reconstruction(target: Target) -> PublishedRow | None:
-    groups = load_published()["reconstruction"]
-    if target.published is None or target.published not in groups:
-        return None
-    row = groups[target.published]
+    row = load_published()["reconstruction"].get(target.published or "")
     label = DATASETS[target.data.name].label
-    return row.model_copy(update={"method": f"{row.method}, {label}"})
+    return row and row.model_copy(update={"method": f"{row.method}, {label}"})
 
 
-def _grid(config: Target, plan: TablePlan, store: Store) -> dict[str, Any] | None:
-    """Return the first test clips of each set of the grid by heading; None if any is missing."""
-    from lamd.pipeline.steps.clips import read_clips
-
-    sets = plan.grid()
+def _grid(config: Target, plan: TablePlan, store: Store) -> dict[str, Any]:
+    """Return the first test clips of each set of the grid by heading; {} if any is missing."""
+    sets, count = plan.grid(), config.evaluate.grid_clips
     if not all(store.is_complete(cell) for cell, _ in sets.values()):
-        return None
-    count = config.evaluate.grid_clips
+        return {}
     return {
         heading: read_clips(store.folder(cell))[::samples][:count]
         for heading, (cell, samples) in sets.items()
     }
 
 
-register(Table(), Target)
-register(Reconstruction(), ReconstructionTable)
+register("table", Table(), Target)
+register("reconstruction_table", Reconstruction(), ReconstructionTable)

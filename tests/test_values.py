@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from golden_clips import golden_clips
 
+from lamd.base.files import load_json
 from lamd.evaluate import evaluate_paths
 from lamd.metrics.frames import psnr
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, Protocol, register_protocol
 from lamd.metrics.registry import METRICS, Metric, register
+from lamd.pipeline.contents import FEATURES, VALUES, read_per_clip
 from lamd.pipeline.steps import values
-from lamd.pipeline.steps.values import FEATURES, read_per_clip, read_values, row_values
+from lamd.pipeline.steps.values import row_values
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_row_values_check_a_protocols_number_of_frames(tmp_path, num_frames, dev
         np.save(inputs[role] / FEATURES, rows)
     features = {"fvd.bair.v1": ("real features", "fake features")}
     row_values(tmp_path, inputs, ["fvd.bair.v1"], features, num_frames, 1, "cpu")
-    (value,) = read_values(tmp_path)
+    (value,) = load_json(tmp_path / VALUES)
     assert ("12 frames, the protocol asks for 16" in value["deviations"]) == deviates
 
 
@@ -47,7 +49,7 @@ def test_row_values_keep_values_per_clip(tmp_path, clip_sets):
     assert list(per_clip) == protocols
     real, fake = (np.load(clip_sets[role] / "clips.npy")[:, 1:] for role in ("real", "fake"))
     np.testing.assert_array_equal(per_clip["psnr.given1.v1"], psnr(real.repeat(2, axis=0), fake))
-    for value in read_values(tmp_path):
+    for value in load_json(tmp_path / VALUES):
         assert value["value"] == per_clip[value["protocol"]].mean()
         assert (value["n_real"], value["n_fake"]) == (4, 4)
 
@@ -68,7 +70,7 @@ def test_row_values_continue_with_the_protocol_that_was_interrupted(
         row_values(tmp_path, clip_sets, names, {}, 10, 2, "cpu")
     row_values(tmp_path, clip_sets, names, {}, 10, 2, "cpu")
     assert measured == [*names, "ssim.given1.v1"]
-    assert [value["protocol"] for value in read_values(tmp_path)] == names
+    assert [value["protocol"] for value in load_json(tmp_path / VALUES)] == names
     assert list(read_per_clip(tmp_path)) == names
 
 
@@ -82,7 +84,7 @@ def test_row_values_of_captions(tmp_path):
         (tmp_path / folder / file).write_text(json.dumps(captions))
     inputs = {role: tmp_path / role for role in ("real", "captions")}
     row_values(tmp_path, inputs, ["referring_expression_precision.v1"], {}, 16, 2, "cpu")
-    (value,) = read_values(tmp_path)
+    (value,) = load_json(tmp_path / VALUES)
     assert (value["n_real"], value["n_fake"]) == (0, 4)
     per_clip = read_per_clip(tmp_path)["referring_expression_precision.v1"]
     np.testing.assert_array_equal(per_clip, [1, 0, 1, 0])
@@ -109,7 +111,7 @@ def toy_protocol():
 
 def test_toy_metric_is_measured_by_evaluate_and_values(tmp_path, clip_sets, toy_protocol):
     row_values(tmp_path, clip_sets, [toy_protocol.name], {}, 10, 2, "cpu")
-    (value,) = read_values(tmp_path)
+    (value,) = load_json(tmp_path / VALUES)
     real = tmp_path / "repeated.npy"
     np.save(real, np.load(clip_sets["real"] / "clips.npy").repeat(2, axis=0))
     fake = clip_sets["fake"] / "clips.npy"

@@ -48,6 +48,11 @@ class Step:
         return resolve(self.function)(folder, inputs, **self.options)
 
 
+def step_of(function: str, **options: Any) -> Step:
+    """Return the step of a function below `lamd.pipeline.steps`."""
+    return Step(f"lamd.pipeline.steps.{function}", options)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cell:
     """One step and its place among the others.

@@ -15,12 +15,10 @@ from lamd.config import (
 )
 from lamd.config.registries import Baseline
 from lamd.paradigms.budget import row_budget
-from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.cell import Cell, step_of
 
 if TYPE_CHECKING:
     from lamd.pipeline.graph import TablePlan
-
-_CLIPS = "lamd.pipeline.steps.clips"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +91,13 @@ def generated(
             **options,
         },
         parents=parents,
-        step=Step(
-            f"{_CLIPS}:generated_clips",
-            {
-                "target": target,
-                "paradigm": paradigm or "latent_motion",
-                "device": plan.device,
-                "samples": samples,
-                **options,
-            },
+        step=step_of(
+            "clips:generated_clips",
+            target=target,
+            paradigm=paradigm or "latent_motion",
+            device=plan.device,
+            samples=samples,
+            **options,
         ),
         collective=True,
     )
@@ -110,15 +106,13 @@ def generated(
 def reconstructed(plan: "TablePlan", row: str, *, given_kept: bool) -> Cell:
     """Plan D_V(posterior mean) of each test clip; `given_kept` keeps the real frame 0."""
     kept = "frame 0 kept" if given_kept else "every frame decoded"
+    options = {"target": plan.target, "device": plan.device, "given_kept": given_kept}
     return Cell(
         kind="clips",
         row=row,
         config={"reconstruction": f"posterior mean, {kept}"},
         parents={"test": plan.test, "autoencoder": plan.stages["vae"]},
-        step=Step(
-            f"{_CLIPS}:reconstructed_clips",
-            {"target": plan.target, "device": plan.device, "given_kept": given_kept},
-        ),
+        step=step_of("clips:reconstructed_clips", **options),
         collective=True,
     )
 
@@ -129,7 +123,7 @@ def _copied_first_frames(plan: "TablePlan") -> Cell:
         row="copy_first_frame",
         config={"repeat": 0},
         parents={"test": plan.test},
-        step=Step(f"{_CLIPS}:repeated_clips"),
+        step=step_of("clips:repeated_clips"),
     )
 
 

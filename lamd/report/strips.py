@@ -13,7 +13,7 @@ from lamd.report.results import Results
 from lamd.report.tables import data_words, dataset_label
 
 if TYPE_CHECKING:
-    from lamd.pipeline.steps.panels import Panels
+    from lamd.pipeline.contents import Panels
 
 _LABEL = 150  # pixels
 

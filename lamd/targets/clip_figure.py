@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from lamd.base.origin import CellInfo
 from lamd.config import Figure, Target
-from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.contents import Panels, read_panels
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.panels import Panels, read_panels
 from lamd.report.results import Picture, Value
 from lamd.report.tables import capitalized
 from lamd.targets.collect import Collector, seeds_of, tested_words
@@ -85,19 +85,14 @@ def _panels(config: Figure, source: str, plan: TablePlan, device: str) -> Cell:
     if figure.name not in _WITHOUT_DMG:
         parents["denoiser"] = plan.stages["dmg"]
         cell_config["sampler"] = target.sampler.model_dump(mode="json")
-    function = "figures:build_panels"
     if figure.name == "rollout":
-        function = "rollout:build_rollout"
         parents["features"] = plan.features(plan.test, 0)
     return Cell(
         kind="figure",
         row=figure.name,
         config=cell_config,
         parents=parents,
-        step=Step(
-            f"lamd.pipeline.steps.{function}",
-            {"figure": config, "source": source, "device": device},
-        ),
+        step=step_of("figures:build_panels", figure=config, source=source, device=device),
     )
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from lamd.base.files import load_json
 from lamd.config import AnyTarget, Target, config_hash
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell
+from lamd.pipeline.contents import VALUES, read_per_clip
 from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.rows import ROWS
 from lamd.report.published import judge
@@ -69,14 +71,12 @@ class Collector:
             protocols: of the row, those without weights among them.
             published: the paper's row to judge the values by.
         """
-        from lamd.pipeline.steps.values import read_per_clip, read_values
-
         if self.is_lost(source, row, cell, point):
             return
         folder = self.store.folder(cell)
         where: dict[str, Any] = {"source": source, "row": row, "point": point}
         keys = tuple(info.key for info in self.store.infos(cell))
-        values = read_values(folder)
+        values = load_json(folder / VALUES)
         for measured in values:
             name = measured["protocol"]
             metric = PROTOCOLS[name].column

@@ -1,12 +1,15 @@
 """Cost of sampling by paradigm: a cell of measured times, counted FLOPs, a table or a figure."""
 
+import statistics
+from collections.abc import Sequence
 from typing import ClassVar
 
+from lamd.base.files import load_json
 from lamd.base.machine import timing_place
 from lamd.config import CostFigure, SamplingCost, config_hash
 from lamd.config.costs import Paradigm
-from lamd.pipeline.cell import Cell, Step
-from lamd.pipeline.steps.latency import Spread, read_latency, spread
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.contents import LATENCY
 from lamd.report.published import load_published
 from lamd.report.results import Results, RowInfo, Source, Value
 from lamd.targets.kind import Collected, Failed, Graph, Run, register
@@ -38,9 +41,7 @@ class CostTable:
         cell = Cell(
             kind="latency",
             config=table.model_dump(mode="json", exclude=_NOT_MEASURED) | timing_place(device),
-            step=Step(
-                "lamd.pipeline.steps.timing:time_paradigms", {"config": table, "device": device}
-            ),
+            step=step_of("timing:time_paradigms", config=table, device=device),
         )
         return Graph(targets={"": table}, wanted={"": [cell]})
 
@@ -48,7 +49,7 @@ class CostTable:
         self, config: SamplingCost | CostFigure, graph: Graph, run: Run, failed: Failed
     ) -> Collected:
         table, (latency,) = _measurement(config), graph.wanted[""]
-        seconds = read_latency(run.store.folder(latency))
+        seconds = load_json(run.store.folder(latency) / LATENCY)
         source = Source(
             dataset="random frames",
             data="stand-in",
@@ -132,15 +133,14 @@ def _values(
             for metric, parts in counts.items()
             for part, value in parts.items()
         ),
-        *(timed_value(where, "seconds", part, spread(values)) for part, values in times.items()),
+        *(timed_value(where, "seconds", part, values) for part, values in times.items()),
     ]
 
 
-def timed_value(where: dict[str, str], metric: str, part: str, seconds: Spread) -> Value:
-    """Return a median with its quartiles as a value."""
-    return Value(
-        **where, part=part, metric=metric, value=seconds.median, low=seconds.low, high=seconds.high
-    )
+def timed_value(where: dict[str, str], metric: str, part: str, seconds: Sequence[float]) -> Value:
+    """Return the median of two or more values, with its quartiles."""
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Value(**where, part=part, metric=metric, value=median, low=low, high=high)
 
 
 register(CostTable(), SamplingCost)

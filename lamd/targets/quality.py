@@ -1,15 +1,17 @@
 """Quality against cost: tables' models under other samplers, FVD next to seconds and FLOPs."""
 
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from lamd.base.files import load_json
 from lamd.base.machine import timing_place
-from lamd.config import ROW_RULES, Point, QualityFigure, Target
+from lamd.config import Point, QualityFigure, Target
 from lamd.metrics.protocols import PROTOCOLS
-from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.contents import LATENCY
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.latency import read_latency, spread
 from lamd.pipeline.store import Store
 from lamd.report.quality import point_name, render_quality
 from lamd.report.results import Picture, Value
@@ -124,10 +126,7 @@ def _protocol(target: Target) -> str:
 
 
 def _values_cell(plan: TablePlan, point: Point) -> Cell:
-    samples = plan.target.evaluate.samples_per_clip if ROW_RULES[point.row].sampled else 1
-    return plan.values_cell(
-        point.row, plan.clips(point.row), [_protocol(plan.target)], samples=samples
-    )
+    return plan.values_cell(point.row, plan.clips(point.row), [_protocol(plan.target)])
 
 
 def _latency(config: QualityFigure, source: str, at: dict[Point, TablePlan], device: str) -> Cell:
@@ -144,10 +143,7 @@ def _latency(config: QualityFigure, source: str, at: dict[Point, TablePlan], dev
         detail="by sampler",
         config=config.model_dump(mode="json", include=timed) | timing_place(device) | compiled,
         parents=parents,
-        step=Step(
-            "lamd.pipeline.steps.timing:time_samplers",
-            {"figure": config, "source": source, "device": device},
-        ),
+        step=step_of("timing:time_samplers", figure=config, source=source, device=device),
     )
 
 
@@ -157,17 +153,17 @@ def _costs(
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
     from lamd.paradigms.costs import row_parts
 
-    seconds = read_latency(store.folder(latency))
+    seconds = load_json(store.folder(latency) / LATENCY)
     cost = row_parts(config.sources[source], point.row)
     flops = cost["encode"].flops + point.num_steps * cost["step"].flops + cost["decode"].flops
     names = (f"{point.row} encode", str(point), f"{point.row} decode")
     none = [0.0] * config.rounds  # pixel space neither encodes nor decodes
     parts = zip(*(seconds.get(name, none) for name in names), strict=True)
-    run = spread([sum(part) / config.batch_size for part in parts])
+    run = [sum(part) / config.batch_size for part in parts]
     where: dict[str, Any] = {"source": source, "row": point.row, "point": _point(point)}
     yield Value(**where, metric="tflops", value=flops / 1e12)
     yield timed_value(where, "seconds", "", run)
-    denoise = spread(seconds[str(point)]).median / config.batch_size
+    denoise = statistics.median(seconds[str(point)]) / config.batch_size
     yield Value(**where, metric="denoise_seconds", value=denoise)
 
 

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.config import ReconstructionTable, Target, closest
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.metrics.registry import METRICS
 from lamd.pipeline.cell import Cell
-from lamd.pipeline.graph import TablePlan, check_protocols, missing_weights
-from lamd.pipeline.rows import ROWS
+from lamd.pipeline.contents import PROMPTS, read_clips
+from lamd.pipeline.graph import TablePlan, check_protocols
+from lamd.pipeline.rows import ROWS, reconstructed
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
 from lamd.report.results import PublishedRow, RowInfo
@@ -103,9 +105,8 @@ class Reconstruction:
 
 
 def _decoded_values(plan: TablePlan, protocols: Sequence[str]) -> Cell:
-    not_run = missing_weights(protocols)
-    names = [name for name in protocols if name not in not_run]
-    return plan.values_cell("decoded", plan.decoded(), names)
+    clips = reconstructed(plan, "decoded", given_kept=False)
+    return plan.values_cell("decoded", clips, protocols)
 
 
 def _reconstruction_info(config: ReconstructionTable, source: str) -> RowInfo:
@@ -124,12 +125,12 @@ def _reconstruction_info(config: ReconstructionTable, source: str) -> RowInfo:
 def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]:
     """Yield the score of the permuted captions themselves, a floor without any clips."""
     from lamd.metrics.precision import precisions
-    from lamd.pipeline.steps.clips import other_prompts, read_prompts
+    from lamd.pipeline.steps.clips import other_prompts
 
     names = [c.metric for c in columns(target.evaluate.protocols)]
     scored = [name for name in names if METRICS[name].needs == "captions"]
     if scored:
-        prompts = read_prompts(store.folder(plan.test))
+        prompts = load_json(store.folder(plan.test) / PROMPTS)
         values = precisions(prompts, other_prompts(prompts))
         scores = ", ".join(f"{METRICS[name].label} {values[name].mean():.3f}" for name in scored)
         label = ROWS["permuted_prompts"].label(target)
@@ -175,8 +176,6 @@ def _published_reconstruction(target: Target) -> PublishedRow | None:
 
 def _grid(config: Target, plan: TablePlan, store: Store) -> dict[str, Any] | None:
     """Return the first test clips of each set of the grid by heading; None if any is missing."""
-    from lamd.pipeline.steps.clips import read_clips
-
     sets = plan.grid()
     if not all(store.is_complete(cell) for cell, _ in sets.values()):
         return None

@@ -17,16 +17,16 @@ def train(
     inputs: Mapping[str, Path],
     stage: str,
     target: Target,
-    options: TrainConfig | None,
     device: str,
+    options: TrainConfig | None = None,
 ) -> dict:
     """Train a stage; `options` are those of a baseline's budget."""
     from lamd import training
 
-    parents = {role: path for role, path in inputs.items() if role == "autoencoder"}
-    if "latents" in inputs:
-        parents["latents"] = inputs["latents"] / LATENTS
     videos = open_split(inputs["data"], "train")
+    parents = {role: path for role, path in inputs.items() if role != "data"}
+    if "latents" in parents:
+        parents["latents"] /= LATENTS
     training.train(stage, target, videos, folder, parents, options=options, **_run(folder, device))
     return {}
 
@@ -37,10 +37,9 @@ def encode_latents(
     """Encode the training windows of stage II by the autoencoder of `stage`."""
     from lamd import training
 
-    videos = open_split(inputs["data"], "train")
-    training.encode_latents(
-        target, videos, inputs["autoencoder"], folder / LATENTS, stage=stage, **_run(folder, device)
-    )
+    videos, vae = open_split(inputs["data"], "train"), inputs["autoencoder"]
+    run = _run(folder, device)
+    training.encode_latents(target, videos, vae, folder / LATENTS, stage=stage, **run)
     return {}
 
 

@@ -198,7 +198,7 @@ def test_a_killed_process_takes_its_own_job_only(monkeypatch, tmp_path):
     pool = processes.Processes(2)
 
     def job(source: str) -> Job:
-        step = Step("lamd.base.lazy:resolve")
+        step = Step("pkgutil:resolve_name")
         return Job(cell("vae", step), source, tmp_path, "cpu", 3)
 
     pool.submit([job("dies"), job("lives")])

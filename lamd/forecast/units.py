@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, get_args
 
 import numpy as np
@@ -18,7 +19,6 @@ from torch import Tensor
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.lazy import resolve
 from lamd.config import Baseline, Target
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
@@ -178,7 +178,7 @@ def _time_i3d(target: Target, unit: Unit, device: str) -> float:
 def _time_metric(target: Target, unit: Unit, device: str) -> float:
     metric, inputs = METRICS[unit.kind], Inputs(device=resolve_device(device))
     _check_weights(*metric.weights)
-    measure, clip = resolve(metric.measure), _noise(unit.shape[0], target.data.size)
+    measure, clip = resolve_name(metric.measure), _noise(unit.shape[0], target.data.size)
 
     def run(count: int) -> None:
         clips = np.stack([clip] * count)

@@ -11,6 +11,7 @@ figure    panels.npy, uint8 (rows, N, L, H, W, 3) for N first frames, and panels
 latency   latency.json, for each name a list of seconds, one per round
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
 FRAMES, REPEATED = "frames.npy", "repeated.json"
 CAPTIONS, FEATURES, VALUES, LATENCY = "captions.json", "features.npy", "values.json", "latency.json"
 PICTURES, WORDS = "panels.npy", "panels.json"
+Folders = Mapping[str, Path]  # of a cell's parents, by role
 
 
 @dataclass(frozen=True)

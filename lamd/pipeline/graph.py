@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.config import ROW_RULES, Target, closest, denoiser_config, is_baseline, split_row
 from lamd.data.dataset import DATASETS
@@ -17,37 +19,27 @@ from lamd.pipeline.rows import ROWS, generated
 DIAGNOSED_CLIPS = 256  # at most, evenly spaced
 
 
+@dataclass(eq=False)
 class TablePlan:
     """The cells of one table.
 
-    Attributes:
-        target: the table's config.
-        device: where the steps run; in no key.
-        stages: by the name that `lamd train --stage` takes.
-        test: the real test clips.
-        values: by row.
+    Raises:
+        LamdError: on an unknown protocol, or a row that no protocol applies to.
     """
 
-    def __init__(
-        self, target: Target, device: str, fingerprints: dict[str, Any] | None = None
-    ) -> None:
-        """Plan a table.
+    target: Target
+    device: str  # where the steps run; in no key
+    # Of real data sets' files, by name and options; kept between the points of a sweep.
+    fingerprints: dict[str, Any] = field(default_factory=dict)
 
-        Args:
-            fingerprints: of real data sets' files by name, kept between the points of a sweep.
-
-        Raises:
-            LamdError: on an unknown protocol, or a row that no protocol applies to.
-        """
-        self.target, self.device = target, device
-        check_protocols(target.evaluate.protocols, "evaluate.protocols")
-        _check_metrics(target)
-        self._fingerprints = {} if fingerprints is None else fingerprints
-        self.stages = self._plan_stages()
+    def __post_init__(self) -> None:
+        check_protocols(self.target.evaluate.protocols, "evaluate.protocols")
+        _check_metrics(self.target)
+        self.stages = self._plan_stages()  # by the name that `lamd train --stage` takes
         self.test = self.real("test")
         self.values = {
             row: self.values_cell(row, self.clips(row), self.row_protocols(row))
-            for row in target.rows
+            for row in self.target.rows
         }
 
     @cached_property
@@ -114,13 +106,12 @@ class TablePlan:
         missing = missing_weights(protocols)
         names = [name for name in protocols if name not in missing]
         parents: dict[str, Cell] = {}
-        features: dict[str, list[str]] = {}
         for name in names:
             metric, first_frame = metric_for(name), PROTOCOLS[name].first_frame
             if metric.needs == "i3d":
-                features[name] = [f"{side} features {first_frame}" for side in ("real", "fake")]
-                for role, clips in zip(features[name], (self.test, fake), strict=True):
-                    parents[role] = self.features(clips, first_frame)
+                for side, clips in (("real", self.test), ("fake", fake)):
+                    features = self.features(clips, first_frame)
+                    parents[f"{side} features {first_frame}"] = features
             if metric.needs != "i3d" or metric.per_class:
                 parents |= {"real": self.test, "fake": fake}
             if metric.needs == "captions":
@@ -139,7 +130,6 @@ class TablePlan:
             step=step_of(
                 "values:row_values",
                 protocols=names,
-                features=features,
                 num_frames=self.target.data.num_frames,
                 samples=self.samples(row),
                 device=self.device,
@@ -222,9 +212,9 @@ class TablePlan:
             config["generator"] = dataset.generator
         else:
             key = json.dumps([data.name, data.own])
-            if key not in self._fingerprints:
-                self._fingerprints[key] = dataset.fingerprint(**data.own)
-            config["files"] = self._fingerprints[key]
+            if key not in self.fingerprints:
+                self.fingerprints[key] = dataset.fingerprint(**data.own)
+            config["files"] = self.fingerprints[key]
         return Cell(
             kind="data",
             config=config,
@@ -242,14 +232,12 @@ def check_protocols(names: Sequence[str], key: str) -> None:
 
 def missing_weights(names: Sequence[str]) -> dict[str, str]:
     """Return why protocols cannot run, by name: those whose weights a user has to bring."""
-    from lamd import weights
-
-    reasons = {}
-    for name in names:
-        for artifact in metric_for(name).weights:
-            if weights.is_released(artifact) and not weights.weights_path(artifact).exists():
-                reasons[name] = f"weights missing, see `lamd weights fetch {artifact}`"
-    return reasons
+    return {
+        name: f"weights missing, see `lamd weights fetch {artifact}`"
+        for name in names
+        for artifact in metric_for(name).weights
+        if not weights.ARTIFACTS[artifact].sdist and not weights.weights_path(artifact).exists()
+    }
 
 
 def _applies(protocol: str, row: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from lamd.base.files import load_json
-from lamd.base.machine import timing_place
+from lamd.base.origin import timing_place
 from lamd.config import CostFigure, SamplingCost, config_hash
 from lamd.config.costs import Paradigm
 from lamd.pipeline.cell import Cell, step_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lamd.base.files import load_json
-from lamd.base.machine import timing_place
+from lamd.base.origin import timing_place
 from lamd.config import Point, QualityFigure, Target
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell, step_of

@@ -20,15 +20,11 @@ from lamd.base.progress import track
 
 DONE = "done.npy"
 _POLL = 0.2  # seconds between looks at the other processes' rows
+Rows = Callable[[slice], np.ndarray]  # the rows of a batch
 
 
 def fill_batches(
-    array: Path,
-    shape: tuple[int, ...],
-    dtype: Any,
-    batch_size: int,
-    make: Callable[[slice], np.ndarray],
-    label: str,
+    array: Path, shape: tuple[int, ...], dtype: Any, batch_size: int, make: Rows, label: str
 ) -> bool:
     """Write the batches of `array`, (N, ...), that are still missing, with a bar named `label`.
 

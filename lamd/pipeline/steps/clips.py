@@ -1,7 +1,7 @@
 """The clip sets of a table, those of its rows in the order of the real test clips; captions."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,15 @@ from lamd.base.rng import derive_seed
 from lamd.config import Target
 from lamd.data.dataset import DATASETS
 from lamd.evaluate import resolve_device
-from lamd.pipeline.contents import CAPTIONS, CLIPS, FRAMES, KEYS, PROMPTS, REPEATED, read_clips
-from lamd.pipeline.steps.batched import fill_batches
+from lamd.pipeline import contents
+from lamd.pipeline.contents import Folders
+from lamd.pipeline.steps.batched import Rows, fill_batches
 from lamd.pipeline.steps.data import open_split
 
 _REAL_BATCH, _CAPTIONS_BATCH = 64, 32
 
 
-def real_clips(folder: Path, inputs: Mapping[str, Path], target: Target, split: str) -> dict:
+def real_clips(folder: Path, inputs: Folders, target: Target, split: str) -> dict:
     """Write the disjoint windows of L frames of the test videos, or as many of train videos.
 
     Windows start at frame 0, L, 2L, ... of each video (BAIR has one per trajectory). Train windows
@@ -43,20 +44,20 @@ def real_clips(folder: Path, inputs: Mapping[str, Path], target: Target, split: 
     outputs = _write(folder, keys, shape, _REAL_BATCH, read, f"{split} clips")
     if outputs and videos.conditions is not None:
         prompts = [videos.conditions[i] for i, _ in windows]
-        dump_json(folder / PROMPTS, prompts, indent=None)
+        dump_json(folder / contents.PROMPTS, prompts, indent=None)
     return outputs
 
 
-def repeated_clips(folder: Path, inputs: Mapping[str, Path]) -> dict:
+def repeated_clips(folder: Path, inputs: Folders) -> dict:
     """Write the first frame of each real clip; `read_clips` repeats it L times."""
-    real = read_clips(inputs["test"])
-    np.save(folder / FRAMES, real[:, :1], allow_pickle=False)
-    dump_json(folder / REPEATED, {"num_frames": real.shape[1]}, indent=None)
-    return _write_keys(folder, load_json(inputs["test"] / KEYS))
+    real = contents.read_clips(inputs["test"])
+    np.save(folder / contents.FRAMES, real[:, :1], allow_pickle=False)
+    dump_json(folder / contents.REPEATED, {"num_frames": real.shape[1]}, indent=None)
+    return _write_keys(folder, load_json(inputs["test"] / contents.KEYS))
 
 
 def reconstructed_clips(
-    folder: Path, inputs: Mapping[str, Path], target: Target, device: str, *, given_kept: bool
+    folder: Path, inputs: Folders, target: Target, device: str, *, given_kept: bool
 ) -> dict:
     """Write D_V(mean of q(z_m | x), f_x0, skips) of each real clip x.
 
@@ -64,7 +65,7 @@ def reconstructed_clips(
     """
     from lamd.pipeline.steps.autoencoding import MotionLatents
 
-    real, latents = read_clips(inputs["test"]), MotionLatents.load(inputs, target, device)
+    real, latents = contents.read_clips(inputs["test"]), MotionLatents.load(inputs, target, device)
 
     def reconstruct(at: slice) -> np.ndarray:
         clips = latents.decode(latents.encode(real[at]), real[at, 0])
@@ -72,13 +73,13 @@ def reconstructed_clips(
             clips[:, 0] = real[at, 0]
         return clips
 
-    keys, size = load_json(inputs["test"] / KEYS), latents.batch_size
+    keys, size = load_json(inputs["test"] / contents.KEYS), latents.batch_size
     return _write(folder, keys, real.shape[1:], size, reconstruct, "reconstruction")
 
 
 def generated_clips(
     folder: Path,
-    inputs: Mapping[str, Path],
+    inputs: Folders,
     target: Target,
     paradigm: str,
     device: str,
@@ -95,11 +96,12 @@ def generated_clips(
     from lamd.generate import generate_clips
     from lamd.training import load_paradigm
 
-    real, size = read_clips(inputs["test"])[:limit], target.runtime.sampling_batch_size
-    keys = [f"{key}#{s}" for key in load_json(inputs["test"] / KEYS)[:limit] for s in samples]
+    test, size = inputs["test"], target.runtime.sampling_batch_size
+    real = contents.read_clips(test)[:limit]
+    keys = [f"{key}#{s}" for key in load_json(test / contents.KEYS)[:limit] for s in samples]
     prompts = None
     if target.dmg.prompt is not None:
-        prompts = load_json(inputs["test"] / PROMPTS)
+        prompts = load_json(test / contents.PROMPTS)
         prompts = other_prompts(prompts) if permuted else prompts
         prompts = [prompt for prompt in prompts[:limit] for _ in samples]
     models = load_paradigm(paradigm, target, inputs, resolve_device(device))
@@ -125,36 +127,32 @@ def other_prompts(prompts: Sequence[str]) -> list[str]:
     return [prompts[others[i]] for i in range(len(prompts))]
 
 
-def write_captions(folder: Path, inputs: Mapping[str, Path], device: str) -> dict:
+def write_captions(folder: Path, inputs: Folders, device: str) -> dict:
     """Write a caption for each clip of the set `clips`, by the model `captioner`."""
     import torch
 
     from lamd.io.video import to_model
     from lamd.training import load_model
 
-    device, clips = resolve_device(device), read_clips(inputs["clips"])
+    device, clips = resolve_device(device), contents.read_clips(inputs["clips"])
     captioner = load_model(inputs["captioner"], "captioner", device=device)
     captions: list[str] = []
     for first in track(range(0, len(clips), _CAPTIONS_BATCH), "captions"):
         video = torch.from_numpy(np.array(clips[first : first + _CAPTIONS_BATCH]))
         captions += captioner.caption(to_model(video.to(device)))
-    dump_json(folder / CAPTIONS, captions)
+    dump_json(folder / contents.CAPTIONS, captions)
     return {"clips": len(captions)}
 
 
 def _write(
-    folder: Path,
-    keys: list[str],
-    clip_shape: tuple[int, ...],
-    batch_size: int,
-    make: Callable[[slice], np.ndarray],
-    label: str,
+    folder: Path, keys: list[str], shape: tuple[int, ...], batch_size: int, make: Rows, label: str
 ) -> dict:
-    shape = (len(keys), *clip_shape)
-    is_first = fill_batches(folder / CLIPS, shape, np.uint8, batch_size, make, label)
+    """Write clips of `shape` (L, H, W, 3); only the first process states them."""
+    array, shape = folder / contents.CLIPS, (len(keys), *shape)
+    is_first = fill_batches(array, shape, np.uint8, batch_size, make, label)
     return _write_keys(folder, keys) if is_first else {}
 
 
 def _write_keys(folder: Path, keys: list[str]) -> dict:
-    dump_json(folder / KEYS, keys, indent=None)
+    dump_json(folder / contents.KEYS, keys, indent=None)
     return {"clips": len(keys)}

@@ -1,6 +1,6 @@
 """The rows of clips that each figure shows, one function per figure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,8 @@ from lamd.metrics.frames import psnr
 from lamd.metrics.measure import measure
 from lamd.metrics.values import Inputs
 from lamd.paradigms.latent_motion import LatentMotion
-from lamd.pipeline.contents import FEATURES, KEYS, PICTURES, PROMPTS, WORDS, Panels, read_clips
+from lamd.pipeline import contents
+from lamd.pipeline.contents import Folders, Panels
 from lamd.pipeline.steps.latents import MotionLatents
 from lamd.training import load_paradigm
 
@@ -78,9 +79,7 @@ class Scene:
         return [f"{key}#{number}" for key in self.keys]
 
 
-def build_panels(
-    folder: Path, inputs: Mapping[str, Path], figure: Figure, source: str, device: str
-) -> dict:
+def build_panels(folder: Path, inputs: Folders, figure: Figure, source: str, device: str) -> dict:
     """Make the rows of `figure` from the models and the first test clips of `source`."""
     target, test = figure.sources[source], inputs["test"]
     models = load_paradigm("latent_motion", target, inputs, resolve_device(device))
@@ -90,15 +89,15 @@ def build_panels(
         cast(LatentMotion, models),
         target.sampler,
         target.runtime.sampling_batch_size,
-        np.array(read_clips(test)[:count]),
-        load_json(test / KEYS)[:count],
-        None if target.dmg.prompt is None else load_json(test / PROMPTS)[:count],
-        np.load(inputs["features"] / FEATURES) if is_measured else None,
+        np.array(contents.read_clips(test)[:count]),
+        load_json(test / contents.KEYS)[:count],
+        None if target.dmg.prompt is None else load_json(test / contents.PROMPTS)[:count],
+        np.load(inputs["features"] / contents.FEATURES) if is_measured else None,
     )
     make = {maker.__name__: maker for maker in _MAKERS}[figure.figure.name]
     panels = make(scene, figure.figure)
-    np.save(folder / PICTURES, panels.clips, allow_pickle=False)
-    dump_json(folder / WORDS, {"labels": panels.labels, "numbers": panels.numbers})
+    np.save(folder / contents.PICTURES, panels.clips, allow_pickle=False)
+    dump_json(folder / contents.WORDS, {"labels": panels.labels, "numbers": panels.numbers})
     return {"clips": len(scene.real)}
 
 
@@ -213,11 +212,8 @@ def seam_ratio(clips: np.ndarray, length: int) -> float:
     """Return the mean change from frame to frame just after a seam over that inside chunks.
 
     1 is a seam that its size does not reveal. The step into each chunk's first new frame counts
-    as the seam; the first chunk starts at a given frame and is left out.
-
-    Args:
-        clips: uint8 (N, L + c (L - 1), H, W, 3), c > 0, as `roll_out` returns them.
-        length: L.
+    as the seam; the first chunk starts at a given frame and is left out. Clips are uint8
+    (N, L + c (L - 1), H, W, 3), c > 0, as `roll_out` returns them; `length` is L.
     """
     change = frame_change(clips).mean(axis=0)
     at_seam = np.zeros(len(change), bool)

@@ -1,6 +1,6 @@
 """Motion latents of stored clips: coded by a trained MCD-VAE, and measured for `diagnostics`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ from lamd.io.video import to_model, to_uint8
 from lamd.metrics import motion_latent as measures
 from lamd.models.latent import Posterior
 from lamd.models.mcd_vae import MCDVAE
-from lamd.pipeline.contents import read_clips
+from lamd.pipeline.contents import Folders, read_clips
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
 from lamd.training import load_model
 
@@ -32,7 +32,7 @@ class MotionLatents:
         self.vae, self.batch_size, self.device = vae, batch_size, vae.latent_mean.device
 
     @classmethod
-    def load(cls, inputs: Mapping[str, Path], target: Target, device: str) -> Self:
+    def load(cls, inputs: Folders, target: Target, device: str) -> Self:
         """Load the MCD-VAE in the folder `autoencoder`."""
         vae = load_model(inputs["autoencoder"], "vae", target, device=resolve_device(device))
         return cls(vae, target.runtime.sampling_batch_size)
@@ -78,7 +78,7 @@ class MotionLatents:
         return torch.cat([run(slice(i, i + size)).cpu() for i in range(0, count, size)])
 
 
-def measure_latent(folder: Path, inputs: Mapping[str, Path], target: Target, device: str) -> dict:
+def measure_latent(folder: Path, inputs: Folders, target: Target, device: str) -> dict:
     """Return the diagnostics of a sweep's point: values, and KL and active units per channel.
 
     Raises:

@@ -1,7 +1,7 @@
 """Timed sampling runs: of untrained networks by paradigm, of trained ones by sampler."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -10,21 +10,19 @@ import torch
 from torch import Tensor
 
 from lamd.base.files import dump_json
-from lamd.base.machine import timing_place
+from lamd.base.origin import timing_place
 from lamd.base.rng import torch_generator
 from lamd.config import QualityFigure, SamplingCost, Target, is_baseline, split_row
 from lamd.evaluate import resolve_device
 from lamd.generate import last, trajectory
 from lamd.paradigms.untrained import build_paradigm
-from lamd.pipeline.contents import LATENCY
+from lamd.pipeline.contents import LATENCY, Folders
 from lamd.training import load_paradigm
 
 Runs = dict[str, Callable[[], object]]
 
 
-def time_paradigms(
-    folder: Path, inputs: Mapping[str, Path], config: SamplingCost, device: str
-) -> dict:
+def time_paradigms(folder: Path, inputs: Folders, config: SamplingCost, device: str) -> dict:
     """Time encoding, denoising steps and decoding of untrained networks at every shape."""
 
     def plan() -> Runs:
@@ -45,44 +43,37 @@ def time_paradigms(
 
 
 def time_samplers(
-    folder: Path, inputs: Mapping[str, Path], figure: QualityFigure, source: str, device: str
+    folder: Path, inputs: Folders, figure: QualityFigure, source: str, device: str
 ) -> dict:
     """Time encoding, each of a figure's sampling runs, and decoding, with a source's models.
 
     `inputs` holds each row's models as `<row> denoiser` and, except in pixel space,
     `<row> autoencoder`.
     """
-    size, device = figure.sources[source].data.size, resolve_device(device)
+    device = resolve_device(device)
 
     def plan() -> Runs:
-        shape = (figure.batch_size, 3, size, size)
-        x0 = torch.rand(shape, generator=torch_generator(0, "latency")).to(device)
         runs: Runs = {}
         for row in figure.series:
-            points = [point for point in figure.points if point.row == row]
-            targets = {str(point): figure.at(source, point) for point in points}
-            runs |= _row_runs(row, targets, inputs, device, x0)
+            runs |= _row_runs(figure, source, row, inputs, device)
         return runs
 
     return _measure(folder, figure, device, plan)
 
 
-def interleaved(runs: Runs, rounds: int, synchronise: Callable[[], object]) -> dict:
-    """Return the list of seconds of each run by name, after a round to warm up.
+def interleaved(runs: Runs, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each run by name, one per round, after a round to warm up.
 
     Each round times everything once, so that a slow phase of the machine affects all alike; the
     ratios within one call are what is comparable.
-
-    Args:
-        synchronise: waits for the device.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(1 + rounds):
         for name, run in runs.items():
-            synchronise()
+            _synchronise()
             start = time.perf_counter()
             run()
-            synchronise()
+            _synchronise()
             if number:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
@@ -96,7 +87,7 @@ def _measure(
     torch.set_num_threads(config.threads)
     try:
         with torch.inference_mode():
-            seconds = interleaved(plan(), config.rounds, _synchronise)
+            seconds = interleaved(plan(), config.rounds)
     finally:
         torch.set_num_threads(before)
     dump_json(folder / LATENCY, seconds)
@@ -108,20 +99,22 @@ def _measure(
     }
 
 
-def _row_runs(
-    row: str, targets: Mapping[str, Target], inputs: Mapping[str, Path], device: str, x0: Tensor
-) -> Runs:
+def _row_runs(figure: QualityFigure, source: str, row: str, inputs: Folders, device: str) -> Runs:
+    points = [point for point in figure.points if point.row == row]
+    targets = {str(point): figure.at(source, point) for point in points}
     name, prefix = split_row(row)[0] if is_baseline(row) else "latent_motion", f"{row} "
     folders = {k.removeprefix(prefix): v for k, v in inputs.items() if k.startswith(prefix)}
     paradigm = load_paradigm(name, next(iter(targets.values())), folders, device)
-    given, keys = paradigm.encode(x0), [str(clip) for clip in range(len(x0))]
+    count, size = figure.batch_size, figure.sources[source].data.size
+    x0 = torch.rand(count, 3, size, size, generator=torch_generator(0, "latency")).to(device)
+    given, keys = paradigm.encode(x0), [str(clip) for clip in range(count)]
 
     def denoise(target: Target) -> Tensor:
         return last(trajectory(paradigm, paradigm.sampler(target), given, keys))[1]
 
     runs: Runs = {point: partial(denoise, target) for point, target in targets.items()}
     if paradigm.autoencoder is not None:
-        shape = len(x0), *paradigm.latent_shape
+        shape = count, *paradigm.latent_shape
         z = torch.randn(shape, generator=torch_generator(0, "latency")).to(device)
         runs[f"{row} encode"] = partial(paradigm.encode, x0)
         runs[f"{row} decode"] = partial(paradigm.decode, z, given)

@@ -1,11 +1,11 @@
 """The cells of trained stages and of latents."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lamd.config import Target, TrainConfig
 from lamd.evaluate import resolve_device
+from lamd.pipeline.contents import Folders
 from lamd.pipeline.steps.data import open_split
 from lamd.pipeline.store import PARTIAL
 
@@ -14,7 +14,7 @@ LATENTS = "posteriors"
 
 def train(
     folder: Path,
-    inputs: Mapping[str, Path],
+    inputs: Folders,
     stage: str,
     target: Target,
     device: str,
@@ -31,9 +31,7 @@ def train(
     return {}
 
 
-def encode_latents(
-    folder: Path, inputs: Mapping[str, Path], stage: str, target: Target, device: str
-) -> dict:
+def encode_latents(folder: Path, inputs: Folders, stage: str, target: Target, device: str) -> dict:
     """Encode the training windows of stage II by the autoencoder of `stage`."""
     from lamd import training
 

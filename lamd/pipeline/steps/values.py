@@ -1,6 +1,5 @@
 """From clip sets to values: I3D features once per set, then every protocol of the target."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,40 +10,33 @@ from lamd.base.files import dump_json, load_json
 from lamd.data.dataset import class_of
 from lamd.evaluate import resolve_device
 from lamd.metrics.measure import measure
-from lamd.metrics.protocols import metric_for
+from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.values import Inputs
-from lamd.pipeline.contents import CAPTIONS, FEATURES, KEYS, PROMPTS, VALUES, read_clips
+from lamd.pipeline import contents
+from lamd.pipeline.contents import Folders
 from lamd.pipeline.steps.batched import fill_batches
 
 _FEATURES_BATCH = 32  # clips; a multiple of the network's own batches
 
 
-def i3d_features(
-    folder: Path, inputs: Mapping[str, Path], first_frame: int, label: str, device: str
-) -> dict:
+def i3d_features(folder: Path, inputs: Folders, first_frame: int, label: str, device: str) -> dict:
     """Write the I3D logits, float32 (N, 400), of the set `clips` from `first_frame` on."""
     from lamd.metrics import i3d
 
-    clips, options = read_clips(inputs["clips"]), Inputs(device=resolve_device(device))
+    clips, options = contents.read_clips(inputs["clips"]), Inputs(device=resolve_device(device))
     network = i3d.load_i3d(options.device)
 
     def extract(at: slice) -> np.ndarray:
         return i3d.features(clips[at, first_frame:], options, network=network)
 
-    array, shape = folder / FEATURES, (len(clips), i3d.NUM_FEATURES)
+    array, shape = folder / contents.FEATURES, (len(clips), i3d.NUM_FEATURES)
     label = f"I3D features, {label}"
     is_first = fill_batches(array, shape, np.float32, _FEATURES_BATCH, extract, label)
     return {"clips": len(clips)} if is_first else {}
 
 
 def row_values(
-    folder: Path,
-    inputs: Mapping[str, Path],
-    protocols: list[str],
-    features: Mapping[str, tuple[str, str]],
-    num_frames: int,
-    samples: int,
-    device: str,
+    folder: Path, inputs: Folders, protocols: list[str], num_frames: int, samples: int, device: str
 ) -> dict:
     """Write one value for each protocol, of the clip set `fake` against the set `real`.
 
@@ -52,13 +44,11 @@ def row_values(
     killed run continues with the next protocol.
 
     Args:
-        inputs: folders by role: the clip sets, `captions` of `fake` where a protocol needs them,
-            and the roles in `features`.
-        features: for each protocol of I3D features, the roles of those of `real` and `fake`.
-        num_frames: of a clip.
+        inputs: folders by role, as the protocols need them: `real`, `fake`, `captions` of `fake`,
+            and features of both from the first frame that counts, such as `real features 1`.
         samples: consecutive clips of `fake` for each of `real`.
     """
-    values = load_json(folder / VALUES) if (folder / VALUES).is_file() else []
+    values = load_json(folder / contents.VALUES) if (folder / contents.VALUES).is_file() else []
     measured = {value["protocol"] for value in values}
     device = resolve_device(device)
     base = Inputs(num_frames=num_frames, samples=samples, device=device, progress=True)
@@ -66,20 +56,21 @@ def row_values(
         metric = metric_for(name)
         data: dict[str, Any] = {}
         if metric.needs == "i3d":
-            data["features"] = tuple(np.load(inputs[role] / FEATURES) for role in features[name])
+            roles = [f"{side} features {PROTOCOLS[name].first_frame}" for side in ("real", "fake")]
+            data["features"] = tuple(np.load(inputs[role] / contents.FEATURES) for role in roles)
         elif metric.needs == "captions":
-            files = inputs["real"] / PROMPTS, inputs["captions"] / CAPTIONS
+            files = inputs["real"] / contents.PROMPTS, inputs["captions"] / contents.CAPTIONS
             data["captions"] = tuple(map(load_json, files))
         else:
-            data["clips"] = read_clips(inputs["real"]), read_clips(inputs["fake"])
+            data["clips"] = contents.read_clips(inputs["real"]), contents.read_clips(inputs["fake"])
         if metric.per_class:
             data["classes"] = tuple(
-                [class_of(key) for key in load_json(inputs[role] / KEYS)]
+                [class_of(key) for key in load_json(inputs[role] / contents.KEYS)]
                 for role in ("real", "fake")
             )
         value = measure(name, replace(base, **data))
         if value.per_clip is not None:
             np.save(folder / f"{name}.npy", value.per_clip)
         values.append(value.as_dict())
-        dump_json(folder / VALUES, values)
+        dump_json(folder / contents.VALUES, values)
     return {}

@@ -1,4 +1,4 @@
-"""What made a result, for its record: code, package versions, device and memory.
+"""The code, package versions, device and memory behind a result, for its record.
 
 torch is asked only when something else has imported it.
 """

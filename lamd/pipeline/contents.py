@@ -1,4 +1,4 @@
-"""What finished cells hold, and how it is read; imports no torch.
+"""The contents of finished cells, and how they are read; imports no torch.
 
 clips     clips.npy, uint8 (N, L, H, W, 3), and keys.json, N names such as `bair/test/7@0`; where a
           frame is repeated, frames.npy, (N, 1, H, W, 3), and L in repeated.json instead of

@@ -36,7 +36,7 @@ class TablePlan:
         check_protocols(self.target.evaluate.protocols, "evaluate.protocols")
         _check_metrics(self.target)
         self.stages = self._plan_stages()  # by the name that `lamd train --stage` takes
-        self.test = self.real("test")
+        self.test: Cell = self.real("test")
         self.values = {
             row: self.values_cell(row, self.clips(row), self.row_protocols(row))
             for row in self.target.rows

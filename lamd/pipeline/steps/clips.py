@@ -63,7 +63,7 @@ def reconstructed_clips(
 
     `given_kept` puts the real frame 0 in place of the decoded one, as in generated clips.
     """
-    from lamd.pipeline.steps.autoencoding import MotionLatents
+    from lamd.pipeline.steps.latents import MotionLatents
 
     real, latents = contents.read_clips(inputs["test"]), MotionLatents.load(inputs, target, device)
 

@@ -49,7 +49,7 @@ def evaluate_paths(
     """Measure the clips at `fake` against those at `real`, one value for each metric.
 
     Args:
-        real, fake: what `load_videos` takes. PSNR, SSIM and LPIPS compare clip with clip, in
+        real, fake: what `load_clips` takes. PSNR, SSIM and LPIPS compare clip with clip, in
             natural order, and need equal numbers; smoothness measures `fake` alone.
         metrics: keys of `short_names` or names of protocols.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lamd import cli
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.config import PROFILES, Point, Target, load_target, unet_options
 from lamd.forecast import predict
 from lamd.generate import generate, generate_clips
@@ -27,8 +28,8 @@ from lamd.models.pixel_diffusion import build_pixel
 from lamd.paradigms.budget import row_budget
 from lamd.paradigms.costs import autoencoder_cost, denoiser_cost, dmg_cost, mcd_vae_cost
 from lamd.pipeline.cell import with_ancestors
+from lamd.pipeline.contents import LATENCY
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.latency import read_latency
 from lamd.pipeline.steps.timing import time_samplers
 from lamd.report.results import read_results
 from lamd.targets import reproduce as run
@@ -333,7 +334,7 @@ def test_time_samplers_times_every_paradigm_by_the_same_code(trained, tmp_path):
         "latent_video_clips autoencoder": trained / "vae",
     }
     outputs = time_samplers(tmp_path, inputs, figure, "tiny", "cpu")
-    seconds = read_latency(tmp_path)
+    seconds = load_json(tmp_path / LATENCY)
     assert outputs["threads"] == "1" and outputs["dtype"] == "float32"
     assert set(seconds) == {
         *map(str, points), "latent_video_clips encode", "latent_video_clips decode",

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from tiny import TinyVideos, tiny_target
 
+from lamd.base.files import load_json
+from lamd.pipeline.contents import CLIPS, FEATURES, KEYS, PROMPTS, read_clips
 from lamd.pipeline.steps import clips, values
-from lamd.pipeline.steps.batched import DONE, Batches
+from lamd.pipeline.steps.batched import DONE, fill_batches
 
 SHAPE = (4, 16, 16, 3)  # of a clip
 
@@ -45,8 +47,8 @@ def make(tmp_path, monkeypatch):
         if not test.exists():
             test.mkdir()
             pixels = np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
-            np.save(test / clips.CLIPS, pixels)
-            (test / clips.KEYS).write_text(json.dumps([f"bair/test/{i}@0" for i in range(count)]))
+            np.save(test / CLIPS, pixels)
+            (test / KEYS).write_text(json.dumps([f"bair/test/{i}@0" for i in range(count)]))
         folder.mkdir(exist_ok=True)
         monkeypatch.setattr("lamd.training.load_paradigm", lambda *_: models)
         monkeypatch.setattr("lamd.generate.generate_clips", models.generate)
@@ -98,28 +100,31 @@ def in_processes(monkeypatch):
 
 def test_batches_of_two_processes_give_the_bytes_of_one(tmp_path, in_processes):
     rows = np.random.default_rng(0).integers(0, 256, (11, 3), dtype=np.uint8)
-    taken: dict[tuple[int, int], list[slice]] = {}
+    taken: dict[tuple[int, int], list[int]] = {}
 
     def fill(folder: Path, rank: int, world: int) -> None:
-        batches = Batches(folder, "rows.npy", rows.shape, np.uint8, 2)
-        taken[rank, world] = batches.pending()
-        assert batches.fill(lambda at: rows[at], "rows") is (rank == 0)
+        def make(at: slice) -> np.ndarray:
+            taken.setdefault((rank, world), []).append(at.start)
+            return rows[at]
+
+        array = folder / "rows.npy"
+        assert fill_batches(array, rows.shape, np.uint8, 2, make, "rows") is (rank == 0)
         assert rank or np.load(folder / DONE).all()
 
     for world in (1, 2):
         folder = tmp_path / str(world)
         folder.mkdir()
         in_processes(world, partial(fill, folder, world=world))
-    assert [at.start for at in taken[0, 2]] == [0, 4, 8]
-    assert [at.start for at in taken[1, 2]] == [2, 6, 10]
+    assert taken[0, 2] == [0, 4, 8]
+    assert taken[1, 2] == [2, 6, 10]
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
 def test_batches_of_a_cell_that_others_completed_are_none(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    batches = Batches(tmp_path / "renamed", "rows.npy", (4, 3), np.uint8, 2)
-    assert batches.fill(lambda at: np.zeros((2, 3)), "rows") is False
+    array = tmp_path / "renamed" / "rows.npy"
+    assert fill_batches(array, (4, 3), np.uint8, 2, lambda at: np.zeros((2, 3)), "rows") is False
 
 
 def test_generated_clips_need_the_memory_of_one_batch(make, tmp_path):
@@ -142,7 +147,7 @@ def test_features_are_extracted_once_per_clip_by_either_process(
     test, seen = tmp_path / "clips", []
     test.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (70, *SHAPE), dtype=np.uint8)
-    np.save(test / clips.CLIPS, pixels)
+    np.save(test / CLIPS, pixels)
 
     def features(videos, options, *, network):
         assert network == "I3D" and videos.shape[1] == SHAPE[0] - 1
@@ -163,7 +168,7 @@ def test_features_are_extracted_once_per_clip_by_either_process(
     assert sorted(seen) == [6, 6, 32, 32, 32, 32]
     assert content(folders[0]) == content(folders[1])
     expected = pixels[:, 1:].mean(axis=(1, 2, 3, 4))
-    assert np.allclose(np.load(folders[0] / values.FEATURES)[:, 0], expected)
+    assert np.allclose(np.load(folders[0] / FEATURES)[:, 0], expected)
 
 
 def test_real_clips_of_two_processes_have_the_names_and_prompts_of_one(
@@ -182,21 +187,21 @@ def test_real_clips_of_two_processes_have_the_names_and_prompts_of_one(
             ),
         )
     assert content(folders[0]) == content(folders[1])
-    stored = clips.read_clips(folders[1])
+    stored = read_clips(folders[1])
     assert stored.shape == (140, 4, 16, 16, 3) and stored.flags.writeable is False
     assert np.array_equal(stored[3], videos.clip(1, 4, 4))
-    assert clips.read_keys(folders[1])[3] == "bair/train/1@4"
-    assert clips.read_prompts(folders[1])[3] == "caption 1"
+    assert load_json(folders[1] / KEYS)[3] == "bair/train/1@4"
+    assert load_json(folders[1] / PROMPTS)[3] == "caption 1"
 
 
 def test_repeated_clips_store_one_frame_and_read_as_a_view(tmp_path):
     test, folder = tmp_path / "test", tmp_path / "repeated"
     test.mkdir(), folder.mkdir()
     real = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
-    np.save(test / clips.CLIPS, real)
-    (test / clips.KEYS).write_text(json.dumps(list("abcde")))
+    np.save(test / CLIPS, real)
+    (test / KEYS).write_text(json.dumps(list("abcde")))
     assert clips.repeated_clips(folder, {"test": test}) == {"clips": 5}
-    repeated = clips.read_clips(folder)
+    repeated = read_clips(folder)
     assert np.array_equal(repeated, np.repeat(real[:, :1], SHAPE[0], axis=1))
-    assert repeated.strides[1] == 0 and clips.read_keys(folder) == list("abcde")
+    assert repeated.strides[1] == 0 and load_json(folder / KEYS) == list("abcde")
     assert sum(path.stat().st_size for path in folder.iterdir()) < real[:, 0].nbytes + 500

@@ -12,7 +12,7 @@ from lamd.base.errors import LamdError
 from lamd.pipeline import cell as cell_module
 from lamd.pipeline.cell import Cell, Step, with_ancestors
 from lamd.pipeline.runner import Runner
-from lamd.pipeline.store import CellFailed, Store
+from lamd.pipeline.store import PARTIAL, CellFailed, Store
 
 
 def writer(text="x", calls=None, outputs=None, fail=None):
@@ -96,7 +96,7 @@ def test_a_failure_stops_only_what_depends_on_it(runner):
     assert failed[bad.plan_hash].reason.startswith("ValueError: no memory (traceback in ")
     assert not failed[bad.plan_hash].user_error
     assert runner.store.is_complete(fine)
-    log = runner.store.partial(bad) / "error.log"
+    log = runner.store.folder(bad, PARTIAL) / "error.log"
     assert "Traceback" in log.read_text()
 
 
@@ -181,7 +181,7 @@ def test_another_process_trains_along_or_waits(tmp_path, monkeypatch):
 
 
 def test_cell_pickles_with_its_ancestors():
-    step = Step("lamd.base.lazy:resolve", {"path": "x"})
+    step = Step("pkgutil:resolve_name", {"path": "x"})
     data = cell("data", step)
     last = cell("values a", step, parents=(data, cell("vae", step, parents=(data,))))
     copy = pickle.loads(pickle.dumps(last))

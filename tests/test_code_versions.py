@@ -31,11 +31,11 @@ ROOTS = {
         "lamd.training.diffusion_stage", "lamd.training.engine", "lamd.paradigms.latent_video",
     ],
     "clips": ["lamd.pipeline.steps.clips"],
-    "captions": ["lamd.pipeline.steps.captions", "lamd.models.captioner"],
+    "captions": ["lamd.pipeline.steps.clips", "lamd.models.captioner"],
     "features": ["lamd.metrics.i3d"],
     "values": ["lamd.pipeline.steps.values", "lamd.metrics"],
-    "diagnostics": ["lamd.pipeline.steps.diagnostics"],
-    "figure": ["lamd.pipeline.steps.figures", "lamd.pipeline.steps.rollout"],
+    "diagnostics": ["lamd.pipeline.steps.latents"],
+    "figure": ["lamd.pipeline.steps.figures"],
     "latency": ["lamd.pipeline.steps.timing", "lamd.paradigms.untrained"],
 }  # fmt: skip
 # Units whose code decides no number in a cell, save the modules below.

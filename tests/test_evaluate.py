@@ -13,7 +13,7 @@ from PIL import Image
 from lamd import evaluate
 from lamd.base.errors import LamdError
 from lamd.evaluate import evaluate_paths, to_json
-from lamd.io.clips import load_videos
+from lamd.io.clips import load_clips
 
 
 @pytest.fixture
@@ -62,19 +62,19 @@ def test_three_forms_hold_the_same_clips(clips, tmp_path):
         save_videos(tmp_path / "videos", clips),
         save_frames(tmp_path / "frames", clips),  # frame_10 would follow frame_1 without numbers
     ):
-        np.testing.assert_array_equal(load_videos(path), clips)
+        np.testing.assert_array_equal(load_clips(path).videos, clips)
 
 
 @pytest.mark.parametrize("width", [16, 18, 33, 48, 64, 72])
 def test_video_rows_of_any_width(width, tmp_path):
     video = np.random.default_rng(0).integers(0, 256, (1, 3, 20, width, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(load_videos(save_videos(tmp_path / "v", video)), video)
+    np.testing.assert_array_equal(load_clips(save_videos(tmp_path / "v", video)).videos, video)
 
 
 def test_reading_videos_first_leaves_torch_in_order(clips, tmp_path):
     folder = save_videos(tmp_path / "v", clips)
     script = (
-        "import sys; from lamd.io.clips import load_videos; load_videos(sys.argv[1]); import torch;"
+        "import sys; from lamd.io.clips import load_clips; load_clips(sys.argv[1]); import torch;"
         "x = torch.arange(40000.).view(200, 200) / 1e4; torch.set_num_threads(1);"
         "assert torch.allclose((x @ x).double(), x.double() @ x.double())"
     )
@@ -85,12 +85,12 @@ def test_reading_videos_first_leaves_torch_in_order(clips, tmp_path):
 def test_natural_order_and_hidden_files(clips, tmp_path):
     folder = save_videos(tmp_path / "v", clips, ["10.avi", "9.avi", "1.avi"])
     (folder / ".DS_Store").write_bytes(b"x")
-    np.testing.assert_array_equal(load_videos(folder), clips[::-1])
+    np.testing.assert_array_equal(load_clips(folder).videos, clips[::-1])
 
 
 def test_grey_frames_become_rgb(tmp_path):
     grey = np.arange(16 * 16, dtype=np.uint8).reshape(1, 1, 16, 16)
-    video = load_videos(save_frames(tmp_path / "grey", grey))
+    video = load_clips(save_frames(tmp_path / "grey", grey)).videos
     np.testing.assert_array_equal(video, np.repeat(grey[..., None], 3, axis=-1))
 
 
@@ -106,7 +106,7 @@ def test_grey_frames_become_rgb(tmp_path):
 )
 def test_arrays_that_are_no_clips(array, reason, tmp_path):
     path = save_npy(tmp_path / "x.npy", array)
-    text = refusal(load_videos, path)
+    text = refusal(load_clips, path)
     assert text.startswith(f"{path}: {reason}")
     assert "numpy.save" in text
 
@@ -118,25 +118,25 @@ def test_damaged_arrays(clips, tmp_path):
     for data in (b"", b"junk", whole[:60], whole[:-10], archive.with_suffix(".npz").read_bytes()):
         path = tmp_path / "b.npy"
         path.write_bytes(data)
-        assert refusal(load_videos, path).startswith(f"{path}: ")
+        assert refusal(load_clips, path).startswith(f"{path}: ")
 
 
 def test_folders_that_hold_no_clips(clips, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "an empty folder" in refusal(load_videos, empty)
-    assert "does not exist" in refusal(load_videos, tmp_path / "nowhere")
+    assert "an empty folder" in refusal(load_clips, empty)
+    assert "does not exist" in refusal(load_clips, tmp_path / "nowhere")
     video = save_videos(tmp_path / "v", clips)
-    assert "a single file that is no .npy" in refusal(load_videos, video / "clip_0.avi")
+    assert "a single file that is no .npy" in refusal(load_clips, video / "clip_0.avi")
     (video / "notes.txt").write_text("x")
-    assert "notes.txt: not a video file" in refusal(load_videos, video)
+    assert "notes.txt: not a video file" in refusal(load_clips, video)
     mixed = save_frames(tmp_path / "f", clips)
     (mixed / "readme.md").write_text("x")
-    assert "holds folders and files (readme.md)" in refusal(load_videos, mixed)
-    assert "one folder of frames for each clip" in refusal(load_videos, mixed / "clip_0")
+    assert "holds folders and files (readme.md)" in refusal(load_clips, mixed)
+    assert "one folder of frames for each clip" in refusal(load_clips, mixed / "clip_0")
     (mixed / "readme.md").unlink()
     (mixed / "clip_1" / "a.txt").write_text("x")
-    assert "a.txt: not a frame file" in refusal(load_videos, mixed)
+    assert "a.txt: not a frame file" in refusal(load_clips, mixed)
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut"])
@@ -145,7 +145,7 @@ def test_damaged_videos_are_one_line_and_nothing_else(clips, tmp_path, damage, c
     bad = folder / "clip_1.avi"
     data = bad.read_bytes()
     bad.write_bytes({"empty": b"", "text": b"hello" * 99, "cut": data[: len(data) // 2]}[damage])
-    assert refusal(load_videos, folder).startswith(f"{bad}: not a readable video")
+    assert refusal(load_clips, folder).startswith(f"{bad}: not a readable video")
     assert capfd.readouterr() == ("", "")
 
 
@@ -155,18 +155,18 @@ def test_damaged_frames(clips, tmp_path):
     data = bad.read_bytes()
     for content in (b"", b"x" * 50, data[: len(data) // 2]):
         bad.write_bytes(content)
-        assert refusal(load_videos, folder).startswith(f"{bad}: not a readable image")
+        assert refusal(load_clips, folder).startswith(f"{bad}: not a readable image")
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(bad)
-    assert f"{bad}: is 9 x 9, frame_0.png is 32 x 32" in refusal(load_videos, folder)
+    assert f"{bad}: is 9 x 9, frame_0.png is 32 x 32" in refusal(load_clips, folder)
     Image.fromarray(np.zeros((32, 32, 4), np.uint8)).save(bad)
-    assert "pixels are RGBA" in refusal(load_videos, folder)
+    assert "pixels are RGBA" in refusal(load_clips, folder)
 
 
 def test_clips_that_differ_among_themselves_are_named(clips, tmp_path):
     for odd in (0, 2):
         folder = save_videos(tmp_path / f"v{odd}", clips)
         save_videos(folder, [clips[odd, :9]], [f"clip_{odd}.avi"])
-        text = refusal(load_videos, folder)
+        text = refusal(load_clips, folder)
         assert f"clip_{odd}.avi is 9 frames of 32 x 32, but 2 of 3 clips are 10 frames" in text
 
 

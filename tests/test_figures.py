@@ -15,8 +15,7 @@ from lamd.diffusion import make_schedule
 from lamd.generate import generate_clips, roll_out
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.pipeline.steps import figures as panels
-from lamd.pipeline.steps.figures import Scene, heat, slerp
-from lamd.pipeline.steps.rollout import seam_ratio
+from lamd.pipeline.steps.figures import Scene, heat, seam_ratio, slerp
 
 KEYS = ["a", "b", "c"]
 
@@ -63,9 +62,9 @@ def test_motion_transfer_decodes_the_motion_of_b_with_the_content_of_a(scene, re
     assert (appearance == real[:, :1]).all()
     assert (motion == real[[1, 2, 0]]).all()
     for a, b in ((0, 1), (1, 2), (2, 0)):
-        z_m = scene.encode(real[b : b + 1])
+        z_m = scene.motion.encode(real[b : b + 1])
         assert apart(decoded[a], only(scene, a).decode(z_m)[0]) <= 1
-    assert apart(decoded, scene.decode(scene.encode(real))) > 5
+    assert apart(decoded, scene.decode(scene.motion.encode(real))) > 5
 
 
 def test_samples_differ_where_the_map_says(scene, real):
@@ -114,8 +113,8 @@ def test_scaling_starts_from_stillness_and_passes_the_reconstruction(scene, real
     shown = panels.scaling(scene, SimpleNamespace(factors=(0.0, 1.0, 2.0)))
     assert shown.labels == ("real", "0 x motion", "1 x motion", "2 x motion")
     still = np.repeat(real[:, :1], 8, axis=1)
-    assert apart(shown.clips[1], scene.decode(scene.encode(still))) <= 1
-    assert apart(shown.clips[2], scene.decode(scene.encode(real))) <= 1
+    assert apart(shown.clips[1], scene.decode(scene.motion.encode(still))) <= 1
+    assert apart(shown.clips[2], scene.decode(scene.motion.encode(real))) <= 1
     assert apart(shown.clips[3], shown.clips[2]) > 1
     assert len(shown.numbers["change"]) == 3
 

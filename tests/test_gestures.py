@@ -10,12 +10,14 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.config import DataConfig
 from lamd.data.dataset import DATASETS, class_of
 from lamd.data.frames import FrameDecoder, evenly_drawn
 from lamd.data.gestures import MUG, NATOPS
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.pipeline.steps.clips import read_keys, real_clips
+from lamd.pipeline.contents import KEYS
+from lamd.pipeline.steps.clips import real_clips
 from lamd.pipeline.steps.data import build_data, open_split
 from lamd.standins.people.write import clip_folder, plan_split
 
@@ -293,7 +295,7 @@ def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, mon
     for split in ("test", "train"):
         (tmp_path / split).mkdir()
         real_clips(tmp_path / split, {"data": tmp_path}, target, split)
-        classes = [class_of(key) for key in read_keys(tmp_path / split)]
+        classes = [class_of(key) for key in load_json(tmp_path / split / KEYS)]
         assert sorted(classes) == sorted(NATOPS.classes)
 
 

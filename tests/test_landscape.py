@@ -11,12 +11,14 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.config import DataConfig
 from lamd.data.frames import FrameDecoder
 from lamd.data.listing import natural_key
 from lamd.data.sky import LANDSCAPE
 from lamd.data.stand_in import StandIn, write_stand_in
-from lamd.pipeline.steps.clips import read_clips, read_keys, real_clips
+from lamd.pipeline.contents import KEYS, read_clips
+from lamd.pipeline.steps.clips import real_clips
 from lamd.pipeline.steps.data import build_data, open_split
 from lamd.training import train as train_stage
 from lamd.training.batches import training_windows, validation_windows
@@ -159,12 +161,12 @@ def test_test_clips_are_disjoint_windows(data, tmp_path):
         (tmp_path / split).mkdir()
         real_clips(tmp_path / split, {"data": folder}, landscape_target(), split)
     keys = [f"landscape/test/c/{name}" for name in ("c_1@0", "c_1@4", "c_2@0")]
-    assert read_keys(tmp_path / "test") == keys
+    assert load_json(tmp_path / "test" / KEYS) == keys
     clips = read_clips(tmp_path / "test")
     assert clips.shape == (3, 4, 16, 16, 3)
     test = open_split(folder, "test")
     np.testing.assert_array_equal(clips[1], test.clip(0, 4, 4))
-    assert len(read_keys(tmp_path / "train")) == 3
+    assert len(load_json(tmp_path / "train" / KEYS)) == 3
 
 
 def test_the_data_key_follows_the_files(root, monkeypatch):

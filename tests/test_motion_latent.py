@@ -17,8 +17,8 @@ from lamd.metrics.motion_latent import (
     relative_change,
 )
 from lamd.models.latent import Posterior
-from lamd.pipeline.steps.clips import CLIPS
-from lamd.pipeline.steps.diagnostics import measure_latent
+from lamd.pipeline.contents import CLIPS
+from lamd.pipeline.steps.latents import measure_latent
 from lamd.training import train
 
 

@@ -8,14 +8,15 @@ import scipy.linalg
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.config import DataConfig
 from lamd.evaluate import evaluate_paths
 from lamd.metrics.frechet import class_distances
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import metric_for
 from lamd.metrics.values import Inputs
+from lamd.pipeline.contents import FEATURES, VALUES, read_per_clip
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.values import FEATURES, read_per_clip, read_values
 
 CLASSES = ("All Clear", "Fire", "Stop")
 NAMES = ("cfvd.gestures.v1", "cfvd_spread.gestures.v1")
@@ -137,7 +138,7 @@ def test_row_values_takes_classes_from_the_keys_of_the_clips(tmp_path):
     cell.step(tmp_path, inputs)
     (real, real_classes), (fake, fake_classes) = draw(0), draw(1)
     distances = list(class_distances(real, real_classes, fake, fake_classes).values())
-    values = [value["value"] for value in read_values(tmp_path)]
+    values = [value["value"] for value in load_json(tmp_path / VALUES)]
     for value, numbers in zip(values, read_per_clip(tmp_path).values(), strict=True):
         assert numbers.mean() == pytest.approx(value)
     assert values == pytest.approx([np.mean(distances), np.std(distances)])

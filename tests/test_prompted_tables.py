@@ -12,8 +12,9 @@ from tiny import table_cells
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
+from lamd.pipeline.contents import PROMPTS
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.clips import PROMPTS, other_prompts
+from lamd.pipeline.steps.clips import other_prompts
 from lamd.report.results import Results, Value, read_results
 from lamd.targets import reproduce as run
 from lamd.targets.table import prompt_notes

@@ -8,7 +8,7 @@ from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
 from lamd.paradigms.untrained import sampling_costs
-from lamd.pipeline.steps.latency import interleaved, spread
+from lamd.pipeline.steps import timing
 from lamd.report import plots
 from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
 from lamd.report.results import (
@@ -83,16 +83,19 @@ def make_costs() -> Results:
     )  # fmt: skip
 
 
-def test_rounds_alternate_after_one_that_is_not_timed():
+def test_rounds_alternate_after_one_that_is_not_timed(monkeypatch):
     called = []
+    monkeypatch.setattr(timing, "_synchronise", lambda: called.append("|"))
     runs = {name: (lambda name=name: called.append(name)) for name in "ab"}
-    seconds = interleaved(runs, 3, lambda: called.append("|"))
+    seconds = timing.interleaved(runs, 3)
     assert "".join(called) == "|a||b|" * 4
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_a_spread_is_median_and_quartiles():
-    assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == (3.0, 2.0, 4.0)
+def test_a_timed_value_is_median_and_quartiles():
+    where = {"source": "untrained", "row": "pixel-full", "point": "4x16"}
+    value = cost.timed_value(where, "seconds", "run", [5.0, 1.0, 3.0, 2.0, 4.0])
+    assert (value.value, value.low, value.high) == (3.0, 2.0, 4.0)
 
 
 def test_cost_columns_are_counted_per_clip(place):

@@ -196,7 +196,7 @@ def test_a_killed_process_takes_its_own_job_only(monkeypatch, tmp_path):
     pool = executors.Processes(2)
 
     def job(source: str) -> Job:
-        step = Step("lamd.base.lazy:resolve")
+        step = Step("pkgutil:resolve_name")
         return Job(cell("vae", step), source, tmp_path, "cpu", 3)
 
     running = dict(zip(pool.submit([job("dies"), job("lives")]), ("dies", "lives"), strict=True))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from small_results import PUBLISHED, make_results, make_source, make_sweep, make_value
 
-from lamd.pipeline.steps.panels import Panels
+from lamd.pipeline.contents import Panels
 from lamd.report import media
 from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
 from lamd.report.frame import Summaries

@@ -14,9 +14,9 @@ from lamd.generate import generate
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.latent_motion import LatentMotion
-from lamd.pipeline.steps.clips import CLIPS
-from lamd.pipeline.steps.diagnostics import measure_latent
+from lamd.pipeline.contents import CLIPS
 from lamd.pipeline.steps.figures import slerp
+from lamd.pipeline.steps.latents import measure_latent
 from lamd.training import load_model, open_latents
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from golden_clips import golden_clips
 
+from lamd.base.files import load_json
 from lamd.evaluate import evaluate_paths
 from lamd.metrics.frames import psnr
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, Protocol, register_protocol
 from lamd.metrics.registry import METRICS, Metric, register
+from lamd.pipeline.contents import FEATURES, VALUES, read_per_clip
 from lamd.pipeline.steps import values
-from lamd.pipeline.steps.values import FEATURES, read_per_clip, read_values, row_values
+from lamd.pipeline.steps.values import row_values
 
 
 @pytest.fixture
@@ -29,25 +31,24 @@ def clip_sets(tmp_path):
 @pytest.mark.parametrize(("num_frames", "deviates"), [(16, False), (12, True)])
 def test_row_values_check_a_protocols_number_of_frames(tmp_path, num_frames, deviates):
     inputs = {}
-    for seed, role in enumerate(("real features", "fake features")):
+    for seed, role in enumerate(("real features 0", "fake features 0")):
         inputs[role] = tmp_path / role
         inputs[role].mkdir()
         rows = np.random.default_rng(seed).normal(size=(6, 400)).astype(np.float32)
         np.save(inputs[role] / FEATURES, rows)
-    features = {"fvd.bair.v1": ("real features", "fake features")}
-    row_values(tmp_path, inputs, ["fvd.bair.v1"], features, num_frames, 1, "cpu")
-    (value,) = read_values(tmp_path)
+    row_values(tmp_path, inputs, ["fvd.bair.v1"], num_frames, 1, "cpu")
+    (value,) = load_json(tmp_path / VALUES)
     assert ("12 frames, the protocol asks for 16" in value["deviations"]) == deviates
 
 
 def test_row_values_keep_values_per_clip(tmp_path, clip_sets):
     protocols = ["psnr.given1.v1", "ssim.v1"]
-    row_values(tmp_path, clip_sets, protocols, {}, 10, 2, "cpu")
+    row_values(tmp_path, clip_sets, protocols, 10, 2, "cpu")
     per_clip = read_per_clip(tmp_path)
     assert list(per_clip) == protocols
     real, fake = (np.load(clip_sets[role] / "clips.npy")[:, 1:] for role in ("real", "fake"))
     np.testing.assert_array_equal(per_clip["psnr.given1.v1"], psnr(real.repeat(2, axis=0), fake))
-    for value in read_values(tmp_path):
+    for value in load_json(tmp_path / VALUES):
         assert value["value"] == per_clip[value["protocol"]].mean()
         assert (value["n_real"], value["n_fake"]) == (4, 4)
 
@@ -65,10 +66,10 @@ def test_row_values_continue_with_the_protocol_that_was_interrupted(
 
     monkeypatch.setattr(values, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        row_values(tmp_path, clip_sets, names, {}, 10, 2, "cpu")
-    row_values(tmp_path, clip_sets, names, {}, 10, 2, "cpu")
+        row_values(tmp_path, clip_sets, names, 10, 2, "cpu")
+    row_values(tmp_path, clip_sets, names, 10, 2, "cpu")
     assert measured == [*names, "ssim.given1.v1"]
-    assert [value["protocol"] for value in read_values(tmp_path)] == names
+    assert [value["protocol"] for value in load_json(tmp_path / VALUES)] == names
     assert list(read_per_clip(tmp_path)) == names
 
 
@@ -81,8 +82,8 @@ def test_row_values_of_captions(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / file).write_text(json.dumps(captions))
     inputs = {role: tmp_path / role for role in ("real", "captions")}
-    row_values(tmp_path, inputs, ["referring_expression_precision.v1"], {}, 16, 2, "cpu")
-    (value,) = read_values(tmp_path)
+    row_values(tmp_path, inputs, ["referring_expression_precision.v1"], 16, 2, "cpu")
+    (value,) = load_json(tmp_path / VALUES)
     assert (value["n_real"], value["n_fake"]) == (0, 4)
     per_clip = read_per_clip(tmp_path)["referring_expression_precision.v1"]
     np.testing.assert_array_equal(per_clip, [1, 0, 1, 0])
@@ -108,8 +109,8 @@ def toy_protocol():
 
 
 def test_toy_metric_is_measured_by_evaluate_and_values(tmp_path, clip_sets, toy_protocol):
-    row_values(tmp_path, clip_sets, [toy_protocol.name], {}, 10, 2, "cpu")
-    (value,) = read_values(tmp_path)
+    row_values(tmp_path, clip_sets, [toy_protocol.name], 10, 2, "cpu")
+    (value,) = load_json(tmp_path / VALUES)
     real = tmp_path / "repeated.npy"
     np.save(real, np.load(clip_sets["real"] / "clips.npy").repeat(2, axis=0))
     fake = clip_sets["fake"] / "clips.npy"

@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.execute import ExecutorOptions
-from lamd.io.numpy_pickle import read_numpy_pickle
 from lamd.targets.reproduce import reproduce, train
 
 NAME = "lpips-alexnet"
@@ -50,7 +49,7 @@ class RunsCode:
 def test_array_pickles_are_read_and_named_by_their_path():
     tree = {"a": {"b/c": np.arange(6, dtype=np.float32).reshape(2, 3)}, "d": np.float32([1])}
     for protocol in (3, 4):  # those of the published checkpoints
-        flat = read_numpy_pickle(pickle.dumps(tree, protocol), "x")
+        flat = weights.read_numpy_pickle(pickle.dumps(tree, protocol), "x")
         assert set(flat) == {"a/b/c", "d"}
         np.testing.assert_array_equal(flat["a/b/c"], tree["a"]["b/c"])
 
@@ -59,7 +58,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     trace = tmp_path / "ran"
     for tree in (RunsCode(trace), {"w": RunsCode(trace)}, np.array([RunsCode(trace)], object)):
         with pytest.raises(LamdError, match=r"evil\.ckpt: the pickle asks for `posix\.mkdir`") as e:
-            read_numpy_pickle(pickle.dumps(tree), "evil.ckpt")
+            weights.read_numpy_pickle(pickle.dumps(tree), "evil.ckpt")
         one_line(e)
     assert not trace.exists()
 
@@ -79,7 +78,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
 )
 def test_other_pickles_are_one_line(data):
     with pytest.raises(LamdError, match=r"^odd\.ckpt: ") as error:
-        read_numpy_pickle(data, "odd.ckpt")
+        weights.read_numpy_pickle(data, "odd.ckpt")
     one_line(error)
 
 

@@ -1,11 +1,13 @@
 """Files and folders that are complete or absent: written next to their place, synced, renamed."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -13,6 +15,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
     replace_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def dump_json(path: Path, value: object, indent: int | None = 1) -> None:
+    """Write `value` as JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=indent) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def replace_file(path: Path, fill: Callable[[Path], object]) -> None:

@@ -1,14 +1,24 @@
-"""The running code: git commit of the checkout, versions of the packages numbers depend on."""
+"""The code, package versions, device and memory behind a result, for its record.
 
+torch is asked only when something else has imported it.
+"""
+
+import os
+import platform
+import re
+import resource
 import subprocess
 import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
 _PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, Windows' Linux
+_CPU_NAME = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 
 
 class Origin(BaseModel, frozen=True, extra="forbid"):
@@ -41,6 +51,50 @@ def current_origin(device: str) -> Origin:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return Origin(commit=commit, dirty=dirty, versions=versions, device=device)
+
+
+def device_name(device: str) -> str:
+    """Return e.g. `cuda: NVIDIA A100` or `cpu: x86_64, 8 cores`."""
+    if device != "cpu" and (cuda := _cuda()):
+        return f"cuda: {cuda.get_device_name(int(device.partition(':')[2] or 0))}"
+    return f"cpu: {platform.machine()}, {os.cpu_count()} cores"
+
+
+def timing_place(device: str) -> dict[str, str]:
+    """Return what a measured time depends on apart from the code: device and PyTorch's version.
+
+    torch is imported where there is a GPU's driver, since only it knows which GPU is used.
+    """
+    if device != "cpu" and any(Path(driver).exists() for driver in _DRIVERS):
+        import torch  # noqa: F401
+    name = device_name(device)
+    if name.startswith("cpu"):
+        with suppress(OSError):
+            if model := _CPU_NAME.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+                name += f", {model[1]}"
+    return {"device": name, "torch": metadata.version("torch")}
+
+
+def reset_device_peak() -> None:
+    """Start counting the peak of the device memory again."""
+    if cuda := _cuda():
+        cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, Any]:
+    """Return the fields of `CellInfo` for the peak memory of the process and of the device, MB."""
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    cuda = _cuda()
+    return {
+        "peak_memory_mb": round(memory, 1),
+        "peak_device_memory_mb": round(cuda.max_memory_allocated() / 1024**2, 1) if cuda else None,
+    }
+
+
+def _cuda() -> Any:
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
 def _git_state(root: Path) -> tuple[str | None, bool | None]:

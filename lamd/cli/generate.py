@@ -47,7 +47,7 @@ def generate(
 
     from lamd.evaluate import resolve_device
     from lamd.generate import generate_clips, roll_out
-    from lamd.pipeline.steps.rollout import seam_ratio
+    from lamd.pipeline.steps.figures import seam_ratio
     from lamd.report.media import ENCODERS, tile_clips
     from lamd.targets.reproduce import open_target
     from lamd.training import load_paradigm

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,6 @@ from PIL import Image
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.base.lazy import resolve
 from lamd.config import DATA_OPTIONS, closest
 from lamd.config.strict import Strict, Tree, explain
 from lamd.data.frames import usable_videos
@@ -199,7 +199,7 @@ class Dataset:
         if self.simulator is None:
             raise LamdError(f"{self.name}: has no stand-in; use the real data")
         counts = {"train": num_train, "test": num_test}
-        resolve(self.simulator)(
+        resolve_name(self.simulator)(
             self, root, counts=counts, seed=seed, num_workers=num_workers, frame_size=frame_size
         )
 
@@ -227,7 +227,7 @@ class Dataset:
 
     def _call(self, function: str, *arguments: Any, **options: Any) -> Any:
         try:
-            call = resolve(f"{self.reader}:{function}")
+            call = resolve_name(f"{self.reader}:{function}")
         except AttributeError:
             reason = f"{self.reader} has no function {function}"
             raise LamdError(f"data set {self.name}: {reason}; add it to the reader") from None
@@ -254,4 +254,4 @@ def find_dataset(name: str) -> Dataset:
 
 def class_of(key: str) -> str:
     """Return the class of the clip that `key` names, such as `mug/test/001/fear/take000@0#1`."""
-    return resolve(f"{find_dataset(key.partition('/')[0]).reader}:class_of")(key)
+    return resolve_name(f"{find_dataset(key.partition('/')[0]).reader}:class_of")(key)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ import torch
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.lazy import resolve
 from lamd.base.processes import leave_with_parent
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
@@ -196,7 +196,7 @@ def _comparison(unit: Unit, target: Target, device: str) -> float:
         return _timed(lambda n: i3d.features(clips(n), inputs, network=network), device)[1]
     metric = METRICS[unit.subject]
     _check_weights(*metric.weights)
-    measure = resolve(metric.measure)
+    measure = resolve_name(metric.measure)
     return _timed(lambda n: measure(clips(n), clips(n), inputs), device)[1]
 
 

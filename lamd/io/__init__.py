@@ -1,1 +1,1 @@
-"""Clips in and out: users' video files, pixel range, old NumPy pickles."""
+"""Clips in and out: users' video files and the pixel range."""

@@ -35,21 +35,14 @@ class Clips:
     lossless: bool
 
 
-def load_videos(path: Path | str) -> np.ndarray:
-    """Read a set of clips, uint8 (N, L, H, W, 3), in natural order of names.
+def load_clips(path: Path | str) -> Clips:
+    """Read an `.npy` (memory-mapped), a folder of video files, or a folder of frame folders.
 
-    Args:
-        path: an `.npy` (memory-mapped), a folder of video files, or a folder of frame folders.
-            Names that begin with a dot are passed over.
+    Clips are in natural order of names; those that begin with a dot are passed over.
 
     Raises:
         LamdError: when anything there is unreadable or no clip, or clips differ in length or size.
     """
-    return load_clips(path).videos
-
-
-def load_clips(path: Path | str) -> Clips:
-    """Read a set of clips as `load_videos` does, together with their names."""
     path = Path(path)
     if not path.exists():
         raise LamdError(f"{path}: does not exist; {_FORMS}")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from lamd.base.progress import progress_bar
+from lamd.base.progress import track
 from lamd.metrics.values import Inputs
 
 
@@ -34,9 +34,8 @@ def extract(
     A memory map is read batch by batch; `label` names the progress bar.
     """
     device, rows = torch.device(inputs.device), np.empty(shape, np.float32)
-    with full_precision(device), progress_bar(inputs.bar(label), len(videos)) as advance:
-        for start in range(0, len(videos), batch_size):
+    with full_precision(device):
+        for start in track(range(0, len(videos), batch_size), inputs.bar(label)):
             batch = torch.from_numpy(np.array(videos[start : start + batch_size])).to(device)
             rows[start : start + len(batch)] = run(batch).cpu().numpy()
-            advance(len(batch))
     return rows

@@ -18,7 +18,7 @@ import torch
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.progress import progress_bar
+from lamd.base.progress import track
 from lamd.io import video
 from lamd.metrics.extract import full_precision
 from lamd.metrics.registry import METRICS
@@ -58,10 +58,9 @@ def _mean_over_frames(
             f"got {height} x {width}"
         )
     values = np.empty(real.shape[:2])
-    with progress_bar(inputs.bar(metric), len(real)) as advance:
-        for i, pair in enumerate(zip(real, fake, strict=True)):
-            values[i] = compare(*pair)
-            advance(1)
+    pairs = track(zip(real, fake, strict=True), inputs.bar(metric), len(real))
+    for i, pair in enumerate(pairs):
+        values[i] = compare(*pair)
     return values.mean(axis=1)
 
 

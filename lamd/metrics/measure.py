@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
-from lamd.base.lazy import resolve
 from lamd.metrics.protocols import PROTOCOLS, Protocol, metric_for
 from lamd.metrics.values import Clusters, Inputs, MetricValue, SetValue, mean_interval
 
@@ -28,7 +28,7 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
     samples = inputs.samples or protocol.samples_per_condition
     inputs = replace(inputs, samples=samples, windows=protocol.windows_per_video)
     real, fake, num_frames = _counted(protocol, inputs)
-    result, n_real, asked = resolve(metric.measure)(real, fake, inputs), len(real), samples
+    result, n_real, asked = resolve_name(metric.measure)(real, fake, inputs), len(real), samples
     if not isinstance(result, SetValue):
         asked = None
         num_conditions = len(fake) // samples if metric.paired else len(real)

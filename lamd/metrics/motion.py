@@ -9,7 +9,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from lamd.base.progress import progress_bar
+from lamd.base.progress import track
 from lamd.metrics.values import Inputs, SetValue
 
 _DIRECTIONS = 8
@@ -47,12 +47,10 @@ def flow_histogram(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetVal
 def _flows(clips: np.ndarray, inputs: Inputs, label: str) -> Iterator[np.ndarray]:
     """Yield the flow of each clip: x and y of all pixels and pairs of frames (2, P), %."""
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    with progress_bar(inputs.bar(label), len(clips)) as advance:
-        for clip in clips:
-            grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
-            flow = np.stack([method.calc(*pair, None) for pair in pairwise(grey)])
-            yield 100 / min(clip.shape[1:3]) * flow.reshape(-1, 2).T
-            advance(1)
+    for clip in track(clips, inputs.bar(label)):
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
+        flow = np.stack([method.calc(*pair, None) for pair in pairwise(grey)])
+        yield 100 / min(clip.shape[1:3]) * flow.reshape(-1, 2).T
 
 
 def _histogram(flow: np.ndarray) -> np.ndarray:

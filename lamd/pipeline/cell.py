@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from lamd.base.lazy import resolve
 from lamd.config import config_hash
-
-Outputs = dict[str, Any]
 
 # Raise the number of a kind when its code changes what it makes: cells made by the older code are
 # then left alone. tests/test_code_versions.py fails when the code of a kind moved without that.
@@ -39,41 +37,37 @@ CODE_VERSIONS = {
 
 @dataclass(frozen=True)
 class Step:
-    """A call of `package.module:function` with `(folder, inputs, **options)`."""
+    """A call of `package.module:function` with `(folder, inputs, **options)`, imported by then.
+
+    Planning and runs whose cells are all cached therefore import neither torch nor MuJoCo.
+    """
 
     function: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, folder: Path, inputs: Mapping[str, Path]) -> Outputs | None:
-        return resolve(self.function)(folder, inputs, **self.options)
+    def __call__(self, folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any] | None:
+        return resolve_name(self.function)(folder, inputs, **self.options)
+
+
+def step_of(function: str, **options: Any) -> Step:
+    """Return the step of a function below `lamd.pipeline.steps`."""
+    return Step(f"lamd.pipeline.steps.{function}", options)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cell:
-    """One step and its place among the others.
+    """One step and its place among the others."""
 
-    Attributes:
-        kind: a key of `CODE_VERSIONS`, or another word with version 1.
-        row: clip set or row of a table that it is about; "" for the stages.
-        detail: for people, where two cells share kind and row.
-        config: the part of the config that the result depends on.
-        step: fills a folder, given the parents' folders by role.
-        parents: by role.
-        states_content: the step returns {"content_hash": ...}, which stands for the cell in the
-            keys of its children.
-        collective: every process of a multi-process launch takes part.
-        weights: external network weights that the step loads.
-    """
-
-    kind: str
-    config: Mapping[str, Any]
-    step: Step = field(repr=False)
-    row: str = ""
-    detail: str = ""
-    parents: Mapping[str, "Cell"] = field(default_factory=dict)
+    kind: str  # a key of `CODE_VERSIONS`, or another word with version 1
+    config: Mapping[str, Any]  # the part of the config that the result depends on
+    step: Step = field(repr=False)  # fills a folder, given the parents' folders by role
+    row: str = ""  # clip set or row of a table that it is about; "" for the stages
+    detail: str = ""  # for people, where two cells share kind and row
+    parents: Mapping[str, "Cell"] = field(default_factory=dict)  # by role
+    # The step returns {"content_hash": ...}, which stands for the cell in its children's keys.
     states_content: bool = False
-    collective: bool = False
-    weights: tuple[str, ...] = ()
+    collective: bool = False  # every process of a multi-process launch takes part
+    weights: tuple[str, ...] = ()  # external network weights that the step loads
 
     @property
     def name(self) -> str:

@@ -1,58 +1,46 @@
 """From a table's config to its cells: stages, clip sets, features, captions, values."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.config import ROW_RULES, Target, closest, denoiser_config, is_baseline, split_row
 from lamd.data.dataset import DATASETS
-from lamd.metrics.protocols import PROTOCOLS, Protocol
+from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.registry import METRICS
 from lamd.paradigms.budget import row_training
-from lamd.pipeline.cell import Cell, Step
-from lamd.pipeline.rows import ROWS, generated, reconstructed
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.rows import ROWS, generated
 
 DIAGNOSED_CLIPS = 256  # at most, evenly spaced
-_STEPS = "lamd.pipeline.steps"
-LPIPS_WEIGHTS = {"alex": "lpips-alexnet", "vgg": "lpips-vgg16"}
 
 
+@dataclass(eq=False)
 class TablePlan:
-    """The cells of one table; each is planned when it is first asked for.
+    """The cells of one table.
 
-    Attributes:
-        target: the table's config.
-        device: where the steps run; in no key.
-        not_run: why protocols are left out, by name.
-        stages: by the name that `lamd train --stage` takes.
+    Raises:
+        LamdError: on an unknown protocol, or a row that no protocol applies to.
     """
 
-    def __init__(
-        self, target: Target, device: str, fingerprints: dict[str, Any] | None = None
-    ) -> None:
-        """Plan a table.
+    target: Target
+    device: str  # where the steps run; in no key
+    # Of real data sets' files, by name and options; kept between the points of a sweep.
+    fingerprints: dict[str, Any] = field(default_factory=dict)
 
-        Args:
-            fingerprints: of real data sets' files by name, kept between the points of a sweep.
-
-        Raises:
-            LamdError: on an unknown protocol, or a row that no protocol applies to.
-        """
-        self.target, self.device = target, device
-        check_protocols(target.evaluate.protocols, "evaluate.protocols")
-        _check_metrics(target)
-        self.not_run = missing_weights(target.evaluate.protocols)
-        self._fingerprints = {} if fingerprints is None else fingerprints
-        self._clips: dict[str, Cell] = {}
-        self.stages = self._plan_stages()
-        self.values = {row: self._plan_row(row) for row in target.rows}
-
-    @cached_property
-    def test(self) -> Cell:
-        """The real test clips."""
-        return self.real("test")
+    def __post_init__(self) -> None:
+        check_protocols(self.target.evaluate.protocols, "evaluate.protocols")
+        _check_metrics(self.target)
+        self.stages = self._plan_stages()  # by the name that `lamd train --stage` takes
+        self.test: Cell = self.real("test")
+        self.values = {
+            row: self.values_cell(row, self.clips(row), self.row_protocols(row))
+            for row in self.target.rows
+        }
 
     @cached_property
     def diagnostics(self) -> Cell:
@@ -61,17 +49,12 @@ class TablePlan:
             kind="diagnostics",
             config={"clips": DIAGNOSED_CLIPS},
             parents={"test": self.test, "autoencoder": self.stages["vae"]},
-            step=Step(
-                f"{_STEPS}.diagnostics:measure_latent",
-                {"target": self.target, "device": self.device},
-            ),
+            step=step_of("latents:measure_latent", target=self.target, device=self.device),
         )
 
     def clips(self, row: str) -> Cell:
         """Return the clip set of a row."""
-        if row not in self._clips:
-            self._clips[row] = ROWS[row].clips(self)
-        return self._clips[row]
+        return ROWS[row].clips(self)
 
     def real(self, split: str) -> Cell:
         """Return the real test clips, or as many of the train split."""
@@ -80,22 +63,22 @@ class TablePlan:
             row=split,
             config={"real": split, "num_frames": self.target.data.num_frames},
             parents={"data": self.stages["data"]},
-            step=Step(f"{_STEPS}.clips:real_clips", {"target": self.target, "split": split}),
+            step=step_of("clips:real_clips", target=self.target, split=split),
             collective=True,
         )
 
-    def decoded(self) -> Cell:
-        """Return the reconstructions with every frame decoded."""
-        return reconstructed(self, "decoded", given_kept=False)
+    def samples(self, row: str) -> int:
+        """Return the number of clips of a row per real test clip."""
+        is_sampled = row in ROW_RULES and ROW_RULES[row].sampled
+        return self.target.evaluate.samples_per_clip if is_sampled else 1
 
     def grid(self) -> dict[str, tuple[Cell, int]]:
         """Return the clip sets of the moving grid by heading, and clips per real clip of each."""
-        sets: dict[str, tuple[Cell, int]] = {"real": (self.test, 1)}
-        for row in (ROWS[name] for name in self.target.rows):
-            if row.short:
-                samples = self.target.evaluate.samples_per_clip if row.rule.sampled else 1
-                sets[row.short] = (self.clips(row.name), samples)
-            if row.name == "lamd":
+        sets = {"real": (self.test, 1)}
+        for row in self.target.rows:
+            if heading := ROWS[row].short:
+                sets[heading] = (self.clips(row), self.samples(row))
+            if row == "lamd":
                 limit = self.target.evaluate.grid_clips
                 second = generated(self, "lamd, 2nd sample", samples=range(1, 2), limit=limit)
                 sets["LaMD, 2nd sample"] = (second, 1)
@@ -107,7 +90,7 @@ class TablePlan:
         Raises:
             LamdError: when none does.
         """
-        names = [n for n in self.target.evaluate.protocols if _applies(PROTOCOLS[n], row)]
+        names = [name for name in self.target.evaluate.protocols if _applies(name, row)]
         if not names:
             needed = "a precision" if ROWS[row].captions_only else "FVD"
             raise LamdError(
@@ -115,24 +98,20 @@ class TablePlan:
             )
         return names
 
-    def values_cell(
-        self, row: str, fake: Cell, protocols: Sequence[str], *, samples: int = 1
-    ) -> Cell:
-        """Plan the values of a clip set against the real test clips.
+    def values_cell(self, row: str, fake: Cell, protocols: Sequence[str]) -> Cell:
+        """Plan the values of a row's clips against the real test clips.
 
-        Args:
-            fake: has `samples` clips in a row per real one.
+        Protocols whose weights a user has to bring are left out until they are there.
         """
+        missing = missing_weights(protocols)
+        names = [name for name in protocols if name not in missing]
         parents: dict[str, Cell] = {}
-        features: dict[str, tuple[str, str]] = {}
-        for name in protocols:
-            protocol = PROTOCOLS[name]
-            metric = METRICS[protocol.metric]
+        for name in names:
+            metric, first_frame = metric_for(name), PROTOCOLS[name].first_frame
             if metric.needs == "i3d":
-                roles = [f"{side} features {protocol.first_frame}" for side in ("real", "fake")]
-                for role, clips in zip(roles, (self.test, fake), strict=True):
-                    parents[role] = self.features(clips, protocol.first_frame)
-                features[name] = (roles[0], roles[1])
+                for side, clips in (("real", self.test), ("fake", fake)):
+                    features = self.features(clips, first_frame)
+                    parents[f"{side} features {first_frame}"] = features
             if metric.needs != "i3d" or metric.per_class:
                 parents |= {"real": self.test, "fake": fake}
             if metric.needs == "captions":
@@ -141,118 +120,88 @@ class TablePlan:
                     row=fake.row,
                     config={},
                     parents={"clips": fake, "captioner": self.stages["captioner"]},
-                    step=Step(f"{_STEPS}.captions:write_captions", {"device": self.device}),
+                    step=step_of("clips:write_captions", device=self.device),
                 )
-        options = {
-            "protocols": list(protocols),
-            "features": features,
-            "num_frames": self.target.data.num_frames,
-            "samples": samples,
-            "device": self.device,
-        }
-        weights = [w for name in protocols for w in METRICS[PROTOCOLS[name].metric].weights]
         return Cell(
             kind="values",
             row=row,
-            config={"protocols": list(protocols)},  # frames and samples are in the parents' keys
+            config={"protocols": names},  # frames and samples are in the parents' keys
             parents=parents,
-            step=Step(f"{_STEPS}.values:row_values", options),
-            weights=tuple(dict.fromkeys(weights)),
+            step=step_of(
+                "values:row_values",
+                protocols=names,
+                num_frames=self.target.data.num_frames,
+                samples=self.samples(row),
+                device=self.device,
+            ),
+            weights=tuple(dict.fromkeys(w for name in names for w in metric_for(name).weights)),
         )
 
     def features(self, clips: Cell, first_frame: int) -> Cell:
         """Plan the I3D features of a clip set from a frame on."""
+        options = {"first_frame": first_frame, "label": clips.row, "device": self.device}
         return Cell(
             kind="features",
             row=clips.row,
             detail=f"from frame {first_frame}" if first_frame else "",
             config={"weights": "i3d-kinetics-400", "first_frame": first_frame},
             parents={"clips": clips},
-            step=Step(
-                f"{_STEPS}.values:i3d_features",
-                {"first_frame": first_frame, "label": clips.row, "device": self.device},
-            ),
+            step=step_of("values:i3d_features", **options),
             collective=True,
             weights=("i3d-kinetics-400",),
         )
 
-    def _plan_row(self, row: str) -> Cell:
-        protocols = [name for name in self.row_protocols(row) if name not in self.not_run]
-        samples = self.target.evaluate.samples_per_clip if ROW_RULES[row].sampled else 1
-        return self.values_cell(row, self.clips(row), protocols, samples=samples)
-
     def _plan_stages(self) -> dict[str, Cell]:
-        target = self.target
-        dump = target.model_dump(mode="json")
-        shape = {"num_frames": target.data.num_frames, "size": target.data.size}
-        data = self._data()
-        stages = {"data": data}
+        target, stages = self.target, {"data": self._data()}
+        dump, where = target.model_dump(mode="json"), {"target": target, "device": self.device}
+        lpips = METRICS[f"lpips-{target.loss.lpips_backbone}"].weights
 
         def train(
-            stage: str,
+            name: str,
             config: dict[str, Any],
-            parents: dict[str, Cell],
+            parents: Mapping[str, Cell] | None = None,
             *,
             kind: str = "",
             detail: str = "",
             options: Any = None,
-        ) -> Cell:
-            lpips = target.loss.lpips_weight and stage in ("vae", "video_vae")
-            stages[stage] = Cell(
-                kind=kind or stage,
+        ) -> None:
+            stages[name] = Cell(
+                kind=kind or name,
                 detail=detail,
                 config=config,
-                parents={"data": data, **parents},
-                step=Step(
-                    f"{_STEPS}.train:train",
-                    {
-                        "stage": kind or stage,
-                        "target": target,
-                        "options": options,
-                        "device": self.device,
-                    },
-                ),
+                parents={"data": stages["data"], **(parents or {})},
+                step=step_of("train:train", stage=kind or name, options=options, **where),
                 collective=True,
-                weights=(LPIPS_WEIGHTS[target.loss.lpips_backbone],) if lpips else (),
+                weights=lpips if "loss" in config and target.loss.lpips_weight else (),
             )
-            return stages[stage]
 
-        def encode(kind: str, autoencoder: Cell) -> Cell:
+        def encode(kind: str, autoencoder: str) -> dict[str, Cell]:
+            """Plan the latents of an autoencoder; return both by role."""
             stages[kind] = Cell(
                 kind=kind,
                 config={k: dump["train_dmg"][k] for k in ("window_stride", "num_validation_clips")},
-                parents={"data": data, "autoencoder": autoencoder},
-                step=Step(
-                    f"{_STEPS}.train:encode_latents",
-                    {"stage": autoencoder.kind, "target": target, "device": self.device},
-                ),
+                parents={"data": stages["data"], "autoencoder": stages[autoencoder]},
+                step=step_of("train:encode_latents", stage=autoencoder, **where),
             )
-            return stages[kind]
+            return {"autoencoder": stages[autoencoder], "latents": stages[kind]}
 
-        loss, first = dump["loss"], dump["train_vae"]
-        config = {"data": shape, "vae": dump["vae"], "loss": loss, "train": first}
-        vae = train("vae", config, {})
-        latents = encode("latents", vae)
-        config = {"dmg": dump["dmg"], "train": dump["train_dmg"]}
-        train("dmg", config, {"autoencoder": vae, "latents": latents})
+        shape = {"num_frames": target.data.num_frames, "size": target.data.size}
+        first = {"data": shape, "loss": dump["loss"], "train": dump["train_vae"]}
+        train("vae", first | {"vae": dump["vae"]})
+        second = {"dmg": dump["dmg"], "train": dump["train_dmg"]}
+        train("dmg", second, encode("latents", "vae"))
         if target.captioner is not None:
-            config = {"captioner": dump["captioner"], "train": dump["train_captioner"]}
-            train("captioner", config, {})
-        parents: dict[str, dict[str, Cell]] = {"pixel": {}}
+            captioner = {"captioner": dump["captioner"], "train": dump["train_captioner"]}
+            train("captioner", captioner)
         for row in filter(is_baseline, target.rows):
-            options, (name, budget) = row_training(target, row), split_row(row)
-            if name not in parents:
-                autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
-                config = {"data": shape, "autoencoder": autoencoder, "loss": loss, "train": first}
-                video_vae = train("video_vae", config, {})
-                video_latents = encode("video_latents", video_vae)
-                parents[name] = {"autoencoder": video_vae, "latents": video_latents}
-            config = {
-                "data": shape,
-                "train": options.model_dump(mode="json"),
-                **denoiser_config(target, name),
-            }
-            train(row, config, parents[name], kind=name, detail=budget, options=options)
+            options, (name, budget), parents = row_training(target, row), split_row(row), None
+            if name == "latent_video":
+                autoencoder = dump["baselines"][name]["autoencoder"]
+                train("video_vae", first | {"autoencoder": autoencoder})
+                parents = encode("video_latents", "video_vae")
+            config = {"data": shape, "train": options.model_dump(mode="json")}
+            config |= denoiser_config(target, name)
+            train(row, config, parents, kind=name, detail=budget, options=options)
         return stages
 
     def _data(self) -> Cell:
@@ -263,13 +212,13 @@ class TablePlan:
             config["generator"] = dataset.generator
         else:
             key = json.dumps([data.name, data.own])
-            if key not in self._fingerprints:
-                self._fingerprints[key] = dataset.fingerprint(**data.own)
-            config["files"] = self._fingerprints[key]
+            if key not in self.fingerprints:
+                self.fingerprints[key] = dataset.fingerprint(**data.own)
+            config["files"] = self.fingerprints[key]
         return Cell(
             kind="data",
             config=config,
-            step=Step(f"{_STEPS}.data:build_data", {"target": self.target}),
+            step=step_of("data:build_data", target=self.target),
             states_content=True,
         )
 
@@ -283,18 +232,16 @@ def check_protocols(names: Sequence[str], key: str) -> None:
 
 def missing_weights(names: Sequence[str]) -> dict[str, str]:
     """Return why protocols cannot run, by name: those whose weights a user has to bring."""
-    from lamd import weights
-
-    reasons = {}
-    for name in names:
-        for artifact in METRICS[PROTOCOLS[name].metric].weights:
-            if weights.is_released(artifact) and not weights.weights_path(artifact).exists():
-                reasons[name] = f"weights missing, see `lamd weights fetch {artifact}`"
-    return reasons
+    return {
+        name: f"weights missing, see `lamd weights fetch {artifact}`"
+        for name in names
+        for artifact in metric_for(name).weights
+        if not weights.ARTIFACTS[artifact].sdist and not weights.weights_path(artifact).exists()
+    }
 
 
-def _applies(protocol: Protocol, row: str) -> bool:
-    metric, info = METRICS[protocol.metric], ROWS[row]
+def _applies(protocol: str, row: str) -> bool:
+    metric, info = metric_for(protocol), ROWS[row]
     if info.captions_only:
         return metric.needs == "captions"
     if metric.sampled_only:
@@ -303,7 +250,7 @@ def _applies(protocol: Protocol, row: str) -> bool:
 
 
 def _check_metrics(target: Target) -> None:
-    metrics = [METRICS[PROTOCOLS[name].metric] for name in target.evaluate.protocols]
+    metrics = [metric_for(name) for name in target.evaluate.protocols]
     if any(m.sampled_only for m in metrics) and target.evaluate.samples_per_clip < 2:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
     if any(m.needs == "captions" for m in metrics) and target.captioner is None:

@@ -6,18 +6,15 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from filelock import Timeout
-
+from lamd.base import origin
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
-from lamd.base.machine import device_name, peak_memory_mb, reset_device_peak
-from lamd.base.origin import CellInfo, current_origin
+from lamd.base.files import dump_json
 from lamd.base.processes import rank_and_world
 from lamd.pipeline.cell import Cell
-from lamd.pipeline.store import CELL, CellFailed, Store
+from lamd.pipeline.store import CELL, FAILED, PARTIAL, CellFailed, Store
 
 ATTEMPTS = "attempts.jsonl"  # in a cell's folder: one line per process that worked on it
 Say = Callable[[str], None]
@@ -41,15 +38,12 @@ class Runner:
             raise self._failures[cell.plan_hash].with_traceback(None)
         if self.store.is_complete(cell):
             return self.store.folder(cell)
-        inputs = {}
-        for role, parent in cell.parents.items():
-            try:
-                inputs[role] = self.run(parent)
-            except CellFailed as failure:
-                self._failures.setdefault(cell.plan_hash, failure)
-                raise
         try:
+            inputs = {role: self.run(parent) for role, parent in cell.parents.items()}
             return self._make(cell, inputs)
+        except CellFailed as failure:
+            self._failures[cell.plan_hash] = failure
+            raise
         except Exception as error:
             raise self._record_failure(cell, error) from error
 
@@ -66,79 +60,62 @@ class Runner:
     def _make(self, cell: Cell, inputs: dict[str, Path]) -> Path:
         if self.rank:
             return self._join_collective(cell, inputs)
-        self.store.root.mkdir(parents=True, exist_ok=True)
-        folder = self.store.folder(cell)
-        with self._locked(cell):
+        folder, partial = self.store.folder(cell), self.store.folder(cell, PARTIAL)
+        if self.store.is_being_made(cell):
+            self.say(f"{cell.name}: another run is making it, waiting")
+        with self.store.lock(cell):
             if not self.store.is_complete(cell):
-                partial = self.store.partial(cell)
                 resumed = partial.is_dir()
                 partial.mkdir(exist_ok=True)
                 for stale in partial.glob(".*.tmp"):  # of a killed run
                     stale.unlink()
-                self.store.forget_failure(cell)
+                self.store.folder(cell, FAILED).unlink(missing_ok=True)
                 process = {"host": socket.gethostname(), "pid": os.getpid()}
                 with (partial / ATTEMPTS).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(process | {"time": round(time.time(), 3)}) + "\n")
                 self.say(f"{cell.name}: {'resuming' if resumed else 'making'} {folder.name}")
-                content = self._execute(cell, partial, inputs, resumed)
-                write_atomically(partial / CELL, content)
+                dump_json(partial / CELL, self._execute(cell, partial, inputs, resumed))
                 os.replace(partial, folder)
         return folder
 
-    def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> str:
+    def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> dict:
         started = time.monotonic()
-        reset_device_peak()
+        origin.reset_device_peak()
         outputs = cell.step(partial, inputs) or {}
-        memory, device_memory = peak_memory_mb()
-        info = CellInfo(
+        info = origin.CellInfo(
             name=cell.name,
             kind=cell.kind,
             key=self.store.key(cell) or "",
             seconds=round(time.monotonic() - started, 2),
             resumed=resumed,
-            peak_memory_mb=memory,
-            peak_device_memory_mb=device_memory,
-            origin=current_origin(device_name(self.device)),
+            **origin.peak_memory(),
+            origin=origin.current_origin(origin.device_name(self.device)),
         )
-        content = {
+        return {
             "info": info.model_dump(mode="json"),
             "version": cell.version,
             "config": cell.config,
             "parents": {role: self.store.key(parent) for role, parent in cell.parents.items()},
             "outputs": outputs,
         }
-        return json.dumps(content, indent=1) + "\n"
 
     def _join_collective(self, cell: Cell, inputs: dict[str, Path]) -> Path:
         """Run as one of the other processes: take part, or wait for the first process."""
         joined = False
         while not self.store.is_complete(cell):
-            partial = self.store.partial(cell)
+            partial = self.store.folder(cell, PARTIAL)
             if cell.collective and not joined and partial.is_dir():
                 cell.step(partial, inputs)
                 joined = True
             time.sleep(0.2)
         return self.store.folder(cell)
 
-    @contextlib.contextmanager
-    def _locked(self, cell: Cell) -> Iterator[None]:
-        lock = self.store.lock(cell)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.say(f"{cell.name}: another run is making it, waiting")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _record_failure(self, cell: Cell, error: Exception) -> CellFailed:
         user_error = isinstance(error, LamdError)
         text = " ".join(str(error).split())
         reason = text if user_error else f"{type(error).__name__}: {text}"
         if not user_error:
-            log = self.store.partial(cell) / "error.log"
+            log = self.store.folder(cell, PARTIAL) / "error.log"
             with contextlib.suppress(OSError):
                 log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
                 reason += f" (traceback in {log})"

@@ -8,30 +8,31 @@ The key hashes the kind, its code version, the part of the config that the cell 
 parents' keys; a parent that states its content (data) counts by its content hash instead.
 """
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import dump_json, load_json
 from lamd.base.origin import CellInfo
-from lamd.pipeline.cell import Cell, Outputs, with_ancestors
+from lamd.pipeline.cell import Cell, with_ancestors
 
 PARTIAL, FAILED = ".partial", ".failed"
 CELL = "cell.json"
 
 
+@dataclass(eq=False)
 class CellFailed(Exception):
     """A cell could not be made: `reason` in one line, `user_error` when it was a LamdError."""
 
-    def __init__(self, name: str, reason: str, user_error: bool) -> None:
-        super().__init__(f"{name}: {reason}")
-        self.name, self.reason, self.user_error = name, reason, user_error
+    name: str
+    reason: str
+    user_error: bool
 
-    def __reduce__(self) -> tuple:
-        return CellFailed, (self.name, self.reason, self.user_error)
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 class Store:
@@ -51,8 +52,8 @@ class Store:
             self._keys[cell.plan_hash] = cell.hash_with(parents)  # type: ignore[arg-type]
         return self._keys[cell.plan_hash]
 
-    def folder(self, cell: Cell) -> Path:
-        """Return the folder of the finished cell, whether or not it is made.
+    def folder(self, cell: Cell, suffix: str = "") -> Path:
+        """Return the path of the finished cell, or with PARTIAL or FAILED; it need not exist.
 
         Raises:
             LookupError: while the key is unknown.
@@ -60,11 +61,7 @@ class Store:
         key = self.key(cell)
         if key is None:
             raise LookupError(f"{cell.name}: its key is known once the data is made")
-        return self.root / f"{cell.kind}-{key}"
-
-    def partial(self, cell: Cell) -> Path:
-        """Return the folder in which the cell is made."""
-        return self._with_suffix(cell, PARTIAL)
+        return self.root / f"{cell.kind}-{key}{suffix}"
 
     def is_complete(self, cell: Cell) -> bool:
         """Return whether the cell is made."""
@@ -76,11 +73,11 @@ class Store:
             return "missing"
         if self.is_complete(cell):
             return "cached"
-        if self._with_suffix(cell, FAILED).is_file():
+        if self.folder(cell, FAILED).is_file():
             return "failed"
-        return "begun" if self.partial(cell).is_dir() else "missing"
+        return "begun" if self.folder(cell, PARTIAL).is_dir() else "missing"
 
-    def outputs(self, cell: Cell) -> Outputs:
+    def outputs(self, cell: Cell) -> dict[str, Any]:
         """Return what the finished cell's step returned."""
         return self._read(cell)["outputs"]
 
@@ -97,19 +94,15 @@ class Store:
         if self.key(cell) is None or self.is_complete(cell):
             return None
         try:
-            content = json.loads(self._with_suffix(cell, FAILED).read_text(encoding="utf-8"))
-            return CellFailed(cell.name, **content)
-        except (OSError, ValueError, TypeError):  # none, or damaged: try again
+            content = load_json(self.folder(cell, FAILED))
+            return CellFailed(cell.name, content["reason"], content["user_error"])
+        except (OSError, ValueError, TypeError, KeyError):  # none, or damaged: try again
             return None
 
     def record_failure(self, cell: Cell, failure: CellFailed) -> None:
         """Keep why a cell failed, until the next attempt."""
         content = {"reason": failure.reason, "user_error": failure.user_error}
-        write_atomically(self._with_suffix(cell, FAILED), json.dumps(content) + "\n")
-
-    def forget_failure(self, cell: Cell) -> None:
-        """Delete why the last attempt failed."""
-        self._with_suffix(cell, FAILED).unlink(missing_ok=True)
+        dump_json(self.folder(cell, FAILED), content, indent=None)
 
     def lock(self, cell: Cell) -> FileLock:
         """Return the lock that the process which makes the cell holds."""
@@ -124,10 +117,6 @@ class Store:
         except Timeout:
             return True
 
-    def _with_suffix(self, cell: Cell, suffix: str) -> Path:
-        folder = self.folder(cell)
-        return folder.with_name(f"{folder.name}{suffix}")
-
     def _input_hash(self, cell: Cell) -> str | None:
         if not cell.states_content:
             return self.key(cell)
@@ -136,7 +125,7 @@ class Store:
     def _read(self, cell: Cell) -> dict[str, Any]:
         path = self.folder(cell) / CELL
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return load_json(path)
         except (OSError, ValueError) as error:
             raise LamdError(
                 f"{path}: not readable ({error}); delete its folder and run the same command again"

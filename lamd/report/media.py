@@ -13,7 +13,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
 from lamd.base.errors import LamdError
-from lamd.pipeline.steps.panels import Panels
+from lamd.pipeline.contents import Panels
 from lamd.report import plots
 from lamd.report.results import Results
 from lamd.report.wording import data_words, dataset_label

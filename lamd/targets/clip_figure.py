@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lamd.config import Figure
-from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.contents import Panels, read_panels
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.panels import Panels, read_panels
 from lamd.report.results import Picture, Results, Value
 from lamd.report.wording import capitalized
 from lamd.targets.kind import Collector, Graph, plan_tables, register
@@ -73,19 +73,14 @@ def _panels(config: Figure, source: str, plan: TablePlan) -> Cell:
     if figure.name not in _WITHOUT_DMG:
         parents["denoiser"] = plan.stages["dmg"]
         cell_config["sampler"] = plan.target.sampler.model_dump(mode="json")
-    function = "figures:build_panels"
     if figure.name == "rollout":
-        function = "rollout:build_rollout"
         parents["features"] = plan.features(plan.test, 0)
     return Cell(
         kind="figure",
         row=figure.name,
         config=cell_config,
         parents=parents,
-        step=Step(
-            f"lamd.pipeline.steps.{function}",
-            {"figure": config, "source": source, "device": plan.device},
-        ),
+        step=step_of("figures:build_panels", figure=config, source=source, device=plan.device),
     )
 
 

@@ -1,13 +1,15 @@
 """Cost of sampling by paradigm: a cell of measured times, counted FLOPs, a table or a figure."""
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lamd.base.machine import timing_place
+from lamd.base.files import load_json
+from lamd.base.origin import timing_place
 from lamd.config import CostFigure, SamplingCost, config_hash
 from lamd.config.kinds import Paradigm
-from lamd.pipeline.cell import Cell, Step
-from lamd.pipeline.steps.latency import Seconds, read_latency, spread
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.contents import LATENCY
 from lamd.report.published import load_published
 from lamd.report.results import Results, RowInfo, Source, Value
 from lamd.targets.kind import Collector, Graph, register
@@ -36,9 +38,7 @@ class CostTable:
         cell = Cell(
             kind="latency",
             config=table.model_dump(mode="json", exclude=_NOT_MEASURED) | timing_place(device),
-            step=Step(
-                "lamd.pipeline.steps.timing:time_paradigms", {"config": table, "device": device}
-            ),
+            step=step_of("timing:time_paradigms", config=table, device=device),
         )
         return Graph(wanted={"": [cell]})
 
@@ -54,7 +54,7 @@ class CostTable:
             seeds={},
             config_hash=config_hash(table),
         )
-        seconds = read_latency(store.folder(latency))
+        seconds = load_json(store.folder(latency) / LATENCY)
         points: dict[str, dict[str, Any]] = {}
         for frames, size in table.shapes:
             points[f"{frames}x{size}"] = {"frames": frames, "size": size}
@@ -86,18 +86,12 @@ class CostOverFrames(CostTable):
         return render_cost_figure(results)
 
 
-def timed_value(where: Mapping[str, str], seconds: Sequence[float]) -> Value:
-    """Return the median of seconds, one per round, with its quartiles as a value."""
-    median, low, high = spread(seconds)
-    return Value(**where, metric="seconds", value=median, low=low, high=high)
-
-
 def _measured_table(config: SamplingCost | CostFigure) -> SamplingCost:
     return config.source if isinstance(config, CostFigure) else config
 
 
 def _values(
-    table: SamplingCost, paradigm: Paradigm, frames: int, size: int, seconds: Seconds
+    table: SamplingCost, paradigm: Paradigm, frames: int, size: int, seconds: dict[str, list[float]]
 ) -> Iterator[Value]:
     """Yield FLOPs, activations, parameters and seconds of one clip, by part of a run."""
     from lamd.paradigms.untrained import sampling_costs
@@ -125,6 +119,12 @@ def _values(
     ]
     for part, values in times.items():
         yield timed_value(where | {"part": part}, values)
+
+
+def timed_value(where: Mapping[str, str], seconds: Sequence[float]) -> Value:
+    """Return the median of two or more times, with its quartiles."""
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Value(**where, metric="seconds", value=median, low=low, high=high)
 
 
 register("cost", CostTable(), SamplingCost)

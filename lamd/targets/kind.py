@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.config import KINDS as CONFIG_KINDS
 from lamd.config import AnyTarget, Target, closest, config_hash
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell, with_ancestors
+from lamd.pipeline.contents import VALUES, read_per_clip
 from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.rows import ROWS
-from lamd.pipeline.steps.values import read_per_clip, read_values
 from lamd.pipeline.store import CellFailed, Store
 from lamd.report.published import judge
 from lamd.report.results import Column, MissingValue, PublishedRow, Results, RowInfo, Source, Value
@@ -114,7 +115,7 @@ class Collector:
             return
         folder, keys = self.store.folder(cell), self.keys(cell)
         where: dict[str, Any] = {"source": source, "row": row, "point": point}
-        values = {measured["protocol"]: measured for measured in read_values(folder)}
+        values = {measured["protocol"]: measured for measured in load_json(folder / VALUES)}
         same = ("protocol", "value", "extrapolated", "n_real", "n_fake", "note")
         for name, measured in values.items():
             metric = PROTOCOLS[name].column

@@ -1,14 +1,16 @@
 """Quality against cost: tables' models under other samplers, FVD next to seconds and FLOPs."""
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lamd.base.machine import timing_place
-from lamd.config import ROW_RULES, Point, QualityFigure, Target
+from lamd.base.files import load_json
+from lamd.base.origin import timing_place
+from lamd.config import Point, QualityFigure, Target
 from lamd.metrics.protocols import PROTOCOLS
-from lamd.pipeline.cell import Cell, Step
+from lamd.pipeline.cell import Cell, step_of
+from lamd.pipeline.contents import LATENCY
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.latency import read_latency, spread
 from lamd.report.results import Picture, Results, Value
 from lamd.report.wording import machine_words, point_name
 from lamd.targets.cost import timed_value
@@ -102,8 +104,7 @@ def _protocol(target: Target) -> str:
 
 
 def _values_cell(plan: TablePlan, row: str) -> Cell:
-    samples = plan.target.evaluate.samples_per_clip if ROW_RULES[row].sampled else 1
-    return plan.values_cell(row, plan.clips(row), [_protocol(plan.target)], samples=samples)
+    return plan.values_cell(row, plan.clips(row), [_protocol(plan.target)])
 
 
 def _latency_cell(
@@ -122,10 +123,7 @@ def _latency_cell(
         detail="by sampler",
         config=config.model_dump(mode="json", include=timed) | timing_place(device) | compiled,
         parents=parents,
-        step=Step(
-            "lamd.pipeline.steps.timing:time_samplers",
-            {"figure": config, "source": source, "device": device},
-        ),
+        step=step_of("timing:time_samplers", figure=config, source=source, device=device),
     )
 
 
@@ -135,7 +133,7 @@ def _costs(
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
     from lamd.paradigms.costs import row_parts
 
-    seconds = read_latency(collector.store.folder(latency))
+    seconds = load_json(collector.store.folder(latency) / LATENCY)
     cost = row_parts(config.sources[source], point.row)
     flops = cost["encode"].flops + point.num_steps * cost["step"].flops + cost["decode"].flops
     names = (f"{point.row} encode", str(point), f"{point.row} decode")
@@ -144,7 +142,7 @@ def _costs(
     where = {"source": source, "row": point.row, "point": _point(point)}
     yield Value(**where, metric="tflops", value=flops / 1e12)
     yield timed_value(where, [sum(part) / config.batch_size for part in parts])
-    denoise = spread(seconds[str(point)]).median / config.batch_size
+    denoise = statistics.median(seconds[str(point)]) / config.batch_size
     yield Value(**where, metric="denoise_seconds", value=denoise)
 
 

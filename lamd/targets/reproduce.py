@@ -63,12 +63,11 @@ def reproduce(
     graph = kind.plan(config, device)
     if options is None and isinstance(config, Sweep):
         options = ExecutorOptions()
-    if options is not None:
-        if rank_and_world()[1] > 1:
-            raise LamdError(
-                f"{config.target}: sweeps and executors cannot run in a multi-process launch; "
-                "train one target with `accelerate launch -m lamd train TARGET --set KEY=VALUE`"
-            )
+    if options is not None and rank_and_world()[1] > 1:
+        raise LamdError(
+            f"{config.target}: sweeps and executors cannot run in a multi-process launch; "
+            "train one target with `accelerate launch -m lamd train TARGET --set KEY=VALUE`"
+        )
     store = Store(runs)
     prepare(graph.plans.values(), graph.distinct(), store)
     runner = Runner(store, device, say)

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lamd.base.files import load_json
 from lamd.config import ReconstructionTable, Target
 from lamd.data.dataset import DATASETS
 from lamd.metrics.precision import precisions
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.metrics.registry import METRICS
-from lamd.pipeline.graph import TablePlan, check_protocols, missing_weights
-from lamd.pipeline.rows import ROWS
-from lamd.pipeline.steps.clips import other_prompts, read_clips, read_prompts
+from lamd.pipeline.contents import PROMPTS, read_clips
+from lamd.pipeline.graph import TablePlan, check_protocols
+from lamd.pipeline.rows import ROWS, reconstructed
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
 from lamd.report.results import PublishedRow, Results, RowInfo
@@ -55,9 +56,8 @@ class Reconstruction:
             check_protocols(names, f"protocols.{source}")
         plans, wanted = plan_tables(config.sources, device), {}
         for source, plan in plans.items():
-            not_run = missing_weights(config.protocols[source])
-            measured = [name for name in config.protocols[source] if name not in not_run]
-            wanted[source] = [plan.values_cell("decoded", plan.decoded(), measured)]
+            clips = reconstructed(plan, "decoded", given_kept=False)
+            wanted[source] = [plan.values_cell("decoded", clips, config.protocols[source])]
         return Graph(wanted=wanted, plans=plans)
 
     def collect(self, config: ReconstructionTable, graph: Graph, collector: Collector) -> Results:
@@ -92,10 +92,12 @@ def _reconstruction_info(config: ReconstructionTable, source: str) -> RowInfo:
 
 def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]:
     """Yield the score of the permuted captions themselves, a floor without any clips."""
+    from lamd.pipeline.steps.clips import other_prompts
+
     metrics = [METRICS[column.metric] for column in columns(target.evaluate.protocols)]
     scored = [metric for metric in metrics if metric.needs == "captions"]
     if scored:
-        prompts = read_prompts(store.folder(plan.test))
+        prompts = load_json(store.folder(plan.test) / PROMPTS)
         values = precisions(prompts, other_prompts(prompts))
         scores = ", ".join(f"{metric.label} {values[metric.name].mean():.3f}" for metric in scored)
         label = ROWS["permuted_prompts"].label(target)

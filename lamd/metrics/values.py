@@ -62,8 +62,8 @@ class Inputs:
         fakes = np.repeat(videos, samples)
         if not paired:
             fakes = np.arange(num_fake) // (samples * self.windows)
-        rows = (np.repeat(clusters, rows_per_clip) for clusters in (videos, fakes))
-        return Clusters(*rows, videos=videos if paired else None)
+        a, b = (np.repeat(clusters, rows_per_clip) for clusters in (videos, fakes))
+        return Clusters(a, b, videos if paired else None)
 
 
 DEFAULTS = Inputs()
@@ -144,9 +144,8 @@ class Clusters:
         if result.per_clip is not None:
             interval = mean_interval(result.per_clip, self.videos, seed=seed)
         else:
-            sides = ((influence_a, self.a), (influence_b, self.b))
-            noise = (_resampled_means(*side, seed + k) for k, side in enumerate(sides))
-            interval = _interval(value + sum(noise))
+            noise = _resampled_means(influence_a, self.a, seed)
+            interval = _interval(value + noise + _resampled_means(influence_b, self.b, seed + 1))
         assert interval is not None
         return replace(result, interval=(max(interval[0], at_least), max(interval[1], at_least)))
 

@@ -8,14 +8,8 @@ from torch import Tensor, nn
 
 from lamd.flops import count
 from lamd.losses import diffusion_loss
-from lamd.models.pixel_diffusion import PixelDiffusion
-from lamd.paradigms.untrained import (
-    SCHEDULE,
-    build_autoencoder,
-    build_dmg,
-    build_mcd_vae,
-    unet_widths,
-)
+from lamd.models.baselines import PixelDiffusion
+from lamd.paradigms.untrained import SCHEDULE, build_autoencoder, build_dmg, build_mcd_vae
 
 AUTOENCODERS = {"mcd-vae": build_mcd_vae, "video-autoencoder": build_autoencoder}
 
@@ -50,7 +44,7 @@ def test_denoiser_training_step(measure: Measure, scale: Scale, network: str):
         z = torch.randn(BATCH, 3, size // 4, size // 4)
         y = torch.randn(BATCH, scale.widths.image_channels[-1], size // 4, size // 4)
     else:
-        model = PixelDiffusion(conv3d="factorised", **unet_widths(scale.widths))
+        model = PixelDiffusion(scale.widths, channels=3, conv3d="factorised")
         z, y = torch.randn(BATCH, frames, 3, size, size), torch.randn(BATCH, 3, size, size)
     eps = torch.randn_like(z)
     measure(_step(model, lambda: diffusion_loss(model, SCHEDULE, z, t, eps, y)), clips=BATCH)

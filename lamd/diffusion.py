@@ -38,7 +38,7 @@ class Schedule:
 
 
 def make_schedule(
-    name: str,
+    schedule: str,
     num_train_steps: int,
     beta_start: float = 0.0,
     beta_end: float = 0.0,
@@ -51,19 +51,19 @@ def make_schedule(
     Raises:
         ValueError: on an unknown name, or betas that do not rise from above 0.
     """
-    if name in ("linear", "sqrt_linear") and not 0 < beta_start <= beta_end:
-        raise ValueError(f"{name}: needs 0 < beta_start <= beta_end")
-    if name == "linear":
+    if schedule in ("linear", "sqrt_linear") and not 0 < beta_start <= beta_end:
+        raise ValueError(f"{schedule}: needs 0 < beta_start <= beta_end")
+    if schedule == "linear":
         betas = torch.linspace(beta_start, beta_end, num_train_steps, dtype=torch.float64)
-    elif name == "sqrt_linear":
+    elif schedule == "sqrt_linear":
         ends = math.sqrt(beta_start), math.sqrt(beta_end)
         betas = torch.linspace(*ends, num_train_steps, dtype=torch.float64) ** 2
-    elif name == "cosine":  # Nichol & Dhariwal, arXiv 2102.09672, Eq. 17
+    elif schedule == "cosine":  # Nichol & Dhariwal, arXiv 2102.09672, Eq. 17
         edges = torch.linspace(0, 1, num_train_steps + 1, dtype=torch.float64)
         level = torch.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
         betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
     else:
-        raise ValueError(f"unknown schedule {name!r}")
+        raise ValueError(f"unknown schedule {schedule!r}")
     return Schedule(betas, torch.cumprod(1 - betas, dim=0), prediction)
 
 

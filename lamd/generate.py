@@ -53,9 +53,13 @@ def trajectory(
         LamdError: on a prompt outside the model's vocabulary.
     """
     schedule = paradigm.schedule
+    predict = paradigm.denoiser(given, prompts, sampler.guidance_scale)
+    denoiser = diffusion.as_eps_denoiser(predict, schedule)
+    if paradigm.clips_predictions:
+        denoiser = diffusion.clip_denoised(denoiser, schedule)
     noise = keyed_noise(keys, sampler.seed, paradigm.latent_shape, given.condition.device)
     yield from diffusion.trajectory(
-        paradigm.denoiser(given, prompts, sampler.guidance_scale),
+        denoiser,
         schedule,
         noise(),
         steps=diffusion.sampling_steps(len(schedule), sampler.num_steps),

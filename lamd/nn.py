@@ -96,23 +96,11 @@ def grid_embedding(shape: Sequence[int], channels: int, device: torch.device) ->
     return rearrange(axes, "(n d) c -> n (d c)", d=len(shape))
 
 
-def scale_strides(
-    spatial_downsampling: int, temporal_downsampling: int
-) -> list[tuple[int, int, int]]:
-    """Return the stride (time, height, width) of each scale, finest first.
-
-    Raises:
-        ValueError: if a factor is not a power of two.
-    """
-    halvings = []
-    for factor in (temporal_downsampling, spatial_downsampling):
-        if factor.bit_count() != 1:
-            raise ValueError(f"factor {factor}: must be a power of two; fix the value")
-        halvings.append(factor.bit_length() - 1)
-    in_time, in_space = halvings
-    return [
-        (1 + (i < in_time), 1 + (i < in_space), 1 + (i < in_space)) for i in range(max(halvings))
-    ]
+def scale_strides(spatial: int, temporal: int) -> list[tuple[int, int, int]]:
+    """Return each scale's stride (time, height, width), finest first; factors are powers of two."""
+    in_space, in_time = spatial.bit_length() - 1, temporal.bit_length() - 1
+    strides = ((1 + (i < in_time), 1 + (i < in_space)) for i in range(max(in_time, in_space)))
+    return [(time, space, space) for time, space in strides]
 
 
 def each_frame(module: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:

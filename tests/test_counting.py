@@ -13,10 +13,10 @@ from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import schedule_of
 from lamd.forecast import counting
 from lamd.generate import generate
-from lamd.models.discriminator import build_discriminator
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.paradigms.costs import VOCABULARIES, mcd_vae_cost
+from lamd.paradigms.costs import VOCABULARIES, costs
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, engine
 from lamd.training.batches import training_windows
@@ -47,9 +47,9 @@ def count_step(stage, step: int) -> tuple[int, int]:
 def test_vae_step(step):
     target = tiny_target("loss.lpips_weight=0", "train_vae.batch_size=8")
     counted_flops, kept = count_step(VAEStage(target, TinyVideos()), step)
-    work = counting.autoencoder_step(target, mcd_vae_cost, adversary=step > 3)
+    work = counting.autoencoder_step(target, "latent_motion", adversary=step > 3)
     assert 0.9 * work.flops < counted_flops <= work.flops  # first layers need no input gradient
-    judge = 4 * num_parameters(build_discriminator(target.loss.gan))
+    judge = 4 * num_parameters(VideoDiscriminator(target.loss.gan))
     copies = 4 if step > 3 else 2  # it has no moments before its first step
     assert kept == counting.trained_bytes(work.parameters, ema=True) + copies * judge
 
@@ -75,7 +75,7 @@ def test_lpips_in_a_training_step_is_counted_as_three_passes_and_its_gradient():
     without = tiny_target("loss.gan=null", "data.size=64")
     trunk, heads = counting.lpips_costs("alex", 64)
     steps = [
-        counting.autoencoder_step(target, mcd_vae_cost, adversary=False).flops
+        counting.autoencoder_step(target, "latent_motion", adversary=False).flops
         for target in (with_lpips, without)
     ]
     assert steps[0] - steps[1] == 4 * 4 * (3 * trunk.flops + 2 * heads.flops)
@@ -92,7 +92,7 @@ def test_parameters_of_every_profile(target, profile):
         vocabulary = Vocabulary(resolved.dmg.prompt.kind, text.tokens)
     with torch.device("meta"):
         vae, dmg = build_vae(resolved.vae, resolved.data), build_dmg(resolved, vocabulary)
-    assert mcd_vae_cost(resolved).parameters == num_parameters(vae)
+    assert costs(resolved)["autoencoder"].parameters == num_parameters(vae)
     difference = 0
     if vocabulary is not None:
         assumed = VOCABULARIES[resolved.dmg.prompt.kind]

@@ -7,7 +7,7 @@ import torch
 from small import small_dmg, small_unet3d, small_vae, wake
 from torch import nn
 
-from lamd.config import load_target
+from lamd.config import GANConfig, load_target
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.mcd_vae import Posterior
 from lamd.nn import ResBlock2d, ResBlock3d, TemporalUpsample, warp
@@ -187,7 +187,8 @@ def test_latent_diffusion_widths_give_the_counted_336_million():
 
 
 def test_the_discriminator_scores_patches():
-    logits = VideoDiscriminator(base_channels=8, num_layers=3)(torch.zeros(2, 16, 3, 32, 32))
+    gan = GANConfig.model_construct(base_channels=8, num_layers=3)
+    logits = VideoDiscriminator(gan)(torch.zeros(2, 16, 3, 32, 32))
     assert logits.shape == (2, 1, 4, 4, 4)
     assert math.isfinite(logits.sum().item())
 

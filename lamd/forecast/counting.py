@@ -7,7 +7,6 @@ average, and what the layers write for the backward pass.
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -27,19 +26,9 @@ from lamd.config import (
 from lamd.flops import Cost, count
 from lamd.metrics.i3d import I3D
 from lamd.models.captioner import Captioner
-from lamd.models.discriminator import build_discriminator
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.paradigms.budget import TRAINING_FACTOR, row_training
-from lamd.paradigms.costs import (
-    VOCABULARIES,
-    autoencoder_cost,
-    autoencoder_costs,
-    denoiser_cost,
-    dmg_cost,
-    dmg_costs,
-    mcd_vae_cost,
-    mcd_vae_costs,
-    row_parts,
-)
+from lamd.paradigms.costs import VOCABULARIES, costs, row_parts
 
 FLOAT = 4  # bytes
 
@@ -79,10 +68,10 @@ def trained_bytes(parameters: int, *, ema: bool) -> int:
     return FLOAT * parameters * (5 if ema else 4)
 
 
-def autoencoder_step(target: Target, network: Callable[[Target], Cost], *, adversary: bool) -> Work:
+def autoencoder_step(target: Target, paradigm: str, *, adversary: bool) -> Work:
     """Return a step of an autoencoder under stage I's losses, before or from gan.start_step on."""
     train, loss, data = target.train_vae, target.loss, target.data
-    step = _training_step(network(target), train)
+    step = _training_step(costs(target, paradigm)["autoencoder"], train)
     flops, memory = step.flops, step.memory
     picture = 0  # FLOPs per step of the gradient of LPIPS at the reconstruction
     if loss.lpips_weight:
@@ -105,17 +94,11 @@ def autoencoder_step(target: Target, network: Callable[[Target], Cost], *, adver
 
 def denoiser_step(target: Target, stage: Literal["dmg"] | Baseline) -> Work:
     """Return a step of stage II, the frozen autoencoder's pass over the first frames included."""
-    if stage == "dmg":
-        denoiser, frozen = dmg_cost(target), mcd_vae_cost(target)
-        first_frame = mcd_vae_costs(target)["image_encoder"]
-    else:
-        denoiser, frozen, first_frame = denoiser_cost(target, stage), Cost(), Cost()
-        if stage == "latent_video":
-            frozen, first_frame = autoencoder_cost(target), autoencoder_costs(target)["first_frame"]
+    cost = costs(target, "latent_motion" if stage == "dmg" else stage)
     train = stage_options(target, stage)
-    step = _training_step(denoiser, train)
-    flops = step.flops + train.batch_size * first_frame.flops
-    return Work(flops, step.parameters, step.memory + FLOAT * frozen.parameters)
+    step = _training_step(cost["denoiser"], train)
+    flops = step.flops + train.batch_size * cost["first_frame"].flops
+    return Work(flops, step.parameters, step.memory + FLOAT * cost["autoencoder"].parameters)
 
 
 def captioner_step(target: Target) -> Work:
@@ -133,7 +116,7 @@ def sample(target: Target, row: str) -> Work:
     work = inference(sum(parts.values(), Cost()))
     flops = work.flops + (sampler.num_steps - 1) * parts["step"].flops
     if sampler.guidance_scale is not None and not is_baseline(row):  # without the prompt too
-        flops += dmg_costs(target)["condition"].flops + sampler.num_steps * parts["step"].flops
+        flops += costs(target)["condition"].flops + sampler.num_steps * parts["step"].flops
     return Work(flops, work.parameters, work.memory)
 
 
@@ -162,16 +145,14 @@ def i3d_cost(num_frames: int) -> Cost:
 @cache
 def _discriminator(gan: GANConfig, num_frames: int, size: int) -> Cost:
     with torch.device("meta"):
-        network, clips = build_discriminator(gan), torch.empty(2, num_frames, 3, size, size)
+        network, clips = VideoDiscriminator(gan), torch.empty(2, num_frames, 3, size, size)
     return count(lambda: network(clips), 2)
 
 
 @cache
 def _captioner(config: CaptionerConfig, num_frames: int, size: int, batch: int) -> Cost:
     with torch.device("meta"):
-        network = Captioner(
-            vocabulary=VOCABULARIES["text"], num_frames=num_frames, **config.model_dump()
-        )
+        network = Captioner(config, VOCABULARIES["text"], num_frames)
         clips = torch.empty(batch, num_frames, 3, size, size)
         captions = torch.zeros(batch, config.max_tokens, dtype=torch.int64)
     return count(lambda: network(clips, captions), batch)

@@ -31,12 +31,7 @@ from lamd.metrics.frames import BACKBONES
 from lamd.metrics.i3d import I3D, preprocess
 from lamd.metrics.registry import METRICS
 from lamd.metrics.values import Inputs
-from lamd.paradigms.costs import (
-    autoencoder_cost,
-    autoencoder_costs,
-    mcd_vae_cost,
-    mcd_vae_costs,
-)
+from lamd.paradigms.costs import costs
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.steps.data import build_data
 from lamd.training.batches import training_windows
@@ -241,22 +236,25 @@ UNITS: dict[str, tuple[Counter, Timer]] = {
     "simulation": (_uncounted, _time_simulation),
     "captioner step": (_of(counting.captioner_step), partial(_time_training, "captioner", False)),
     "encoding": (
-        lambda target, _: inference(mcd_vae_costs(target)["motion_encoder"]),
+        lambda target, _: inference(costs(target)["posterior"]),
         partial(_time_encoding, "vae"),
     ),
     "video encoding": (
-        lambda target, _: inference(autoencoder_costs(target)["encoder"]),
+        lambda target, _: inference(costs(target, "latent_video")["posterior"]),
         partial(_time_encoding, "video_vae"),
     ),
-    "reconstruction": (lambda target, _: inference(mcd_vae_cost(target)), _time_reconstruction),
+    "reconstruction": (
+        lambda target, _: inference(costs(target)["autoencoder"]),
+        _time_reconstruction,
+    ),
     "i3d": (lambda _, shape: inference(counting.i3d_cost(shape[0])), _time_i3d),
     "psnr": (_uncounted, _time_metric),
     "ssim": (_uncounted, _time_metric),
 }
-for _stage_name, _cost in (("vae", mcd_vae_cost), ("video_vae", autoencoder_cost)):
+for _stage_name, _paradigm in (("vae", "latent_motion"), ("video_vae", "latent_video")):
     for _suffix, _adversary in (("", False), (", adversary", True)):
         UNITS[f"{_stage_name} step{_suffix}"] = (
-            _of(counting.autoencoder_step, _cost, adversary=_adversary),
+            _of(counting.autoencoder_step, _paradigm, adversary=_adversary),
             partial(_time_training, _stage_name, _adversary),
         )
 for _stage_name, _paradigm, _row, _kind in (

@@ -12,6 +12,7 @@ from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamd.config.strict import UNetWidths
 from lamd.nn import (
     KeysValues,
     ResBlock2d,
@@ -76,59 +77,47 @@ class Stage(nn.Module):
 class UNet(nn.Module):
     """Residual blocks over scales, with attention at some of them and one skip per block."""
 
-    def __init__(self, base_channels: int):
+    def __init__(self, config: UNetWidths):
         super().__init__()
-        self.base_channels = base_channels
-        self.embedding_channels = 4 * base_channels
+        self.base_channels, self.embedding_channels = config.base_channels, 4 * config.base_channels
         self.step_embedding = nn.Sequential(
-            nn.Linear(base_channels, self.embedding_channels),
+            nn.Linear(self.base_channels, self.embedding_channels),
             nn.SiLU(),
             nn.Linear(self.embedding_channels, self.embedding_channels),
         )
 
     def build_scales(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        channel_multipliers: tuple[int, ...],
-        num_res_blocks: int,
-        attention_factors: tuple[int, ...],
-        parts: Parts,
+        self, config: UNetWidths, parts: Parts, in_channels: int, out_channels: int
     ) -> None:
-        """Build all layers but the step embedding, after those that a subclass adds.
-
-        Args:
-            attention_factors: downsampling factors that get attention; the middle always does.
-        """
-        base_channels, embedding = self.base_channels, self.embedding_channels
+        """Build all layers but the step embedding, after those that a subclass adds."""
+        embedding = self.embedding_channels
+        scales = [(2**i, self.base_channels * m) for i, m in enumerate(config.channel_multipliers)]
 
         def stage(in_channels: int, out_channels: int, factor: int) -> Stage:
-            attention = parts.attention(out_channels) if factor in attention_factors else None
+            attends = factor in config.attention_factors
+            attention = parts.attention(out_channels) if attends else None
             return Stage(parts.residual(in_channels, out_channels, embedding), attention)
 
         self.stride = parts.stride
-        self.stem = parts.conv(in_channels, base_channels)
+        self.stem = parts.conv(in_channels, self.base_channels)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        width, widths, factor = base_channels, [base_channels], 1
-        for level, multiplier in enumerate(channel_multipliers):
-            for _ in range(num_res_blocks):
-                self.down.append(stage(width, base_channels * multiplier, factor))
-                width = base_channels * multiplier
-                widths.append(width)
-            if level < len(channel_multipliers) - 1:
+        width, skips = self.base_channels, [self.base_channels]
+        for factor, wider in scales:
+            for _ in range(config.num_res_blocks):
+                self.down.append(stage(width, wider, factor))
+                width = wider
+                skips.append(width)
+            if factor < scales[-1][0]:
                 self.down.append(parts.conv(width, width, stride=parts.stride))
-                widths.append(width)
-                factor *= 2
+                skips.append(width)
         self.middle = Stage(parts.residual(width, width, embedding), parts.attention(width))
         self.middle_out = parts.residual(width, width, embedding)
-        for level, multiplier in reversed(list(enumerate(channel_multipliers))):
-            for _ in range(num_res_blocks + 1):
-                self.up.append(stage(width + widths.pop(), base_channels * multiplier, factor))
-                width = base_channels * multiplier
-            if level > 0:
+        for factor, narrower in reversed(scales):
+            for _ in range(config.num_res_blocks + 1):
+                self.up.append(stage(width + skips.pop(), narrower, factor))
+                width = narrower
+            if factor > 1:
                 self.up.append(parts.conv(width, width))
-                factor //= 2
         self.norm = group_norm(width)
         self.to_eps = zero_init(parts.conv(width, out_channels))
 
@@ -178,26 +167,10 @@ class UNet3d(UNet):
     convolutions, or `factorised` ones with attention over the frames.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        base_channels: int,
-        channel_multipliers: tuple[int, ...],
-        num_res_blocks: int,
-        attention_factors: tuple[int, ...],
-        head_channels: int,
-        conv3d: str,
-    ):
-        super().__init__(base_channels)
-        self.build_scales(
-            2 * channels,
-            channels,
-            channel_multipliers=channel_multipliers,
-            num_res_blocks=num_res_blocks,
-            attention_factors=attention_factors,
-            parts=parts_3d(conv3d, head_channels),
-        )
+    def __init__(self, config: UNetWidths, *, channels: int, conv3d: str):
+        super().__init__(config)
+        parts = parts_3d(conv3d, config.head_channels)
+        self.build_scales(config, parts, 2 * channels, channels)
         if conv3d == "full":  # factorised ones are slower channels last
             channels_last_3d(self)
 

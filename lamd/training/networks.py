@@ -17,7 +17,7 @@ from lamd.base.files import replace_file, sha256_of
 from lamd.config import Target
 from lamd.data.vocabulary import Vocabulary
 from lamd.generate import compile_denoiser
-from lamd.models.captioner import build_captioner
+from lamd.models.captioner import Captioner
 from lamd.paradigms.base import Network, Paradigm
 from lamd.paradigms.registry import PARADIGMS
 from lamd.training.integrity import (
@@ -36,7 +36,7 @@ _ADVICE = "delete the folder and train again, or restore the file"
 
 def _captioner(target: Target, vocabulary: Vocabulary | None) -> nn.Module:
     assert target.captioner is not None and vocabulary is not None, "checked with the config"
-    return build_captioner(target.captioner, target.data, vocabulary)
+    return Captioner(target.captioner, vocabulary, target.data.num_frames)
 
 
 NETWORKS = {

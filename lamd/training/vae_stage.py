@@ -19,7 +19,7 @@ from lamd.losses import (
     generator_adversarial,
     reconstruction_terms,
 )
-from lamd.models.discriminator import build_discriminator
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.latent import ScaledLatent
 from lamd.training.latents import latent_statistics
 from lamd.training.networks import NETWORKS
@@ -41,7 +41,7 @@ class VAEStage(Stage):
         with seeded(self.train.seed, "init", self.name):
             self.model = network.build(target, None)
             if self.gan:
-                self.adversary = build_discriminator(self.gan)
+                self.adversary = VideoDiscriminator(self.gan)
                 self.adversary_rate = self.gan.learning_rate
         self.lpips_net = None
         if self.loss.lpips_weight:

@@ -19,8 +19,8 @@ from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.costs import VOCABULARIES, costs
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, engine
-from lamd.training.batches import training_windows
 from lamd.training.diffusion_stage import DiffusionStage
+from lamd.training.stages import training_windows
 from lamd.training.vae_stage import VAEStage
 
 

@@ -147,7 +147,7 @@ def test_video_decoder(options, batch):
     content = vae.encode_image(x[:, 0])
     decoder = count(lambda: vae.decode(z_m, *content))
     assert decoder == closed.video_decoder(batch=batch, **options)
-    encoders = count(lambda: vae.encode_image(x[:, 0])) + count(lambda: vae.encode_motion(x))
+    encoders = count(lambda: vae.encode_image(x[:, 0])) + count(lambda: vae.encode(x))
     assert (encoders + decoder).parameters == parameters(vae)
 
 

@@ -19,7 +19,7 @@ from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.pipeline.steps.clips import read_clips, read_keys, real_clips
 from lamd.pipeline.steps.data import build_data, open_split
 from lamd.training import train as train_stage
-from lamd.training.batches import training_windows, validation_windows
+from lamd.training.stages import training_windows, validation_windows
 
 
 @pytest.fixture

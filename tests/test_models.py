@@ -55,7 +55,7 @@ def test_content_sees_the_first_frame_only_and_output_depends_on_both_latents():
     assert torch.equal(f_x0, f_other)
     assert all(torch.equal(a, b) for a, b in zip(skips, skips_other, strict=True))
     assert [s.shape[-1] for s in skips] == [16, 8]
-    assert not torch.allclose(vae.encode_motion(x).mean, vae.encode_motion(other).mean)
+    assert not torch.allclose(vae.encode(x).mean, vae.encode(other).mean)
 
     z_m = torch.randn(2, *vae.latent_shape)
     x_hat = vae.decode(z_m, f_x0, skips)
@@ -67,13 +67,13 @@ def test_content_sees_the_first_frame_only_and_output_depends_on_both_latents():
 def test_every_frame_of_the_clip_reaches_the_motion_latent():
     vae = small_vae()
     x = (torch.rand(1, *vae.clip_shape) * 2 - 1).requires_grad_()
-    vae.encode_motion(x).mean.square().sum().backward()
+    vae.encode(x).mean.square().sum().backward()
     assert (x.grad.abs().sum(dim=(0, 2, 3, 4)) > 0).all()
 
 
 def test_a_wrong_clip_shape_is_refused():
     with pytest.raises(ValueError, match="expected clips"):
-        small_vae().encode_motion(torch.zeros(1, 4, 3, 16, 16))
+        small_vae().encode(torch.zeros(1, 4, 3, 16, 16))
 
 
 def test_kl_equals_a_monte_carlo_estimate_for_both_reductions():

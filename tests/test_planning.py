@@ -27,7 +27,7 @@ from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import Store
 from lamd.targets import KINDS
-from lamd.training.batches import training_windows
+from lamd.training.stages import training_windows
 
 ROWS = "rows=[copy_first_frame,reconstruction,lamd]"
 

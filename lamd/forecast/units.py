@@ -34,13 +34,12 @@ from lamd.metrics.values import Inputs
 from lamd.paradigms.costs import costs
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.steps.data import build_data
-from lamd.training.batches import training_windows
 from lamd.training.captioner_stage import CaptionerStage
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import time_steps
 from lamd.training.latents import Latents
 from lamd.training.networks import NETWORKS
-from lamd.training.stages import Stage
+from lamd.training.stages import Stage, training_windows
 from lamd.training.vae_stage import VAEStage
 
 _PROMPT = "the cone is rotating."
@@ -124,7 +123,7 @@ def _network(stage: str, target: Target, vocabulary: Vocabulary | None = None) -
 def _time_encoding(stage: str, target: Target, unit: Unit, device: str) -> float:
     model = _network(stage, target).to(device := resolve_device(device))
     x = torch.rand(unit.shape[0], *model.clip_shape, device=device)
-    return _per_call(partial(NETWORKS[stage].encode, model, x), device) / unit.shape[0]
+    return _per_call(partial(model.encode, x), device) / unit.shape[0]
 
 
 @torch.inference_mode()

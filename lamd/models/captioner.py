@@ -29,11 +29,8 @@ class Captioner(nn.Module):
         for wider in config.channels:
             stride = (2 if remaining > 4 else 1, 2, 2)  # a move's course needs four points in time
             remaining //= stride[0]
-            layers += [
-                nn.Conv3d(width, wider, 3, stride=stride, padding=1),
-                group_norm(wider),
-                nn.SiLU(),
-            ]
+            conv = nn.Conv3d(width, wider, 3, stride=stride, padding=1)
+            layers += [conv, group_norm(wider), nn.SiLU()]
             width = wider
         self.encoder = nn.Sequential(*layers)
         self.project_position = nn.Linear(3 * width, width)
@@ -53,12 +50,7 @@ class Captioner(nn.Module):
         return rearrange(h, "b c l h w -> b (l h w) c") + self.project_position(position)
 
     def forward(self, x: Tensor, token_ids: Tensor) -> Tensor:
-        """Return the logits (B, M - 1, vocabulary) of tokens 1.., each from those before it.
-
-        Args:
-            x: clips (B, L, 3, H, W) in [-1, 1].
-            token_ids: int64 (B, M) of their captions.
-        """
+        """Return the logits (B, M - 1, vocabulary) of tokens 1.. (B, M), each from those before."""
         return self._decode(token_ids[:, :-1], self.encode(x))
 
     def _decode(self, token_ids: Tensor, clip: Tensor) -> Tensor:

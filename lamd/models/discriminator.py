@@ -18,11 +18,8 @@ class VideoDiscriminator(nn.Module):
         ]
         for i in range(1, config.num_layers):
             wider = config.base_channels * min(2**i, 8)
-            layers += [
-                nn.Conv3d(width, wider, 4, stride=2, padding=1, bias=False),
-                group_norm(wider),
-                nn.LeakyReLU(0.2),
-            ]
+            conv = nn.Conv3d(width, wider, 4, stride=2, padding=1, bias=False)
+            layers += [conv, group_norm(wider), nn.LeakyReLU(0.2)]
             width = wider
         self.layers = nn.Sequential(*layers, nn.Conv3d(width, 1, 3, padding=1))
 

@@ -13,7 +13,6 @@ after that over space. The two variants thus differ by the time axis alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from lamd.config import DMGConfig, Target
 from lamd.data.vocabulary import Vocabulary
-from lamd.models.unet import UNet, parts_2d, parts_3d
+from lamd.models.unet import UNet, parts_of
 from lamd.nn import PRE_NORM, KeysValues, grid_embedding, group_norm
 
 
@@ -121,18 +120,14 @@ class DMG(UNet):
             self.prompt = PromptEncoder(config, vocabulary, self.embedding_channels)
         attends = self.tokens is not None or self.prompt is not None
         context = config.context_channels if attends else None
-        parts = parts_2d if num_latent_frames == 1 else partial(parts_3d, "factorised")
-        self.build_scales(
-            config, parts(config.head_channels, context), in_channels, motion_channels
-        )
+        kind = None if num_latent_frames == 1 else "factorised"
+        parts = parts_of(kind, config.head_channels, context)
+        self.build_scales(config, parts, in_channels, motion_channels)
 
     def condition(self, f_x0: Tensor, token_ids: Tensor | None = None) -> Condition:
-        """Encode y once for all steps.
+        """Encode y, f_x0 (B, d', h, w) and the prompts' token ids (B, M), once for all steps.
 
-        Args:
-            f_x0: (B, d', h, w) content feature of the first frame.
-            token_ids: (B, M) int64 of the prompts, from `prompt.token_ids`; required by a model
-                with prompts, ignored by any other.
+        A model without prompts ignores their ids.
         """
         # torch 2.11 crashes on CPUs when a GroupNorm trains on a channels-last input that needs no
         # gradient
@@ -152,15 +147,7 @@ class DMG(UNet):
         return Condition(keys_values, features, pooled)
 
     def denoise(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict the noise in z_t.
-
-        Args:
-            z_t: (B, d, h, w), or (B, d, l, h, w), noisy motion latent, unit scale.
-            t: (B,) int64 diffusion step in 0..T-1.
-
-        Returns:
-            eps_hat, shaped like z_t.
-        """
+        """Predict the noise in z_t (B, d, h, w), or (B, d, l, h, w), at t (B,) in 0..T-1."""
         features = condition.features
         if features is not None:
             if z_t.ndim == 5:

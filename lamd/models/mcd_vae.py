@@ -196,8 +196,8 @@ class MCDVAE(ScaledLatent):
         """Map x0 (B, 3, H, W) in [-1, 1] to f_x0 (B, d', h, w) and the skips, finest first."""
         return self.image_encoder(x0)
 
-    def encode_motion(self, x: Tensor) -> Posterior:
-        """Map x (B, L, 3, H, W) in [-1, 1] to the posterior before normalisation.
+    def encode(self, x: Tensor) -> Posterior:
+        """Map x (B, L, 3, H, W) in [-1, 1] by E_M to the posterior before normalisation.
 
         Raises:
             ValueError: on a clip shape other than the model's.
@@ -215,13 +215,11 @@ class MCDVAE(ScaledLatent):
         return self.video_decoder(z_m, f_x0, skips)
 
     def forward(self, x: Tensor, eps: Tensor) -> VAEOutput:
-        """Reconstruct x (B, L, 3, H, W) through one posterior sample.
+        """Reconstruct x (B, L, 3, H, W) in [-1, 1], given x[:, 0], through one posterior sample.
 
-        Args:
-            x: clips in [-1, 1]; x[:, 0] is the conditioning frame.
-            eps: (B, *latent_shape) standard normal; zeros decode the posterior mean.
+        eps (B, *latent_shape) is standard normal; zeros decode the posterior mean.
         """
-        posterior = self.encode_motion(x)
+        posterior = self.encode(x)
         z_m = self.normalise(posterior.sample(eps))
         f_x0, skips = self.encode_image(x[:, 0])
         return VAEOutput(self.decode(z_m, f_x0, skips), posterior, z_m)

@@ -38,24 +38,19 @@ class Parts:
     stride: int | tuple[int, ...]
 
 
-def parts_2d(head_channels: int, context_channels: int | None) -> Parts:
-    """Return the blocks of (B, C, h, w)."""
-    return Parts(
-        residual=ResBlock2d,
-        attention=lambda channels: SpatialTransformer(channels, head_channels, context_channels),
-        conv=partial(nn.Conv2d, kernel_size=3, padding=1),
-        stride=2,
-    )
-
-
-def parts_3d(kind: str, head_channels: int, context_channels: int | None = None) -> Parts:
-    """Return the blocks of (B, C, L, h, w), with convolutions of a `kind` as in `conv3d`."""
+def parts_of(kind: str | None, head_channels: int, context_channels: int | None = None) -> Parts:
+    """Return the blocks of (B, C, h, w), or with a `kind` of `conv3d` those of (B, C, L, h, w)."""
+    if kind is None:
+        return Parts(
+            residual=ResBlock2d,
+            attention=lambda width: SpatialTransformer(width, head_channels, context_channels),
+            conv=partial(nn.Conv2d, kernel_size=3, padding=1),
+            stride=2,
+        )
     kernel, padding = (3, 1) if kind == "full" else ((1, 3, 3), (0, 1, 1))
     return Parts(
         residual=lambda a, b, embedding: ResBlock3d(a, b, kind, embedding),
-        attention=lambda channels: SpaceTimeTransformer(
-            channels, head_channels, kind, context_channels
-        ),
+        attention=lambda width: SpaceTimeTransformer(width, head_channels, kind, context_channels),
         conv=partial(nn.Conv3d, kernel_size=kernel, padding=padding),
         stride=(1, 2, 2),
     )
@@ -135,9 +130,8 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Map (B, C, ..., h, w) and steps t (B,) to the output, at the same resolution.
 
-        Args:
-            keys_values: of the context, one pair per block of `attentions`, or none.
-            pooled: (B, 4 base_channels) added to the step embedding.
+        The context has one pair of keys and values per block of `attentions`; `pooled`
+        (B, 4 base_channels) is added to the step embedding.
         """
         pairs = iter(keys_values)
         embedding = self.step_embedding(sinusoidal_embedding(t, self.base_channels))  # (B, 4 C)
@@ -169,21 +163,12 @@ class UNet3d(UNet):
 
     def __init__(self, config: UNetWidths, *, channels: int, conv3d: str):
         super().__init__(config)
-        parts = parts_3d(conv3d, config.head_channels)
+        parts = parts_of(conv3d, config.head_channels)
         self.build_scales(config, parts, 2 * channels, channels)
         if conv3d == "full":  # factorised ones are slower channels last
             channels_last_3d(self)
 
     def forward(self, z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Predict the noise in z_t.
-
-        Args:
-            z_t: (B, C, L, H, W) noisy video or video latent, unit scale.
-            t: (B,) int64 diffusion step in 0..T-1.
-            y: (B, C, H, W) first frame or its latent, unit scale.
-
-        Returns:
-            eps_hat (B, C, L, H, W).
-        """
+        """Predict the noise in z_t (B, C, L, H, W) at t (B,) in 0..T-1 from y (B, C, H, W)."""
         frames = repeat(y, "b c h w -> b c l h w", l=z_t.shape[2])
         return self.predict(torch.cat([z_t, frames], dim=1), t)

@@ -18,7 +18,6 @@ class Network:
 
     build: Callable[[Target, Vocabulary | None], nn.Module]  # untrained, for a prompt vocabulary
     config: Callable[[Target], dict[str, Any]]  # the part of a target that determines it
-    encode: Any = None  # of an autoencoder: itself, clips (B, L, 3, H, W) -> q(z | x)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A target's networks are built on the meta device and counted once per process an
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -47,7 +48,8 @@ def row_parts(target: Target, row: str) -> dict[str, Cost]:
 
 
 def _count(target: Target, kind: type[Paradigm]) -> dict[str, Cost]:
-    vocabulary = prompts = autoencoder = None
+    vocabulary = prompts = None
+    autoencoder: Any = None
     if target.dmg.prompt is not None:
         vocabulary, prompts = VOCABULARIES[target.dmg.prompt.kind], ["0"] * _CLIPS
     frames, size = target.data.num_frames, target.data.size
@@ -67,8 +69,7 @@ def _count(target: Target, kind: type[Paradigm]) -> dict[str, Cost]:
         "decode": lambda: paradigm.decode(z, given),
     }
     if autoencoder is not None:
-        encode = kind.networks[kind.autoencoder_stage].encode
-        parts["posterior"] = lambda: encode(autoencoder, x)
+        parts["posterior"] = lambda: autoencoder.encode(x)
         parts["autoencoder"] = lambda: autoencoder(x, z)
     counted = {name: count(run, _CLIPS) for name, run in parts.items()}
     counted["denoiser"] = counted["condition"] + counted["step"]

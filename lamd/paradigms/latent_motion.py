@@ -10,7 +10,7 @@ from lamd.config import SamplerConfig, Target
 from lamd.diffusion import Denoiser, schedule_of
 from lamd.models.dmg import build_dmg
 from lamd.models.latent import Posterior
-from lamd.models.mcd_vae import MCDVAE, build_vae
+from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.base import Given, Network, Paradigm
 
 
@@ -23,7 +23,6 @@ class LatentMotion(Paradigm):
         "vae": Network(
             lambda target, _: build_vae(target.vae, target.data),
             lambda target: target.model_dump(mode="json", include={"vae"}),
-            MCDVAE.encode_motion,
         ),
         "dmg": Network(
             build_dmg, lambda target: target.model_dump(mode="json", include={"vae", "dmg"})
@@ -64,5 +63,5 @@ class LatentMotion(Paradigm):
 
     def posterior(self, x: Tensor, copies: int) -> Posterior:
         """Encode each clip once and repeat its posterior."""
-        q = self.autoencoder.encode_motion(x)
+        q = self.autoencoder.encode(x)
         return Posterior(torch.cat([q.mean] * copies), torch.cat([q.logvar] * copies))

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lamd.config import denoiser_config
-from lamd.models.baselines import VideoAutoencoder, build_denoiser, build_video_autoencoder
+from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.latent import Posterior
 from lamd.paradigms.base import Given, Network, Paradigm
 
@@ -21,7 +21,6 @@ class LatentVideo(Paradigm):
             lambda target: target.model_dump(
                 mode="json", include={"baselines": {"latent_video": {"autoencoder"}}}
             ),
-            VideoAutoencoder.encode,
         ),
         "latent_video": Network(
             lambda target, _: build_denoiser(target, "latent_video"),

@@ -32,7 +32,6 @@ class Pixel(Paradigm):
         return paradigm
 
     def encode(self, x0: Tensor) -> Given:
-        """Return the frames unchanged."""
         return Given(x0)
 
     def decode(self, z: Tensor, given: Given) -> Tensor:

@@ -5,7 +5,6 @@ and not networks.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -40,19 +39,42 @@ SCHEDULE = make_schedule(**_PROCESS)
 def build_paradigm(name: Name, widths: WidthsConfig) -> Callable[..., Parts]:
     """Build a paradigm's denoiser once; return a function from a shape to the parts of a run.
 
-    The function takes `batch`, `frames`, `size` and `num_steps`. The parts are `encode` and
-    `decode`, where the paradigm has them, `step`, a single call of the denoiser, and `denoise`, a
-    sampling run of `num_steps`. Weights and inputs are on torch's default device and random: no
-    time depends on their values.
+    The parts are `encode` and `decode`, where the paradigm has them, `step`, a single call of the
+    denoiser, and `denoise`, a sampling run of `num_steps`. Weights and inputs are on torch's
+    default device and random: no time depends on their values.
     """
-    if name == "latent-motion":
-        return partial(_parts, LatentMotion, build_dmg(widths).eval(), widths)
+    kind, network = _denoiser(name, widths)
+
+    def parts_at(*, batch: int, frames: int, size: int, num_steps: int) -> Parts:
+        autoencoder, shape = None, (frames, 3, size, size)
+        if kind.autoencoder_stage is not None:
+            autoencoder = _AUTOENCODERS[kind.autoencoder_stage](widths, frames, size).eval()
+            shape = autoencoder.latent_shape
+        paradigm = kind(autoencoder, network.eval(), SCHEDULE)
+        x0, z = torch.rand(batch, 3, size, size), torch.randn(batch, *shape)
+        t, given = torch.full((batch,), len(SCHEDULE) // 2), paradigm.encode(x0)
+        denoiser = paradigm.denoiser(given, None, None)
+        sampler: dict[str, Any] = {"name": "dpmpp_2m", "eta": None, "noise": lambda: None}
+        sampler["steps"] = sampling_steps(len(SCHEDULE), num_steps)
+        parts: Parts = {
+            "encode": lambda: paradigm.denoiser(paradigm.encode(x0), None, None),
+            "step": lambda: denoiser(z, t),
+            "denoise": lambda: sample(denoiser, SCHEDULE, z, **sampler),
+            "decode": lambda: paradigm.decode(z, given),
+        }
+        idle = {"encode", "decode"} if autoencoder is None else {}
+        return {name: run for name, run in parts.items() if name not in idle}
+
+    return parts_at
+
+
+def _denoiser(name: Name, widths: WidthsConfig) -> tuple[type[Paradigm], UNet]:
     space, _, conv3d = name.rpartition("-")
+    if name == "latent-motion":
+        return LatentMotion, build_dmg(widths)
     if space == "pixel":
-        pixel = PixelDiffusion(widths, channels=3, conv3d=conv3d)
-        return partial(_parts, Pixel, pixel.eval(), widths)
-    unet = UNet3d(widths, channels=LATENT_CHANNELS, conv3d=conv3d)
-    return partial(_parts, LatentVideo, unet.eval(), widths)
+        return Pixel, PixelDiffusion(widths, channels=3, conv3d=conv3d)
+    return LatentVideo, UNet3d(widths, channels=LATENT_CHANNELS, conv3d=conv3d)
 
 
 def sampling_costs(
@@ -107,39 +129,3 @@ def build_autoencoder(widths: WidthsConfig, frames: int, size: int) -> VideoAuto
 
 
 _AUTOENCODERS = {"vae": build_mcd_vae, "video_vae": build_autoencoder}
-
-
-def _parts(
-    kind: type[Paradigm],
-    network: UNet,
-    widths: WidthsConfig,
-    *,
-    batch: int,
-    frames: int,
-    size: int,
-    num_steps: int,
-) -> Parts:
-    autoencoder, shape = None, (frames, 3, size, size)
-    if kind.autoencoder_stage is not None:
-        autoencoder = _AUTOENCODERS[kind.autoencoder_stage](widths, frames, size).eval()
-        shape = autoencoder.latent_shape
-    paradigm = kind(autoencoder, network, SCHEDULE)
-    x0, z = torch.rand(batch, 3, size, size), torch.randn(batch, *shape)
-    t = torch.full((batch,), len(SCHEDULE) // 2)
-    given = paradigm.encode(x0)
-    denoiser = paradigm.denoiser(given, None, None)
-    denoise = partial(
-        sample,
-        denoiser,
-        SCHEDULE,
-        z,
-        steps=sampling_steps(len(SCHEDULE), num_steps),
-        name="dpmpp_2m",
-        eta=None,
-        noise=lambda: None,
-    )
-    parts: Parts = {"step": lambda: denoiser(z, t), "denoise": denoise}
-    if autoencoder is not None:
-        parts["encode"] = lambda: paradigm.denoiser(paradigm.encode(x0), None, None)
-        parts["decode"] = lambda: paradigm.decode(z, given)
-    return parts

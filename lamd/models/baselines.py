@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lamd.config import Baseline, Target, VideoAutoencoderConfig, denoised_shape
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.models.unet import UNet3d
-from lamd.nn import ResBlock3d, channels_last_3d, group_norm, scale_strides
+from lamd.nn import ResBlock, channels_last_3d, group_norm, scale_strides
 
 
 class PixelDiffusion(UNet3d):
@@ -39,7 +39,7 @@ class VideoAutoencoder(ScaledLatent):
         strides = scale_strides(config.spatial_downsampling, f_t)
 
         def scale(width: int) -> list[nn.Module]:
-            return [ResBlock3d(width, width, config.conv3d) for _ in range(config.num_res_blocks)]
+            return [ResBlock(width, width, config.conv3d) for _ in range(config.num_res_blocks)]
 
         widths = [channels[min(i, len(channels) - 1)] for i in range(len(strides) + 1)]
         encoder: list[nn.Module] = [nn.Conv3d(3, widths[0], 3, padding=1)]

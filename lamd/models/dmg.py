@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lamd.config import DMGConfig, Target
 from lamd.data.vocabulary import Vocabulary
-from lamd.models.unet import UNet, parts_of
+from lamd.models.unet import UNet
 from lamd.nn import PRE_NORM, KeysValues, grid_embedding, group_norm
 
 
@@ -121,8 +121,7 @@ class DMG(UNet):
         attends = self.tokens is not None or self.prompt is not None
         context = config.context_channels if attends else None
         kind = None if num_latent_frames == 1 else "factorised"
-        parts = parts_of(kind, config.head_channels, context)
-        self.build_scales(config, parts, in_channels, motion_channels)
+        self.build_scales(config, kind, in_channels, motion_channels, context)
 
     def condition(self, f_x0: Tensor, token_ids: Tensor | None = None) -> Condition:
         """Encode y, f_x0 (B, d', h, w) and the prompts' token ids (B, M), once for all steps.

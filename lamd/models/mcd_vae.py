@@ -24,8 +24,7 @@ from lamd.config import DataConfig, VAEConfig
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.nn import (
     Fusion,
-    ResBlock2d,
-    ResBlock3d,
+    ResBlock,
     TemporalUpsample,
     all_gather_with_grad,
     channels_last_3d,
@@ -66,7 +65,7 @@ class ImageEncoder(nn.Module):
         channels = config.image_channels
         self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
         self.scales = nn.ModuleList(
-            nn.Sequential(*(ResBlock2d(width, width) for _ in range(count)))
+            nn.Sequential(*(ResBlock(width, width) for _ in range(count)))
             for width, count in zip(channels, config.num_res_blocks, strict=True)
         )
         self.downs = nn.ModuleList(
@@ -103,10 +102,10 @@ class MotionEncoder(nn.Module):
                 layers += [group_norm(width), nn.SiLU()]
             layers.append(nn.Conv3d(width, wider, 3, stride=stride, padding=1))
             if i >= len(channels) - 1:
-                layers.append(ResBlock3d(wider, wider, config.conv3d))
+                layers.append(ResBlock(wider, wider, config.conv3d))
             width = wider
         self.layers = nn.Sequential(*layers)
-        blocks = (ResBlock2d(width, width) for _ in range(config.num_latent_blocks))
+        blocks = (ResBlock(width, width) for _ in range(config.num_latent_blocks))
         self.latent = nn.Sequential(*blocks, group_norm(width), nn.SiLU())
         self.to_posterior = nn.Conv2d(width, 2 * d, 3, padding=1)
         # with sigma near 1 at the start, the normalised latent is noise, and D_V learns to ignore
@@ -132,14 +131,14 @@ class VideoDecoder(nn.Module):
 
         def res_blocks(level: int) -> nn.Sequential:
             width, count = channels[level], config.num_res_blocks[level]
-            return nn.Sequential(*(ResBlock3d(width, width, config.conv3d) for _ in range(count)))
+            return nn.Sequential(*(ResBlock(width, width, config.conv3d) for _ in range(count)))
 
         self.stem = nn.Conv2d(config.motion_channels, width, 3, padding=1)
         self.content = Fusion(width, image_channels[-1], config.fusion)
-        blocks = (ResBlock2d(width, width) for _ in range(config.num_latent_blocks))
+        blocks = (ResBlock(width, width) for _ in range(config.num_latent_blocks))
         self.latent = nn.Sequential(*blocks)
         self.temporal = nn.ModuleList(
-            nn.Sequential(ResBlock3d(width, width, config.conv3d), TemporalUpsample(width))
+            nn.Sequential(ResBlock(width, width, config.conv3d), TemporalUpsample(width))
             for _ in range(int(math.log2(config.temporal_downsampling)))
         )
         self.bottleneck = res_blocks(-1)

@@ -3,9 +3,9 @@
 The DMG and both baselines share this skeleton, so that their costs differ by paradigm alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any, cast
 
 import torch
 from einops import repeat
@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from lamd.config.strict import UNetWidths
 from lamd.nn import (
     KeysValues,
-    ResBlock2d,
-    ResBlock3d,
+    ResBlock,
     SpaceTimeTransformer,
     SpatialTransformer,
     channels_last_3d,
@@ -26,34 +25,6 @@ from lamd.nn import (
 )
 
 Transformer = SpatialTransformer | SpaceTimeTransformer
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Constructors of the blocks of a UNet, and the downsampling stride of each scale."""
-
-    residual: Callable[[int, int, int], nn.Module]  # channels in, out and of the step embedding
-    attention: Callable[[int], Transformer]
-    conv: Callable[..., nn.Module]  # (channels in, out, stride=1)
-    stride: int | tuple[int, ...]
-
-
-def parts_of(kind: str | None, head_channels: int, context_channels: int | None = None) -> Parts:
-    """Return the blocks of (B, C, h, w), or with a `kind` of `conv3d` those of (B, C, L, h, w)."""
-    if kind is None:
-        return Parts(
-            residual=ResBlock2d,
-            attention=lambda width: SpatialTransformer(width, head_channels, context_channels),
-            conv=partial(nn.Conv2d, kernel_size=3, padding=1),
-            stride=2,
-        )
-    kernel, padding = (3, 1) if kind == "full" else ((1, 3, 3), (0, 1, 1))
-    return Parts(
-        residual=lambda a, b, embedding: ResBlock3d(a, b, kind, embedding),
-        attention=lambda width: SpaceTimeTransformer(width, head_channels, kind, context_channels),
-        conv=partial(nn.Conv3d, kernel_size=kernel, padding=padding),
-        stride=(1, 2, 2),
-    )
 
 
 class Stage(nn.Module):
@@ -82,19 +53,37 @@ class UNet(nn.Module):
         )
 
     def build_scales(
-        self, config: UNetWidths, parts: Parts, in_channels: int, out_channels: int
+        self,
+        config: UNetWidths,
+        kind: str | None,
+        in_channels: int,
+        out_channels: int,
+        context_channels: int | None = None,
     ) -> None:
-        """Build all layers but the step embedding, after those that a subclass adds."""
-        embedding = self.embedding_channels
+        """Build all layers but the step embedding, after those that a subclass adds.
+
+        They are 2-D, or 3-D with convolutions of a `kind` of `conv3x3`.
+        """
         scales = [(2**i, self.base_channels * m) for i, m in enumerate(config.channel_multipliers)]
+        flat, layer = kind == "factorised", cast(Any, nn.Conv2d if kind is None else nn.Conv3d)
+        kernel, padding = ((1, 3, 3), (0, 1, 1)) if flat else (3, 1)
+        conv = partial(layer, kernel_size=kernel, padding=padding)
+
+        def residual(in_channels: int, out_channels: int) -> nn.Module:
+            return ResBlock(in_channels, out_channels, kind, self.embedding_channels)
+
+        def attention(width: int) -> Transformer:
+            if kind is None:
+                return SpatialTransformer(width, config.head_channels, context_channels)
+            return SpaceTimeTransformer(width, config.head_channels, kind, context_channels)
 
         def stage(in_channels: int, out_channels: int, factor: int) -> Stage:
-            attends = factor in config.attention_factors
-            attention = parts.attention(out_channels) if attends else None
-            return Stage(parts.residual(in_channels, out_channels, embedding), attention)
+            # attention draws its initial weights first
+            block = attention(out_channels) if factor in config.attention_factors else None
+            return Stage(residual(in_channels, out_channels), block)
 
-        self.stride = parts.stride
-        self.stem = parts.conv(in_channels, self.base_channels)
+        self.stride: int | tuple[int, ...] = 2 if kind is None else (1, 2, 2)
+        self.stem = conv(in_channels, self.base_channels)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         width, skips = self.base_channels, [self.base_channels]
         for factor, wider in scales:
@@ -103,18 +92,18 @@ class UNet(nn.Module):
                 width = wider
                 skips.append(width)
             if factor < scales[-1][0]:
-                self.down.append(parts.conv(width, width, stride=parts.stride))
+                self.down.append(conv(width, width, stride=self.stride))
                 skips.append(width)
-        self.middle = Stage(parts.residual(width, width, embedding), parts.attention(width))
-        self.middle_out = parts.residual(width, width, embedding)
+        self.middle = Stage(residual(width, width), attention(width))
+        self.middle_out = residual(width, width)
         for factor, narrower in reversed(scales):
             for _ in range(config.num_res_blocks + 1):
                 self.up.append(stage(width + skips.pop(), narrower, factor))
                 width = narrower
             if factor > 1:
-                self.up.append(parts.conv(width, width))
+                self.up.append(conv(width, width))
         self.norm = group_norm(width)
-        self.to_eps = zero_init(parts.conv(width, out_channels))
+        self.to_eps = zero_init(conv(width, out_channels))
 
     def attentions(self) -> list[Transformer]:
         """Return the attention blocks in the order in which `predict` runs them."""
@@ -163,8 +152,7 @@ class UNet3d(UNet):
 
     def __init__(self, config: UNetWidths, *, channels: int, conv3d: str):
         super().__init__(config)
-        parts = parts_of(conv3d, config.head_channels)
-        self.build_scales(config, parts, 2 * channels, channels)
+        self.build_scales(config, conv3d, 2 * channels, channels)
         if conv3d == "full":  # factorised ones are slower channels last
             channels_last_3d(self)
 

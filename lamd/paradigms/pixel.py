@@ -35,9 +35,7 @@ class Pixel(Paradigm):
         return Given(x0)
 
     def decode(self, z: Tensor, given: Given) -> Tensor:
-        """Return the clips unchanged."""
         return z
 
     def from_diffusion(self, z: Tensor) -> Tensor:
-        """Return the clips unchanged."""
         return z

@@ -46,7 +46,8 @@ def build_paradigm(name: Name, widths: WidthsConfig) -> Callable[..., Parts]:
     kind, network = _denoiser(name, widths)
 
     def parts_at(*, batch: int, frames: int, size: int, num_steps: int) -> Parts:
-        autoencoder, shape = None, (frames, 3, size, size)
+        autoencoder: Any = None
+        shape: tuple[int, ...] = (frames, 3, size, size)
         if kind.autoencoder_stage is not None:
             autoencoder = _AUTOENCODERS[kind.autoencoder_stage](widths, frames, size).eval()
             shape = autoencoder.latent_shape

@@ -13,7 +13,7 @@ from lamd.metrics import frames as frame_metrics
 from lamd.metrics.frechet import frechet_distance
 from lamd.metrics.i3d import I3D, preprocess
 from lamd.standins.robot.write import simulate_trajectory
-from lamd.training.batches import batch_rows, read_ahead, read_windows
+from lamd.training.stages import batch_rows, read_ahead, read_windows
 
 NUM_TRAIN = 8
 NUM_FRAMES = 16

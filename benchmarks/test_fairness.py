@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lamd.config.kinds import WidthsConfig
 from lamd.metrics.i3d import I3D, MaxPool3D, Unit3D, preprocess, same_padding
 from lamd.models.unet import UNet3d
-from lamd.paradigms.untrained import build_dmg, unet_widths
+from lamd.paradigms.untrained import build_dmg
 
 
 def test_2d_step_against_diffusers(benchmark, scale: Scale):
@@ -66,7 +66,7 @@ def test_3d_step_against_diffusers(benchmark, scale: Scale, public: str):
     frames, size = scale.shape
     base_channels = max(32, scale.widths.base_channels)  # one of them has groups of 32 channels
     widths = scale.widths.model_copy(update={"base_channels": base_channels, "head_channels": 32})
-    ours = UNet3d(channels=3, conv3d="factorised", **unet_widths(widths)).eval()
+    ours = UNet3d(widths, channels=3, conv3d="factorised").eval()
     x, given = torch.randn(BATCH, 3, frames, size, size), torch.randn(BATCH, 3, size, size)
     t = torch.full((BATCH,), 500)
     repeated = given[:, :, None].expand(-1, -1, frames, -1, -1)

@@ -38,7 +38,7 @@ class Schedule:
 
 
 def make_schedule(
-    name: str,
+    schedule: str,
     num_train_steps: int,
     beta_start: float = 0.0,
     beta_end: float = 0.0,
@@ -51,19 +51,19 @@ def make_schedule(
     Raises:
         ValueError: on an unknown name, or betas that do not rise from above 0.
     """
-    if name in ("linear", "sqrt_linear") and not 0 < beta_start <= beta_end:
-        raise ValueError(f"{name}: needs 0 < beta_start <= beta_end")
-    if name == "linear":
+    if schedule in ("linear", "sqrt_linear") and not 0 < beta_start <= beta_end:
+        raise ValueError(f"{schedule}: needs 0 < beta_start <= beta_end")
+    if schedule == "linear":
         betas = torch.linspace(beta_start, beta_end, num_train_steps, dtype=torch.float64)
-    elif name == "sqrt_linear":
+    elif schedule == "sqrt_linear":
         ends = math.sqrt(beta_start), math.sqrt(beta_end)
         betas = torch.linspace(*ends, num_train_steps, dtype=torch.float64) ** 2
-    elif name == "cosine":  # Nichol & Dhariwal, arXiv 2102.09672, Eq. 17
+    elif schedule == "cosine":  # Nichol & Dhariwal, arXiv 2102.09672, Eq. 17
         edges = torch.linspace(0, 1, num_train_steps + 1, dtype=torch.float64)
         level = torch.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
         betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
     else:
-        raise ValueError(f"unknown schedule {name!r}")
+        raise ValueError(f"unknown schedule {schedule!r}")
     return Schedule(betas, torch.cumprod(1 - betas, dim=0), prediction)
 
 
@@ -143,9 +143,11 @@ def ddim_step(
     return mean + sigma * noise() if sigma > 0 else mean
 
 
-def ddpm_step(
-    schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int, s: int, noise: NoiseSource
-) -> Tensor:
+def _ddim(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
+    return ddim_step(schedule, z_t, eps_hat, t, s, eta or 0.0, noise), None
+
+
+def _ddpm(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
     """Draw from p(z_s | z_t), the ancestral step (paper), with the posterior variance.
 
     s = -1 returns the mean.
@@ -154,40 +156,26 @@ def ddpm_step(
     alpha = abar_t / abar_s
     mean = (z_t - (1 - alpha) / math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(alpha)
     if s < 0:
-        return mean
-    return mean + math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - alpha)) * noise()
+        return mean, None
+    return mean + math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - alpha)) * noise(), None
 
 
-def dpmpp_2m_step(
-    schedule: Schedule, z_t: Tensor, z_hat: Tensor, t: int, s: int, before: Visit | None
-) -> Tensor:
+def _dpmpp_2m(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
     """Move from step t to s < t by DPM-Solver++ (2M) (arXiv 2211.01095, Algorithm 2).
 
     Without a visit `before`, the step is of order 1, which is DDIM's; s = -1 returns z_hat.
     """
+    z_hat = extrapolated = predict_clean(schedule, z_t, eps_hat, t)
     if s < 0:
-        return z_hat
+        return z_hat, None
     h = _half_log_snr(schedule, s) - _half_log_snr(schedule, t)
     if before is not None:
         u, z_hat_u = before
         r = (_half_log_snr(schedule, t) - _half_log_snr(schedule, u)) / h
-        z_hat = z_hat + (z_hat - z_hat_u) / (2 * r)
+        extrapolated = z_hat + (z_hat - z_hat_u) / (2 * r)
     abar_t, abar_s = _abar(schedule, t), _abar(schedule, s)
-    noise_ratio = math.sqrt((1 - abar_s) / (1 - abar_t))
-    return noise_ratio * z_t - math.sqrt(abar_s) * math.expm1(-h) * z_hat
-
-
-def _ddim(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
-    return ddim_step(schedule, z_t, eps_hat, t, s, eta or 0.0, noise), None
-
-
-def _ddpm(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
-    return ddpm_step(schedule, z_t, eps_hat, t, s, noise), None
-
-
-def _dpmpp_2m(schedule, z_t, eps_hat, t, s, before, *, eta, noise):
-    z_hat = predict_clean(schedule, z_t, eps_hat, t)
-    return dpmpp_2m_step(schedule, z_t, z_hat, t, s, before), (t, z_hat)
+    kept = math.sqrt((1 - abar_s) / (1 - abar_t)) * z_t
+    return kept - math.sqrt(abar_s) * math.expm1(-h) * extrapolated, (t, z_hat)
 
 
 # (schedule, z_t, eps_hat, t, s, before, *, eta, noise) -> z_s, and `before` of the next step
@@ -218,13 +206,8 @@ def trajectory(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (t, z_t) for each visited step, starting with the noise z, and (-1, sample) last.
 
-    Args:
-        denoiser: eps_theta(z_t, t).
-        z: (B, ...) standard normal start.
-        steps: the sub-sequence to visit, descending, as from `sampling_steps`.
-        name: one of `SAMPLERS`.
-        eta: DDIM's; None, for the other samplers, counts as 0.
-        noise: source of the noise that stochastic steps add.
+    The steps are descending, as from `sampling_steps`; `name` is one of `SAMPLERS`. eta is DDIM's;
+    None, for the other samplers, counts as 0.
 
     Raises:
         ValueError: on an unknown name.

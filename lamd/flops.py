@@ -29,17 +29,12 @@ _WRITERS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one forward pass.
+    """The cost of one forward pass."""
 
-    Attributes:
-        flops: of convolutions, linear maps and attention; 1 multiply-accumulate = 2 FLOPs.
-        parameters: all that the pass reads.
-        activations: elements that convolutions, linear maps, attention, embeddings, group
-            and layer norms write, the least that training keeps for the backward pass.
-    """
-
-    flops: int = 0
-    parameters: int = 0
+    flops: int = 0  # of convolutions, linear maps, attention; 1 multiply-accumulate = 2 FLOPs
+    parameters: int = 0  # all that the pass reads
+    # Elements that convolutions, linear maps, attention, embeddings, group and layer norms write,
+    # the least that training keeps for the backward pass.
     activations: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":

@@ -43,19 +43,20 @@ def trajectory(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (t, z_t), z_t (B, *latent_shape) at unit scale; t = -1 is the sample.
 
-    Args:
-        paradigm: trained networks in eval mode on one device.
-        given: of `paradigm.encode`.
-        keys: B names; equal names, seeds and frames give equal samples.
-        prompts: B captions or classes for a model with prompts, and only there.
+    Of the B `keys`, equal ones give equal samples of equal seeds and frames. `prompts` are B
+    captions or classes, for a model with prompts only.
 
     Raises:
         LamdError: on a prompt outside the model's vocabulary.
     """
     schedule = paradigm.schedule
+    predict = paradigm.denoiser(given, prompts, sampler.guidance_scale)
+    denoiser = diffusion.as_eps_denoiser(predict, schedule)
+    if paradigm.clips_predictions:
+        denoiser = diffusion.clip_denoised(denoiser, schedule)
     noise = keyed_noise(keys, sampler.seed, paradigm.latent_shape, given.condition.device)
     yield from diffusion.trajectory(
-        paradigm.denoiser(given, prompts, sampler.guidance_scale),
+        denoiser,
         schedule,
         noise(),
         steps=diffusion.sampling_steps(len(schedule), sampler.num_steps),
@@ -73,13 +74,9 @@ def generate(
     keys: Sequence[str],
     prompts: Sequence[str] | None = None,
 ) -> Tensor:
-    """Generate one clip per first frame; arguments and errors as for `trajectory`.
+    """Map x0 (B, 3, H, W) in [-1, 1] to x_hat (B, L, 3, H, W), not clamped; else as `trajectory`.
 
-    Args:
-        x0: (B, 3, H, W) in [-1, 1].
-
-    Returns:
-        x_hat (B, L, 3, H, W), not clamped; frame 0 is the decoder's, not the given frame.
+    Frame 0 is the decoder's, not the given frame.
     """
     given = paradigm.encode(x0)
     _, z = last(trajectory(paradigm, sampler, given, keys, prompts))
@@ -137,12 +134,8 @@ def roll_out(
 ) -> np.ndarray:
     """Generate long clips chunk by chunk, each from the last frame of the previous chunk.
 
-    Args:
-        extend: maps first frames uint8 (N, H, W, 3) and keys to clips (N, L, H, W, 3).
-        keys: N names; chunk c > 0 has the noise of `<key>+<c>`.
-
-    Returns:
-        uint8 (N, L + (num_chunks - 1) (L - 1), H, W, 3): a frame shared by two chunks appears once.
+    `extend` maps first frames uint8 (N, H, W, 3) and N keys to clips (N, L, H, W, 3). Chunk c > 0
+    has the noise of `<key>+<c>`; a frame shared by two chunks appears once.
     """
     clips = extend(frames, keys)
     for c in range(1, num_chunks):

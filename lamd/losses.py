@@ -22,13 +22,10 @@ def reconstruction_terms(
     lpips_net: nn.Module | None,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return the weighted terms of L_GEN by name; a term of weight zero is left out.
+    """Return the weighted terms of L_GEN by name for x (B, L, 3, H, W) in [-1, 1].
 
-    Args:
-        x: (B, L, 3, H, W) in [-1, 1].
-        output: of the training pass over x.
-        lpips_net: frozen LPIPS of `loss.lpips_backbone`; None only with lpips_weight 0.
-        generator: CPU generator that picks the `loss.lpips_frames` frames of each clip.
+    A term of weight zero is left out. The frozen LPIPS is None only with lpips_weight 0; the CPU
+    generator picks the `loss.lpips_frames` frames of each clip.
     """
     terms = {}
     if loss.l1_weight:
@@ -74,12 +71,8 @@ def diffusion_loss(
 ) -> Tensor:
     """Return L_simple as a mean over elements, on eps or, for a network that predicts it, on v.
 
-    Args:
-        z: (B, ...) clean motion latents, video latents or clips, at unit scale.
-        t: (B,) int64 steps in 0..T-1.
-        eps: standard normal noise, shaped like z.
-        y: the paradigm's condition, f_x0 (B, d', h, w) of LaMD, and the token ids (B, M) of the
-            prompts, if any.
+    z (B, ...) is clean and at unit scale, t (B,) int64 in 0..T-1, y the paradigm's condition and
+    the token ids (B, M) of the prompts, if any.
     """
     z_t = q_sample(schedule, z, t, eps)
     return F.mse_loss(network(z_t, t, *y), prediction_target(schedule, z, t, eps))

@@ -96,23 +96,11 @@ def grid_embedding(shape: Sequence[int], channels: int, device: torch.device) ->
     return rearrange(axes, "(n d) c -> n (d c)", d=len(shape))
 
 
-def scale_strides(
-    spatial_downsampling: int, temporal_downsampling: int
-) -> list[tuple[int, int, int]]:
-    """Return the stride (time, height, width) of each scale, finest first.
-
-    Raises:
-        ValueError: if a factor is not a power of two.
-    """
-    halvings = []
-    for factor in (temporal_downsampling, spatial_downsampling):
-        if factor.bit_count() != 1:
-            raise ValueError(f"factor {factor}: must be a power of two; fix the value")
-        halvings.append(factor.bit_length() - 1)
-    in_time, in_space = halvings
-    return [
-        (1 + (i < in_time), 1 + (i < in_space), 1 + (i < in_space)) for i in range(max(halvings))
-    ]
+def scale_strides(spatial: int, temporal: int) -> list[tuple[int, int, int]]:
+    """Return each scale's stride (time, height, width), finest first; factors are powers of two."""
+    in_space, in_time = spatial.bit_length() - 1, temporal.bit_length() - 1
+    strides = ((1 + (i < in_time), 1 + (i < in_space)) for i in range(max(in_time, in_space)))
+    return [(time, space, space) for time, space in strides]
 
 
 def each_frame(module: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
@@ -123,8 +111,10 @@ def each_frame(module: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
     return rearrange(frames, "(b l) c h w -> b c l h w", b=len(h))
 
 
-def conv3d(in_channels: int, out_channels: int, kind: str) -> nn.Module:
-    """Return a 3x3x3 convolution, `full` or `factorised` into 1x3x3 and 3x1x1."""
+def conv3x3(in_channels: int, out_channels: int, kind: str | None) -> nn.Module:
+    """Return a 2-D convolution, or a 3-D one, `full` or `factorised` into 1x3x3 and 3x1x1."""
+    if kind is None:
+        return nn.Conv2d(in_channels, out_channels, 3, padding=1)
     if kind == "full":
         return nn.Conv3d(in_channels, out_channels, 3, padding=1)
     return nn.Sequential(
@@ -144,14 +134,32 @@ class TemporalConv(nn.Conv3d):
 
 
 class ResBlock(nn.Module):
-    """The pass of a pre-activation residual block; the subclasses build its layers."""
+    """Pre-activation residual block on (B, C, h, w), or with a 3-D `kind` on (B, C, L, h, w).
 
-    norm1: nn.GroupNorm
-    conv1: nn.Module
-    embed: nn.Linear | None
-    norm2: nn.GroupNorm
-    conv2: nn.Module
-    skip: nn.Module
+    With `embedding_channels`, the step embedding is added.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kind: str | None = None,
+        embedding_channels: int | None = None,
+    ):
+        super().__init__()
+        norm2 = group_norm(out_channels, embedded=embedding_channels is not None)
+        self.norm1 = group_norm(in_channels)
+        if kind is not None:  # the order in which 3-D optimisers of checkpoints count parameters
+            self.norm2 = norm2
+        self.conv1 = conv3x3(in_channels, out_channels, kind)
+        self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
+        self.norm2 = norm2
+        self.conv2 = conv3x3(out_channels, out_channels, kind)
+        *_, last = self.conv2.modules()
+        zero_init(last)  # with zeros in both convolutions of a factorised pair, neither would learn
+        project: Any = nn.Conv2d if kind is None else nn.Conv3d
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else project(in_channels, out_channels, 1)
 
     def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Map (B, C, ..., h, w) and the step embedding (B, C_e), if used, to (B, C', ..., h, w)."""
@@ -162,38 +170,6 @@ class ResBlock(nn.Module):
             out = out + shift.reshape(*shift.shape, *[1] * (h.ndim - 2))
         out = self.conv2(F.silu(self.norm2(out)))
         return self.skip(h) + out
-
-
-class ResBlock2d(ResBlock):
-    """Residual block on (B, C, h, w); with `embedding_channels`, the step embedding is added."""
-
-    def __init__(self, in_channels: int, out_channels: int, embedding_channels: int | None = None):
-        super().__init__()
-        self.norm1 = group_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
-        self.norm2 = group_norm(out_channels, embedded=embedding_channels is not None)
-        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        same = in_channels == out_channels
-        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
-
-
-class ResBlock3d(ResBlock):
-    """`ResBlock2d` on (B, C, L, h, w), with the convolutions of `conv3d`."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kind: str, embedding_channels: int | None = None
-    ):
-        super().__init__()
-        self.norm1 = group_norm(in_channels)
-        self.norm2 = group_norm(out_channels, embedded=embedding_channels is not None)
-        self.conv1 = conv3d(in_channels, out_channels, kind)
-        self.embed = nn.Linear(embedding_channels, out_channels) if embedding_channels else None
-        self.conv2 = conv3d(out_channels, out_channels, kind)
-        *_, last = self.conv2.modules()
-        zero_init(last)  # with zeros in both convolutions of a factorised pair, neither would learn
-        same = in_channels == out_channels
-        self.skip = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
 
 
 class Attention(nn.Module):

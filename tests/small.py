@@ -2,6 +2,10 @@
 
 import torch
 
+from lamd.config import DMGConfig, VAEConfig
+from lamd.config.schema import PromptConfig
+from lamd.config.strict import UNetWidths
+from lamd.data.vocabulary import Vocabulary
 from lamd.models.dmg import DMG
 from lamd.models.mcd_vae import MCDVAE
 from lamd.models.unet import UNet3d
@@ -13,6 +17,37 @@ UNET_WIDTHS = {
     "attention_factors": (2,),
     "head_channels": 8,
 }
+
+
+def make_vae(*, num_frames: int, size: int, **options) -> MCDVAE:
+    """Return an MCD-VAE of `VAEConfig`'s options."""
+    return MCDVAE(VAEConfig(**options), num_frames=num_frames, size=size)
+
+
+def make_dmg(
+    *,
+    motion_channels: int,
+    content_channels: int,
+    num_latent_frames: int = 1,
+    vocabulary: Vocabulary | None = None,
+    pooled_prompt: bool = False,
+    max_prompt_tokens: int = 1,
+    num_prompt_layers: int = 0,
+    **widths,
+) -> DMG:
+    """Return a DMG, also of widths that a config may not combine."""
+    prompt = None
+    if vocabulary is not None:
+        text = {"max_tokens": max_prompt_tokens, "num_layers": num_prompt_layers}
+        own = text if vocabulary.kind == "text" else {}
+        prompt = PromptConfig(kind=vocabulary.kind, dropout=0.0, pooled=pooled_prompt, **own)
+    return DMG(
+        DMGConfig.model_construct(**widths, prompt=prompt),
+        motion_channels=motion_channels,
+        content_channels=content_channels,
+        num_latent_frames=num_latent_frames,
+        vocabulary=vocabulary,
+    )
 
 
 def small_vae(**changes) -> MCDVAE:
@@ -34,13 +69,13 @@ def small_vae(**changes) -> MCDVAE:
         "conv3d": "full",
         "normalisation": "channel",
     }
-    return MCDVAE(**(options | changes))
+    return make_vae(**(options | changes))
 
 
 def small_dmg(condition: str = "both", **options) -> DMG:
     """Return a DMG for the latent of `small_vae`."""
     torch.manual_seed(0)
-    return DMG(
+    return make_dmg(
         motion_channels=3,
         content_channels=16,
         base_channels=16,
@@ -54,9 +89,9 @@ def small_dmg(condition: str = "both", **options) -> DMG:
     )
 
 
-def small_unet3d(conv3d: str, **changes) -> UNet3d:
+def small_unet3d(conv3d: str, *, channels: int = 3, **changes) -> UNet3d:
     torch.manual_seed(0)
-    return UNet3d(**({"channels": 3, "conv3d": conv3d} | UNET_WIDTHS | changes))
+    return UNet3d(UNetWidths(**(UNET_WIDTHS | changes)), channels=channels, conv3d=conv3d)
 
 
 def wake(module: torch.nn.Module) -> None:

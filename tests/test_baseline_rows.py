@@ -21,12 +21,11 @@ from lamd.base.files import load_json
 from lamd.config import PROFILES, Point, Target, load_target, unet_options
 from lamd.forecast import predict
 from lamd.generate import generate, generate_clips
+from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.dmg import build_dmg
-from lamd.models.latent_video import build_latent_video, build_video_autoencoder
 from lamd.models.mcd_vae import build_vae
-from lamd.models.pixel_diffusion import build_pixel
 from lamd.paradigms.budget import row_budget
-from lamd.paradigms.costs import autoencoder_cost, denoiser_cost, dmg_cost, mcd_vae_cost
+from lamd.paradigms.costs import costs
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.contents import LATENCY
 from lamd.pipeline.graph import TablePlan
@@ -54,14 +53,16 @@ def count(model: torch.nn.Module) -> int:
 def test_parameters_match_the_dmg_and_the_models(name, profile):
     target = load_target(name, profile)
     with torch.device("meta"):
-        dmg, pixel, video = build_dmg(target), build_pixel(target), build_latent_video(target)
-        assert mcd_vae_cost(target).parameters == count(build_vae(target.vae, target.data))
+        vae, dmg = build_vae(target.vae, target.data), build_dmg(target)
         autoencoder = build_video_autoencoder(target)
-    assert autoencoder_cost(target).parameters == count(autoencoder)
-    assert autoencoder_cost(target).flops <= mcd_vae_cost(target).flops
-    assert dmg_cost(target).parameters == count(dmg)
-    assert denoiser_cost(target, "pixel").parameters == count(pixel)
-    assert denoiser_cost(target, "latent_video").parameters == count(video)
+        pixel, video = (build_denoiser(target, name) for name in ("pixel", "latent_video"))
+    lamd, latent_video = costs(target), costs(target, "latent_video")
+    assert lamd["autoencoder"].parameters == count(vae)
+    assert latent_video["autoencoder"].parameters == count(autoencoder)
+    assert latent_video["autoencoder"].flops <= lamd["autoencoder"].flops
+    assert lamd["denoiser"].parameters == count(dmg)
+    assert costs(target, "pixel")["denoiser"].parameters == count(pixel)
+    assert latent_video["denoiser"].parameters == count(video)
     assert count(pixel) == pytest.approx(count(dmg), rel=0.05)
     assert count(video) == pytest.approx(count(dmg), rel=0.05)
 
@@ -86,14 +87,14 @@ def test_budgets_share_clips_or_flops(name, profile):
 def test_a_step_costs_three_forward_passes():
     target = tiny_target()
     with torch.device("meta"):
-        pixel = build_pixel(target)
+        pixel = build_denoiser(target, "pixel")
         x, t = torch.empty(1, 4, 3, 16, 16), torch.empty(1, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         pixel(x, t, x[:, 0])
     budget = row_budget(target, "pixel_clips")
     assert budget.flops == 3 * counter.get_total_flops() * 40  # 10 steps of 4 clips
     assert (budget.train.num_steps, budget.train.batch_size) == (10, 4)
-    stages = 3 * 40 * (mcd_vae_cost(target).flops + dmg_cost(target).flops)
+    stages = 3 * 40 * (costs(target)["autoencoder"].flops + costs(target)["denoiser"].flops)
     assert budget.lamd_flops == stages
 
 
@@ -109,7 +110,7 @@ def test_without_widths_the_unet_has_the_dmgs():
     changed = load_target(
         "table_bair", "quick", ["baselines.pixel.unet=null", "dmg.base_channels=32"]
     )
-    pixels = [denoiser_cost(own, "pixel").parameters for own in (target, changed)]
+    pixels = [costs(own, "pixel")["denoiser"].parameters for own in (target, changed)]
     assert pixels[0] > pixels[1]
 
 

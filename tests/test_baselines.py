@@ -4,10 +4,11 @@ import pytest
 import torch
 from small import UNET_WIDTHS, small_dmg, small_unet3d, wake
 
+from lamd.config import VideoAutoencoderConfig
+from lamd.config.strict import UNetWidths
 from lamd.diffusion import make_schedule, sample, sampling_steps
 from lamd.losses import diffusion_loss
-from lamd.models.latent_video import VideoAutoencoder
-from lamd.models.pixel_diffusion import PixelDiffusion
+from lamd.models.baselines import PixelDiffusion, VideoAutoencoder
 from lamd.nn import TemporalConv
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
@@ -16,8 +17,6 @@ SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 def small_autoencoder(**changes) -> VideoAutoencoder:
     torch.manual_seed(0)
     options = {
-        "num_frames": 8,
-        "size": 16,
         "spatial_downsampling": 4,
         "temporal_downsampling": 4,
         "latent_channels": 2,
@@ -25,7 +24,8 @@ def small_autoencoder(**changes) -> VideoAutoencoder:
         "num_res_blocks": 1,
         "conv3d": "full",
     }
-    return VideoAutoencoder(**(options | changes))
+    config = VideoAutoencoderConfig(**(options | changes))
+    return VideoAutoencoder(config, num_frames=8, size=16)
 
 
 def silent(module: torch.nn.Module) -> list[str]:
@@ -109,7 +109,7 @@ def test_every_weight_learns_from_a_fresh_start(conv3d):
 
 def test_pixel_diffusion_trains_and_samples_with_the_shared_schedule():
     torch.manual_seed(0)
-    model = PixelDiffusion(conv3d="factorised", **UNET_WIDTHS)
+    model = PixelDiffusion(UNetWidths(**UNET_WIDTHS), channels=3, conv3d="factorised")
     x = torch.rand(2, 4, 3, 8, 8) * 2 - 1
     t, eps = torch.tensor([300, 800]), torch.randn_like(x)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

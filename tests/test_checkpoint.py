@@ -11,7 +11,7 @@ from tiny import tiny_target, train_both
 from lamd.base.errors import LamdError
 from lamd.base.files import replace_folder, sha256_of
 from lamd.training import checkpoint as ckpt
-from lamd.training.integrity import read_json, write_json
+from lamd.training.checkpoint import read_json, write_json
 from lamd.training.networks import load_model, write_final
 
 CONFIG = {"vae": {"motion_channels": 3, "fusion": "spade"}, "seed": 0}

@@ -25,8 +25,8 @@ ROOTS = {
     "dmg": ["lamd.training.diffusion_stage", "lamd.training.engine", "lamd.models.dmg"],
     "captioner": ["lamd.training.captioner_stage", "lamd.training.engine"],
     "pixel": ["lamd.training.diffusion_stage", "lamd.training.engine", "lamd.paradigms.pixel"],
-    "video_vae": ["lamd.training.vae_stage", "lamd.training.engine", "lamd.models.latent_video"],
-    "video_latents": ["lamd.training.latents", "lamd.models.latent_video"],
+    "video_vae": ["lamd.training.vae_stage", "lamd.training.engine", "lamd.models.baselines"],
+    "video_latents": ["lamd.training.latents", "lamd.models.baselines"],
     "latent_video": [
         "lamd.training.diffusion_stage", "lamd.training.engine", "lamd.paradigms.latent_video",
     ],

@@ -13,14 +13,14 @@ from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import schedule_of
 from lamd.forecast.work import lpips_costs, sampling, training_step
 from lamd.generate import generate
-from lamd.models.discriminator import build_discriminator
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.paradigms.costs import VOCABULARIES, mcd_vae_cost
+from lamd.paradigms.costs import VOCABULARIES, costs
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, engine
-from lamd.training.batches import training_windows
 from lamd.training.diffusion_stage import DiffusionStage
+from lamd.training.stages import training_windows
 from lamd.training.vae_stage import VAEStage
 
 
@@ -49,7 +49,7 @@ def test_vae_step(step):
     counted_flops, kept = count_step(VAEStage(target, TinyVideos()), step)
     work = training_step(target, "vae", adversary=step > 3)
     assert 0.9 * work.flops < counted_flops <= work.flops  # first layers need no input gradient
-    judge = 4 * num_parameters(build_discriminator(target.loss.gan))
+    judge = 4 * num_parameters(VideoDiscriminator(target.loss.gan))
     copies = 4 if step > 3 else 2  # it has no moments before its first step
     assert kept == 4 * 5 * work.parameters + copies * judge
 
@@ -89,7 +89,7 @@ def test_parameters_of_every_profile(target, profile):
         vocabulary = Vocabulary(resolved.dmg.prompt.kind, text.tokens)
     with torch.device("meta"):
         vae, dmg = build_vae(resolved.vae, resolved.data), build_dmg(resolved, vocabulary)
-    assert mcd_vae_cost(resolved).parameters == num_parameters(vae)
+    assert costs(resolved)["autoencoder"].parameters == num_parameters(vae)
     difference = 0
     if vocabulary is not None:
         assumed = VOCABULARIES[resolved.dmg.prompt.kind]

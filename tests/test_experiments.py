@@ -22,7 +22,7 @@ from lamd.config import (
 )
 from lamd.data.dataset import DATASETS
 from lamd.data.vocabulary import Vocabulary
-from lamd.models.discriminator import build_discriminator
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
 from lamd.pipeline.cell import CODE_VERSIONS, Cell, with_ancestors
@@ -100,7 +100,7 @@ def test_models_build(target):
         vocabulary = Vocabulary(prompt.kind, ("[PAD]", "a", "b")) if prompt else None
         dmg = build_dmg(target, vocabulary)
         if target.loss.gan is not None:
-            build_discriminator(target.loss.gan)
+            VideoDiscriminator(target.loss.gan)
     d, *time, h, w = vae.latent_shape
     assert (d, h) == (
         target.vae.motion_channels,

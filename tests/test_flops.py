@@ -8,15 +8,15 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from small import make_dmg, make_vae
 from torch import nn
 from torch.nn import functional as F
 
 from lamd.config.kinds import Paradigm, WidthsConfig
+from lamd.config.schema import UNetWidths
 from lamd.data.vocabulary import Vocabulary
 from lamd.flops import Cost, count
 from lamd.metrics.i3d import I3D
-from lamd.models.dmg import DMG
-from lamd.models.mcd_vae import MCDVAE
 from lamd.models.unet import UNet3d
 from lamd.paradigms.untrained import build_paradigm, sampling_costs
 
@@ -88,7 +88,7 @@ def test_dmg(unet, batch, condition, size, content_channels, frames):
         "condition": condition,
         "num_latent_frames": frames,
     }
-    dmg = DMG(**options)
+    dmg = make_dmg(**options)
     t, f_x0 = (
         torch.zeros(batch, dtype=torch.int64),
         torch.empty(batch, content_channels, size, size),
@@ -104,11 +104,11 @@ def test_dmg(unet, batch, condition, size, content_channels, frames):
 @few
 @given(unets(), batches, block_kinds, st.integers(1, 5), st.sampled_from([4, 8]))
 def test_unet3d(unet, batch, kind, frames, size):
-    options = unet | {"channels": 3, "conv3d": kind}
-    denoiser, t = UNet3d(**options), torch.zeros(batch, dtype=torch.int64)
+    options = {"channels": 3, "conv3d": kind}
+    denoiser, t = UNet3d(UNetWidths(**unet), **options), torch.zeros(batch, dtype=torch.int64)
     z_t = torch.empty(batch, 3, frames, size, size)
     step = count(lambda: denoiser(z_t, t, z_t[:, :, 0]))
-    assert step == closed.unet3d_step(batch=batch, frames=frames, size=size, **options)
+    assert step == closed.unet3d_step(batch=batch, frames=frames, size=size, **unet, **options)
     assert step.parameters == parameters(denoiser)
 
 
@@ -142,12 +142,12 @@ def mcd_vaes(draw) -> dict:
 @few
 @given(mcd_vaes(), batches)
 def test_video_decoder(options, batch):
-    vae = MCDVAE(**options)
+    vae = make_vae(**options)
     x, z_m = torch.empty(batch, *vae.clip_shape), torch.empty(batch, *vae.latent_shape)
     content = vae.encode_image(x[:, 0])
     decoder = count(lambda: vae.decode(z_m, *content))
     assert decoder == closed.video_decoder(batch=batch, **options)
-    encoders = count(lambda: vae.encode_image(x[:, 0])) + count(lambda: vae.encode_motion(x))
+    encoders = count(lambda: vae.encode_image(x[:, 0])) + count(lambda: vae.encode(x))
     assert (encoders + decoder).parameters == parameters(vae)
 
 
@@ -186,7 +186,7 @@ def test_dmg_with_prompts(unet, batch, condition, text, pooled):
         "pooled_prompt": pooled,
     }
     options = widths | {"batch": batch, "size": 8, "num_words": len(vocabulary)}
-    dmg = DMG(vocabulary=vocabulary, **widths)  # in training mode: PyTorch fuses the other
+    dmg = make_dmg(vocabulary=vocabulary, **widths)  # in training mode: PyTorch fuses the other
     t, words = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, tokens, dtype=int)
     f_x0, z_t = torch.empty(batch, 8, 8, 8), torch.empty(batch, 2, 8, 8)
     condition = dmg.condition(f_x0, words)
@@ -213,10 +213,10 @@ def test_steps_at_equal_width_differ_by_the_papers_factors():
         "head_channels": 32,
     }
     t, z_m = torch.zeros(1, dtype=torch.int64), torch.empty(1, 3, 16, 16)
-    dmg = DMG(
+    dmg = make_dmg(
         motion_channels=3, content_channels=512, context_channels=512, condition="none", **unet
     )
-    unet3d = UNet3d(channels=3, conv3d="factorised", **unet)
+    unet3d = UNet3d(UNetWidths(**unet), channels=3, conv3d="factorised")
     motion = count(lambda: dmg(z_m, t, torch.empty(1, 512, 16, 16))).flops
     clips = [torch.empty(1, 3, frames, size, size) for frames, size in ((16, 64), (4, 16))]
     pixel, latent = (count(partial(unet3d, x, t, x[:, :, 0])).flops for x in clips)

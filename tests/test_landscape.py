@@ -21,7 +21,7 @@ from lamd.pipeline.contents import KEYS, read_clips
 from lamd.pipeline.steps.clips import real_clips
 from lamd.pipeline.steps.data import build_data, open_split
 from lamd.training import train as train_stage
-from lamd.training.batches import training_windows, validation_windows
+from lamd.training.stages import training_windows, validation_windows
 
 
 @pytest.fixture

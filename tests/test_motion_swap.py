@@ -34,7 +34,7 @@ def swapped():
     a = to_model(torch.from_numpy(np.stack(clips)))
     b = a.roll(1, dims=0)
     with torch.inference_mode():
-        z_m = vae.normalise(vae.encode_motion(b).mean)
+        z_m = vae.normalise(vae.encode(b).mean)
         x_hat = vae.decode(z_m, *vae.encode_image(a[:, 0]))
     return a, b, x_hat
 

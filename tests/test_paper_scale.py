@@ -10,10 +10,10 @@ from tiny import TinyVideos
 from lamd.config import load_target
 from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.latent_motion import LatentMotion
-from lamd.training.batches import training_windows
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run
 from lamd.training.latents import Latents
+from lamd.training.stages import training_windows
 from lamd.training.vae_stage import VAEStage
 
 MEMORY_KIB = 24 * 2**20

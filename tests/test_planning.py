@@ -25,7 +25,7 @@ from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import Store
 from lamd.targets import KINDS
-from lamd.training.batches import training_windows
+from lamd.training.stages import training_windows
 
 ROWS = "rows=[copy_first_frame,reconstruction,lamd]"
 
@@ -257,20 +257,12 @@ def test_plan_without_a_probe_prints_every_cell(tmp_path, capsys):
 def test_planning_counts_each_network_once(monkeypatch):
     counted = []
     monkeypatch.setattr(costs, "count", lambda *_: counted.append(1) or Cost(1, 1, 1))
-    clear_caches()
+    monkeypatch.setattr(costs, "_counted", {})
     target = tiny_target("rows=[lamd,pixel_flops,latent_video_flops]")
-    try:
-        for beta in (0.1, 0.2):
-            loss = target.loss.model_copy(update={"kl_weight": beta})
-            TablePlan(target.model_copy(update={"loss": loss}), "cpu")
-    finally:
-        clear_caches()
-    assert len(counted) == 3 + 2 + 1 + 3 + 1  # MCD-VAE, DMG, pixel, video autoencoder, its UNet
-
-
-def clear_caches():
-    for name in ("_mcd_vae", "_dmg", "_autoencoder", "_unet3d"):
-        getattr(costs, name).cache_clear()
+    for beta in (0.1, 0.2):
+        loss = target.loss.model_copy(update={"kl_weight": beta})
+        TablePlan(target.model_copy(update={"loss": loss}), "cpu")
+    assert len(counted) == 6 + 4 + 6  # passes of latent motion, pixel space and latent video
 
 
 @pytest.mark.parametrize(

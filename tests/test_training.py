@@ -17,16 +17,16 @@ from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
 from lamd.io.video import to_model
 from lamd.training import encode_latents, load_model, open_latents, train, vae_stage
-from lamd.training.batches import (
+from lamd.training.checkpoint import list_checkpoints, newest_good
+from lamd.training.engine import learning_rate_factor, make_accelerator, make_ema
+from lamd.training.stages import (
+    StepRNG,
     batch_rows,
     read_ahead,
     read_windows,
     training_windows,
     validation_windows,
 )
-from lamd.training.checkpoint import list_checkpoints, newest_good
-from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
-from lamd.training.stages import StepRNG
 from lamd.training.vae_stage import VAEStage
 
 GOLDEN = HERE / "golden"
@@ -308,7 +308,7 @@ def test_latents_are_the_posteriors_of_the_training_windows(run):
     assert np.array_equal(latents.windows, training_windows(videos, target.train_dmg, target.data))
     for row in (0, 17, len(latents) - 1):
         x = to_model(read_windows(videos, latents.windows[row : row + 1], 4))
-        posterior = vae.encode_motion(x)
+        posterior = vae.encode(x)
         stored = torch.tensor(latents.posterior[row])
         assert torch.allclose(stored[0], posterior.mean[0], atol=1e-5)
         assert torch.allclose(stored[1], posterior.logvar[0], atol=1e-5)

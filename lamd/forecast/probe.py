@@ -31,13 +31,12 @@ from lamd.metrics.registry import METRICS
 from lamd.metrics.values import Inputs
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.steps.data import build_data
-from lamd.training.batches import training_windows
 from lamd.training.captioner_stage import CaptionerStage
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import time_steps
 from lamd.training.latents import Latents
 from lamd.training.networks import NETWORKS
-from lamd.training.stages import Stage
+from lamd.training.stages import Stage, training_windows
 from lamd.training.vae_stage import VAEStage
 
 _STARTED = 60.0  # seconds that importing PyTorch may take in addition to the limit
@@ -152,11 +151,10 @@ def _autoencoding(unit: Unit, target: Target, device: str) -> float:
     batch, model = unit.shape[0], _network(unit.subject, target).to(device)
     x = torch.rand(batch, *model.clip_shape, device=device)
     eps = torch.rand(batch, *model.latent_shape, device=device)
-    encode = NETWORKS[unit.subject].encode
 
     def run(count: int) -> None:
         for _ in range(count):
-            encode(model, x) if unit.kind == "encoding" else model(x, eps)
+            model.encode(x) if unit.kind == "encoding" else model(x, eps)
 
     return _timed(run, device)[1] / batch
 

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from lamd.config import Baseline, Target, TrainConfig, is_baseline
+from lamd.config import Target, TrainConfig, is_baseline
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
 from lamd.data.packed import windows
@@ -25,9 +25,9 @@ from lamd.flops import Cost, count
 from lamd.metrics.frames import BACKBONES
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
-from lamd.models.discriminator import build_discriminator
-from lamd.paradigms import costs
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.paradigms.budget import TRAINING_FACTOR, row_training
+from lamd.paradigms.costs import VOCABULARIES, costs, row_parts
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
@@ -35,7 +35,11 @@ from lamd.pipeline.steps.data import open_split
 from lamd.pipeline.store import Store
 from lamd.training.networks import NETWORKS
 
-AUTOENCODERS = ("vae", "video_vae")
+AUTOENCODERS = {
+    kind.autoencoder_stage: name
+    for name, kind in PARADIGMS.items()
+    if kind.autoencoder_stage is not None
+}
 DENOISERS = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
 _METRICS = ("psnr", "ssim", *(f"lpips-{backbone}" for backbone in BACKBONES))
 _FLOAT = 4  # bytes
@@ -121,13 +125,10 @@ def _step_costs(target: Target, stage: str, adversary: bool) -> tuple[Cost, Cost
     if stage == "captioner":
         return _captioner(target), Cost()
     if stage in AUTOENCODERS:
-        return _autoencoder(target, stage)[0], _loss_costs(target, adversary)
-    autoencoder, name = DENOISERS[stage].autoencoder_stage, cast(Baseline, stage)
-    denoiser = costs.dmg_cost(target) if stage == "dmg" else costs.denoiser_cost(target, name)
-    if autoencoder is None:
-        return denoiser, Cost()
-    frozen, _, first_frame = _autoencoder(target, autoencoder)
-    return denoiser, Cost(first_frame.flops, frozen.parameters)
+        cost = costs(target, AUTOENCODERS[stage])
+        return cost["autoencoder"], _loss_costs(target, adversary)
+    cost = costs(target, DENOISERS[stage].name)
+    return cost["denoiser"], Cost(cost["first_frame"].flops, cost["autoencoder"].parameters)
 
 
 def _loss_costs(target: Target, adversary: bool) -> Cost:
@@ -141,7 +142,7 @@ def _loss_costs(target: Target, adversary: bool) -> Cost:
         total += Cost(flops + 2 * lpips_gradient, parameters, 2 * frames * trunk.activations)
     if loss.gan is not None:
         gan, shape = loss.gan, (2, data.num_frames, 3, data.size, data.size)
-        judge = count(lambda: build_discriminator(gan)(torch.empty(shape)), 2)
+        judge = count(lambda: VideoDiscriminator(gan)(torch.empty(shape)), 2)
         total += Cost(parameters=4 * judge.parameters)  # with gradients and Adam's moments
         if adversary:  # a frozen pass on x_hat, a trained one on x and x_hat
             total += Cost(judge.flops * (2 + TRAINING_FACTOR * 2), 0, judge.activations)
@@ -150,21 +151,12 @@ def _loss_costs(target: Target, adversary: bool) -> Cost:
     return total
 
 
-def _autoencoder(target: Target, stage: str) -> tuple[Cost, Cost, Cost]:
-    """Return the costs of the whole network, and of encoding a clip and a first frame."""
-    if stage == "vae":
-        parts = costs.mcd_vae_costs(target)
-        return costs.mcd_vae_cost(target), parts["motion_encoder"], parts["image_encoder"]
-    parts = costs.autoencoder_costs(target)
-    return costs.autoencoder_cost(target), parts["encoder"], parts["first_frame"]
-
-
 def _captioner(target: Target) -> Cost:
     assert target.captioner is not None, "only a target with a captioner trains it"
     train, data = stage_options(target, "captioner"), target.data
     batch = train.batch_size // train.gradient_accumulation
     with torch.device("meta"):
-        network = NETWORKS["captioner"].build(target, costs.VOCABULARIES["text"])
+        network = NETWORKS["captioner"].build(target, VOCABULARIES["text"])
         clips = torch.empty(batch, data.num_frames, 3, data.size, data.size)
         tokens = torch.zeros(batch, target.captioner.max_tokens, dtype=torch.int64)
     return count(lambda: network(clips, tokens), batch)
@@ -191,11 +183,11 @@ def _i3d(num_frames: int) -> Cost:
 
 def sampling(target: Target, row: str, paradigm: str, batch: int) -> Unit:
     """Return a sampling run of one clip of a row: encode, K denoising steps, decode."""
-    parts, sampler = costs.row_parts(target, row), PARADIGMS[paradigm].sampler(target)
+    parts, sampler = row_parts(target, row), PARADIGMS[paradigm].sampler(target)
     networks = sum(parts.values(), Cost())
     flops = networks.flops + (sampler.num_steps - 1) * parts["step"].flops
     if sampler.guidance_scale is not None:  # without the prompt too
-        condition = costs.dmg_costs(target)["condition"]
+        condition = costs(target, paradigm)["condition"]
         flops += condition.flops + sampler.num_steps * parts["step"].flops
     return _inference("sampling", paradigm, target, replace(networks, flops=flops), batch)
 
@@ -280,7 +272,7 @@ def _latents(cell: Cell, target: Target, frames: Frames) -> Work:
     number = len(windows(kept, target.data.num_frames, train.window_stride))
     with torch.device("meta"):
         model: Any = NETWORKS[stage].build(target, None)
-    _, encoder, _ = _autoencoder(target, stage)
+    encoder = costs(target, AUTOENCODERS[stage])["posterior"]
     unit = _inference("encoding", stage, target, encoder, min(_ENCODED, max(1, number)))
     return Work([(unit, number)], number * (2 * _FLOAT * math.prod(model.latent_shape) + 16))
 
@@ -296,7 +288,7 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
 
 
 def _reconstruction(target: Target, batch: int) -> Unit:
-    return _inference("reconstruction", "vae", target, costs.mcd_vae_cost(target), batch)
+    return _inference("reconstruction", "vae", target, costs(target)["autoencoder"], batch)
 
 
 def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Work:

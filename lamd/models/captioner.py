@@ -8,49 +8,37 @@ trained on the ground truth of the training split, and its score on real clips i
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lamd.config import CaptionerConfig, DataConfig
+from lamd.config import CaptionerConfig
 from lamd.data.vocabulary import Vocabulary
-from lamd.models.prompt import prompt_token_ids
 from lamd.nn import PRE_NORM, channels_last_3d, grid_embedding, group_norm
 
 
 class Captioner(nn.Module):
     """A 3-D convolutional encoder and a transformer decoder over a closed vocabulary."""
 
-    def __init__(
-        self,
-        *,
-        vocabulary: Vocabulary,
-        max_tokens: int,
-        num_frames: int,
-        channels: tuple[int, ...],
-        num_layers: int,
-        head_channels: int,
-    ):
+    def __init__(self, config: CaptionerConfig, vocabulary: Vocabulary, num_frames: int):
         super().__init__()
-        self.vocabulary, self.max_tokens = vocabulary, max_tokens
+        self.vocabulary, self.max_tokens = vocabulary, config.max_tokens
         layers: list[nn.Module] = []
         width, remaining = 6, num_frames
-        for wider in channels:
+        for wider in config.channels:
             stride = (2 if remaining > 4 else 1, 2, 2)  # a move's course needs four points in time
             remaining //= stride[0]
-            layers += [
-                nn.Conv3d(width, wider, 3, stride=stride, padding=1),
-                group_norm(wider),
-                nn.SiLU(),
-            ]
+            conv = nn.Conv3d(width, wider, 3, stride=stride, padding=1)
+            layers += [conv, group_norm(wider), nn.SiLU()]
             width = wider
         self.encoder = nn.Sequential(*layers)
         self.project_position = nn.Linear(3 * width, width)
         self.embed = nn.Embedding(len(vocabulary), width)
-        self.position = nn.Parameter(0.02 * torch.randn(max_tokens, width))
-        num_heads = max(1, width // head_channels)
+        self.position = nn.Parameter(0.02 * torch.randn(config.max_tokens, width))
+        num_heads = max(1, width // config.head_channels)
         layer = nn.TransformerDecoderLayer(width, num_heads, 4 * width, **PRE_NORM)
-        self.decoder = nn.TransformerDecoder(layer, num_layers, nn.LayerNorm(width))
+        self.decoder = nn.TransformerDecoder(layer, config.num_layers, nn.LayerNorm(width))
         self.to_logits = nn.Linear(width, len(vocabulary))
         channels_last_3d(self)
 
@@ -62,12 +50,7 @@ class Captioner(nn.Module):
         return rearrange(h, "b c l h w -> b (l h w) c") + self.project_position(position)
 
     def forward(self, x: Tensor, token_ids: Tensor) -> Tensor:
-        """Return the logits (B, M - 1, vocabulary) of tokens 1.., each from those before it.
-
-        Args:
-            x: clips (B, L, 3, H, W) in [-1, 1].
-            token_ids: int64 (B, M) of their captions.
-        """
+        """Return the logits (B, M - 1, vocabulary) of tokens 1.. (B, M), each from those before."""
         return self._decode(token_ids[:, :-1], self.encode(x))
 
     def _decode(self, token_ids: Tensor, clip: Tensor) -> Tensor:
@@ -78,7 +61,8 @@ class Captioner(nn.Module):
 
     def token_ids(self, captions: Sequence[str]) -> Tensor:
         """Return the token ids of B captions, int64 (B, M), padded with 0."""
-        return prompt_token_ids(self.vocabulary, captions, self.max_tokens)
+        ids = [self.vocabulary.encode(caption, self.max_tokens) for caption in captions]
+        return torch.from_numpy(np.stack(ids))
 
     @torch.inference_mode()
     def caption(self, x: Tensor) -> list[str]:
@@ -89,10 +73,3 @@ class Captioner(nn.Module):
             following = self._decode(ids, clip)[:, -1].argmax(dim=-1)
             ids = torch.cat([ids, following[:, None]], dim=1)
         return [self.vocabulary.decode(row) for row in ids.tolist()]
-
-
-def build_captioner(
-    captioner: CaptionerConfig, data: DataConfig, vocabulary: Vocabulary
-) -> Captioner:
-    """Build the captioner of a config for a vocabulary."""
-    return Captioner(vocabulary=vocabulary, num_frames=data.num_frames, **captioner.model_dump())

@@ -9,28 +9,20 @@ from lamd.nn import group_norm
 class VideoDiscriminator(nn.Module):
     """Strided 3-D convolutions that score each space-time patch of a clip."""
 
-    def __init__(self, *, base_channels: int, num_layers: int):
+    def __init__(self, config: GANConfig):
         super().__init__()
+        width = config.base_channels
         layers: list[nn.Module] = [
-            nn.Conv3d(3, base_channels, (3, 4, 4), stride=(1, 2, 2), padding=1),
+            nn.Conv3d(3, width, (3, 4, 4), stride=(1, 2, 2), padding=1),
             nn.LeakyReLU(0.2),
         ]
-        width = base_channels
-        for i in range(1, num_layers):
-            wider = base_channels * min(2**i, 8)
-            layers += [
-                nn.Conv3d(width, wider, 4, stride=2, padding=1, bias=False),
-                group_norm(wider),
-                nn.LeakyReLU(0.2),
-            ]
+        for i in range(1, config.num_layers):
+            wider = config.base_channels * min(2**i, 8)
+            conv = nn.Conv3d(width, wider, 4, stride=2, padding=1, bias=False)
+            layers += [conv, group_norm(wider), nn.LeakyReLU(0.2)]
             width = wider
         self.layers = nn.Sequential(*layers, nn.Conv3d(width, 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map clips (B, L, 3, H, W) in [-1, 1] to logits (B, 1, L', H', W'); real is positive."""
         return self.layers(x.transpose(1, 2))
-
-
-def build_discriminator(gan: GANConfig) -> VideoDiscriminator:
-    """Build the discriminator of a config."""
-    return VideoDiscriminator(base_channels=gan.base_channels, num_layers=gan.num_layers)

@@ -11,19 +11,18 @@ If z_m keeps l frames (the ablation), the same UNet runs within each frame and t
 after that over space. The two variants thus differ by the time axis alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from lamd.config import Target
+from lamd.config import DMGConfig, Target
 from lamd.data.vocabulary import Vocabulary
-from lamd.models.prompt import PromptEncoder
-from lamd.models.unet import UNet, parts_2d, parts_3d
-from lamd.nn import KeysValues, grid_embedding, group_norm
+from lamd.models.unet import UNet
+from lamd.nn import PRE_NORM, KeysValues, grid_embedding, group_norm
 
 
 class ContentTokens(nn.Module):
@@ -42,19 +41,58 @@ class ContentTokens(nn.Module):
         return rearrange(tokens, "b c h w -> b (h w) c") + position
 
 
-@dataclass(frozen=True)
-class Condition:
-    """The encoded y, constant over the diffusion steps.
+class PromptEncoder(nn.Module):
+    """A caption or a class as cross-attention tokens next to those of f_x0.
 
-    Attributes:
-        keys_values: of the tokens, one pair per attention block; empty without tokens.
-        features: (B, C, h, w) concatenated to each frame of z_t, or None.
-        pooled: (B, 4 C) of the prompt, added to the step embedding, or None.
+    reported: 512-d text features by cross-attention; the origin is probably MAGE's encoder, with a
+    closed vocabulary and two layers. A class is one embedded token. Padding is a token like any
+    other and is attended to, as in latent diffusion.
     """
 
-    keys_values: list[KeysValues]
-    features: Tensor | None
-    pooled: Tensor | None
+    def __init__(self, config: DMGConfig, vocabulary: Vocabulary, pooled_channels: int):
+        super().__init__()
+        prompt, channels = config.prompt, config.context_channels
+        assert prompt is not None, "built only for a DMG with prompts"
+        self.vocabulary, self.max_tokens = vocabulary, prompt.max_tokens or 1
+        self.embed = nn.Embedding(len(vocabulary), channels)
+        # at nn.Embedding's default unit scale, tokens hardly train and drown out their positions
+        nn.init.normal_(self.embed.weight, std=0.02)
+        self.position = nn.Parameter(0.02 * torch.randn(self.max_tokens, channels))
+        num_heads = max(1, channels // config.head_channels)
+        layers = (
+            nn.TransformerEncoderLayer(channels, num_heads, 4 * channels, **PRE_NORM)
+            for _ in range(prompt.num_layers or 0)
+        )
+        self.layers = nn.Sequential(*layers, nn.LayerNorm(channels))
+        self.bag = None
+        if prompt.pooled:
+            self.bag = nn.EmbeddingBag(len(vocabulary), pooled_channels, mode="sum", padding_idx=0)
+            nn.init.normal_(self.bag.weight, std=0.02)
+
+    def token_ids(self, prompts: Sequence[str]) -> Tensor:
+        """Return the token ids of B prompts, int64 (B, M), padded with 0; errors as `encode`."""
+        ids = [self.vocabulary.encode(prompt, self.max_tokens) for prompt in prompts]
+        return torch.from_numpy(np.stack(ids))
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Map (B, M) to tokens (B, M, channels); a row of zeros is the empty prompt."""
+        return self.layers(self.embed(token_ids) + self.position)
+
+    def pooled(self, token_ids: Tensor) -> Tensor | None:
+        """Map (B, M) to (B, pooled_channels), zeros for the empty prompt; None without a bag.
+
+        A sum, so that the weight of a word does not depend on the length of its caption.
+        """
+        return None if self.bag is None else self.bag(token_ids)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The encoded y, constant over the diffusion steps."""
+
+    keys_values: list[KeysValues]  # of the tokens, one pair per attention block; or empty
+    features: Tensor | None  # (B, C, h, w) concatenated to each frame of z_t
+    pooled: Tensor | None  # (B, 4 C) of the prompt, added to the step embedding
 
 
 class DMG(UNet):
@@ -62,58 +100,33 @@ class DMG(UNet):
 
     def __init__(
         self,
+        config: DMGConfig,
         *,
         motion_channels: int,
         content_channels: int,
-        base_channels: int,
-        channel_multipliers: tuple[int, ...],
-        num_res_blocks: int,
-        attention_factors: tuple[int, ...],
-        head_channels: int,
-        context_channels: int,
-        condition: str,
         num_latent_frames: int = 1,
         vocabulary: Vocabulary | None = None,
-        max_prompt_tokens: int = 1,
-        num_prompt_layers: int = 0,
-        pooled_prompt: bool = False,
     ):
-        super().__init__(base_channels)
+        super().__init__(config)
         self.tokens = self.concat = self.prompt = None
-        if condition in ("cross_attention", "both"):
-            self.tokens = ContentTokens(content_channels, context_channels)
-        if condition in ("concat", "both"):
-            self.concat = nn.Sequential(
-                group_norm(content_channels), nn.Conv2d(content_channels, base_channels, 1)
-            )
+        in_channels = motion_channels
+        if config.condition in ("cross_attention", "both"):
+            self.tokens = ContentTokens(content_channels, config.context_channels)
+        if config.condition in ("concat", "both"):
+            project = nn.Conv2d(content_channels, config.base_channels, 1)
+            self.concat = nn.Sequential(group_norm(content_channels), project)
+            in_channels += config.base_channels
         if vocabulary is not None:
-            self.prompt = PromptEncoder(
-                vocabulary=vocabulary,
-                max_tokens=max_prompt_tokens,
-                num_layers=num_prompt_layers,
-                head_channels=head_channels,
-                channels=context_channels,
-                pooled_channels=self.embedding_channels if pooled_prompt else None,
-            )
+            self.prompt = PromptEncoder(config, vocabulary, self.embedding_channels)
         attends = self.tokens is not None or self.prompt is not None
-        context = context_channels if attends else None
-        parts = parts_2d if num_latent_frames == 1 else partial(parts_3d, "factorised")
-        self.build_scales(
-            motion_channels + (base_channels if self.concat is not None else 0),
-            motion_channels,
-            channel_multipliers=channel_multipliers,
-            num_res_blocks=num_res_blocks,
-            attention_factors=attention_factors,
-            parts=parts(head_channels, context),
-        )
+        context = config.context_channels if attends else None
+        kind = None if num_latent_frames == 1 else "factorised"
+        self.build_scales(config, kind, in_channels, motion_channels, context)
 
     def condition(self, f_x0: Tensor, token_ids: Tensor | None = None) -> Condition:
-        """Encode y once for all steps.
+        """Encode y, f_x0 (B, d', h, w) and the prompts' token ids (B, M), once for all steps.
 
-        Args:
-            f_x0: (B, d', h, w) content feature of the first frame.
-            token_ids: (B, M) int64 of the prompts, from `prompt.token_ids`; required by a model
-                with prompts, ignored by any other.
+        A model without prompts ignores their ids.
         """
         # torch 2.11 crashes on CPUs when a GroupNorm trains on a channels-last input that needs no
         # gradient
@@ -133,15 +146,7 @@ class DMG(UNet):
         return Condition(keys_values, features, pooled)
 
     def denoise(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict the noise in z_t.
-
-        Args:
-            z_t: (B, d, h, w), or (B, d, l, h, w), noisy motion latent, unit scale.
-            t: (B,) int64 diffusion step in 0..T-1.
-
-        Returns:
-            eps_hat, shaped like z_t.
-        """
+        """Predict the noise in z_t (B, d, h, w), or (B, d, l, h, w), at t (B,) in 0..T-1."""
         features = condition.features
         if features is not None:
             if z_t.ndim == 5:
@@ -158,22 +163,10 @@ class DMG(UNet):
 
 def build_dmg(target: Target, vocabulary: Vocabulary | None = None) -> DMG:
     """Build the DMG of a target; prompts require the vocabulary of the training split."""
-    return DMG(**dmg_options(target, vocabulary))
-
-
-def dmg_options(target: Target, vocabulary: Vocabulary | None = None) -> dict[str, Any]:
-    """Return the keyword arguments of a target's DMG; all are hashable."""
-    options: dict[str, Any] = {
-        "motion_channels": target.vae.motion_channels,
-        "content_channels": target.vae.image_channels[-1],
-        "num_latent_frames": target.data.num_frames // target.vae.temporal_downsampling,
-        **target.dmg.model_dump(exclude=target.dmg.not_shape),
-    }
-    if target.dmg.prompt is not None:
-        options |= {
-            "vocabulary": vocabulary,
-            "max_prompt_tokens": target.dmg.prompt.max_tokens or 1,
-            "num_prompt_layers": target.dmg.prompt.num_layers or 0,
-            "pooled_prompt": target.dmg.prompt.pooled,
-        }
-    return options
+    return DMG(
+        target.dmg,
+        motion_channels=target.vae.motion_channels,
+        content_channels=target.vae.image_channels[-1],
+        num_latent_frames=target.data.num_frames // target.vae.temporal_downsampling,
+        vocabulary=vocabulary,
+    )

@@ -54,6 +54,10 @@ class ScaledLatent(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
+    def encode(self, x: Tensor) -> Posterior:
+        """Map clips x (B, L, 3, H, W) in [-1, 1] to q(z | x)."""
+        raise NotImplementedError
+
     def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Store the per-channel mean and standard deviation (d,) of the latent."""
         self.latent_mean.copy_(mean)

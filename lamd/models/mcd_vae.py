@@ -24,8 +24,7 @@ from lamd.config import DataConfig, VAEConfig
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.nn import (
     Fusion,
-    ResBlock2d,
-    ResBlock3d,
+    ResBlock,
     TemporalUpsample,
     all_gather_with_grad,
     channels_last_3d,
@@ -59,20 +58,15 @@ class LatentNorm(nn.Module):
 class ImageEncoder(nn.Module):
     """E_I: 2-D UNet encoder of the first frame."""
 
-    def __init__(
-        self,
-        channels: tuple[int, ...],
-        num_res_blocks: tuple[int, ...],
-        num_skip_scales: int,
-        first_frame_residual: str,
-    ):
+    def __init__(self, config: VAEConfig):
         super().__init__()
-        self.num_skip_scales = num_skip_scales
-        self.first_frame_residual = first_frame_residual
+        self.num_skip_scales = config.num_skip_scales
+        self.keeps_frame = config.first_frame_residual != "none"
+        channels = config.image_channels
         self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
         self.scales = nn.ModuleList(
-            nn.Sequential(*(ResBlock2d(width, width) for _ in range(count)))
-            for width, count in zip(channels, num_res_blocks, strict=True)
+            nn.Sequential(*(ResBlock(width, width) for _ in range(count)))
+            for width, count in zip(channels, config.num_res_blocks, strict=True)
         )
         self.downs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(channels)
@@ -90,37 +84,29 @@ class ImageEncoder(nn.Module):
             skips.append(h)
             h = down(h)
         skips = skips[len(skips) - self.num_skip_scales :]
-        return self.scales[-1](h), skips if self.first_frame_residual == "none" else [x0, *skips]
+        return self.scales[-1](h), [x0, *skips] if self.keeps_frame else skips
 
 
 class MotionEncoder(nn.Module):
     """E_M: light 3-D encoder of the clip; halves time together with space, then time alone."""
 
-    def __init__(
-        self,
-        channels: tuple[int, ...],
-        temporal_downsampling: int,
-        d: int,
-        num_latent_blocks: int,
-        kind: str,
-    ):
+    def __init__(self, config: VAEConfig):
         super().__init__()
+        channels, d = config.motion_encoder_channels, config.motion_channels
         layers: list[nn.Module] = []
         width = 6
-        for i, stride in enumerate(scale_strides(2 ** len(channels), temporal_downsampling)):
+        strides = scale_strides(config.spatial_downsampling, config.temporal_downsampling)
+        for i, stride in enumerate(strides):
             wider = channels[min(i, len(channels) - 1)]
             if i > 0:
                 layers += [group_norm(width), nn.SiLU()]
             layers.append(nn.Conv3d(width, wider, 3, stride=stride, padding=1))
             if i >= len(channels) - 1:
-                layers.append(ResBlock3d(wider, wider, kind))
+                layers.append(ResBlock(wider, wider, config.conv3d))
             width = wider
         self.layers = nn.Sequential(*layers)
-        self.latent = nn.Sequential(
-            *(ResBlock2d(width, width) for _ in range(num_latent_blocks)),
-            group_norm(width),
-            nn.SiLU(),
-        )
+        blocks = (ResBlock(width, width) for _ in range(config.num_latent_blocks))
+        self.latent = nn.Sequential(*blocks, group_norm(width), nn.SiLU())
         self.to_posterior = nn.Conv2d(width, 2 * d, 3, padding=1)
         # with sigma near 1 at the start, the normalised latent is noise, and D_V learns to ignore
         # it before E_M has learnt anything
@@ -138,38 +124,33 @@ class MotionEncoder(nn.Module):
 class VideoDecoder(nn.Module):
     """D_V: fuse z_m with f_x0, upsample time, then space, and fuse the skips on the way."""
 
-    def __init__(
-        self,
-        channels: tuple[int, ...],
-        image_channels: tuple[int, ...],
-        temporal_downsampling: int,
-        d: int,
-        num_res_blocks: tuple[int, ...],
-        num_latent_blocks: int,
-        num_skip_scales: int,
-        first_frame_residual: str,
-        fusion: str,
-        kind: str,
-    ):
+    def __init__(self, config: VAEConfig):
         super().__init__()
+        channels, image_channels = config.decoder_channels, config.image_channels
         width = channels[-1]
-        self.stem = nn.Conv2d(d, width, 3, padding=1)
-        self.content = Fusion(width, image_channels[-1], fusion)
-        self.latent = nn.Sequential(*(ResBlock2d(width, width) for _ in range(num_latent_blocks)))
+
+        def res_blocks(level: int) -> nn.Sequential:
+            width, count = channels[level], config.num_res_blocks[level]
+            return nn.Sequential(*(ResBlock(width, width, config.conv3d) for _ in range(count)))
+
+        self.stem = nn.Conv2d(config.motion_channels, width, 3, padding=1)
+        self.content = Fusion(width, image_channels[-1], config.fusion)
+        blocks = (ResBlock(width, width) for _ in range(config.num_latent_blocks))
+        self.latent = nn.Sequential(*blocks)
         self.temporal = nn.ModuleList(
-            nn.Sequential(ResBlock3d(width, width, kind), TemporalUpsample(width))
-            for _ in range(int(math.log2(temporal_downsampling)))
+            nn.Sequential(ResBlock(width, width, config.conv3d), TemporalUpsample(width))
+            for _ in range(int(math.log2(config.temporal_downsampling)))
         )
-        self.bottleneck = _res_blocks(width, num_res_blocks[-1], kind)
+        self.bottleneck = res_blocks(-1)
         # only the first, coarsest scales have a fusion
         self.ups, self.fusions, self.scales = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         up = partial(nn.ConvTranspose3d, kernel_size=(1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
         for level in reversed(range(len(channels) - 1)):
             self.ups.append(up(channels[level + 1], channels[level]))
-            if level >= len(channels) - 1 - num_skip_scales:
-                self.fusions.append(Fusion(channels[level], image_channels[level], fusion))
-            self.scales.append(_res_blocks(channels[level], num_res_blocks[level], kind))
-        self.predicts_flow = first_frame_residual == "warp"
+            if level >= len(channels) - 1 - config.num_skip_scales:
+                self.fusions.append(Fusion(channels[level], image_channels[level], config.fusion))
+            self.scales.append(res_blocks(level))
+        self.predicts_flow = config.first_frame_residual == "warp"
         out_channels = 5 if self.predicts_flow else 3  # colours, then the flow for `warp`
         self.to_rgb = nn.Conv3d(channels[0], out_channels, (1, 3, 3), padding=(0, 1, 1))
         if self.predicts_flow:  # no motion at the start
@@ -199,60 +180,23 @@ class VideoDecoder(nn.Module):
 class MCDVAE(ScaledLatent):
     """MCD-VAE with E_I, E_M, the normalised bottleneck and D_V."""
 
-    def __init__(
-        self,
-        *,
-        num_frames: int,
-        size: int,
-        spatial_downsampling: int,
-        temporal_downsampling: int,
-        motion_channels: int,
-        image_channels: tuple[int, ...],
-        motion_encoder_channels: tuple[int, ...],
-        decoder_channels: tuple[int, ...],
-        num_res_blocks: tuple[int, ...],
-        num_latent_blocks: int,
-        num_skip_scales: int,
-        first_frame_residual: str,
-        fusion: str,
-        conv3d: str,
-        normalisation: str,
-    ):
-        super().__init__(motion_channels)
+    def __init__(self, config: VAEConfig, *, num_frames: int, size: int):
+        super().__init__(config.motion_channels)
         self.clip_shape = (num_frames, 3, size, size)
-        l, side = num_frames // temporal_downsampling, size // spatial_downsampling
-        self.latent_shape = (motion_channels, *(() if l == 1 else (l,)), side, side)
-        self.image_encoder = ImageEncoder(
-            image_channels, num_res_blocks, num_skip_scales, first_frame_residual
-        )  # E_I
-        self.motion_encoder = MotionEncoder(
-            motion_encoder_channels,
-            temporal_downsampling,
-            motion_channels,
-            num_latent_blocks,
-            conv3d,
-        )  # E_M
-        self.latent_norm = LatentNorm(motion_channels, normalisation)
-        self.video_decoder = VideoDecoder(
-            channels=decoder_channels,
-            image_channels=image_channels,
-            temporal_downsampling=temporal_downsampling,
-            d=motion_channels,
-            num_res_blocks=num_res_blocks,
-            num_latent_blocks=num_latent_blocks,
-            num_skip_scales=num_skip_scales,
-            first_frame_residual=first_frame_residual,
-            fusion=fusion,
-            kind=conv3d,
-        )  # D_V
+        l, side = num_frames // config.temporal_downsampling, size // config.spatial_downsampling
+        self.latent_shape = (config.motion_channels, *(() if l == 1 else (l,)), side, side)
+        self.image_encoder = ImageEncoder(config)  # E_I
+        self.motion_encoder = MotionEncoder(config)  # E_M
+        self.latent_norm = LatentNorm(config.motion_channels, config.normalisation)
+        self.video_decoder = VideoDecoder(config)  # D_V
         channels_last_3d(self)
 
     def encode_image(self, x0: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map x0 (B, 3, H, W) in [-1, 1] to f_x0 (B, d', h, w) and the skips, finest first."""
         return self.image_encoder(x0)
 
-    def encode_motion(self, x: Tensor) -> Posterior:
-        """Map x (B, L, 3, H, W) in [-1, 1] to the posterior before normalisation.
+    def encode(self, x: Tensor) -> Posterior:
+        """Map x (B, L, 3, H, W) in [-1, 1] by E_M to the posterior before normalisation.
 
         Raises:
             ValueError: on a clip shape other than the model's.
@@ -270,13 +214,11 @@ class MCDVAE(ScaledLatent):
         return self.video_decoder(z_m, f_x0, skips)
 
     def forward(self, x: Tensor, eps: Tensor) -> VAEOutput:
-        """Reconstruct x (B, L, 3, H, W) through one posterior sample.
+        """Reconstruct x (B, L, 3, H, W) in [-1, 1], given x[:, 0], through one posterior sample.
 
-        Args:
-            x: clips in [-1, 1]; x[:, 0] is the conditioning frame.
-            eps: (B, *latent_shape) standard normal; zeros decode the posterior mean.
+        eps (B, *latent_shape) is standard normal; zeros decode the posterior mean.
         """
-        posterior = self.encode_motion(x)
+        posterior = self.encode(x)
         z_m = self.normalise(posterior.sample(eps))
         f_x0, skips = self.encode_image(x[:, 0])
         return VAEOutput(self.decode(z_m, f_x0, skips), posterior, z_m)
@@ -289,8 +231,4 @@ class MCDVAE(ScaledLatent):
 
 def build_vae(vae: VAEConfig, data: DataConfig) -> MCDVAE:
     """Build the MCD-VAE of a config."""
-    return MCDVAE(num_frames=data.num_frames, size=data.size, **vae.model_dump())
-
-
-def _res_blocks(channels: int, count: int, kind: str) -> nn.Sequential:
-    return nn.Sequential(*(ResBlock3d(channels, channels, kind) for _ in range(count)))
+    return MCDVAE(vae, num_frames=data.num_frames, size=data.size)

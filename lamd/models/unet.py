@@ -3,19 +3,19 @@
 The DMG and both baselines share this skeleton, so that their costs differ by paradigm alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any, cast
 
 import torch
 from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamd.config.schema import UNetWidths
 from lamd.nn import (
     KeysValues,
-    ResBlock2d,
-    ResBlock3d,
+    ResBlock,
     SpaceTimeTransformer,
     SpatialTransformer,
     channels_last_3d,
@@ -25,39 +25,6 @@ from lamd.nn import (
 )
 
 Transformer = SpatialTransformer | SpaceTimeTransformer
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Constructors of the blocks of a UNet, and the downsampling stride of each scale."""
-
-    residual: Callable[[int, int, int], nn.Module]  # channels in, out and of the step embedding
-    attention: Callable[[int], Transformer]
-    conv: Callable[..., nn.Module]  # (channels in, out, stride=1)
-    stride: int | tuple[int, ...]
-
-
-def parts_2d(head_channels: int, context_channels: int | None) -> Parts:
-    """Return the blocks of (B, C, h, w)."""
-    return Parts(
-        residual=ResBlock2d,
-        attention=lambda channels: SpatialTransformer(channels, head_channels, context_channels),
-        conv=partial(nn.Conv2d, kernel_size=3, padding=1),
-        stride=2,
-    )
-
-
-def parts_3d(kind: str, head_channels: int, context_channels: int | None = None) -> Parts:
-    """Return the blocks of (B, C, L, h, w), with convolutions of a `kind` as in `conv3d`."""
-    kernel, padding = (3, 1) if kind == "full" else ((1, 3, 3), (0, 1, 1))
-    return Parts(
-        residual=lambda a, b, embedding: ResBlock3d(a, b, kind, embedding),
-        attention=lambda channels: SpaceTimeTransformer(
-            channels, head_channels, kind, context_channels
-        ),
-        conv=partial(nn.Conv3d, kernel_size=kernel, padding=padding),
-        stride=(1, 2, 2),
-    )
 
 
 class Stage(nn.Module):
@@ -76,61 +43,67 @@ class Stage(nn.Module):
 class UNet(nn.Module):
     """Residual blocks over scales, with attention at some of them and one skip per block."""
 
-    def __init__(self, base_channels: int):
+    def __init__(self, config: UNetWidths):
         super().__init__()
-        self.base_channels = base_channels
-        self.embedding_channels = 4 * base_channels
+        self.base_channels, self.embedding_channels = config.base_channels, 4 * config.base_channels
         self.step_embedding = nn.Sequential(
-            nn.Linear(base_channels, self.embedding_channels),
+            nn.Linear(self.base_channels, self.embedding_channels),
             nn.SiLU(),
             nn.Linear(self.embedding_channels, self.embedding_channels),
         )
 
     def build_scales(
         self,
+        config: UNetWidths,
+        kind: str | None,
         in_channels: int,
         out_channels: int,
-        *,
-        channel_multipliers: tuple[int, ...],
-        num_res_blocks: int,
-        attention_factors: tuple[int, ...],
-        parts: Parts,
+        context_channels: int | None = None,
     ) -> None:
         """Build all layers but the step embedding, after those that a subclass adds.
 
-        Args:
-            attention_factors: downsampling factors that get attention; the middle always does.
+        They are 2-D, or 3-D with convolutions of a `kind` of `conv3x3`.
         """
-        base_channels, embedding = self.base_channels, self.embedding_channels
+        scales = [(2**i, self.base_channels * m) for i, m in enumerate(config.channel_multipliers)]
+        flat, layer = kind == "factorised", cast(Any, nn.Conv2d if kind is None else nn.Conv3d)
+        kernel, padding = ((1, 3, 3), (0, 1, 1)) if flat else (3, 1)
+        conv = partial(layer, kernel_size=kernel, padding=padding)
+
+        def residual(in_channels: int, out_channels: int) -> nn.Module:
+            return ResBlock(in_channels, out_channels, kind, self.embedding_channels)
+
+        def attention(width: int) -> Transformer:
+            if kind is None:
+                return SpatialTransformer(width, config.head_channels, context_channels)
+            return SpaceTimeTransformer(width, config.head_channels, kind, context_channels)
 
         def stage(in_channels: int, out_channels: int, factor: int) -> Stage:
-            attention = parts.attention(out_channels) if factor in attention_factors else None
-            return Stage(parts.residual(in_channels, out_channels, embedding), attention)
+            # attention draws its initial weights first
+            block = attention(out_channels) if factor in config.attention_factors else None
+            return Stage(residual(in_channels, out_channels), block)
 
-        self.stride = parts.stride
-        self.stem = parts.conv(in_channels, base_channels)
+        self.stride: int | tuple[int, ...] = 2 if kind is None else (1, 2, 2)
+        self.stem = conv(in_channels, self.base_channels)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        width, widths, factor = base_channels, [base_channels], 1
-        for level, multiplier in enumerate(channel_multipliers):
-            for _ in range(num_res_blocks):
-                self.down.append(stage(width, base_channels * multiplier, factor))
-                width = base_channels * multiplier
-                widths.append(width)
-            if level < len(channel_multipliers) - 1:
-                self.down.append(parts.conv(width, width, stride=parts.stride))
-                widths.append(width)
-                factor *= 2
-        self.middle = Stage(parts.residual(width, width, embedding), parts.attention(width))
-        self.middle_out = parts.residual(width, width, embedding)
-        for level, multiplier in reversed(list(enumerate(channel_multipliers))):
-            for _ in range(num_res_blocks + 1):
-                self.up.append(stage(width + widths.pop(), base_channels * multiplier, factor))
-                width = base_channels * multiplier
-            if level > 0:
-                self.up.append(parts.conv(width, width))
-                factor //= 2
+        width, skips = self.base_channels, [self.base_channels]
+        for factor, wider in scales:
+            for _ in range(config.num_res_blocks):
+                self.down.append(stage(width, wider, factor))
+                width = wider
+                skips.append(width)
+            if factor < scales[-1][0]:
+                self.down.append(conv(width, width, stride=self.stride))
+                skips.append(width)
+        self.middle = Stage(residual(width, width), attention(width))
+        self.middle_out = residual(width, width)
+        for factor, narrower in reversed(scales):
+            for _ in range(config.num_res_blocks + 1):
+                self.up.append(stage(width + skips.pop(), narrower, factor))
+                width = narrower
+            if factor > 1:
+                self.up.append(conv(width, width))
         self.norm = group_norm(width)
-        self.to_eps = zero_init(parts.conv(width, out_channels))
+        self.to_eps = zero_init(conv(width, out_channels))
 
     def attentions(self) -> list[Transformer]:
         """Return the attention blocks in the order in which `predict` runs them."""
@@ -146,9 +119,8 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Map (B, C, ..., h, w) and steps t (B,) to the output, at the same resolution.
 
-        Args:
-            keys_values: of the context, one pair per block of `attentions`, or none.
-            pooled: (B, 4 base_channels) added to the step embedding.
+        The context has one pair of keys and values per block of `attentions`; `pooled`
+        (B, 4 base_channels) is added to the step embedding.
         """
         pairs = iter(keys_values)
         embedding = self.step_embedding(sinusoidal_embedding(t, self.base_channels))  # (B, 4 C)
@@ -178,39 +150,13 @@ class UNet3d(UNet):
     convolutions, or `factorised` ones with attention over the frames.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        base_channels: int,
-        channel_multipliers: tuple[int, ...],
-        num_res_blocks: int,
-        attention_factors: tuple[int, ...],
-        head_channels: int,
-        conv3d: str,
-    ):
-        super().__init__(base_channels)
-        self.build_scales(
-            2 * channels,
-            channels,
-            channel_multipliers=channel_multipliers,
-            num_res_blocks=num_res_blocks,
-            attention_factors=attention_factors,
-            parts=parts_3d(conv3d, head_channels),
-        )
+    def __init__(self, config: UNetWidths, *, channels: int, conv3d: str):
+        super().__init__(config)
+        self.build_scales(config, conv3d, 2 * channels, channels)
         if conv3d == "full":  # factorised ones are slower channels last
             channels_last_3d(self)
 
     def forward(self, z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Predict the noise in z_t.
-
-        Args:
-            z_t: (B, C, L, H, W) noisy video or video latent, unit scale.
-            t: (B,) int64 diffusion step in 0..T-1.
-            y: (B, C, H, W) first frame or its latent, unit scale.
-
-        Returns:
-            eps_hat (B, C, L, H, W).
-        """
+        """Predict the noise in z_t (B, C, L, H, W) at t (B,) in 0..T-1 from y (B, C, H, W)."""
         frames = repeat(y, "b c h w -> b c l h w", l=z_t.shape[2])
         return self.predict(torch.cat([z_t, frames], dim=1), t)

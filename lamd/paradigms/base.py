@@ -8,62 +8,40 @@ from torch import Tensor, nn
 
 from lamd.config import Baseline, SamplerConfig, Target, baseline_sampler
 from lamd.data.vocabulary import Vocabulary
-from lamd.diffusion import Denoiser, Schedule, as_eps_denoiser, schedule_of
+from lamd.diffusion import Denoiser, Schedule, schedule_of
 from lamd.models.latent import Posterior
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that a training stage produces.
+    """A network that a training stage produces."""
 
-    Attributes:
-        build: target and prompt vocabulary -> the untrained network.
-        config: the part of a target that determines it.
-        encode: of an autoencoder, clips (B, L, 3, H, W) -> q(z | x).
-    """
-
-    build: Callable[[Target, Vocabulary | None], nn.Module]
-    config: Callable[[Target], dict[str, Any]]
-    encode: Any = None
+    build: Callable[[Target, Vocabulary | None], nn.Module]  # untrained, for a prompt vocabulary
+    config: Callable[[Target], dict[str, Any]]  # the part of a target that determines it
 
 
 @dataclass(frozen=True)
 class Given:
-    """First frames, encoded once per clip.
+    """First frames, encoded once per clip."""
 
-    Attributes:
-        condition: what the denoiser is conditioned on, (B, ...).
-        content: further arguments of the decoder.
-    """
-
-    condition: Tensor
-    content: tuple[Any, ...] = ()
+    condition: Tensor  # what the denoiser is conditioned on, (B, ...)
+    content: tuple[Any, ...] = ()  # further arguments of the decoder
 
 
 class Paradigm(Protocol):
-    """Diffusion in one space, given the first frame; networks frozen and in eval mode to sample.
+    """Diffusion in one space, given the first frame; networks frozen and in eval mode to sample."""
 
-    Attributes:
-        name: key in `PARADIGMS`.
-        denoiser_stage, autoencoder_stage: the stages that train its networks.
-        options, train_key: config key of the denoiser's training, and its name in a checkpoint.
-        networks: by stage.
-        network: the denoiser; None where nothing is sampled.
-        autoencoder: None in pixel space.
-        schedule: of the diffusion.
-        latent_shape: of one sample, without the batch.
-    """
-
-    name: ClassVar[str]
-    denoiser_stage: ClassVar[str]
-    autoencoder_stage: ClassVar[str | None] = None
-    options: ClassVar[str]
-    train_key: ClassVar[str] = "train"
-    networks: ClassVar[dict[str, Network]]
-    autoencoder: Any
-    network: Any
+    name: ClassVar[str]  # key in `PARADIGMS`
+    denoiser_stage: ClassVar[str]  # trains `network`
+    autoencoder_stage: ClassVar[str | None] = None  # trains `autoencoder`
+    options: ClassVar[str]  # config key of the denoiser's training
+    train_key: ClassVar[str] = "train"  # its name in a checkpoint
+    networks: ClassVar[dict[str, Network]]  # by stage
+    clips_predictions: ClassVar[bool] = False  # to [-1, 1], at each step of sampling
+    autoencoder: Any  # None in pixel space
+    network: Any  # the denoiser; None where nothing is sampled
     schedule: Schedule
-    latent_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]  # of one sample, without the batch
 
     def __init__(self, autoencoder: Any, network: Any, schedule: Schedule) -> None:
         self.autoencoder, self.network, self.schedule = autoencoder, network, schedule
@@ -88,7 +66,7 @@ class Paradigm(Protocol):
     def denoiser(
         self, given: Given, prompts: Sequence[str] | None, scale: float | None
     ) -> Denoiser:
-        """Return eps_theta(z_t, t) for given frames.
+        """Return the network's prediction, eps or v, as a function of (z_t, t) for given frames.
 
         Args:
             prompts: B captions or classes for a model with prompts, else None.
@@ -97,7 +75,7 @@ class Paradigm(Protocol):
         Raises:
             LamdError: on a prompt outside the model's vocabulary.
         """
-        return as_eps_denoiser(lambda z_t, t: self.network(z_t, t, given.condition), self.schedule)
+        return lambda z_t, t: self.network(z_t, t, given.condition)
 
     def decode(self, z: Tensor, given: Given) -> Tensor:
         """Map latents (B, *latent_shape) at the decoder's scale to clips, not clamped."""

@@ -6,10 +6,14 @@ video encoder in stage II, LPIPS, the discriminator, validation.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, TrainConfig, split_row
 from lamd.config.schema import BatchConfig
+
+if TYPE_CHECKING:
+    from lamd.flops import Cost
 
 TRAINING_FACTOR = 3  # forward passes per training step
 _INTERVALS = ("log_every", "checkpoint_every", "validate_every")
@@ -17,40 +21,23 @@ _INTERVALS = ("log_every", "checkpoint_every", "validate_every")
 
 @dataclass(frozen=True)
 class Budget:
-    """The training of one baseline row.
+    """The training of one baseline row."""
 
-    Attributes:
-        train: of the denoiser, its number of steps included.
-        flops: of the denoiser's training.
-        autoencoder_flops: of the video autoencoder's, 0 in pixel space.
-        lamd_flops: of LaMD's two stages.
-        parameters: of the denoiser.
-        dmg_parameters: of the DMG, for comparison.
-    """
-
-    train: TrainConfig
-    flops: int
-    autoencoder_flops: int
-    lamd_flops: int
-    parameters: int
-    dmg_parameters: int
+    train: TrainConfig  # of the denoiser, its number of steps included
+    flops: int  # of the denoiser's training
+    autoencoder_flops: int  # of the video autoencoder's training, 0 in pixel space
+    lamd_flops: int  # of the training of LaMD's two stages
+    parameters: int  # of the denoiser
+    dmg_parameters: int  # of the DMG, for comparison
 
 
 def row_budget(target: Target, row: str) -> Budget:
     """Return the training of a baseline row and its cost; errors as for `row_training`."""
-    from lamd.paradigms.costs import denoiser_cost, dmg_cost  # imports torch
-
     name, _ = split_row(row)
-    train, step = row_training(target, row), denoiser_cost(target, name)
+    train, denoiser, dmg = row_training(target, row), _cost(target, name), _cost(target)
+    flops = TRAINING_FACTOR * denoiser.flops * _clips(train)
     lamd, autoencoder = _training_flops(target, name)
-    return Budget(
-        train=train,
-        flops=TRAINING_FACTOR * step.flops * _clips(train),
-        autoencoder_flops=autoencoder,
-        lamd_flops=lamd,
-        parameters=step.parameters,
-        dmg_parameters=dmg_cost(target).parameters,
-    )
+    return Budget(train, flops, autoencoder, lamd, denoiser.parameters, dmg.parameters)
 
 
 def row_training(target: Target, row: str) -> TrainConfig:
@@ -68,10 +55,8 @@ def row_training(target: Target, row: str) -> TrainConfig:
     batch = target.denoiser(name).batch_size
     if rule == "clips":
         return _train(target, name, max(1, round(_clips(target.train_dmg) / batch)))
-    from lamd.paradigms.costs import denoiser_cost  # imports torch
-
     lamd, autoencoder = _training_flops(target, name)
-    step = TRAINING_FACTOR * denoiser_cost(target, name).flops * batch
+    step = TRAINING_FACTOR * _cost(target, name).flops * batch
     if lamd - autoencoder < step:
         raise LamdError(
             f"baselines.{name}: row {row}: LaMD's {lamd / 1e12:.4g} training TFLOPs less the "
@@ -83,12 +68,17 @@ def row_training(target: Target, row: str) -> TrainConfig:
 
 def _training_flops(target: Target, name: Baseline) -> tuple[int, int]:
     """Return the FLOPs of training LaMD's two stages, and a baseline's autoencoder."""
-    from lamd.paradigms.costs import autoencoder_cost, dmg_cost, mcd_vae_cost  # imports torch
+    vae, autoencoder = (
+        TRAINING_FACTOR * _cost(target, paradigm, "autoencoder").flops * _clips(target.train_vae)
+        for paradigm in ("latent_motion", name)
+    )
+    return vae + TRAINING_FACTOR * _cost(target).flops * _clips(target.train_dmg), autoencoder
 
-    clips = _clips(target.train_vae)
-    lamd = mcd_vae_cost(target).flops * clips + dmg_cost(target).flops * _clips(target.train_dmg)
-    autoencoder = 0 if name == "pixel" else autoencoder_cost(target).flops * clips
-    return TRAINING_FACTOR * lamd, TRAINING_FACTOR * autoencoder
+
+def _cost(target: Target, paradigm: str = "latent_motion", network: str = "denoiser") -> "Cost":
+    from lamd.paradigms.costs import costs  # imports torch
+
+    return costs(target, paradigm)[network]
 
 
 def _clips(train: TrainConfig) -> int:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from lamd.config import SamplerConfig, Target
-from lamd.diffusion import Denoiser, as_eps_denoiser, schedule_of
+from lamd.diffusion import Denoiser, schedule_of
 from lamd.models.dmg import build_dmg
 from lamd.models.latent import Posterior
-from lamd.models.mcd_vae import MCDVAE, build_vae
+from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.base import Given, Network, Paradigm
 
 
@@ -23,7 +23,6 @@ class LatentMotion(Paradigm):
         "vae": Network(
             lambda target, _: build_vae(target.vae, target.data),
             lambda target: target.model_dump(mode="json", include={"vae"}),
-            MCDVAE.encode_motion,
         ),
         "dmg": Network(
             build_dmg, lambda target: target.model_dump(mode="json", include={"vae", "dmg"})
@@ -48,21 +47,21 @@ class LatentMotion(Paradigm):
     def denoiser(
         self, given: Given, prompts: Sequence[str] | None, scale: float | None
     ) -> Denoiser:
-        """Return eps_theta, with the condition encoded once; guided as in arXiv 2207.12598."""
+        """Encode the condition once; guidance is that of arXiv 2207.12598."""
         dmg, f_x0 = self.network, given.condition
         token_ids = None if prompts is None else dmg.prompt.token_ids(prompts).to(f_x0.device)
         cond = dmg.condition(f_x0, token_ids)
         if scale is None:
-            return as_eps_denoiser(lambda z_t, t: dmg.denoise(z_t, t, cond), self.schedule)
+            return lambda z_t, t: dmg.denoise(z_t, t, cond)
         assert token_ids is not None, "guidance needs prompts, checked with the config"
         uncond = dmg.condition(f_x0, torch.zeros_like(token_ids))
 
         def guided(z_t: Tensor, t: Tensor) -> Tensor:
             return torch.lerp(dmg.denoise(z_t, t, uncond), dmg.denoise(z_t, t, cond), scale)
 
-        return as_eps_denoiser(guided, self.schedule)
+        return guided
 
     def posterior(self, x: Tensor, copies: int) -> Posterior:
         """Encode each clip once and repeat its posterior."""
-        q = self.autoencoder.encode_motion(x)
+        q = self.autoencoder.encode(x)
         return Posterior(torch.cat([q.mean] * copies), torch.cat([q.logvar] * copies))

@@ -5,8 +5,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from lamd.config import denoiser_config
+from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.latent import Posterior
-from lamd.models.latent_video import VideoAutoencoder, build_latent_video, build_video_autoencoder
 from lamd.paradigms.base import Given, Network, Paradigm
 
 
@@ -21,10 +21,9 @@ class LatentVideo(Paradigm):
             lambda target: target.model_dump(
                 mode="json", include={"baselines": {"latent_video": {"autoencoder"}}}
             ),
-            VideoAutoencoder.encode,
         ),
         "latent_video": Network(
-            lambda target, _: build_latent_video(target),
+            lambda target, _: build_denoiser(target, "latent_video"),
             lambda target: denoiser_config(target, "latent_video"),
         ),
     }

@@ -32,11 +32,11 @@ def train(
 ) -> Path:
     """Train one stage in `folder`, continuing from its last good checkpoint; return `folder`.
 
+    The folder receives checkpoints, `log.jsonl`, TensorBoard events, and at the end
+    `model.safetensors` and `model.json`.
+
     Args:
         stage: vae, dmg, captioner, pixel, video_vae or latent_video.
-        videos: the train split.
-        folder: receives checkpoints, `log.jsonl`, TensorBoard events, and at the end
-            `model.safetensors` and `model.json`.
         parents: folders of the `autoencoder` and of its `latents`, where the stage has one.
         run_id: hash of all that the result depends on.
         options: of a denoiser's training, `target.train_dmg` by default.
@@ -52,29 +52,27 @@ def train(
         raise LamdError(f"stage {stage!r}: unknown; use one of {', '.join(NETWORKS)}")
     denoisers = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
     built: Stage
+    parents = parents or {}
     if stage == "captioner":
         built = CaptionerStage(target, videos)
     elif stage in denoisers:
         autoencoder = latents = None
         encoder = denoisers[stage].autoencoder_stage
         if encoder is not None:
-            if missing := {"autoencoder", "latents"} - set(parents or ()):
+            if missing := {"autoencoder", "latents"} - set(parents):
                 raise LamdError(
                     f"stage {stage}: needs the folder of its {' and '.join(sorted(missing))}; "
                     "pass them as `parents`"
                 )
-            source = (parents or {})["autoencoder"]
-            latents = open_latents((parents or {})["latents"])
+            source, latents = parents["autoencoder"], open_latents(parents["latents"])
             if latents.vae_sha256 != read_info(source, stage=encoder)["sha256"]:
                 raise LamdError(
                     f"{latents.folder}: encoded by another {encoder} than {source}; "
                     "encode the latents into another folder"
                 )
             autoencoder = load_model(source, encoder, target)
-        train_options = options or target.train_dmg
-        built = DiffusionStage(
-            denoisers[stage], target, train_options, videos, autoencoder, latents
-        )
+        own, kind = options or target.train_dmg, denoisers[stage]
+        built = DiffusionStage(kind, target, own, videos, autoencoder, latents)
     else:
         built = VAEStage(target, videos, stage)
     return train_stage(

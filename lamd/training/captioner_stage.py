@@ -13,7 +13,6 @@ from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
 from lamd.metrics.precision import precisions
 from lamd.models.captioner import Captioner
-from lamd.training.networks import NETWORKS
 from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
 
 
@@ -26,12 +25,10 @@ class CaptionerStage(Stage):
     def __init__(self, target: Target, videos: PackedVideos):
         if target.train_captioner is None:
             raise LamdError(f"{target.target}: no `train_captioner`; add it, or another stage")
-        super().__init__("captioner", target, target.train_captioner, videos)
-        keys = {"data", "captioner", "train_captioner"}
-        self.config = target.model_dump(mode="json", include=keys)
+        super().__init__("captioner", target, target.train_captioner, videos, self.options)
         vocabulary = self.vocabulary("text", "captioner")
         with seeded(self.train.seed, "init", self.name):
-            self.model = NETWORKS[self.name].build(target, vocabulary)
+            self.model = self.network.build(target, vocabulary)
 
     def read(self, rows: np.ndarray) -> Batch:
         """Return video (B, L, H, W, 3) and the token ids of its captions (B, M)."""

@@ -14,9 +14,8 @@ from lamd.io.video import to_model
 from lamd.losses import diffusion_loss
 from lamd.models.latent import Posterior, ScaledLatent
 from lamd.paradigms.base import Paradigm
-from lamd.training.batches import read_windows
 from lamd.training.latents import Latents
-from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
+from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, read_windows, seeded
 
 _REPEATS = 4  # draws of (t, eps) per held-out clip
 
@@ -33,19 +32,13 @@ class DiffusionStage(Stage):
         autoencoder: ScaledLatent | None = None,
         latents: Latents | None = None,
     ):
-        super().__init__(kind.denoiser_stage, target, train, videos)
+        super().__init__(kind.denoiser_stage, target, train, videos, kind.train_key)
         self.options, self.latents = kind.options, latents
-        network = kind.networks[self.name]
-        self.config = {
-            "data": target.data.model_dump(mode="json"),
-            kind.train_key: train.model_dump(mode="json"),
-            **network.config(target),
-        }
         prompt = target.dmg.prompt
         self.tokens = None if prompt is None else self.vocabulary(prompt.kind, "dmg.prompt")
         self.dropout = 0.0 if prompt is None else prompt.dropout
         with seeded(train.seed, "init", self.name):
-            self.model = network.build(target, self.tokens)
+            self.model = self.network.build(target, self.tokens)
         self.paradigm = kind.of(target, self.model, autoencoder)
         self.schedule = self.paradigm.schedule
         self.best_metric = f"{self.schedule.prediction}_mse"
@@ -88,12 +81,7 @@ class DiffusionStage(Stage):
         return StepTerms({self.best_metric: loss})
 
     def _loss(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        posterior: Posterior | None,
-        token_ids: list[Tensor],
-        rng: StepRNG,
+        self, model: nn.Module, x: Tensor, posterior: Posterior | None, ids: list, rng: StepRNG
     ) -> Tensor:
         device = x.device
         with torch.no_grad():
@@ -106,7 +94,7 @@ class DiffusionStage(Stage):
             given = self.paradigm.encode(x[:, 0])
         t = rng.integers("t", len(self.schedule)).to(device)
         eps = rng.normal("eps", clean.shape[1:]).to(device)
-        return diffusion_loss(model, self.schedule, clean, t, eps, given.condition, *token_ids)
+        return diffusion_loss(model, self.schedule, clean, t, eps, given.condition, *ids)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -11,27 +11,25 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.swa_utils import AveragedModel
 
 from lamd.base.errors import LamdError
-from lamd.config import Target
-from lamd.training.batches import Batch, batch_rows, read_ahead
-from lamd.training.checkpoint import (
-    Checkpoint,
-    clean_temporary,
-    newest_good,
-    prune,
-    write_checkpoint,
-)
+from lamd.config import Target, TrainConfig
+from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
 from lamd.training.networks import INFO, read_info, write_final
-from lamd.training.optimisation import learning_rate_factor, make_accelerator, make_ema
-from lamd.training.stages import Stage, StepRNG
+from lamd.training.stages import Batch, Stage, StepRNG, batch_rows, read_ahead
 
+FINAL_LR = 0.01  # the cosine ends at this part of the peak
 _TIMED, _TIMED_SECONDS = 4, 30.0  # steps at most; no further step begins after these seconds
 
 
@@ -87,8 +85,6 @@ def time_steps(stage: Stage, *, first: int = 1, device: str | None = None) -> fl
 
 
 class _Run:
-    """The mutable state of one training."""
-
     def __init__(self, stage: Stage, folder: Path, run_id: str, device_name: str | None):
         self.stage, self.train, self.folder, self.run_id = stage, stage.train, folder, run_id
         self.accelerator = make_accelerator(self.train, device_name)
@@ -103,16 +99,10 @@ class _Run:
         if stage.adversary is not None:
             self.rates.append(stage.adversary_rate)
             self.parts["adversary"] = stage.adversary
-        optimizers = [
-            torch.optim.AdamW(
-                module.parameters(),
-                lr=rate,
-                betas=self.train.adam_betas,
-                weight_decay=self.train.weight_decay,
-                fused=True,  # one kernel per step, on the CPU too
-            )
-            for module, rate in zip(modules, self.rates, strict=True)
-        ]
+        adamw = partial(  # fused: one kernel per step, on the CPU too
+            AdamW, betas=self.train.adam_betas, weight_decay=self.train.weight_decay, fused=True
+        )
+        optimizers = [adamw(m.parameters(), lr=r) for m, r in zip(modules, self.rates, strict=True)]
         prepared = self.accelerator.prepare(*modules, *optimizers)
         self.modules = list(prepared[: len(modules)])
         self.optimizers = list(prepared[len(modules) :])
@@ -130,7 +120,6 @@ class _Run:
         return [slice(first, first + size) for first in firsts]
 
     def batches(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
-        """Yield the steps `first` to `last` with this process's batches."""
         train, num_windows = self.train, len(self.stage.windows)
 
         def read(step: int) -> list[Batch]:
@@ -143,10 +132,9 @@ class _Run:
         """Load the newest good checkpoint, if any; return a line for each damaged one."""
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process:
-                clean_temporary(self.folder)
-            checkpoint, lines = newest_good(
-                self.folder, config=self.stage.config, run_id=self.run_id
-            )
+                ckpt.clean_temporary(self.folder)
+            config, run_id = self.stage.config, self.run_id
+            checkpoint, lines = ckpt.newest_good(self.folder, config=config, run_id=run_id)
         if checkpoint is None:
             return lines
         for name, module in self.parts.items():
@@ -164,7 +152,6 @@ class _Run:
         return lines
 
     def loop(self, last: int, log: TrainingLog) -> None:
-        """Train from the current step to `last`."""
         train, started, spent, since = self.train, time.monotonic(), 0.0, 0
         before = self.seconds
         for step, batches in self.batches(self.step + 1, last):
@@ -261,7 +248,6 @@ class _Run:
         return bool(self.accelerator.reduce(flag).item())
 
     def save(self) -> None:
-        """Write a checkpoint and delete those that are not to be kept."""
         if self.accelerator.is_main_process:
             weights = {
                 f"{part}.{name}": tensor
@@ -277,14 +263,15 @@ class _Run:
                 "best_value": self.best_value,
                 "seconds": self.seconds,
             }
-            checkpoint = Checkpoint(self.step, weights, state, self.validation)
-            write_checkpoint(self.folder, checkpoint, config=self.stage.config, run_id=self.run_id)
-            prune(self.folder, keep_last=self.train.keep_last, best_step=self.best_step)
+            checkpoint = ckpt.Checkpoint(self.step, weights, state, self.validation)
+            ckpt.write_checkpoint(
+                self.folder, checkpoint, config=self.stage.config, run_id=self.run_id
+            )
+            ckpt.prune(self.folder, keep_last=self.train.keep_last, best_step=self.best_step)
         self.saved_step = self.step
         self.accelerator.wait_for_everyone()
 
     def finish(self, target: Target) -> None:
-        """Write the final model."""
         if self.accelerator.is_main_process:
             started, model = time.monotonic(), self._result().eval()
             extra = self.stage.finish(model)
@@ -300,3 +287,63 @@ class _Run:
             }
             write_final(self.folder, model.state_dict(), info)
         self.accelerator.wait_for_everyone()
+
+
+def learning_rate_factor(train: TrainConfig, step: int) -> float:
+    """Return the factor on the peak rate at `step` (from 1): linear warm-up, then the schedule."""
+    if step <= train.warmup_steps:
+        return step / (train.warmup_steps + 1)
+    if train.lr_schedule == "constant":
+        return 1.0
+    part = (step - train.warmup_steps) / max(1, train.num_steps - train.warmup_steps)
+    return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
+    """Return an accelerator of the stage's precision and accumulation.
+
+    Raises:
+        LamdError: when the device or the precision is not available, or the batch cannot be
+            shared evenly.
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise LamdError(f"device {device!r}: not known; use cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise LamdError("device 'cuda': no CUDA device here; use cpu")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if train.precision != "fp32" and on_cpu:
+        # bf16 too: torch 2.15's CPU gradient of a bf16 Conv3d reads uninitialised memory.
+        raise LamdError(f"precision: {train.precision} needs a GPU; set precision: fp32")
+    # accelerate keeps its settings in singletons and refuses a second precision in one process.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    GradientState._reset_state()
+    accelerator = Accelerator(
+        cpu=on_cpu,
+        mixed_precision="no" if train.precision == "fp32" else train.precision,
+        gradient_accumulation_steps=train.gradient_accumulation,
+    )
+    parts = accelerator.num_processes * train.gradient_accumulation
+    if train.batch_size % parts:
+        raise LamdError(
+            f"batch_size: {train.batch_size} is not a multiple of {parts} "
+            "(processes x gradient_accumulation); change it"
+        )
+    return accelerator
+
+
+def make_ema(model: nn.Module, decay: float) -> AveragedModel:
+    """Return the running average of parameters and float buffers, with a warm-up of the decay.
+
+    BatchNorm statistics are averaged too: those of the last steps alone would belong to other
+    weights than the averaged ones.
+    """
+
+    def average(averaged: Any, current: Any, count: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            kept = min(decay, (1 + int(count)) / (10 + int(count)))
+            torch._foreach_lerp_(averaged, current, 1 - kept)
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    return ema.eval().requires_grad_(False)

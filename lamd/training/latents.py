@@ -1,6 +1,6 @@
 """Posteriors of all training windows, encoded once by a frozen autoencoder for stage II."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,31 +15,24 @@ from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
 from lamd.models.latent import Posterior, ScaledLatent
-from lamd.training.batches import read_windows, training_windows
-from lamd.training.integrity import check_run_id, check_sha256, read_json, write_json
-from lamd.training.networks import NETWORKS, load_model, read_info
+from lamd.training.checkpoint import check_run_id, check_sha256, read_json, write_json
+from lamd.training.networks import load_model, read_info
+from lamd.training.stages import read_windows, training_windows
 
 _BATCH = 16
 _STATISTICS_WINDOWS = 1024
 _ADVICE = "delete the folder and encode the latents again"
 _FILES = ("posterior.npy", "windows.npy")
-Encode = Callable[[ScaledLatent, Tensor], Posterior]  # of clips (B, L, 3, H, W)
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Stored posteriors.
-
-    Attributes:
-        posterior: mean and logvar, float32 (N, 2, *latent_shape); a read-only memory map.
-        windows: (N, 2) int64, video and first frame.
-        vae_sha256: hash of the weights that made them.
-    """
+    """Stored posteriors."""
 
     folder: Path
-    posterior: np.ndarray
-    windows: np.ndarray
-    vae_sha256: str
+    posterior: np.ndarray  # mean and logvar, float32 (N, 2, *latent_shape); a read-only memory map
+    windows: np.ndarray  # (N, 2) int64, video and first frame
+    vae_sha256: str  # of the weights that made them
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -57,13 +50,12 @@ def encode_latents(
 ) -> Path:
     """Encode every window that stage II trains on; return `folder`, complete or absent.
 
-    One process does it; the others of a launch must not call this at the same time.
+    One process does it; the others of a launch must not call this at the same time. A folder that
+    is already complete and of this run is left unchanged.
 
     Args:
         target: `train_dmg.window_stride` and `num_validation_clips` select the windows.
-        train: the train split.
         vae_folder: of the trained autoencoder of `stage`, `vae` or `video_vae`.
-        folder: left unchanged when it is already complete and of this run.
         run_id: hash of all that the posteriors depend on.
         device: `cpu`, `cuda` or None for the best available.
 
@@ -80,7 +72,7 @@ def encode_latents(
     def fill(temporary: Path) -> None:
         posterior, shape = temporary / "posterior.npy", (len(windows), 2, *vae.latent_shape)
         stored = np.lib.format.open_memmap(posterior, mode="w+", dtype=np.float32, shape=shape)
-        batches = _posteriors(vae, NETWORKS[stage].encode, train, windows)
+        batches = _posteriors(vae, train, windows)
         for rows, q in track(batches, "latents", -(-len(windows) // _BATCH)):
             stored[rows] = torch.stack([q.mean, q.logvar], dim=1).cpu().numpy()
         stored.flush()
@@ -113,7 +105,7 @@ def open_latents(folder: Path, *, run_id: str | None = None) -> Latents:
 
 
 def latent_statistics(
-    vae: ScaledLatent, encode: Encode, videos: PackedVideos, windows: np.ndarray, *, seed: int
+    vae: ScaledLatent, videos: PackedVideos, windows: np.ndarray, *, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation (d,) of sampled z_m, measured in float64.
 
@@ -124,7 +116,7 @@ def latent_statistics(
     chosen = windows[np.linspace(0, len(windows) - 1, count).astype(np.int64)]
     total = squares = torch.zeros_like(vae.latent_mean, dtype=torch.float64)
     n = 0
-    for rows, posterior in _posteriors(vae, encode, videos, chosen):
+    for rows, posterior in _posteriors(vae, videos, chosen):
         generator = torch_generator(seed, "statistics", int(rows.start))
         eps = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         z_m = vae.normalise(posterior.sample(eps)).double()
@@ -137,10 +129,10 @@ def latent_statistics(
 
 @torch.no_grad()
 def _posteriors(
-    vae: ScaledLatent, encode: Encode, videos: PackedVideos, windows: np.ndarray
+    vae: ScaledLatent, videos: PackedVideos, windows: np.ndarray
 ) -> Iterator[tuple[slice, Posterior]]:
     device = vae.latent_mean.device
     for first in range(0, len(windows), _BATCH):
         rows = slice(first, min(first + _BATCH, len(windows)))
         video = read_windows(videos, windows[rows], vae.clip_shape[0]).to(device)
-        yield rows, encode(vae, to_model(video))
+        yield rows, vae.encode(to_model(video))

@@ -27,12 +27,8 @@ def truncate_log(path: Path, last_step: int) -> None:
 class TrainingLog:
     """Writer of one run's records, for use as a context manager.
 
-    Args:
-        folder: receives `log.jsonl` and the TensorBoard event files.
-        name: the stage, shown in the bar.
-        start: the step that the run continues from; later records of an earlier run are dropped.
-        total: the last step.
-        enabled: False in all processes but the first, which then write and show nothing.
+    The run continues from step `start`; later records of an earlier run are dropped. A process that
+    is not `enabled`, any but the first, writes and shows nothing.
     """
 
     def __init__(self, folder: Path, *, name: str, start: int, total: int, enabled: bool):

@@ -17,18 +17,10 @@ from lamd.base.files import replace_file, sha256_of
 from lamd.config import Target
 from lamd.data.vocabulary import Vocabulary
 from lamd.generate import compile_denoiser
-from lamd.models.captioner import build_captioner
+from lamd.models.captioner import Captioner
 from lamd.paradigms.base import Network, Paradigm
 from lamd.paradigms.registry import PARADIGMS
-from lamd.training.integrity import (
-    DamagedFile,
-    check_config,
-    check_run_id,
-    load_weights,
-    read_json,
-    save_weights,
-    write_json,
-)
+from lamd.training import checkpoint
 
 WEIGHTS, INFO = "model.safetensors", "model.json"
 _ADVICE = "delete the folder and train again, or restore the file"
@@ -36,7 +28,7 @@ _ADVICE = "delete the folder and train again, or restore the file"
 
 def _captioner(target: Target, vocabulary: Vocabulary | None) -> nn.Module:
     assert target.captioner is not None and vocabulary is not None, "checked with the config"
-    return build_captioner(target.captioner, target.data, vocabulary)
+    return Captioner(target.captioner, vocabulary, target.data.num_frames)
 
 
 NETWORKS = {
@@ -50,8 +42,8 @@ NETWORKS["captioner"] = Network(
 def write_final(folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
     """Write the weights, then `model.json`."""
     path = folder / WEIGHTS
-    replace_file(path, lambda temporary: save_weights(temporary, weights))
-    write_json(folder / INFO, {"sha256": sha256_of(path), **info})
+    replace_file(path, lambda temporary: checkpoint.save_weights(temporary, weights))
+    checkpoint.write_json(folder / INFO, {"sha256": sha256_of(path), **info})
 
 
 def read_info(folder: Path, *, stage: str, run_id: str | None = None) -> dict[str, Any]:
@@ -61,13 +53,13 @@ def read_info(folder: Path, *, stage: str, run_id: str | None = None) -> dict[st
         LamdError: when it is missing, damaged, of another stage or run.
     """
     path = folder / INFO
-    info = read_json(path, _ADVICE)
+    info = checkpoint.read_json(path, _ADVICE)
     if info["stage"] != stage:
         raise LamdError(
             f"{path}: a model of stage {info['stage']!r}, not of {stage!r}; "
             f"pass the folder of a {stage} model"
         )
-    check_run_id(path, info, run_id)
+    checkpoint.check_run_id(path, info, run_id)
     return info
 
 
@@ -79,13 +71,9 @@ def load_model(
     run_id: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Any:
-    """Load the trained network of a stage, frozen and in eval mode, onto `device`.
+    """Load the network that `train` left in `folder`, frozen and in eval mode, onto `device`.
 
-    Args:
-        folder: of `train`.
-        stage: a key of `NETWORKS`: vae, dmg, captioner, pixel, video_vae or latent_video.
-        target: if any, its network and clip shape must be the trained ones.
-        run_id: if any, must be the one that it was trained under.
+    Network and clip shape of a `target`, and a `run_id`, must be those that it was trained for.
 
     Raises:
         LamdError: on a missing or damaged file or another config (first differing key named).
@@ -102,7 +90,7 @@ def load_model(
             config.model_dump(mode="json", include=clip) | network.config(config)
             for config in (saved, target)
         )
-        check_config(meta, trained, wanted)
+        checkpoint.check_config(meta, trained, wanted)
     vocabulary = None
     if "vocabulary" in info:
         try:
@@ -111,10 +99,10 @@ def load_model(
             raise LamdError(f"{meta}: {error}") from None
     model = network.build(saved, vocabulary)
     try:
-        model.load_state_dict(load_weights(path, info["sha256"], _ADVICE))
+        model.load_state_dict(checkpoint.load_weights(path, info["sha256"], _ADVICE))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise DamagedFile(
+        raise checkpoint.DamagedFile(
             f"{path}: other tensors than the model has ({reason}); {_ADVICE}"
         ) from None
     return model.to(device).eval().requires_grad_(False)
@@ -123,15 +111,10 @@ def load_model(
 def load_paradigm(
     name: str, target: Target, folders: Mapping[str, Path], device: torch.device | str = "cpu"
 ) -> Paradigm:
-    """Load the trained networks of a paradigm, ready to sample.
+    """Load the trained networks of a paradigm, ready to sample; errors as for `load_model`.
 
-    Args:
-        name: a key of `PARADIGMS`.
-        folders: of the `denoiser` and, except in pixel space, the `autoencoder`; without a denoiser
-            clips can be encoded and decoded.
-
-    Raises:
-        LamdError: as for `load_model`.
+    The folders are those of the `denoiser` and, except in pixel space, the `autoencoder`; without
+    a denoiser clips can be encoded and decoded.
     """
     kind, denoiser, autoencoder = PARADIGMS[name], None, None
     if "denoiser" in folders:

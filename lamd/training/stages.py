@@ -1,13 +1,19 @@
-"""Stages as the training loop (`engine`) sees them, and the random numbers of one step.
+"""Stages as the training loop (`engine`) sees them, and what a step depends on.
 
-Everything random is drawn on the CPU for the whole global batch and sliced, so it depends neither
-on the device nor on the number of processes.
+The windows and random numbers of a step are pure functions of (seed, step), so a resumed run sees
+the same ones. Everything random is drawn on the CPU for the whole global batch and sliced, so it
+depends neither on the device nor on the number of processes.
+
+A window is (video, first frame). Each epoch visits every training window once in a fresh order; a
+batch may span two epochs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,17 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from lamd.base.errors import LamdError
-from lamd.base.rng import derive_seed, torch_generator
-from lamd.config import Target, TrainConfig
+from lamd.base.rng import derive_seed, numpy_generator, torch_generator
+from lamd.config import DataConfig, Target, TrainConfig
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Kind, Vocabulary
 from lamd.io.video import to_model
-from lamd.training.batches import (
-    Batch,
-    read_windows,
-    training_windows,
-    validation_windows,
-)
+from lamd.training.networks import NETWORKS
+
+Batch = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,17 @@ class Stage(ABC):
     adversary_rate: float = 0.0  # its peak learning rate
     best_metric: str  # validation value that picks the best checkpoint; lower is better
 
-    def __init__(self, name: str, target: Target, train: TrainConfig, videos: PackedVideos):
+    def __init__(
+        self, name: str, target: Target, train: TrainConfig, videos: PackedVideos, train_key: str
+    ):
         """Set up the clips of a stage; `name` also names its random streams."""
         self.name, self.train, self.videos, self.data = name, train, videos, target.data
-        self.windows = training_windows(videos, train, target.data)
+        self.windows, self.network = training_windows(videos, train, target.data), NETWORKS[name]
+        self.config = {
+            "data": target.data.model_dump(mode="json"),
+            train_key: train.model_dump(mode="json"),
+            **self.network.config(target),
+        }
 
     def vocabulary(self, kind: Kind, key: str) -> Vocabulary:
         """Return the vocabulary of the videos' conditions, which config key `key` asks for."""
@@ -146,3 +156,75 @@ def seeded(*parts: int | str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(*parts))
         yield
+
+
+def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig) -> np.ndarray:
+    """List the training windows (W, 2) int64: starts 0, s, 2s, ... of all but the held-out videos.
+
+    Raises:
+        LamdError: when the videos are too short, too few or of another size.
+    """
+    num_frames, kept = data.num_frames, len(videos) - train.num_validation_clips
+    if videos.size != data.size:
+        raise LamdError(
+            f"data.size: {data.size} requested, the frames have {videos.size}; change it"
+        )
+    shortest = min(videos.lengths)
+    if shortest < num_frames:
+        raise LamdError(
+            f"data.num_frames: {num_frames} requested, a video has only {shortest}; lower it"
+        )
+    if kept < 1:
+        raise LamdError(
+            f"num_validation_clips: {train.num_validation_clips} of {len(videos)} videos are "
+            "held out and none is left to train on; lower it or raise data.num_train"
+        )
+    windows = videos.windows(num_frames, train.window_stride)
+    return windows[windows[:, 0] < kept]
+
+
+def validation_windows(videos: PackedVideos, train: TrainConfig) -> np.ndarray:
+    """List the held-out windows (V, 2): the first frames of the last videos."""
+    last = np.arange(len(videos) - train.num_validation_clips, len(videos))
+    return np.stack([last, np.zeros_like(last)], axis=1)
+
+
+def batch_rows(seed: int, step: int, batch_size: int, num_windows: int) -> np.ndarray:
+    """Return the `batch_size` window numbers of `step` (counted from 1)."""
+    position = np.arange((step - 1) * batch_size, step * batch_size)
+    places = zip(position // num_windows, position % num_windows, strict=True)
+    return np.array([_epoch_order(seed, int(epoch), num_windows)[at] for epoch, at in places])
+
+
+def read_windows(videos: PackedVideos, windows: np.ndarray, num_frames: int) -> Tensor:
+    """Read windows (B, 2) as uint8 video (B, L, H, W, 3)."""
+    clips = [videos.clip(int(i), int(start), num_frames) for i, start in windows]
+    return torch.from_numpy(np.stack(clips))
+
+
+def read_ahead(
+    read: Callable[[int], list[Batch]], first: int, last: int, device: torch.device
+) -> Iterator[tuple[int, list[Batch]]]:
+    """Yield (step, batches on `device`) for the steps `first` to `last`.
+
+    A thread calls `read` for the next step while the current one computes.
+    """
+
+    def prepare(step: int) -> list[Batch]:
+        batches = read(step)
+        if device.type != "cuda":
+            return batches
+        return [tuple(tensor.pin_memory() for tensor in batch) for batch in batches]
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(prepare, first)
+        for step in range(first, last + 1):
+            batches = waiting.result()
+            if step < last:
+                waiting = pool.submit(prepare, step + 1)
+            yield step, [tuple(t.to(device, non_blocking=True) for t in b) for b in batches]
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(seed: int, epoch: int, num_windows: int) -> np.ndarray:
+    return numpy_generator(seed, "epoch", epoch).permutation(num_windows)

@@ -19,10 +19,9 @@ from lamd.losses import (
     generator_adversarial,
     reconstruction_terms,
 )
-from lamd.models.discriminator import build_discriminator
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.latent import ScaledLatent
 from lamd.training.latents import latent_statistics
-from lamd.training.networks import NETWORKS
 from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
 
 
@@ -33,15 +32,13 @@ class VAEStage(Stage):
     best_metric = "l1_lpips"
 
     def __init__(self, target: Target, videos: PackedVideos, name: str = "vae"):
-        super().__init__(name, target, target.train_vae, videos)
-        network, self.loss = NETWORKS[name], target.loss
-        self.encode, self.gan = network.encode, cast(Any, self.loss.gan)
-        parts = {"data", "loss", "train_vae"}
-        self.config = target.model_dump(mode="json", include=parts) | network.config(target)
+        super().__init__(name, target, target.train_vae, videos, self.options)
+        self.loss, self.gan = target.loss, cast(Any, target.loss.gan)
+        self.config["loss"] = target.loss.model_dump(mode="json")
         with seeded(self.train.seed, "init", self.name):
-            self.model = network.build(target, None)
+            self.model = self.network.build(target, None)
             if self.gan:
-                self.adversary = build_discriminator(self.gan)
+                self.adversary = VideoDiscriminator(self.gan)
                 self.adversary_rate = self.gan.learning_rate
         self.lpips_net = None
         if self.loss.lpips_weight:
@@ -108,7 +105,6 @@ class VAEStage(Stage):
     @torch.no_grad()
     def finish(self, model: ScaledLatent) -> dict[str, Any]:
         """Measure the latent statistics over the training windows."""
-        model.set_latent_statistics(
-            *latent_statistics(model, self.encode, self.videos, self.windows, seed=self.train.seed)
-        )
+        mean, std = latent_statistics(model, self.videos, self.windows, seed=self.train.seed)
+        model.set_latent_statistics(mean, std)
         return {}

@@ -46,7 +46,7 @@ class MotionLatents:
 
         def encoded(at: slice) -> Tensor:
             x = to_model(torch.from_numpy(np.array(clips[at])).to(self.device))
-            q = self.vae.encode_motion(x)
+            q = self.vae.encode(x)
             return torch.stack([q.mean, q.logvar], dim=1)
 
         return Posterior(*self._batched(encoded, len(clips)).transpose(0, 1).contiguous())

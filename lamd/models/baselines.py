@@ -1,43 +1,45 @@
-"""Baseline: latent-video diffusion (the paradigm of LVDM): a 3-D KL autoencoder and `UNet3d`.
+"""The networks of both baselines: diffusion in pixel space (VDM), and on a video latent (LVDM).
+
+Pixel space is all L x H x W of a clip, given its first frame:
+
+    q(x_t | x) = N(sqrt(abar_t) x, (1 - abar_t) I),  eps_hat = eps_theta(x_t, t, x_0)
+
+The video latent is that of a 3-D KL autoencoder and keeps a time axis of length L / f_t. The
+condition is the latent of the first frame alone:
 
     z = mu(E(x_{0:L})) + eps * sigma(E(x_{0:L})),  x^_{0:L} = D(z)
-
-z keeps a time axis of length L / f_t. The condition is the latent of the first frame alone.
 """
 
 from einops import repeat
 from torch import Tensor, nn
 
-from lamd.config import Target, denoised_shape, unet_options
+from lamd.config import Baseline, Target, VideoAutoencoderConfig, denoised_shape
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.models.unet import UNet3d
-from lamd.nn import ResBlock3d, channels_last_3d, group_norm, scale_strides
+from lamd.nn import ResBlock, channels_last_3d, group_norm, scale_strides
+
+
+class PixelDiffusion(UNet3d):
+    """The 3-D UNet on clips in [-1, 1]; frame 0 is generated along with the others."""
+
+    def forward(self, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+        """Predict the noise in x_t (B, L, 3, H, W) at t (B,) from x_t and x0 (B, 3, H, W)."""
+        return super().forward(x_t.transpose(1, 2), t, x0).transpose(1, 2)
 
 
 class VideoAutoencoder(ScaledLatent):
     """3-D KL autoencoder with its own f_s and f_t; halves both together, then the larger alone."""
 
-    def __init__(
-        self,
-        *,
-        num_frames: int,
-        size: int,
-        spatial_downsampling: int,
-        temporal_downsampling: int,
-        latent_channels: int,
-        channels: tuple[int, ...],
-        num_res_blocks: int,
-        conv3d: str,
-    ):
-        super().__init__(latent_channels)
-        self.clip_shape = (num_frames, 3, size, size)
-        self.temporal_downsampling = temporal_downsampling
-        side = size // spatial_downsampling
-        self.latent_shape = (latent_channels, num_frames // temporal_downsampling, side, side)
-        strides = scale_strides(spatial_downsampling, temporal_downsampling)
+    def __init__(self, config: VideoAutoencoderConfig, *, num_frames: int, size: int):
+        channels, f_t = config.channels, config.temporal_downsampling
+        super().__init__(config.latent_channels)
+        self.clip_shape, self.f_t = (num_frames, 3, size, size), f_t
+        side = size // config.spatial_downsampling
+        self.latent_shape = (config.latent_channels, num_frames // f_t, side, side)
+        strides = scale_strides(config.spatial_downsampling, f_t)
 
         def scale(width: int) -> list[nn.Module]:
-            return [ResBlock3d(width, width, conv3d) for _ in range(num_res_blocks)]
+            return [ResBlock(width, width, config.conv3d) for _ in range(config.num_res_blocks)]
 
         widths = [channels[min(i, len(channels) - 1)] for i in range(len(strides) + 1)]
         encoder: list[nn.Module] = [nn.Conv3d(3, widths[0], 3, padding=1)]
@@ -45,13 +47,13 @@ class VideoAutoencoder(ScaledLatent):
             down = nn.Conv3d(widths[i], widths[i + 1], 3, stride=stride, padding=1)
             encoder += [*scale(widths[i]), down]
         encoder += [*scale(widths[-1]), group_norm(widths[-1]), nn.SiLU()]
-        decoder: list[nn.Module] = [nn.Conv3d(latent_channels, widths[-1], 3, padding=1)]
+        decoder: list[nn.Module] = [nn.Conv3d(config.latent_channels, widths[-1], 3, padding=1)]
         for i, stride in reversed(list(enumerate(strides))):
             up = nn.Conv3d(widths[i + 1], widths[i], 3, padding=1)
             decoder += [*scale(widths[i + 1]), nn.Upsample(scale_factor=stride), up]
         decoder += [*scale(widths[0]), group_norm(widths[0]), nn.SiLU()]
         self.encoder = nn.Sequential(*encoder)
-        self.to_posterior = nn.Conv3d(widths[-1], 2 * latent_channels, 1)
+        self.to_posterior = nn.Conv3d(widths[-1], 2 * config.latent_channels, 1)
         self.decoder = nn.Sequential(*decoder)
         self.to_rgb = nn.Conv3d(widths[0], 3, 3, padding=1)
         channels_last_3d(self)
@@ -62,16 +64,15 @@ class VideoAutoencoder(ScaledLatent):
         Raises:
             ValueError: if L is not a multiple of f_t.
         """
-        if x.shape[1] % self.temporal_downsampling:
-            f_t = self.temporal_downsampling
-            raise ValueError(f"{x.shape[1]} frames: not a multiple of f_t = {f_t}")
+        if x.shape[1] % self.f_t:
+            raise ValueError(f"{x.shape[1]} frames: not a multiple of f_t = {self.f_t}")
         h = self.to_posterior(self.encoder(x.transpose(1, 2))).float()
         mean, logvar = h.chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
 
     def encode_image(self, x0: Tensor) -> Tensor:
         """Map x0 (B, 3, H, W) to its latent (B, d, h, w), that of x0 repeated f_t times."""
-        still = repeat(x0, "b c h w -> b l c h w", l=self.temporal_downsampling)
+        still = repeat(x0, "b c h w -> b l c h w", l=self.f_t)
         return self.encode(still).mean.squeeze(2)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -93,11 +94,12 @@ class VideoAutoencoder(ScaledLatent):
 def build_video_autoencoder(target: Target) -> VideoAutoencoder:
     """Build the autoencoder of a target's latent-video baseline."""
     assert target.baselines is not None and target.baselines.latent_video is not None
-    options = target.baselines.latent_video.autoencoder.model_dump()
-    return VideoAutoencoder(num_frames=target.data.num_frames, size=target.data.size, **options)
+    config = target.baselines.latent_video.autoencoder
+    return VideoAutoencoder(config, num_frames=target.data.num_frames, size=target.data.size)
 
 
-def build_latent_video(target: Target) -> UNet3d:
-    """Build the denoiser of a target's latent-video baseline."""
-    channels, _, _ = denoised_shape(target, "latent_video")
-    return UNet3d(channels=channels, **unet_options(target, "latent_video"))
+def build_denoiser(target: Target, name: Baseline) -> UNet3d:
+    """Build the denoiser of a target's baseline."""
+    options, (channels, _, _) = target.denoiser(name), denoised_shape(target, name)
+    network = PixelDiffusion if name == "pixel" else UNet3d
+    return network(options.unet or target.dmg, channels=channels, conv3d=options.conv3d)

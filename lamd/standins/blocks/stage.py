@@ -7,8 +7,7 @@ import mujoco
 import numpy as np
 
 from lamd.standins.blocks.plan import Plan, Thing
-from lamd.standins.raycast.cast import FLOOR_GROUP, OBJECT_GROUP
-from lamd.standins.raycast.view import Camera, Painted, View
+from lamd.standins.raycast.view import FLOOR_GROUP, OBJECT_GROUP, Camera, Painted, View
 
 UNIT = 0.1
 RGB = {  # CATER's

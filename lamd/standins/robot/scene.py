@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from lamd.standins.raycast.cast import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP
-from lamd.standins.raycast.view import Painted
+from lamd.standins.raycast.view import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP, Painted
 
 TRAY_HALF = (0.30, 0.24)
 WALL_HEIGHT = 0.045

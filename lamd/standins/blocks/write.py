@@ -3,7 +3,7 @@
 import io
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -14,14 +14,13 @@ import av
 import numpy as np
 
 from lamd.base.files import write_atomically
-from lamd.base.rng import numpy_generator
 from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.cater.reader import captions_file, data_folder
 from lamd.data.dataset import Dataset
 from lamd.standins.blocks.plan import Plan, draw_plan
 from lamd.standins.blocks.stage import CAMERA, UNIT, Studio, build, camera, poses
 from lamd.standins.raycast.render import render_clip
-from lamd.standins.writer import Part, check_frame_size, write
+from lamd.standins.writer import Part, Request, write
 
 FRAME_SIZE = (320, 240)
 SMALLEST = (64, 48)
@@ -31,76 +30,66 @@ NEAR = 0.2  # CATER's: objects closer than this along a direction are not relate
 
 @dataclass(frozen=True)
 class _Job:
-    """One video to be written below `folder`; `generator` names its random streams."""
+    """One video to be written, and its scene."""
 
-    folder: Path
-    version: str
-    generator: str
-    seed: int
+    request: Request
     split: str
     number: int
-    frame_size: tuple[int, int]
-
-    @property
-    def stem(self) -> str:
-        return f"CATER_{self.split}_{self.number:06d}"
 
     @property
     def video(self) -> Path:
-        return self.folder / "videos" / f"{self.stem}.avi"
+        return self._folder / "videos" / f"CATER_{self.split}_{self.number:06d}.avi"
 
     @property
     def scene(self) -> Path:
-        return self.folder / "scenes" / f"{self.stem}.json"
+        return self._folder / "scenes" / f"{self.video.stem}.json"
+
+    @property
+    def version(self) -> str:
+        return self.request.dataset.name.removeprefix("cater_")
+
+    def captions(self, mode: Mode) -> Path:
+        return captions_file(self._folder, self.split, mode)
 
     def random(self, purpose: str) -> np.random.Generator:
-        return numpy_generator(self.generator, self.seed, self.split, self.number, purpose)
+        return self.request.random(self.split, self.number, purpose)
+
+    @property
+    def _folder(self) -> Path:
+        return data_folder(self.request.root, self.request.dataset.name)
 
 
-def simulate(
-    dataset: Dataset, root: Path, *, counts: Mapping[str, int], seed: int,
-    num_workers: int | None, frame_size: tuple[int, int] | None,
-) -> None:  # fmt: skip
+def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
     """Write `root/cater_gen_<version>`; a split's captions appear when it is complete."""
-    size = frame_size or FRAME_SIZE
-    check_frame_size(size, SMALLEST)
-    folder, version = data_folder(root, dataset.name), dataset.name.removeprefix("cater_")
+    request = Request(dataset, root, **options).sized(FRAME_SIZE, SMALLEST)
+    write(request, [data_folder(root, dataset.name).name], _missing_videos(request))
 
-    def plan() -> Iterator[Part]:
-        for split, count in counts.items():
-            if not all(captions_file(folder, split, mode).exists() for mode in MODES):
-                jobs = [
-                    _Job(folder, version, dataset.generator, seed, split, number, size)
-                    for number in range(count)
-                ]
-                missing = [partial(_write_video, job) for job in jobs if not job.video.exists()]
-                yield Part(missing, partial(_write_captions, jobs))
 
-    write(
-        dataset, root, plan, folders=[folder.name], counts=counts, seed=seed,
-        num_workers=num_workers, frame_size=size,
-    )  # fmt: skip
+def _missing_videos(request: Request) -> Iterator[Part]:
+    for split, count in request.counts.items():
+        jobs = [_Job(request, split, number) for number in range(count)]
+        if not all(jobs[0].captions(mode).exists() for mode in MODES):
+            missing = [partial(_write_video, job) for job in jobs if not job.video.exists()]
+            yield Part(missing, partial(_write_captions, jobs))
 
 
 def _write_captions(jobs: list[_Job], written: Iterator[None]) -> None:
     deque(written, maxlen=0)
+    scenes = [json.loads(job.scene.read_text(encoding="utf-8")) for job in jobs]
     for mode in MODES:
-        captions = {str(job.number): _caption(job, mode) for job in jobs}
-        path = captions_file(jobs[0].folder, jobs[0].split, mode)
-        write_atomically(path, json.dumps(captions))
-
-
-def _caption(job: _Job, mode: Mode) -> dict[str, str]:
-    scene = json.loads(job.scene.read_text(encoding="utf-8"))
-    text = scene_caption(scene, job.version, mode, job.random("caption"))
-    return {"video": f"videos/{job.video.name}", "caption": text}
+        captions = {}
+        for job, scene in zip(jobs, scenes, strict=True):
+            text = scene_caption(scene, job.version, mode, job.random("caption"))
+            captions[str(job.number)] = {"video": f"videos/{job.video.name}", "caption": text}
+        write_atomically(jobs[0].captions(mode), json.dumps(captions))
 
 
 def _write_video(job: _Job) -> None:
     """Write a scene, then its video; each appears whole."""
+    size = job.request.size
     plan = draw_plan(job.random("scene"), job.version)
-    views = render_clip(build(plan), Studio(job.random("look")), poses(plan), job.frame_size)
-    scene = scene_json(plan, job.split, job.number, job.video.name, job.frame_size)
+    views = render_clip(build(plan), Studio(job.random("look")), poses(plan), size)
+    scene = scene_json(plan, job.split, job.number, job.video.name, size)
     write_atomically(job.scene, json.dumps(scene))
     write_atomically(job.video, _avi(views[CAMERA]))
 

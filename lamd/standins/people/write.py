@@ -1,25 +1,22 @@
 """Simulated NATOPS and MUG: folders of frames in the real layouts."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from lamd.base.errors import LamdError
-from lamd.base.rng import numpy_generator
 from lamd.data.gestures import MUG, GestureSet
 from lamd.data.gestures.reader import SESSION
 from lamd.standins.people.body import BodyLook, body_frames
 from lamd.standins.people.face import FaceLook, face_frames
-from lamd.standins.writer import check_frame_size, fill_folder, partial_folder, whole_folder, write
+from lamd.standins.writer import Pictures, Request, fill_folder, write
 
 FRAME_SIZES = {"natops": (320, 240), "mug": (896, 896)}
 SMALLEST = {"natops": (64, 48), "mug": (48, 48)}
 TAKES = 20  # as many as NATOPS has
-JPEG_QUALITY = 90
 _WITH_SESSIONS = (2, 49)  # of MUG's subjects in the splits
 
 
@@ -32,25 +29,17 @@ class Clip:
     take: int
 
 
-def simulate(
-    dataset: GestureSet, root: Path, *, counts: Mapping[str, int], seed: int,
-    num_workers: int | None, frame_size: tuple[int, int] | None,
-) -> None:  # fmt: skip
+def simulate(dataset: GestureSet, root: Path, **options: Any) -> None:
     """Write `root/natops`, 24 signals by drawn bodies, or `root/mug`, seven expressions by faces.
 
     Clips are spread evenly over the classes and the split's own subjects; the folder appears when
     it is complete.
     """
-    name, size = dataset.name, frame_size or FRAME_SIZES[dataset.name]
-    check_frame_size(size, SMALLEST[name])
-    clips = [c for s, count in counts.items() for c in plan_split(dataset, s, count)]
-    folder = root / name
-    write_clip = partial(_write_clip, dataset, partial_folder(folder), seed, size)
-    jobs = {clip_folder(name, clip): partial(write_clip, clip) for clip in clips}
-    write(
-        dataset, root, lambda: fill_folder(folder, jobs), folders=[name], counts=counts, seed=seed,
-        num_workers=num_workers, frame_size=size,
-    )  # fmt: skip
+    name = dataset.name
+    request = Request(dataset, root, **options).sized(FRAME_SIZES[name], SMALLEST[name])
+    clips = [c for s, count in request.counts.items() for c in plan_split(dataset, s, count)]
+    videos = {clip_folder(name, clip): partial(_draw, request, clip) for clip in clips}
+    write(request, [name], fill_folder(root / name, videos))
 
 
 def plan_split(gestures: GestureSet, split: str, count: int) -> list[Clip]:
@@ -73,27 +62,16 @@ def clip_folder(name: str, clip: Clip) -> str:
     return f"{clip.subject:03d}/{session}{MUG.classes[clip.label]}/take{clip.take:03d}"
 
 
-def _write_clip(
-    dataset: GestureSet, below: Path, seed: int, frame_size: tuple[int, int], clip: Clip
-) -> None:
-    """Write one clip's folder in one step."""
-    name = clip_folder(dataset.name, clip)
-    with whole_folder(below / name) as folder:
-        for number, pixels in enumerate(_draw(dataset, seed, frame_size, clip)):
-            picture = Image.fromarray(pixels)
-            if dataset.name == "natops":
-                in_video = 100 * clip.take + number
-                picture.save(folder / f"{name}-{number:04d}-{in_video:04d}.png")
-            else:
-                picture.save(folder / f"img_{number:04d}.jpg", quality=JPEG_QUALITY)
-
-
-def _draw(
-    dataset: GestureSet, seed: int, frame_size: tuple[int, int], clip: Clip
-) -> Iterator[np.ndarray]:
+def _draw(request: Request, clip: Clip) -> Pictures:
     """Draw a clip; its pixels depend on seed, subject, class, take and size only."""
-    looks = numpy_generator(dataset.generator, seed, clip.subject, "look")
-    acts = numpy_generator(dataset.generator, seed, clip.subject, clip.label, clip.take, "act")
-    if dataset.name == "natops":
-        return body_frames(BodyLook(looks), clip.label, acts, frame_size)
-    return face_frames(FaceLook(looks), clip.label, acts, frame_size)
+    name, size = request.dataset.name, request.size
+    looks = request.random(clip.subject, "look")
+    acts = request.random(clip.subject, clip.label, clip.take, "act")
+    if name == "natops":
+        for number, pixels in enumerate(body_frames(BodyLook(looks), clip.label, acts, size)):
+            in_video = 100 * clip.take + number
+            file = f"{clip_folder(name, clip)}-{number:04d}-{in_video:04d}.png"
+            yield file, Image.fromarray(pixels)
+    else:
+        for number, pixels in enumerate(face_frames(FaceLook(looks), clip.label, acts, size)):
+            yield f"img_{number:04d}.jpg", Image.fromarray(pixels)

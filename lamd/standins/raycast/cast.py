@@ -105,7 +105,7 @@ class Fan:
 
 
 class Spot(NamedTuple):
-    """Points in a shadow map: four texels (4, n) around each, their weights, metres to the light."""
+    """Points in a shadow map: four texels (4, n) around each, their weights, way to the light."""
 
     texel: np.ndarray
     weight: np.ndarray

@@ -1,61 +1,51 @@
 """Simulated BAIR: trajectories in TFRecord files of BAIR's own layout."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
-from lamd.data.bair import BAIR
-from lamd.data.bair.reader import (
-    FOLDER,
-    FULL_SIZE,
-    RECORDS_PER_FILE,
-    Trajectory,
-    encode_trajectory,
-)
+from lamd.data.bair import BAIR, reader
 from lamd.data.bair.tfrecord import write_records
 from lamd.data.dataset import Dataset
 from lamd.standins.raycast.render import render_clip
 from lamd.standins.robot.look import Look
 from lamd.standins.robot.motion import roll_out
-from lamd.standins.writer import Part, write
+from lamd.standins.writer import Part, Request, write
 
-FRAME_SIZE = (FULL_SIZE, FULL_SIZE)
+FRAME_SIZE = (reader.FULL_SIZE, reader.FULL_SIZE)
 
 
-def simulate_trajectory(seed: int, split: str, i: int) -> Trajectory:
+def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
+    """Write `root/softmotion30_44k/{train,test}`; frames have BAIR's 64x64 pixels only."""
+    request = Request(dataset, root, **options)
+    if request.frame_size not in (None, FRAME_SIZE):
+        raise LamdError("frame_size: bair has 64x64; leave it out")
+    write(replace(request, frame_size=None), [reader.FOLDER], _missing_files(request))
+
+
+def simulate_trajectory(seed: int, split: str, i: int) -> reader.Trajectory:
     """Simulate trajectory `i` of `split`; its bytes depend on these three arguments only."""
     rollout = roll_out(numpy_generator(BAIR.generator, seed, split, i, "physics"))
     look = Look(numpy_generator(BAIR.generator, seed, split, i, "look"))
     videos = render_clip(rollout.scene, look, rollout.qpos, FRAME_SIZE)
-    return Trajectory(videos, rollout.action, rollout.endeffector_pos)
+    return reader.Trajectory(videos, rollout.action, rollout.endeffector_pos)
 
 
-def simulate(
-    dataset: Dataset, root: Path, *, counts: Mapping[str, int], seed: int,
-    num_workers: int | None, frame_size: tuple[int, int] | None,
-) -> None:  # fmt: skip
-    """Write `root/softmotion30_44k/{train,test}`; frames have BAIR's 64x64 pixels only."""
-    if frame_size not in (None, FRAME_SIZE):
-        raise LamdError("frame_size: bair has 64x64; leave it out")
-    write(
-        dataset, root, lambda: _missing_files(root, counts, seed),
-        folders=[FOLDER], counts=counts, seed=seed, num_workers=num_workers,
-    )  # fmt: skip
-
-
-def _missing_files(root: Path, counts: Mapping[str, int], seed: int) -> Iterator[Part]:
-    for split, count in counts.items():
-        for first in range(0, count, RECORDS_PER_FILE):
-            last = min(first + RECORDS_PER_FILE, count) - 1
-            path = root / FOLDER / split / f"traj_{first}_to_{last}.tfrecords"
+def _missing_files(request: Request) -> Iterator[Part]:
+    for split, count in request.counts.items():
+        for first in range(0, count, reader.RECORDS_PER_FILE):
+            last = min(first + reader.RECORDS_PER_FILE, count) - 1
+            path = request.root / reader.FOLDER / split / f"traj_{first}_to_{last}.tfrecords"
             if not path.exists():
                 for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
                     abandoned.unlink()
-                jobs = [partial(_record, seed, split, i) for i in range(first, last + 1)]
+                jobs = [partial(_record, request.seed, split, i) for i in range(first, last + 1)]
                 yield Part(jobs, partial(write_records, path))
 
 
 def _record(seed: int, split: str, i: int) -> bytes:
-    return encode_trajectory(simulate_trajectory(seed, split, i))
+    return reader.encode_trajectory(simulate_trajectory(seed, split, i))

@@ -1,14 +1,13 @@
-"""The pictures of a short video, drawn at half their size and enlarged."""
+"""The pictures of a short video, drawn at half their size and enlarged; its land and water."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
-from lamd.standins.sky.clouds import CloudLayer, Grid
-from lamd.standins.sky.land import Land, Water
-from lamd.standins.sky.light import ClearSky, Stars, develop, lamp, palette
-from lamd.standins.sky.look import Look
+from lamd.standins.sky.clouds import CloudLayer, EvolvingNoise, Grid, sample
+from lamd.standins.sky.light import ClearSky, Palette, Stars, develop, lamp, palette
+from lamd.standins.sky.look import Look, Ridge
 
 
 class Renderer:
@@ -62,3 +61,87 @@ class Renderer:
         picture[:, : len(self.grid.e)] = sky
         self.water.paint(picture, time, colors)
         return picture
+
+
+class Land:
+    """Static ridges, far to near, that take their light from the sky."""
+
+    def __init__(self, look: Look, x: np.ndarray, e: np.ndarray, rng: np.random.Generator) -> None:
+        pixel = e[0] - e[1]
+        tile = EvolvingNoise(rng, rng, weights=[1.0] * 6, lifetimes=[np.inf] * 6).at(0)
+        tops = [_profile(ridge, x, rng) for ridge in look.ridges]
+        self.first = int(np.clip(np.searchsorted(-e, -max(t.max() for t in tops)) - 1, 0, len(e)))
+        e = e[self.first :]
+        self.layers = []
+        for ridge, top in zip(look.ridges, tops, strict=True):
+            mask = np.clip((top - e[:, None]) / pixel + 0.5, 0, 1).astype(np.float32)
+            down = (top - e[:, None]) * 500
+            grain = sample(tile, np.broadcast_to(x * 160, mask.shape).astype(np.float32),
+                           down.astype(np.float32))  # fmt: skip
+            self.layers.append((ridge, mask, (1 + 0.12 * grain).astype(np.float32)))
+
+    def paint(self, picture: np.ndarray, colors: Palette) -> None:
+        """Lay the ridges over `picture` (3, h, w), which is changed."""
+        below = picture[:, self.first :]
+        for ridge, mask, grain in self.layers:
+            for k in range(3):
+                light = 0.7 * colors.shade[k] + 0.15 * colors.direct[k] + 0.4 * colors.zenith[k]
+                own = np.float32(ridge.color[k] * light * (1 - ridge.haze)) * grain
+                color = own + np.float32(ridge.haze * 0.45 * colors.horizon[k])
+                below[k] += mask * (color - below[k])
+
+
+def _profile(ridge: Ridge, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a ridge's upper edge: elevations (w,)."""
+    edge = np.zeros_like(x)
+    for octave in range(7):
+        knots = np.arange(-2, 2.01, 0.5**octave)
+        edge += ridge.rough**octave * np.interp(x, knots, rng.uniform(-1, 1, len(knots)))
+    edge = ridge.height * (1 + 0.6 * edge)
+    if ridge.trees:
+        # conifers: narrow triangles of all sizes
+        count = int(220 * ridge.trees)
+        middles = np.sort(rng.uniform(-1, 1, count))
+        heights = ridge.trees * rng.uniform(0.015, 0.075, count)
+        trees = np.maximum(heights - np.abs(x[:, None] - middles) * 5.5, 0).max(axis=1)
+        edge = np.maximum(edge, edge + trees)
+    return np.maximum(edge, 0.004)
+
+
+class Water:
+    """A surface that mirrors the rows above the horizon, with ripples that run towards the eye."""
+
+    def __init__(self, look: Look, grid: Grid, rows: int, state: np.random.Generator,
+                 change: np.random.Generator) -> None:  # fmt: skip
+        self.look, self.sky_rows = look, len(grid.e)
+        width = len(grid.x)
+        pixel = grid.e[0] - grid.e[1]
+        below = (np.arange(rows) + 0.5) * pixel
+        depth = 1 / (below[:, None] + 0.035)
+        self.u = (9 * depth * grid.x).astype(np.float32)
+        self.v = np.broadcast_to(11 * depth, (rows, width)).astype(np.float32)
+        self.rise = (below / pixel).astype(np.float32)[:, None]
+        self.swell = (len(grid.e) * (0.015 + 0.45 * below)).astype(np.float32)[:, None]
+        self.column = np.arange(width)
+        self.ripples = EvolvingNoise(
+            state, change, weights=(0.6, 0.9, 1.0, 0.8, 0.5),
+            lifetimes=(40, 32, 25, 19, 14), stretch=(3.0, 0.0),
+        )  # fmt: skip
+        self.step = change.normal(0, [0.8, 0.5])
+        self.mirror = np.clip(0.92 - 0.9 * below, 0.5, 1).astype(np.float32)[:, None]
+
+    def paint(self, picture: np.ndarray, frame: float, colors: Palette) -> None:
+        """Fill `picture` (3, H, w) below the sky's rows."""
+        u, v = self.u + np.float32(self.step[0] * frame), self.v + np.float32(self.step[1] * frame)
+        ripple = sample(self.ripples.at(frame), u, v)
+        row = self.sky_rows - 1 - self.rise * 1.1 - self.look.water * self.swell * ripple
+        row = np.clip(row, 0, self.sky_rows - 1.001)
+        upper = row.astype(np.int32)
+        index = upper * len(self.column) + self.column
+        part = row - upper
+        for k in range(3):
+            sky = picture[k, : self.sky_rows].ravel()
+            above = sky.take(index)
+            seen = above + part * (sky.take(index + len(self.column)) - above)
+            deep = np.float32(0.25 * colors.zenith[k])
+            picture[k, self.sky_rows :] = deep + self.mirror * (seen - deep)

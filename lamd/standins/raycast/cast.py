@@ -52,38 +52,22 @@ class Stage:
 
 
 class Bounds:
-    """Spheres around the moving geoms; long ones get several, so that few rays are cast in vain."""
+    """Spheres around the moving geoms."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        geoms, offsets, radii = [], [], []
-        for g in np.flatnonzero(np.isin(model.geom_group, MOVING)):
-            radius, half = model.geom_size[g, :2]
-            if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE:
-                half += radius
-            elif model.geom_type[g] != mujoco.mjtGeom.mjGEOM_CYLINDER:
-                radius, half = model.geom_rbound[g], 0.0
-            count = max(1, int(np.ceil(1.5 * half / radius)))
-            for k in range(count):
-                geoms.append(g)
-                offsets.append((2 * k + 1 - count) * half / count)
-                radii.append(np.hypot(radius, half / count))
-        self.geoms, self.offsets = np.array(geoms), np.array(offsets)
-        self.radii = np.array(radii) + 1e-3
-        self.pose = np.empty((0, 12))
+        self.geoms = np.flatnonzero(np.isin(model.geom_group, MOVING))
+        self.radii = model.geom_rbound[self.geoms] + 1e-3
+        self.pose: np.ndarray | None = None
 
     def changes(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
         """Bound all that moved since the call before, old and new: centres (k, 3), radii (k,)."""
         before = self.pose
-        self.pose = np.concatenate([data.geom_xpos, data.geom_xmat], axis=1)[self.geoms]
-        if not len(before):
-            return self._centres(self.pose), self.radii
-        moved = (before != self.pose).any(axis=1)
-        centres = [self._centres(pose)[moved] for pose in (before, self.pose)]
-        return np.concatenate(centres), np.tile(self.radii[moved], 2)
-
-    def _centres(self, pose: np.ndarray) -> np.ndarray:
-        # columns: position, then the rows of the rotation, of which the third column is the axis
-        return pose[:, :3] + pose[:, [5, 8, 11]] * self.offsets[:, None]
+        pose = self.pose = np.hstack([data.geom_xpos, data.geom_xmat])[self.geoms]
+        if before is None:
+            return pose[:, :3], self.radii
+        moved = (before != pose).any(axis=1)
+        centres = np.concatenate([before[moved, :3], pose[moved, :3]])
+        return centres, np.tile(self.radii[moved], 2)
 
 
 class Fan:

@@ -34,10 +34,9 @@ class Look(View):
 
     def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the colours of static geoms at ground positions `points` (..., 2)."""
-        color = scene.albedo.copy()
+        color, floor = scene.albedo.copy(), scene.model.geom("floor").id
         for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
             color[scene.model.geom(wall).id] = self.wall_color
-        floor = scene.model.geom("floor").id
         color[floor] = self.ground_color
         albedo = color[geom]
         x, y = points[..., 0], points[..., 1]
@@ -51,9 +50,8 @@ class Look(View):
 def _camera(
     rng: np.random.Generator, position: Sequence[float], target: Sequence[float], half_side: float
 ) -> Camera:
-    eye = np.array(position) + rng.uniform(-0.015, 0.015, 3)
-    target_now = np.array(target) + rng.uniform(-0.01, 0.01, 3)
-    return Camera.at(eye, target_now, half_side * rng.uniform(0.98, 1.02))
+    eye = position + rng.uniform(-0.015, 0.015, 3)
+    return Camera.at(eye, target + rng.uniform(-0.01, 0.01, 3), half_side * rng.uniform(0.98, 1.02))
 
 
 def _surface_color(rng: np.random.Generator) -> np.ndarray:
@@ -66,31 +64,33 @@ def _surface_color(rng: np.random.Generator) -> np.ndarray:
 def _floor_texture(rng: np.random.Generator) -> np.ndarray:
     """Make a float32 (size, size, 3) colour map, repeated every `TEXTURE_METRES`."""
     base = _surface_color(rng)
-    pattern = _pattern(rng, str(rng.choice(FLOOR_PATTERNS)))
+    pattern = _pattern(rng)[..., None]
     strength = rng.uniform(0.06, 0.2)
-    shade = 1 + np.float32(strength) * pattern[..., None]
     accent = np.float32(0.25 * strength) * (_surface_color(rng) - base)
-    return np.clip(base * shade + accent * pattern[..., None], 0, 1).astype(np.float32)
+    return np.clip(base * (1 + np.float32(strength) * pattern) + accent * pattern, 0, 1)
 
 
-def _pattern(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """Return a pattern in about [-1, 1]; all of them repeat without a seam."""
+def _pattern(rng: np.random.Generator) -> np.ndarray:
+    """Draw a pattern in about [-1, 1], float32 (size, size), that repeats without a seam."""
+    kind = rng.choice(FLOOR_PATTERNS)
     y, x = np.mgrid[0:TEXTURE_SIZE, 0:TEXTURE_SIZE].astype(np.float32) / TEXTURE_SIZE
     if rng.uniform() < 0.5:
         x, y = y, x
-    if kind == "checker":
-        n = 2 * int(rng.integers(4, 9))
-        return np.where((np.floor(x * n) + np.floor(y * n)) % 2 == 0, 1.0, -1.0).astype(np.float32)
-    if kind == "stripes":
-        n = int(rng.integers(6, 16))
-        return np.sin(2 * np.pi * n * x).astype(np.float32)
-    if kind == "wood":
-        warp = _noise(rng, 0.02, 0.25)
-        rings = np.sin(2 * np.pi * (int(rng.integers(6, 12)) * x) + 2.5 * warp)
-        return (0.6 * rings + 0.4 * _noise(rng, 0.02, 0.3)).astype(np.float32)
-    if kind == "speckle":
-        return np.clip(_noise(rng, 0.3, 0.3), -1.5, 1.5)
-    return np.clip(0.8 * _noise(rng, 0.06, 0.06), -1.5, 1.5)
+    match kind:
+        case "checker":
+            n = 2 * int(rng.integers(4, 9))
+            pattern = np.where((np.floor(x * n) + np.floor(y * n)) % 2 == 0, 1.0, -1.0)
+        case "stripes":
+            pattern = np.sin(2 * np.pi * int(rng.integers(6, 16)) * x)
+        case "wood":
+            warp = _noise(rng, 0.02, 0.25)
+            rings = np.sin(2 * np.pi * (int(rng.integers(6, 12)) * x) + 2.5 * warp)
+            pattern = 0.6 * rings + 0.4 * _noise(rng, 0.02, 0.3)
+        case "speckle":
+            pattern = np.clip(_noise(rng, 0.3, 0.3), -1.5, 1.5)
+        case _:
+            pattern = np.clip(0.8 * _noise(rng, 0.06, 0.06), -1.5, 1.5)
+    return pattern.astype(np.float32)
 
 
 def _noise(rng: np.random.Generator, width_y: float, width_x: float) -> np.ndarray:

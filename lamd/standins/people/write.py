@@ -1,9 +1,8 @@
 """Simulated NATOPS and MUG: folders of frames in the real layouts."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -20,8 +19,7 @@ TAKES = 20  # as many as NATOPS has
 _WITH_SESSIONS = (2, 49)  # of MUG's subjects in the splits
 
 
-@dataclass(frozen=True)
-class Clip:
+class Clip(NamedTuple):
     """A subject, the number of its class, and the number of its take, from 0."""
 
     subject: int
@@ -56,22 +54,24 @@ def plan_split(gestures: GestureSet, split: str, count: int) -> list[Clip]:
 
 def clip_folder(name: str, clip: Clip) -> str:
     """Return the folder of a clip below the data set's, in the real layout."""
+    subject, label, take = clip
     if name == "natops":
-        return f"g{clip.label + 1:02d}s{clip.subject:02d}p{clip.take + 1:02d}"
-    session = f"{SESSION}/" if clip.subject in _WITH_SESSIONS else ""
-    return f"{clip.subject:03d}/{session}{MUG.classes[clip.label]}/take{clip.take:03d}"
+        return f"g{label + 1:02d}s{subject:02d}p{take + 1:02d}"
+    session = f"{SESSION}/" if subject in _WITH_SESSIONS else ""
+    return f"{subject:03d}/{session}{MUG.classes[label]}/take{take:03d}"
 
 
 def _draw(request: Request, clip: Clip) -> Pictures:
     """Draw a clip; its pixels depend on seed, subject, class, take and size only."""
-    name, size = request.dataset.name, request.size
-    looks = request.random(clip.subject, "look")
-    acts = request.random(clip.subject, clip.label, clip.take, "act")
-    if name == "natops":
-        for number, pixels in enumerate(body_frames(BodyLook(looks), clip.label, acts, size)):
-            in_video = 100 * clip.take + number
-            file = f"{clip_folder(name, clip)}-{number:04d}-{in_video:04d}.png"
-            yield file, Image.fromarray(pixels)
+    subject, label, take = clip
+    looks, acts = request.random(subject, "look"), request.random(subject, label, take, "act")
+    if request.dataset.name == "natops":
+        frames = body_frames(BodyLook(looks), label, acts, request.size)
     else:
-        for number, pixels in enumerate(face_frames(FaceLook(looks), clip.label, acts, size)):
-            yield f"img_{number:04d}.jpg", Image.fromarray(pixels)
+        frames = face_frames(FaceLook(looks), label, acts, request.size)
+    for number, pixels in enumerate(frames):
+        file = f"img_{number:04d}.jpg"
+        if request.dataset.name == "natops":
+            in_video = 100 * take + number
+            file = f"{clip_folder('natops', clip)}-{number:04d}-{in_video:04d}.png"
+        yield file, Image.fromarray(pixels)

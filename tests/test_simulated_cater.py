@@ -10,17 +10,21 @@ from lamd.base.errors import LamdError
 from lamd.data.cater import CATER_V1, CATER_V2
 from lamd.data.cater.captions import COLORS, moves_of, parse, scene_caption
 from lamd.data.stand_in import read_stand_in
-from lamd.standins.blocks.plan import (
+from lamd.standins.blocks.scene import (
+    CAMERA,
     CONTAINED,
     LAST_MOVING_FRAME,
     LIFT,
     MARGIN,
     MIN_DISTANCE,
     NUM_FRAMES,
+    RGB,
     ROTATING,
+    Studio,
+    build,
     draw_plan,
+    poses,
 )
-from lamd.standins.blocks.stage import CAMERA, RGB, Studio, build, poses
 from lamd.standins.blocks.write import _Job, scene_json
 from lamd.standins.raycast.render import render_clip
 from lamd.standins.writer import Request

@@ -3,7 +3,7 @@
 import io
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,8 +17,16 @@ from lamd.base.files import write_atomically
 from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.cater.reader import captions_file, data_folder
 from lamd.data.dataset import Dataset
-from lamd.standins.blocks.plan import Plan, draw_plan
-from lamd.standins.blocks.stage import CAMERA, UNIT, Studio, build, camera, poses
+from lamd.standins.blocks.scene import (
+    CAMERA,
+    UNIT,
+    VIEWPOINT,
+    Plan,
+    Studio,
+    build,
+    draw_plan,
+    poses,
+)
 from lamd.standins.raycast.render import render_clip
 from lamd.standins.writer import Part, Request, write
 
@@ -45,18 +53,15 @@ class _Job:
         return self._folder / "scenes" / f"{self.video.stem}.json"
 
     @property
+    def _folder(self) -> Path:
+        return data_folder(self.request.root, self.request.dataset.name)
+
+    @property
     def version(self) -> str:
         return self.request.dataset.name.removeprefix("cater_")
 
-    def captions(self, mode: Mode) -> Path:
-        return captions_file(self._folder, self.split, mode)
-
     def random(self, purpose: str) -> np.random.Generator:
         return self.request.random(self.split, self.number, purpose)
-
-    @property
-    def _folder(self) -> Path:
-        return data_folder(self.request.root, self.request.dataset.name)
 
 
 def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
@@ -66,22 +71,24 @@ def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
 
 
 def _missing_videos(request: Request) -> Iterator[Part]:
+    folder = data_folder(request.root, request.dataset.name)
     for split, count in request.counts.items():
-        jobs = [_Job(request, split, number) for number in range(count)]
-        if not all(jobs[0].captions(mode).exists() for mode in MODES):
+        files = {mode: captions_file(folder, split, mode) for mode in MODES}
+        if not all(path.exists() for path in files.values()):
+            jobs = [_Job(request, split, number) for number in range(count)]
             missing = [partial(_write_video, job) for job in jobs if not job.video.exists()]
-            yield Part(missing, partial(_write_captions, jobs))
+            yield Part(missing, partial(_write_captions, files, jobs))
 
 
-def _write_captions(jobs: list[_Job], written: Iterator[None]) -> None:
-    deque(written, maxlen=0)
-    scenes = [json.loads(job.scene.read_text(encoding="utf-8")) for job in jobs]
-    for mode in MODES:
+def _write_captions(files: Mapping[Mode, Path], jobs: list[_Job], done: Iterator[None]) -> None:
+    deque(done, maxlen=0)
+    for mode, path in files.items():
         captions = {}
-        for job, scene in zip(jobs, scenes, strict=True):
+        for job in jobs:
+            scene = json.loads(job.scene.read_text(encoding="utf-8"))
             text = scene_caption(scene, job.version, mode, job.random("caption"))
             captions[str(job.number)] = {"video": f"videos/{job.video.name}", "caption": text}
-        write_atomically(jobs[0].captions(mode), json.dumps(captions))
+        write_atomically(path, json.dumps(captions))
 
 
 def _write_video(job: _Job) -> None:
@@ -127,8 +134,7 @@ def scene_json(
         "behind": [0.0, 1.0, 0.0], "front": [0.0, -1.0, 0.0], "left": [-1.0, 0.0, 0.0],
         "right": [1.0, 0.0, 0.0], "above": [0.0, 0.0, 1.0], "below": [0.0, 0.0, -1.0],
     }  # fmt: skip
-    along = {name: plan.places[:, 0] @ np.array(directions[name]) for name in directions}
-    moves = {thing.instance: plan.moves.get(thing.instance) for thing in plan.things}
+    along = {name: plan.places[:, 0] @ np.array(axis) for name, axis in directions.items()}
     return {
         "split": split,
         "image_index": index,
@@ -140,15 +146,14 @@ def scene_json(
             for name in ("behind", "front", "left", "right")
         },
         "movements": {
-            name: [] if move is None else [[move.action, move.other, move.start, move.end]]
-            for name, move in moves.items()
+            name: [plan.moves[name]] if name in plan.moves else []
+            for name in (thing.instance for thing in plan.things)
         },
     }
 
 
 def _pixel(position: np.ndarray, frame_size: tuple[int, int]) -> list[float]:
-    seen = camera()
-    right, up, depth = seen.axes @ (position * UNIT - seen.position)
+    right, up, depth = VIEWPOINT.axes @ (position * UNIT - VIEWPOINT.position)
     width, height = frame_size
-    scale = height / 2 / seen.half_side / depth
+    scale = height / 2 / VIEWPOINT.half_side / depth
     return [width / 2 + right * scale, height / 2 - up * scale, depth / UNIT]

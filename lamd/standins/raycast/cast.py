@@ -6,9 +6,10 @@ from typing import NamedTuple, Self
 import mujoco
 import numpy as np
 
-from lamd.standins.raycast.view import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP, View
+from lamd.standins.raycast.view import View
 
 FAR = 20.0
+FLOOR_GROUP, STATIC_GROUP, OBJECT_GROUP, ARM_GROUP = range(4)
 STATIC = (FLOOR_GROUP, STATIC_GROUP)
 BLOCKING = (STATIC_GROUP,)
 MOVING = (OBJECT_GROUP, ARM_GROUP)

@@ -1,4 +1,4 @@
-"""Input of the ray caster: geoms in groups with their surfaces, cameras and light."""
+"""Input of the ray caster: geoms with their surfaces, cameras and light."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Self
 import mujoco
 import numpy as np
 
-FLOOR_GROUP, STATIC_GROUP, OBJECT_GROUP, ARM_GROUP = range(4)
 # shifts (x, y) of a pixel's rays in pixels: its middle, and three around it, no two in one row or
 # column
 SUBPIXELS = np.array([(0.0, 0.0), (-0.375, -0.125), (0.25, -0.25), (0.125, 0.375)])

@@ -109,8 +109,7 @@ def roll_out(rng: np.random.Generator) -> Rollout:
     """Draw a scene and a path and let the arm follow it for 30 frames of 0.1 s."""
     start = draw_start(rng)
     scene = draw_scene(rng, start)
-    targets = np.array([o.position[:2] for o in scene.objects]).reshape(-1, 2)
-    path = draw_path(rng, start, targets, NUM_FRAMES)
+    path = draw_path(rng, start, scene.targets, NUM_FRAMES)
     control = joint_angles(path(np.arange(NUM_FRAMES * STEPS_PER_FRAME) / STEPS_PER_FRAME))
     action = np.diff(path(np.arange(NUM_FRAMES + 1.0)), axis=0)[:, :4]
     model, data = scene.model, mujoco.MjData(scene.model)

@@ -1,22 +1,19 @@
-"""A simulated scene, drawn at random: the MuJoCo model of arm, tray and objects.
+"""A simulated scene, drawn at random: the MuJoCo model of arm, tray and objects, and its look.
 
 Lengths in metres, masses in kilograms. World frame: x to the right and y away from the front
 camera, z up, origin in the middle of the tray's floor; the arm is behind the tray at +y.
 """
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
-from lamd.standins.raycast.view import (
-    ARM_GROUP,
-    FLOOR_GROUP,
-    OBJECT_GROUP,
-    STATIC_GROUP,
-    Painted,
-)
+from lamd.standins.raycast.cast import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STATIC_GROUP
+from lamd.standins.raycast.view import Camera, Painted, View
 
 TRAY_HALF = (0.30, 0.24)
 WALL_HEIGHT = 0.045
@@ -28,24 +25,25 @@ FOREARM = 0.46
 HAND = 0.19  # wrist axis to finger tips
 TIMESTEP = 0.005
 SPECULAR = 0.25
+TEXTURE_SIZE, TEXTURE_METRES = 128, 1.28
+FLOOR_PATTERNS = ("wood", "checker", "speckle", "stripes", "cloth")
 KINDS = ("box", "sphere", "cylinder", "capsule", "lying_cylinder", "hammer")
 
 
-@dataclass(frozen=True)
-class SimObject:
-    """One free object: geoms in MJCF, resting pose and the radius of its footprint."""
+class SimObject(NamedTuple):
+    """One free object: its body in MJCF, where it is, and the radius of its footprint."""
 
-    geoms: str
-    position: tuple[float, float, float]
-    yaw: float
+    body: str
+    x: float
+    y: float
     footprint: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene(Painted):
-    """A compiled model; `objects` are the free bodies in the model's order."""
+    """A compiled model, and where its free objects are, (n, 2)."""
 
-    objects: list[SimObject]
+    targets: np.ndarray
 
 
 def draw_scene(rng: np.random.Generator, tip: np.ndarray) -> Scene:
@@ -59,12 +57,13 @@ def draw_scene(rng: np.random.Generator, tip: np.ndarray) -> Scene:
         color = _hsv((hue + k / count) % 1.0, saturation, value)
         if placed := _place(rng, color, objects, tip):
             objects.append(placed)
-    model = mujoco.MjModel.from_xml_string(_model_xml(rng, objects))
+    xml = _model_xml(rng, "\n".join(o.body for o in objects))
+    model = mujoco.MjModel.from_xml_string(xml)
     return Scene(
         model=model,
         albedo=model.geom_rgba[:, :3].astype(np.float32),
         specular=np.full(model.ngeom, SPECULAR, np.float32),
-        objects=objects,
+        targets=np.array([(o.x, o.y) for o in objects]).reshape(-1, 2),
     )
 
 
@@ -86,11 +85,14 @@ def _place(
         x, y = rng.uniform(-room, room)
         clear = np.hypot(x - tip[0], y - tip[1]) > footprint + 0.065
         if clear and all(
-            np.hypot(x - o.position[0], y - o.position[1]) > footprint + o.footprint + 0.004
-            for o in others
+            np.hypot(x - o.x, y - o.y) > footprint + o.footprint + 0.004 for o in others
         ):
-            yaw = float(rng.uniform(-np.pi, np.pi))
-            return SimObject(geoms, (float(x), float(y), height), yaw, footprint)
+            turned = np.degrees(rng.uniform(-np.pi, np.pi))
+            body = (
+                f'<body pos="{x:.5f} {y:.5f} {height + 0.001:.5f}" euler="0 0 {turned:.3f}">'
+                f'<joint type="free" damping="0.0015"/>{geoms}</body>'
+            )
+            return SimObject(body, x, y, footprint)
     return None
 
 
@@ -126,7 +128,7 @@ def _object_geoms(rng: np.random.Generator, color: str) -> tuple[str, float, flo
     return f"<geom type={shape} {look}/>", height, float(footprint)
 
 
-def _model_xml(rng: np.random.Generator, objects: list[SimObject]) -> str:
+def _model_xml(rng: np.random.Generator, bodies: str) -> str:
     """Write the model; its arm has yaw, shoulder, elbow, wrist pitch, wrist roll and two fingers.
 
     At zero angles every link points along its own x axis; positive pitch turns it downwards.
@@ -137,14 +139,9 @@ def _model_xml(rng: np.random.Generator, objects: list[SimObject]) -> str:
     pale = _rgba(*(rng.uniform(0.72, 0.85),) * 3)
     dark, darkest = _rgba(shade, shade, shade * 1.1), _rgba(*(shade * 0.8,) * 3)
     strength = {"yaw": 3000, "shoulder": 3000, "elbow": 2000, "wrist": 600, "roll": 80}
+    strength |= {"finger_a": 300, "finger_b": 300}
     actuators = "".join(
-        f'<position joint="{joint}" kp="{kp}" dampratio="1"/>'
-        for joint, kp in (strength | {"finger_a": 300, "finger_b": 300}).items()
-    )
-    bodies = "\n".join(
-        f'<body pos="{o.position[0]:.5f} {o.position[1]:.5f} {o.position[2] + 0.001:.5f}" '
-        f'euler="0 0 {np.degrees(o.yaw):.3f}"><joint type="free" damping="0.0015"/>{o.geoms}</body>'
-        for o in objects
+        f'<position joint="{joint}" kp="{kp}" dampratio="1"/>' for joint, kp in strength.items()
     )
     x, y = TRAY_HALF
     t, h = WALL_HALF_THICKNESS, WALL_HEIGHT / 2
@@ -214,3 +211,92 @@ def _model_xml(rng: np.random.Generator, objects: list[SimObject]) -> str:
   <contact><exclude body1="finger_a" body2="finger_b"/></contact>
   <actuator>{actuators}</actuator>
 </mujoco>"""
+
+
+class Look(View):
+    """Cameras (slightly jittered), a point light, and the tray's texture and colours, drawn."""
+
+    shadow_corner = (-0.64, -0.42)
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.draw_light(rng, (-np.pi, 0.0), (0.2, 0.6))
+        warmth = rng.uniform(-0.06, 0.06)
+        tint = np.array([1 + warmth, 1.0, 1 - warmth], np.float32)
+        self.ambient = (np.float32(rng.uniform(0.34, 0.48)) / tint).astype(np.float32)
+        self.cameras = {
+            "image_main": _camera(rng, (0.0, -0.74, 0.66), (0.0, 0.09, 0.02), 0.385),
+            "image_aux1": _camera(rng, (-0.70, -0.34, 0.60), (0.0, 0.02, 0.03), 0.37),
+        }
+        self.light_color = (tint * rng.uniform(0.62, 0.85)).astype(np.float32)
+        self.floor = _floor_texture(rng)
+        self.wall_color = _surface_color(rng)
+        self.ground_color = _surface_color(rng) * np.float32(0.6)
+
+    def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return the colours of static geoms at ground positions `points` (..., 2)."""
+        color, floor = scene.albedo.copy(), scene.model.geom("floor").id
+        for wall in ("wall_l", "wall_r", "wall_f", "wall_b"):
+            color[scene.model.geom(wall).id] = self.wall_color
+        color[floor] = self.ground_color
+        albedo = color[geom]
+        x, y = points[..., 0], points[..., 1]
+        inside = (geom == floor) & (np.abs(x) < TRAY_HALF[0]) & (np.abs(y) < TRAY_HALF[1])
+        texel = np.floor(points[inside] * (TEXTURE_SIZE / TEXTURE_METRES)).astype(int)
+        texel %= TEXTURE_SIZE
+        albedo[inside] = self.floor[texel[:, 1], texel[:, 0]]
+        return albedo
+
+
+def _camera(
+    rng: np.random.Generator, position: Sequence[float], target: Sequence[float], half_side: float
+) -> Camera:
+    eye = position + rng.uniform(-0.015, 0.015, 3)
+    return Camera.at(eye, target + rng.uniform(-0.01, 0.01, 3), half_side * rng.uniform(0.98, 1.02))
+
+
+def _surface_color(rng: np.random.Generator) -> np.ndarray:
+    """Draw a quiet colour, against which saturated objects are seen."""
+    hue = rng.uniform(0.05, 0.13) if rng.uniform() < 0.5 else rng.uniform()
+    rgb = colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.4), rng.uniform(0.4, 0.78))
+    return np.array(rgb, np.float32)
+
+
+def _floor_texture(rng: np.random.Generator) -> np.ndarray:
+    """Make a float32 (size, size, 3) colour map, repeated every `TEXTURE_METRES`."""
+    base = _surface_color(rng)
+    pattern = _pattern(rng)[..., None]
+    strength = rng.uniform(0.06, 0.2)
+    accent = np.float32(0.25 * strength) * (_surface_color(rng) - base)
+    return np.clip(base * (1 + np.float32(strength) * pattern) + accent * pattern, 0, 1)
+
+
+def _pattern(rng: np.random.Generator) -> np.ndarray:
+    """Draw a pattern in about [-1, 1], float32 (size, size), that repeats without a seam."""
+    kind = rng.choice(FLOOR_PATTERNS)
+    y, x = np.mgrid[0:TEXTURE_SIZE, 0:TEXTURE_SIZE].astype(np.float32) / TEXTURE_SIZE
+    if rng.uniform() < 0.5:
+        x, y = y, x
+    match kind:
+        case "checker":
+            n = 2 * int(rng.integers(4, 9))
+            pattern = np.where((np.floor(x * n) + np.floor(y * n)) % 2 == 0, 1.0, -1.0)
+        case "stripes":
+            pattern = np.sin(2 * np.pi * int(rng.integers(6, 16)) * x)
+        case "wood":
+            warp = _noise(rng, 0.02, 0.25)
+            rings = np.sin(2 * np.pi * (int(rng.integers(6, 12)) * x) + 2.5 * warp)
+            pattern = 0.6 * rings + 0.4 * _noise(rng, 0.02, 0.3)
+        case "speckle":
+            pattern = np.clip(_noise(rng, 0.3, 0.3), -1.5, 1.5)
+        case _:
+            pattern = np.clip(0.8 * _noise(rng, 0.06, 0.06), -1.5, 1.5)
+    return pattern.astype(np.float32)
+
+
+def _noise(rng: np.random.Generator, width_y: float, width_x: float) -> np.ndarray:
+    """Return periodic Gaussian noise of unit variance, low-passed at widths in cycles per texel."""
+    spectrum = np.fft.rfft2(rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)))
+    fy = np.fft.fftfreq(TEXTURE_SIZE)[:, None]
+    fx = np.fft.rfftfreq(TEXTURE_SIZE)[None]
+    field = np.fft.irfft2(spectrum * np.exp(-((fy / width_y) ** 2) - (fx / width_x) ** 2))
+    return (field / field.std()).astype(np.float32)

@@ -12,8 +12,8 @@ from lamd.data.bair import BAIR, reader
 from lamd.data.bair.tfrecord import write_records
 from lamd.data.dataset import Dataset
 from lamd.standins.raycast.render import render_clip
-from lamd.standins.robot.look import Look
 from lamd.standins.robot.motion import roll_out
+from lamd.standins.robot.scene import Look
 from lamd.standins.writer import Part, Request, write
 
 FRAME_SIZE = (reader.FULL_SIZE, reader.FULL_SIZE)

@@ -24,8 +24,9 @@ from lamd.standins.blocks.scene import (
     build,
     draw_plan,
     poses,
+    scene_json,
 )
-from lamd.standins.blocks.write import _Job, scene_json
+from lamd.standins.blocks.write import _Job
 from lamd.standins.raycast.render import render_clip
 from lamd.standins.writer import Request
 

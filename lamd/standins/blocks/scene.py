@@ -6,7 +6,7 @@ One unit is 0.1 m for the ray caster, so that shadows fall as finely as the robo
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -24,6 +24,7 @@ LIFTED, LOWERING = 0.2, 0.8  # of the frames of a pick-place
 MIN_DISTANCE = 0.25
 MARGIN = 0.4
 TRIES = 100
+NEAR = 0.2  # objects closer than this along a direction are not related
 RADII = {"small": 0.25, "medium": 0.5, "large": 0.75}
 SNITCH_RADIUS = 0.3
 NUM_OBJECTS = {"v1": (2, 2), "v2": (3, 8)}  # v1: CATER's first two; v2 is reported
@@ -208,6 +209,49 @@ def _free(plan: Plan, i: int, path: np.ndarray, ignored: int | None = None) -> b
     )
 
 
+def scene_json(
+    plan: Plan, split: str, index: int, video: str, frame_size: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the scene in CATER's schema; `pixel_coords` are (x, y, depth) in the video."""
+    objects = [
+        {
+            "shape": thing.shape, "size": thing.size, "sized": thing.sized,
+            "material": thing.material, "3d_coords": path[0].tolist(),
+            "rotation": float(np.degrees(thing.yaw)), "pixel_coords": _pixel(path[0], frame_size),
+            "color": thing.color, "instance": thing.instance,
+            "locations": {str(frame): at for frame, at in enumerate(path.tolist())},
+        }
+        for thing, path in zip(plan.things, plan.places, strict=True)
+    ]  # fmt: skip
+    directions = {
+        "behind": [0.0, 1.0, 0.0], "front": [0.0, -1.0, 0.0], "left": [-1.0, 0.0, 0.0],
+        "right": [1.0, 0.0, 0.0], "above": [0.0, 0.0, 1.0], "below": [0.0, 0.0, -1.0],
+    }  # fmt: skip
+    along = {name: plan.places[:, 0] @ np.array(axis) for name, axis in directions.items()}
+    return {
+        "split": split,
+        "image_index": index,
+        "image_filename": video,
+        "objects": objects,
+        "directions": directions,
+        "relationships": {  # for each object, those that are in a direction of it
+            name: [np.flatnonzero(along[name] > own + NEAR).tolist() for own in along[name]]
+            for name in ("behind", "front", "left", "right")
+        },
+        "movements": {
+            name: [plan.moves[name]] if name in plan.moves else []
+            for name in (thing.instance for thing in plan.things)
+        },
+    }
+
+
+def _pixel(position: np.ndarray, frame_size: tuple[int, int]) -> list[float]:
+    right, up, depth = VIEWPOINT.axes @ (position * UNIT - VIEWPOINT.position)
+    width, height = frame_size
+    scale = height / 2 / VIEWPOINT.half_side / depth
+    return [width / 2 + right * scale, height / 2 - up * scale, depth / UNIT]
+
+
 class Studio(View):
     """A light from the front and the shade of a plain ground, drawn."""
 
@@ -219,10 +263,6 @@ class Studio(View):
         self.light_color = np.full(3, rng.uniform(0.65, 0.75), np.float32)
         self.ambient = np.full(3, rng.uniform(0.42, 0.5), np.float32)
         self.ground_color = np.full(3, rng.uniform(0.52, 0.6), np.float32)
-
-    def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Return the ground's colour at each of `points` (..., 2)."""
-        return np.broadcast_to(self.ground_color, (*geom.shape, 3))
 
 
 def build(plan: Plan) -> Painted:

@@ -17,23 +17,13 @@ from lamd.base.files import write_atomically
 from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.cater.reader import captions_file, data_folder
 from lamd.data.dataset import Dataset
-from lamd.standins.blocks.scene import (
-    CAMERA,
-    UNIT,
-    VIEWPOINT,
-    Plan,
-    Studio,
-    build,
-    draw_plan,
-    poses,
-)
+from lamd.standins.blocks.scene import CAMERA, Studio, build, draw_plan, poses, scene_json
 from lamd.standins.raycast.render import render_clip
 from lamd.standins.writer import Part, Request, write
 
 FRAME_SIZE = (320, 240)
 SMALLEST = (64, 48)
 FRAMES_PER_SECOND = 24
-NEAR = 0.2  # CATER's: objects closer than this along a direction are not related
 
 
 @dataclass(frozen=True)
@@ -114,46 +104,3 @@ def _avi(video: np.ndarray) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return buffer.getvalue()
-
-
-def scene_json(
-    plan: Plan, split: str, index: int, video: str, frame_size: tuple[int, int]
-) -> dict[str, Any]:
-    """Return the scene in CATER's schema; `pixel_coords` are (x, y, depth) in the video."""
-    objects = [
-        {
-            "shape": thing.shape, "size": thing.size, "sized": thing.sized,
-            "material": thing.material, "3d_coords": path[0].tolist(),
-            "rotation": float(np.degrees(thing.yaw)), "pixel_coords": _pixel(path[0], frame_size),
-            "color": thing.color, "instance": thing.instance,
-            "locations": {str(frame): at for frame, at in enumerate(path.tolist())},
-        }
-        for thing, path in zip(plan.things, plan.places, strict=True)
-    ]  # fmt: skip
-    directions = {
-        "behind": [0.0, 1.0, 0.0], "front": [0.0, -1.0, 0.0], "left": [-1.0, 0.0, 0.0],
-        "right": [1.0, 0.0, 0.0], "above": [0.0, 0.0, 1.0], "below": [0.0, 0.0, -1.0],
-    }  # fmt: skip
-    along = {name: plan.places[:, 0] @ np.array(axis) for name, axis in directions.items()}
-    return {
-        "split": split,
-        "image_index": index,
-        "image_filename": video,
-        "objects": objects,
-        "directions": directions,
-        "relationships": {  # for each object, those that are in a direction of it
-            name: [np.flatnonzero(along[name] > own + NEAR).tolist() for own in along[name]]
-            for name in ("behind", "front", "left", "right")
-        },
-        "movements": {
-            name: [plan.moves[name]] if name in plan.moves else []
-            for name in (thing.instance for thing in plan.things)
-        },
-    }
-
-
-def _pixel(position: np.ndarray, frame_size: tuple[int, int]) -> list[float]:
-    right, up, depth = VIEWPOINT.axes @ (position * UNIT - VIEWPOINT.position)
-    width, height = frame_size
-    scale = height / 2 / VIEWPOINT.half_side / depth
-    return [width / 2 + right * scale, height / 2 - up * scale, depth / UNIT]

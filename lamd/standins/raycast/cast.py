@@ -80,13 +80,12 @@ class Fan:
 
     def near(self, spheres: np.ndarray, radii: np.ndarray) -> np.ndarray:
         """Return the numbers of all rays that may meet a sphere."""
-        if not len(spheres):
-            return np.empty(0, int)
         to = spheres - self.origin
         distance = np.linalg.norm(to, axis=1)
         least = np.cos(np.arcsin(radii / distance) + self.spread)
         toward = (to / (distance * least)[:, None]).astype(np.float32)
-        return np.flatnonzero(np.einsum("ki,in->kn", toward, self.columns).max(axis=0) > 1)
+        closeness = np.einsum("ki,in->kn", toward, self.columns)
+        return np.flatnonzero(closeness.max(axis=0, initial=0) > 1)
 
 
 class Spot(NamedTuple):

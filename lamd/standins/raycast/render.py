@@ -106,10 +106,9 @@ class _Film:
         self.edges.append(frame * len(first) + edge)
         further = self.number[edge, 1:].ravel()
         for rays, row in ((first, frame * len(first)), (further, self.rows)):
-            front = np.flatnonzero(self.seen.depth[rays] < self.depth.ravel()[rays])
-            met = rays[front]
-            hits = (a.take(met, axis=0) for a in self.seen)
-            self.met.append((np.full(len(met), frame), row + front, met, *hits))
+            met = np.flatnonzero(self.seen.depth[rays] < self.depth.ravel()[rays])
+            hits = (a.take(rays[met], axis=0) for a in self.seen)
+            self.met.append((np.full(len(met), frame), row + met, rays[met], *hits))
         self.rows += len(further)
 
     def _cast(self, rays: np.ndarray) -> None:
@@ -175,10 +174,6 @@ def _unit_columns(vectors: np.ndarray) -> np.ndarray:
 
 def _edges(geom: np.ndarray) -> np.ndarray:
     """Number the pixels whose geom differs from that of one of the four neighbours."""
-    edge = np.zeros(geom.shape, bool)
-    down, right = geom[1:] != geom[:-1], geom[:, 1:] != geom[:, :-1]
-    edge[1:] |= down
-    edge[:-1] |= down
-    edge[:, 1:] |= right
-    edge[:, :-1] |= right
-    return np.flatnonzero(edge)
+    wide = np.pad(geom, 1, mode="edge")
+    around = (wide[2:, 1:-1], wide[:-2, 1:-1], wide[1:-1, 2:], wide[1:-1, :-2])
+    return np.flatnonzero(np.any([geom != neighbour for neighbour in around], axis=0))

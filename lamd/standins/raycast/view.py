@@ -1,6 +1,5 @@
 """Input of the ray caster: geoms with their surfaces, cameras and light."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
 
@@ -56,7 +55,7 @@ class Camera:
         return rays
 
 
-class View(ABC):
+class View:
     """Cameras, a point light and the light from all around; fixed within a clip.
 
     `shadow_corner` is where the square of ground begins (least x and y) on which shadows fall.
@@ -67,6 +66,7 @@ class View(ABC):
     light: np.ndarray
     light_color: np.ndarray
     ambient: np.ndarray
+    ground_color: np.ndarray
 
     def draw_light(
         self, rng: np.random.Generator, azimuths: tuple[float, float], tilts: tuple[float, float]
@@ -75,6 +75,6 @@ class View(ABC):
         azimuth, tilt = rng.uniform(*azimuths), rng.uniform(*tilts)
         self.light = 2.2 * np.array([np.cos(azimuth) * tilt, np.sin(azimuth) * tilt, 1.0])
 
-    @abstractmethod
     def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the colours of static geoms at ground positions `points` (..., 2), float32."""
+        return np.broadcast_to(self.ground_color, (*geom.shape, 3))

@@ -111,7 +111,7 @@ def roll_out(rng: np.random.Generator) -> Rollout:
     scene = draw_scene(rng, start)
     path = draw_path(rng, start, scene.targets, NUM_FRAMES)
     control = joint_angles(path(np.arange(NUM_FRAMES * STEPS_PER_FRAME) / STEPS_PER_FRAME))
-    action = np.diff(path(np.arange(NUM_FRAMES + 1.0)), axis=0)[:, :4]
+    action = np.diff(path(np.arange(NUM_FRAMES + 1.0)), axis=0)[:, :4].astype(np.float32)
     model, data = scene.model, mujoco.MjData(scene.model)
     data.qpos[:NUM_ARM_JOINTS] = data.ctrl[:] = control[0]
     mujoco.mj_step(model, data, SETTLE_STEPS)
@@ -123,4 +123,4 @@ def roll_out(rng: np.random.Generator) -> Rollout:
         for angles in frame[::2]:
             data.ctrl[:] = angles
             mujoco.mj_step(model, data, 2)
-    return Rollout(scene, np.stack(qpos), np.float32(tips), np.float32(action))
+    return Rollout(scene, np.stack(qpos), np.stack(tips).astype(np.float32), action)

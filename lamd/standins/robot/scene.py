@@ -16,13 +16,9 @@ from lamd.standins.raycast.cast import ARM_GROUP, FLOOR_GROUP, OBJECT_GROUP, STA
 from lamd.standins.raycast.view import Camera, Painted, View
 
 TRAY_HALF = (0.30, 0.24)
-WALL_HEIGHT = 0.045
-WALL_HALF_THICKNESS = 0.012
-BASE_Y = 0.52
-SHOULDER_Z = 0.30
-UPPER_ARM = 0.46
-FOREARM = 0.46
-HAND = 0.19  # wrist axis to finger tips
+WALL_HALF = 0.012, 0.0225  # thickness, height
+BASE_Y, SHOULDER_Z = 0.52, 0.30
+UPPER_ARM, FOREARM, HAND = 0.46, 0.46, 0.19  # the hand from wrist axis to finger tips
 TIMESTEP = 0.005
 SPECULAR = 0.25
 TEXTURE_SIZE, TEXTURE_METRES = 128, 1.28
@@ -143,8 +139,7 @@ def _model_xml(rng: np.random.Generator, bodies: str) -> str:
     actuators = "".join(
         f'<position joint="{joint}" kp="{kp}" dampratio="1"/>' for joint, kp in strength.items()
     )
-    x, y = TRAY_HALF
-    t, h = WALL_HALF_THICKNESS, WALL_HEIGHT / 2
+    (x, y), (t, h) = TRAY_HALF, WALL_HALF
     length = (HAND - 0.125) / 2
     fingers = "\n".join(
         f'<body name="{name}" pos="{0.125 + length} {side * 0.012} 0" gravcomp="1">'

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import fft
 from scipy.interpolate import CubicSpline
 
-from lamd.standins.sky.light import Lamp, Palette
+from lamd.standins.sky.light import Lamp, Palette, column
 from lamd.standins.sky.look import CloudKind
 
 SIZE, WARP_SIZE = 256, 32  # texels of a tile of clouds, and of what bends them
@@ -102,11 +102,9 @@ def _octaves(size: int, count: int, stretch: tuple[float, float]) -> Iterator[Oc
     y = fft.fftfreq(size, 1 / size).astype(np.float32)[:, None]
     x = fft.rfftfreq(size, 1 / size).astype(np.float32)
     ratio, angle = stretch
-    along = (
-        np.float32(np.cos(angle) * np.sqrt(ratio)) * x
-        + np.float32(np.sin(angle) * np.sqrt(ratio)) * y
-    )
-    across = (np.cos(angle) * y - np.sin(angle) * x) / np.sqrt(ratio)
+    root, cosine, sine = np.sqrt(ratio), np.cos(angle), np.sin(angle)
+    along = np.float32(cosine * root) * x + np.float32(sine * root) * y
+    across = (cosine * y - sine * x) / root
     height = np.log2(np.maximum(along**2 + across**2, 1e-6)).ravel() / 2
     # every column but the first and last stands for two frequencies
     twice = np.broadcast_to(np.where((x == 0) | (x == size // 2), 1.0, 2.0), (size, len(x))).ravel()
@@ -208,10 +206,9 @@ class CloudLayer:
         far = np.exp(-np.maximum(self.grid.e, 0) / 0.07).astype(np.float32)[:, None] * 0.8
         direct = 0.12 + 0.6 * lit + glow * thick
         shade = 0.5 + 0.6 * thick
-        for k in range(3):
-            cloud = np.float32(colors.direct[k]) * direct + np.float32(colors.shade[k]) * shade
-            cloud += far * (np.float32(colors.horizon[k]) - cloud)
-            sky[k] += alpha * (cloud - sky[k])
+        cloud = column(colors.direct) * direct + column(colors.shade) * shade
+        cloud += far * (column(colors.horizon) - cloud)
+        sky += alpha * (cloud - sky)
 
     def _lit(self, density: np.ndarray, shining: Lamp) -> np.ndarray:
         """Return the light that gets to each pixel through the clouds between it and the lamp."""

@@ -3,7 +3,6 @@
 Colours are linear radiances; `develop` turns them into picture values.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +32,11 @@ def develop(light: np.ndarray) -> np.ndarray:
     return np.sqrt(-np.expm1(-np.maximum(light, 0)))
 
 
+def column(color: np.ndarray) -> np.ndarray:
+    """Return a colour (3,) as float32 (3, 1, 1), to be mixed with pictures."""
+    return color.astype(np.float32)[:, None, None]
+
+
 class Palette(NamedTuple):
     """The linear colours (3,) of one moment."""
 
@@ -46,15 +50,13 @@ def palette(look: Look, elevation: float) -> Palette:
     """Return the colours at the sun's `elevation`, with the look's tint and moonlight."""
     elevations, *channels = _COLORS.T
     values = np.array([np.interp(elevation, elevations, channel) for channel in channels])
-    colors = Palette(*radiance(0.94 * values).reshape(4, 3) * look.tint)
-    if not look.moon:
-        return colors
-    moonlit = np.maximum(colors.direct, radiance(np.array(MOONLIGHT)))
-    return colors._replace(direct=moonlit)
+    zenith, horizon, direct, shade = radiance(0.94 * values).reshape(4, 3) * look.tint
+    if look.moon:
+        direct = np.maximum(direct, radiance(np.array(MOONLIGHT)))
+    return Palette(zenith, horizon, direct, shade)
 
 
-@dataclass(frozen=True)
-class Lamp:
+class Lamp(NamedTuple):
     """The sun or the moon in the picture: (x, elevation), and how strong glow and disc are."""
 
     spot: tuple[float, float]
@@ -89,22 +91,21 @@ class ClearSky:
         wide = 1 / (1 + 3 * (0.5 * dx * dx + de * de) / 0.09)
         glow = np.float32(shining.glow) * (0.3 * wide * wide + 0.6 * np.exp(-distance / 0.06))
         base = colors.zenith[:, None] + (colors.horizon - colors.zenith)[:, None] * self.low
-        direct = colors.direct.astype(np.float32)[:, None, None]
+        direct = column(colors.direct)
         disc = np.clip((shining.radius - distance) / 0.006, 0, 1)
-        return base.astype(np.float32)[:, :, None] + direct * glow + direct * np.float32(
-            shining.disc
-        ) * disc, glow
+        sky = base.astype(np.float32)[:, :, None] + direct * glow
+        return sky + direct * np.float32(shining.disc) * disc, glow
 
 
 class Stars:
     """Points that turn about a celestial pole out of the picture."""
 
     def __init__(self, look: Look, rng: np.random.Generator) -> None:
-        reach = 2.2
+        count = look.stars * 5
         self.pole = np.array([rng.uniform(-1.2, 1.2), rng.uniform(0.6, 1.5)])
-        self.radius = reach * np.sqrt(rng.uniform(0, 1, look.stars * 5))
-        self.angle = rng.uniform(0, 2 * np.pi, look.stars * 5)
-        self.bright = 0.25 * rng.uniform(0.1, 1, look.stars * 5) ** -1.2
+        self.radius = 2.2 * np.sqrt(rng.uniform(0, 1, count))
+        self.angle = rng.uniform(0, 2 * np.pi, count)
+        self.bright = 0.25 * rng.uniform(0.1, 1, count) ** -1.2
         self.step = rng.choice([-1, 1]) * rng.uniform(1.5e-3, 3e-3)
 
     def draw(

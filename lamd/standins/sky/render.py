@@ -77,7 +77,7 @@ class Land:
         """Lay the ridges over `picture` (3, h, w), which is changed."""
         light = 0.7 * colors.shade + 0.15 * colors.direct + 0.4 * colors.zenith
         for ridge, mask, grain in self.layers:
-            color = column(ridge.color * light * (1 - ridge.haze)) * grain
+            color = column(np.array(ridge.color) * light * (1 - ridge.haze)) * grain
             color += column(ridge.haze * 0.45 * colors.horizon)
             picture += mask * (color - picture)
 

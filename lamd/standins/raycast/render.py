@@ -54,23 +54,24 @@ class _Film:
     def __init__(
         self, scene: Painted, camera: Camera, frame_size: tuple[int, int], shadow: ShadowMap
     ) -> None:
-        view, stage = shadow.view, shadow.stage
-        self.scene, self.view, self.stage, self.shadow = scene, view, stage, shadow
+        self.scene, self.shadow, self.view, self.stage = scene, shadow, shadow.view, shadow.stage
         self.shape, self.eye, rays = frame_size[::-1], camera.position, camera.rays(frame_size)
-        middle = rays[:, 0]
-        spread = np.arccos(np.einsum("psc,pc->ps", rays, middle).min())
-        self.fan, self.rays = Fan(self.eye, middle, spread), rays.reshape(-1, 3)
+        spread = np.arccos(np.einsum("psc,pc->ps", rays, rays[:, 0]).min())
+        self.fan, self.rays = Fan(self.eye, rays[:, 0], spread), rays.reshape(-1, 3)
         self.number = np.arange(len(self.rays)).reshape(rays.shape[:2])
         self.seen = Hits.none(len(self.rays))  # by first rays: now; by others: where `known`
         self.known = np.zeros(len(rays), bool)
         self.rows = shadow.num_frames * len(rays)  # of colours: all pixels, then further rays
         self.edges: list[np.ndarray] = []
         self.met: list[tuple[np.ndarray, ...]] = []  # frames, rows, rays, hits
+        self._cast_backdrop(rays)
 
+    def _cast_backdrop(self, rays: np.ndarray) -> None:
+        scene, shadow, view, stage = self.scene, self.shadow, self.view, self.stage
         hits = stage.cast(self.eye, self.rays, cast.STATIC)
         geom, self.depth = (a.reshape(self.number.shape) for a in (hits.geom, hits.depth))
         normal = hits.normal.reshape(rays.shape)
-        points = self.eye + middle * self.depth[:, :1]
+        points = self.eye + rays[:, 0] * self.depth[:, :1]
         on_floor = geom[:, 0] == scene.model.geom("floor").id
         # all four rays of a pixel meet the ground where its neighbours in the picture do as well
         even = ~binary_dilation(~on_floor.reshape(self.shape), np.ones((3, 3))).ravel()

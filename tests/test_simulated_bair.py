@@ -149,8 +149,8 @@ def test_first_frame_does_not_determine_the_motion():
     start = draw_start(numpy_generator("start"))
     for i in range(6):
         path = draw_path(numpy_generator("path", i), start, np.zeros((0, 2)), 30)
-        assert np.allclose(path.at(np.zeros(1))[0], start, atol=1e-9)
-        ends.append(path.at(np.array([15.0]))[0, :2])
+        assert np.allclose(path(np.zeros(1))[0], start, atol=1e-9)
+        ends.append(path(np.array([15.0]))[0, :2])
     assert np.std(ends, axis=0).min() > 0.03
 
 

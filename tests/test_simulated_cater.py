@@ -10,19 +10,25 @@ from lamd.base.errors import LamdError
 from lamd.data.cater import CATER_V1, CATER_V2
 from lamd.data.cater.captions import COLORS, moves_of, parse, scene_caption
 from lamd.data.stand_in import read_stand_in
-from lamd.standins.blocks.plan import (
+from lamd.standins.blocks.scene import (
+    CAMERA,
     CONTAINED,
     LAST_MOVING_FRAME,
     LIFT,
     MARGIN,
     MIN_DISTANCE,
     NUM_FRAMES,
+    RGB,
     ROTATING,
+    Studio,
+    build,
     draw_plan,
+    poses,
+    scene_json,
 )
-from lamd.standins.blocks.stage import CAMERA, RGB, Studio, build, poses
-from lamd.standins.blocks.write import _Job, scene_json
+from lamd.standins.blocks.write import _Job
 from lamd.standins.raycast.render import render_clip
+from lamd.standins.writer import Request
 
 COUNTS = {"num_train": 3, "num_test": 1}
 SIZE = (64, 48)
@@ -194,8 +200,8 @@ def test_captions_of_thousands_of_scenes_survive_the_round_trip():
 
 def test_the_video_keeps_what_was_rendered(root):
     """At ffmpeg's default bit rate it was 36 dB, and FVD to the rendered clips 704 (now 17)."""
-    generator = read_stand_in(root).generator.removesuffix(".64x48")
-    job = _Job(root / "cater_gen_v1", "v1", generator, 5, "test", 0, SIZE)
+    counts = read_stand_in(root).counts
+    job = _Job(Request(CATER_V1, root, counts, 5, 1, SIZE), "test", 0)
     plan = draw_plan(job.random("scene"), "v1")
     rendered = render_clip(build(plan), Studio(job.random("look")), poses(plan), SIZE)[CAMERA]
     with av.open(job.video) as file:

@@ -15,9 +15,8 @@ from lamd.config import load_target
 from lamd.data.dataset import DATASETS
 from lamd.data.stand_in import read_stand_in
 from lamd.standins.people import body, face, write
-from lamd.standins.people.body import BodyLook, bend, body_frames
+from lamd.standins.people.body import REST, SIGNALS, BodyLook, bend, body_frames, hand_path
 from lamd.standins.people.face import FaceLook, face_frames
-from lamd.standins.people.signals import REST, SIGNALS, hand_path
 from lamd.standins.people.write import plan_split
 
 SIZES = {"natops": (64, 48), "mug": (48, 48)}

@@ -11,8 +11,8 @@ from lamd.base.rng import numpy_generator
 from lamd.data.sky import LANDSCAPE
 from lamd.data.stand_in import read_stand_in
 from lamd.standins.sky import write
+from lamd.standins.sky.clouds import EvolvingNoise
 from lamd.standins.sky.look import Look
-from lamd.standins.sky.noise import EvolvingNoise
 from lamd.standins.sky.render import Renderer
 from lamd.standins.sky.write import CLIP_FRAMES, plan_split
 
@@ -143,8 +143,8 @@ def test_noise_keeps_its_variance_and_forgets():
 def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeypatch):
     drawn = []
 
-    def stops(streams, frame_size, video):
-        for k, picture in enumerate(write_draw(streams, frame_size, video)):
+    def stops(request, split, video):
+        for k, picture in enumerate(write_draw(request, split, video)):
             if drawn and k == 3:
                 raise KeyboardInterrupt
             yield picture
@@ -167,7 +167,7 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeyp
 
 
 def test_a_second_run_writes_nothing(root, monkeypatch):
-    monkeypatch.setattr(write, "_write_video", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(write, "_draw", lambda *_: pytest.fail("drawn again"))
     LANDSCAPE.simulate(root, **REQUEST, num_workers=1)
 
 

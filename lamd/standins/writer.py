@@ -1,6 +1,6 @@
 """The writer of all stand-ins: a claim on the folder, worker processes, progress, resume.
 
-A stand-in gives a plan and its jobs; complete files of an interrupted run are kept.
+A stand-in lists its parts and their jobs; complete files of an interrupted run are kept.
 """
 
 import multiprocessing
@@ -10,22 +10,63 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from filelock import FileLock
+from PIL import Image
 
 from lamd.base.errors import LamdError
 from lamd.base.processes import leave_with_parent, threads_each
 from lamd.base.progress import track
+from lamd.base.rng import numpy_generator
 from lamd.data.dataset import Dataset
 from lamd.data.stand_in import MANIFEST, StandIn, read_stand_in, write_stand_in
 
 AHEAD_PER_WORKER = 8
+JPEG_QUALITY = 90
 Job = Callable[[], Any]  # pickles
+Pictures = Iterable[tuple[str, Image.Image]]  # with the file's name
+
+
+@dataclass(frozen=True)
+class Request:
+    """A stand-in as it is asked for; `counts` by split, `frame_size` (width, height) if any."""
+
+    dataset: Dataset
+    root: Path
+    counts: Mapping[str, int]
+    seed: int
+    num_workers: int | None
+    frame_size: tuple[int, int] | None
+
+    def sized(self, real: tuple[int, int], smallest: tuple[int, int]) -> Self:
+        """Return the request with a frame size, by default the `real` one.
+
+        Raises:
+            LamdError: unless it is even, has the aspect of `smallest` and is not below it.
+        """
+        (width, height), (least, low) = self.frame_size or real, smallest
+        if width * low != height * least or width < least or width % 2 or height % 2:
+            raise LamdError(
+                f"frame_size: {width}x{height}; give {least}x{low} or larger, even, in this ratio"
+            )
+        return replace(self, frame_size=(width, height))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The frame size, once it is known."""
+        assert self.frame_size is not None, "use `sized`"
+        return self.frame_size
+
+    def random(self, *name: int | str) -> np.random.Generator:
+        """Return the random stream `name` of this generator and seed."""
+        return numpy_generator(self.dataset.generator, self.seed, *name)
 
 
 @dataclass(frozen=True)
@@ -39,19 +80,16 @@ class Part:
     finish: Callable[[Iterator[Any]], object]
 
 
-def write(
-    dataset: Dataset, root: Path, plan: Callable[[], Iterable[Part]], *, folders: Iterable[str],
-    counts: Mapping[str, int], seed: int, num_workers: int | None,
-    frame_size: tuple[int, int] | None = None,
-) -> None:  # fmt: skip
-    """Write the manifest, then all parts of `plan`, with jobs done by `num_workers` processes.
+def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> None:
+    """Write the manifest, then all `parts`, which are listed once the folder is claimed.
 
-    `folders` of `root` are the stand-in's; `counts` and `frame_size` are stated in the manifest.
+    `folders` of the root are the stand-in's.
 
     Raises:
-        LamdError: when `root` contains something else or cannot be written.
+        LamdError: when the root contains something else or cannot be written.
     """
-    for split, count in counts.items():
+    dataset, root, num_workers = request.dataset, request.root, request.num_workers
+    for split, count in request.counts.items():
         if count < 1:
             raise LamdError(f"num_{split}: {count} {dataset.unit} asked for; ask for at least 1")
     if num_workers is None:
@@ -59,14 +97,10 @@ def write(
         num_workers = len(cores) if cores else os.cpu_count() or 1
     elif num_workers < 1:
         raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
-    size = "" if frame_size is None else ".{}x{}".format(*frame_size)
-    wanted = StandIn(
-        dataset=dataset.name, generator=f"{dataset.generator}{size}", seed=seed, counts=dict(counts)
-    )
-    _claim(root, wanted, folders)
+    _claim(request, folders)
     try:
         with FileLock(root / ".simulate.lock"):
-            parts = list(plan())
+            parts = list(parts)
             jobs = [job for part in parts for job in part.jobs]
             with closing(_in_order(jobs, min(num_workers, len(jobs)))) as results:
                 tracked = track(results, f"simulating {dataset.name}", len(jobs))
@@ -78,45 +112,39 @@ def write(
         ) from None
 
 
-def check_frame_size(frame_size: tuple[int, int], smallest: tuple[int, int]) -> None:
-    """Raise LamdError unless a size is even, has the aspect of `smallest` and is not below it."""
-    (width, height), (least, low) = frame_size, smallest
-    if width * low != height * least or width < least or width % 2 or height % 2:
-        raise LamdError(
-            f"frame_size: {width}x{height}; give {least}x{low} or larger, even, in this ratio"
-        )
+def fill_folder(folder: Path, videos: Mapping[str, Callable[[], Pictures]]) -> Iterator[Part]:
+    """Yield the part that fills `folder`; `videos` by the folder below for each one's pictures."""
+    partly = folder.with_name(f".{folder.name}.partial")
 
-
-def fill_folder(folder: Path, jobs: Mapping[str, Job]) -> Iterator[Part]:
-    """Yield the part that fills `folder`; `jobs` by the folder below that each one writes."""
-    partial = partial_folder(folder)
-
-    def finish(results: Iterator[object]) -> None:
+    def finish(results: Iterator[None]) -> None:
         deque(results, maxlen=0)
-        partial.rename(folder)
+        partly.rename(folder)
 
     if not folder.exists():
-        missing = [job for name, job in jobs.items() if not (partial / name).exists()]
-        yield Part(missing, finish)
+        missing = {name: draw for name, draw in videos.items() if not (partly / name).exists()}
+        jobs = [partial(_write_pictures, partly / name, draw) for name, draw in missing.items()]
+        yield Part(jobs, finish)
 
 
-def partial_folder(folder: Path) -> Path:
-    """Return the folder that is `folder` when it is complete."""
-    return folder.with_name(f".{folder.name}.partial")
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Provide a fresh folder to fill, which becomes `folder` when nothing was raised."""
+def _write_pictures(folder: Path, draw: Callable[[], Pictures]) -> None:
+    """Write the pictures of a video; their folder appears when all are there."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    yield temporary
+    for name, picture in draw():
+        picture.save(temporary / name, quality=JPEG_QUALITY)
     temporary.rename(folder)
 
 
-def _claim(root: Path, wanted: StandIn, folders: Iterable[str]) -> None:
-    """Write the manifest into a fresh `root`, or check that the one there asks for the same."""
+def _claim(request: Request, folders: Iterable[str]) -> None:
+    """Write the manifest into a fresh root, or check that the one there asks for the same."""
+    root, size = request.root, request.frame_size
+    wanted = StandIn(
+        dataset=request.dataset.name,
+        generator=request.dataset.generator + (f".{size[0]}x{size[1]}" if size else ""),
+        seed=request.seed,
+        counts=dict(request.counts),
+    )
     if root.exists() and not root.is_dir():
         raise LamdError(f"{root}: not a folder; choose another one")
     present = read_stand_in(root)

@@ -14,93 +14,79 @@ import av
 import numpy as np
 
 from lamd.base.files import write_atomically
-from lamd.base.rng import numpy_generator
 from lamd.data.cater import captions_file, data_folder
 from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.dataset import Dataset
-from lamd.standins.blocks.plan import Plan, draw_plan
-from lamd.standins.blocks.stage import CAMERA, UNIT, Studio, build, camera, poses
+from lamd.standins.blocks.scene import CAMERA, Studio, build, draw_plan, poses, scene_json
 from lamd.standins.raycast.render import render_clip
-from lamd.standins.writer import Part, check_frame_size, write
+from lamd.standins.writer import Part, Request, write
 
 FRAME_SIZE = (320, 240)
 SMALLEST = (64, 48)
 FRAMES_PER_SECOND = 24
-NEAR = 0.2  # CATER's: objects closer than this along a direction are not related
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One video to be written below `folder`; `generator` names its random streams."""
+    """One video to be written, and its scene."""
 
-    folder: Path
-    version: str
-    generator: str
-    seed: int
+    request: Request
     split: str
     number: int
-    frame_size: tuple[int, int]
-
-    @property
-    def stem(self) -> str:
-        return f"CATER_{self.split}_{self.number:06d}"
 
     @property
     def video(self) -> Path:
-        return self.folder / "videos" / f"{self.stem}.avi"
+        return self._folder / "videos" / f"CATER_{self.split}_{self.number:06d}.avi"
 
     @property
     def scene(self) -> Path:
-        return self.folder / "scenes" / f"{self.stem}.json"
+        return self._folder / "scenes" / f"{self.video.stem}.json"
+
+    @property
+    def _folder(self) -> Path:
+        return data_folder(self.request.root, self.request.dataset.name)
+
+    @property
+    def version(self) -> str:
+        return self.request.dataset.name.removeprefix("cater_")
 
     def random(self, purpose: str) -> np.random.Generator:
-        return numpy_generator(self.generator, self.seed, self.split, self.number, purpose)
+        return self.request.random(self.split, self.number, purpose)
 
 
-def simulate(
-    dataset: Dataset, root: Path, *, counts: Mapping[str, int], seed: int,
-    num_workers: int | None, frame_size: tuple[int, int] | None,
-) -> None:  # fmt: skip
+def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
     """Write `root/cater_gen_<version>`; a split's captions appear when it is complete."""
-    size = frame_size or FRAME_SIZE
-    check_frame_size(size, SMALLEST)
-    folder, version = data_folder(root, dataset.name), dataset.name.removeprefix("cater_")
-
-    def plan() -> Iterator[Part]:
-        for split, count in counts.items():
-            if not all(captions_file(folder, split, mode).exists() for mode in MODES):
-                jobs = [
-                    _Job(folder, version, dataset.generator, seed, split, number, size)
-                    for number in range(count)
-                ]
-                missing = [partial(_write_video, job) for job in jobs if not job.video.exists()]
-                yield Part(missing, partial(_write_captions, jobs))
-
-    write(
-        dataset, root, plan, folders=[folder.name], counts=counts, seed=seed,
-        num_workers=num_workers, frame_size=size,
-    )  # fmt: skip
+    request = Request(dataset, root, **options).sized(FRAME_SIZE, SMALLEST)
+    write(request, [data_folder(root, dataset.name).name], _missing_videos(request))
 
 
-def _write_captions(jobs: list[_Job], written: Iterator[None]) -> None:
-    deque(written, maxlen=0)
-    for mode in MODES:
-        captions = {str(job.number): _caption(job, mode) for job in jobs}
-        path = captions_file(jobs[0].folder, jobs[0].split, mode)
+def _missing_videos(request: Request) -> Iterator[Part]:
+    folder = data_folder(request.root, request.dataset.name)
+    for split, count in request.counts.items():
+        files = {mode: captions_file(folder, split, mode) for mode in MODES}
+        if not all(path.exists() for path in files.values()):
+            jobs = [_Job(request, split, number) for number in range(count)]
+            missing = [partial(_write_video, job) for job in jobs if not job.video.exists()]
+            yield Part(missing, partial(_write_captions, files, jobs))
+
+
+def _write_captions(files: Mapping[Mode, Path], jobs: list[_Job], done: Iterator[None]) -> None:
+    deque(done, maxlen=0)
+    for mode, path in files.items():
+        captions = {}
+        for job in jobs:
+            scene = json.loads(job.scene.read_text(encoding="utf-8"))
+            text = scene_caption(scene, job.version, mode, job.random("caption"))
+            captions[str(job.number)] = {"video": f"videos/{job.video.name}", "caption": text}
         write_atomically(path, json.dumps(captions))
-
-
-def _caption(job: _Job, mode: Mode) -> dict[str, str]:
-    scene = json.loads(job.scene.read_text(encoding="utf-8"))
-    text = scene_caption(scene, job.version, mode, job.random("caption"))
-    return {"video": f"videos/{job.video.name}", "caption": text}
 
 
 def _write_video(job: _Job) -> None:
     """Write a scene, then its video; each appears whole."""
+    size = job.request.size
     plan = draw_plan(job.random("scene"), job.version)
-    views = render_clip(build(plan), Studio(job.random("look")), poses(plan), job.frame_size)
-    scene = scene_json(plan, job.split, job.number, job.video.name, job.frame_size)
+    views = render_clip(build(plan), Studio(job.random("look")), poses(plan), size)
+    scene = scene_json(plan, job.split, job.number, job.video.name, size)
     write_atomically(job.scene, json.dumps(scene))
     write_atomically(job.video, _avi(views[CAMERA]))
 
@@ -118,48 +104,3 @@ def _avi(video: np.ndarray) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return buffer.getvalue()
-
-
-def scene_json(
-    plan: Plan, split: str, index: int, video: str, frame_size: tuple[int, int]
-) -> dict[str, Any]:
-    """Return the scene in CATER's schema; `pixel_coords` are (x, y, depth) in the video."""
-    objects = [
-        {
-            "shape": thing.shape, "size": thing.size, "sized": thing.sized,
-            "material": thing.material, "3d_coords": path[0].tolist(),
-            "rotation": float(np.degrees(thing.yaw)), "pixel_coords": _pixel(path[0], frame_size),
-            "color": thing.color, "instance": thing.instance,
-            "locations": {str(frame): at for frame, at in enumerate(path.tolist())},
-        }
-        for thing, path in zip(plan.things, plan.places, strict=True)
-    ]  # fmt: skip
-    directions = {
-        "behind": [0.0, 1.0, 0.0], "front": [0.0, -1.0, 0.0], "left": [-1.0, 0.0, 0.0],
-        "right": [1.0, 0.0, 0.0], "above": [0.0, 0.0, 1.0], "below": [0.0, 0.0, -1.0],
-    }  # fmt: skip
-    along = {name: plan.places[:, 0] @ np.array(directions[name]) for name in directions}
-    moves = {thing.instance: plan.moves.get(thing.instance) for thing in plan.things}
-    return {
-        "split": split,
-        "image_index": index,
-        "image_filename": video,
-        "objects": objects,
-        "directions": directions,
-        "relationships": {  # for each object, those that are in a direction of it
-            name: [np.flatnonzero(along[name] > own + NEAR).tolist() for own in along[name]]
-            for name in ("behind", "front", "left", "right")
-        },
-        "movements": {
-            name: [] if move is None else [[move.action, move.other, move.start, move.end]]
-            for name, move in moves.items()
-        },
-    }
-
-
-def _pixel(position: np.ndarray, frame_size: tuple[int, int]) -> list[float]:
-    seen = camera()
-    right, up, depth = seen.axes @ (position * UNIT - seen.position)
-    width, height = frame_size
-    scale = height / 2 / seen.half_side / depth
-    return [width / 2 + right * scale, height / 2 - up * scale, depth / UNIT]

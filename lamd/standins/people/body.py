@@ -1,14 +1,16 @@
-"""A signaller from head to hip, seen from the front: how one looks, and one clip of one signal.
+"""A signaller from head to hip, seen from the front: the 24 signals, how one looks, and one clip.
 
-Lengths are in lengths of the arm without its hand, from the middle between the shoulders.
+Lengths are in lengths of the arm without its hand. A signal is a path of two hands: held poses and
+loops between them, from rest to rest. They follow the real signals (NATOPS) as far as two hands
+that are seen from the front distinguish them.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from lamd.standins.people.canvas import Canvas, at
-from lamd.standins.people.signals import REST, SIGNALS, hand_path
 
 FRAMES = (40, 60)  # of a clip at 20 per second, least and most
 UPPER = 0.53  # of the arm's length
@@ -20,6 +22,81 @@ _CLOTHES = np.array([
     [0.16, 0.16, 0.2], [0.5, 0.25, 0.55], [0.35, 0.6, 0.75], [0.75, 0.45, 0.25], [0.55, 0.57, 0.5],
 ])  # fmt: skip
 
+# (x, y, z, open, thumb): outwards from its own shoulder, upwards, towards the viewer; 1 an open
+# hand, 0 a fist; 1 the thumb up, -1 down
+Hand = tuple[float, float, float, float, float]
+REST: Hand = (0.13, -0.975, 0.08, 0.3, 0.0)
+# shares of a clip that hands take to leave rest and to come back to it
+RISE, FALL = 0.2, 0.15
+
+
+class Signal(NamedTuple):
+    """Poses of either hand that are passed `cycles` times, evenly in time."""
+
+    right: tuple[Hand, ...]
+    left: tuple[Hand, ...]
+    cycles: int = 2
+
+
+def _both(*poses: Hand, cycles: int = 2) -> Signal:
+    return Signal(poses, poses, cycles)
+
+
+_SIDE = (0.97, 0.02, 0.1, 1.0, 0.0)
+_FOREARM_UP = (0.25, 0.42, 0.35, 0.0, 0.0)
+_PALM = (-0.3, -0.25, 0.5, 1.0, 0.0)
+_AHEAD, _BACK = (0.3, 0.0, 0.6, 1.0, 0.0), (0.12, 0.6, 0.1, 1.0, 0.0)
+_LOW_IN, _LOW_OUT = (-0.32, -0.8, 0.35, 0.0, 0.0), (0.6, -0.62, 0.3, 0.0, 1.0)
+_FAR_ELBOW, _LOW_SIDE = (-0.75, -0.1, 0.4, 1.0, 0.0), (0.4, -0.6, 0.3, 1.0, 0.0)
+_SHOULDER_FIST, _HIGH_OPEN = (0.35, 0.1, 0.3, 0.0, 0.0), (0.55, 0.78, 0.1, 1.0, 0.0)
+_CROSS, _V = (-0.52, 0.82, 0.15, 1.0, 0.0), (0.45, 0.84, 0.1, 1.0, 0.0)
+
+# in the order of the set's numbers, 1 to 24
+SIGNALS = (
+    Signal(((0.1, 0.98, 0.05, 1.0, 0.0),), (_PALM,), 1),
+    Signal(((0.35, 0.25, 0.5, 0.0, 1.0), (0.35, 0.6, 0.4, 0.0, 1.0)), (REST,)),
+    Signal(((0.5, 0.15, 0.5, 0.0, -1.0), (0.5, -0.35, 0.5, 0.0, -1.0)), (REST,)),
+    _both((-0.3, -0.2, 0.5, 0.0, 0.0), _SIDE, (0.5, -0.7, 0.2, 0.5, 0.0)),
+    _both(_SIDE, (-0.55, 0.0, 0.5, 1.0, 0.0), (-0.2, -0.6, 0.4, 0.5, 0.0)),
+    Signal(((-0.2, -0.3, 0.5, 0.0, 0.0), (-0.85, 0.02, 0.35, 0.0, 0.0)), (_SIDE,)),
+    Signal(((-0.32, -0.8, 0.4, 0.0, 1.0), (-0.32, -0.2, 0.55, 0.0, 1.0)), (_PALM,)),
+    Signal(((-0.32, 0.4, 0.5, 0.0, -1.0), (-0.32, -0.15, 0.55, 0.0, -1.0)), (_PALM,)),
+    Signal((_FAR_ELBOW, _LOW_SIDE, _LOW_SIDE), (_FOREARM_UP,)),
+    _both(_LOW_IN, _LOW_OUT, _LOW_OUT),
+    _both(_LOW_OUT, _LOW_IN, _LOW_IN),
+    _both(_AHEAD, _BACK),
+    Signal((_SIDE,), (_AHEAD, _BACK)),
+    Signal((_AHEAD, _BACK), (_SIDE,)),
+    Signal((REST, (-0.75, 0.0, 0.45, 1.0, 0.0)), (REST, _SIDE)),
+    _both((0.65, 0.12, 0.3, 1.0, 0.0), (0.6, -0.6, 0.3, 1.0, 0.0)),
+    _both(_V, _CROSS, _CROSS),
+    Signal(((-0.35, 0.42, 0.5, 0.3, 0.0),),
+           ((0.45, -0.5, 0.4, 1.0, 0.0), (0.92, 0.1, 0.2, 1.0, 0.0))),
+    Signal(((-0.15, 0.3, 0.5, 1.0, 0.0), (0.35, 0.38, 0.4, 1.0, 0.0)),
+           ((0.8, -0.52, 0.1, 0.5, 0.0),), 3),
+    _both(_HIGH_OPEN, _SHOULDER_FIST, cycles=1),
+    _both(_SHOULDER_FIST, _HIGH_OPEN, cycles=1),
+    Signal((_FOREARM_UP,), (_LOW_SIDE, _FAR_ELBOW, _FAR_ELBOW)),
+    Signal(((0.05, 0.9, 0.1, 0.0, 0.0), (0.6, 0.55, 0.2, 0.0, 0.0),
+            (0.6, 0.9, 0.1, 0.0, 0.0), (0.05, 0.55, 0.2, 0.0, 0.0)),
+           ((0.72, -0.55, 0.2, 0.5, 0.0),)),
+    Signal(((-0.7, 0.15, 0.4, 1.0, 0.0), (0.35, 0.15, 0.4, 1.0, 0.0)), (REST,)),
+)  # fmt: skip
+
+
+def hand_path(poses: tuple[Hand, ...], cycles: int, times: np.ndarray) -> np.ndarray:
+    """Return a hand at `times` in [0, 1]: (T, 5), from rest through the poses back to rest.
+
+    From pose to pose it eases in and out; a pose that is alone or repeated is held.
+    """
+    stops = np.array([REST, *poses * cycles, poses[-1], REST])
+    passed = np.linspace(RISE, 1 - FALL, len(stops) - 2)
+    knots = np.concatenate([[0.0], passed, [1.0]])
+    k = np.searchsorted(knots, times, side="right").clip(1, len(knots) - 1)
+    share = ((times - knots[k - 1]) / (knots[k] - knots[k - 1])).clip(0, 1)
+    share = (share**2 * (3 - 2 * share))[:, None]
+    return stops[k - 1] * (1 - share) + stops[k] * share
+
 
 class BodyLook:
     """Constant properties of a subject, drawn at random."""
@@ -28,11 +105,8 @@ class BodyLook:
         shirt, trousers = rng.choice(len(_CLOTHES), 2, replace=False)
         wall = rng.uniform(0.35, 0.85) + rng.uniform(-0.08, 0.08, 3)
         left = rng.uniform(-1.8, 1.0)
-        # x from, x to, y to in canvas units, then its colour
-        self.panel = np.concatenate([
-            [left, left + rng.uniform(0.4, 1.2), rng.uniform(-0.4, 1.0)],
-            (wall + rng.uniform(-0.25, 0.25, 3)).clip(0.1, 0.95),
-        ])  # fmt: skip
+        self.panel = left, left + rng.uniform(0.4, 1.2), rng.uniform(-0.4, 1.0)  # x, x, lower y
+        self.panel_color = (wall + rng.uniform(-0.25, 0.25, 3)).clip(0.1, 0.95)
         self.skin = (_SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.92, 1.06)).clip(0, 1)
         self.hair = _HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2)
         self.shirt = (_CLOTHES[shirt] * rng.uniform(0.8, 1.05)).clip(0, 1)
@@ -66,23 +140,20 @@ def body_frames(
     sway = 0.012 * waves
     times = np.arange(num_frames) / (num_frames - 1)
     acting = ((times - delay) / (1 - delay)).clip(0, 1) ** pace
-    of, freely = SIGNALS[signal], np.array([amplitude] * 3 + [1.0] * 2)
-    right, left = (
-        REST + freely * (hand_path(poses, of.cycles, acting) - REST)
-        for poses in (of.right, of.left)
-    )
+    *poses, cycles = SIGNALS[signal]
+    freely = np.array([amplitude] * 3 + [1.0] * 2)
+    right, left = (REST + freely * (hand_path(p, cycles, acting) - REST) for p in poses)
     share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     wall = np.repeat(look.wall[0] * (1 - share) + look.wall[1] * share, width, axis=1)
-    behind = Canvas(wall.astype(np.float32), scale, origin)
-    x0, x1, bottom = look.panel[:3]
-    behind.convex([(x0, -2), (x1, -2), (x1, bottom), (x0, bottom)], 0.02, look.panel[3:])
+    behind = Canvas(wall, scale, origin)
+    x0, x1, bottom = look.panel
+    behind.convex([(x0, -2), (x1, -2), (x1, bottom), (x0, bottom)], 0.02, look.panel_color)
     hip = HIP * look.girth
     behind.convex([(-hip, 0.9), (hip, 0.9), (hip, 2.2), (-hip, 2.2)], 0.06, look.trousers)
     for k in range(num_frames):
         canvas = Canvas(behind.picture, scale, origin)
         _draw_figure(canvas, look, right[k], left[k], sway[k])
-        canvas.picture *= exposure
-        yield canvas.pixels()
+        yield canvas.pixels(exposure)
 
 
 def _draw_figure(

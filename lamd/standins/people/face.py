@@ -4,7 +4,7 @@ Lengths are in heights of the frame, from the middle of the head.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ _HAIR = np.array([[0.1, 0.08, 0.07], [0.28, 0.18, 0.1], [0.65, 0.5, 0.28], [0.5,
 _IRIS = np.array([[0.25, 0.15, 0.08], [0.2, 0.35, 0.5], [0.3, 0.4, 0.25]])
 
 
-@dataclass(frozen=True)
-class Face:
+class Face(NamedTuple):
     """State of the muscles; 0 is neutral, 1 or -1 far."""
 
     brow: float = 0.0  # up
@@ -84,28 +83,26 @@ def face_frames(
     shuts = rng.uniform(0.15, 0.95, rng.integers(0, 3))
     # how the head moves by itself, (T, 2)
     seconds = np.arange(num_frames)[:, None] / 19
-    waves = np.sin(seconds * rng.uniform(0.6, 2.2, 2) + rng.uniform(0, 2 * np.pi, 2))
-    drift = 0.006 * waves
+    drift = 0.006 * np.sin(seconds * rng.uniform(0.6, 2.2, 2) + rng.uniform(0, 2 * np.pi, 2))
     x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
     light = 1 - 0.18 * (x[None, :] ** 2 + 0.5 * (y[:, None] + 0.3) ** 2)
-    behind = Canvas((look.wall * light[..., None]).astype(np.float32), scale, origin)
+    behind = Canvas(look.wall * light[..., None], scale, origin)
     half, tall = look.size
     if look.long_hair:
         behind.ellipse((0, 0.1), (half * 1.22, tall * 1.2), look.hair * 0.85)
     behind.capsule((0, tall * 0.6), (0, 0.55), 0.115, 0.13, look.skin * 0.8)
     behind.ellipse((0, 0.78), (0.52, 0.3), look.shirt, shade=0.15)
-    apex = EXPRESSIONS[expression]
-    for k, time in enumerate(np.arange(num_frames) / (num_frames - 1)):
+    for time, step in zip(np.arange(num_frames) / (num_frames - 1), drift, strict=True):
         level = strength * (_ease((time - onset) / rise) - back * _ease((time - 0.8) / 0.2))
         shut = max((np.exp(-(((time - when) / 0.025) ** 2)) for when in shuts), default=0.0)
-        face = Face(*(level * getattr(apex, muscle.name) for muscle in fields(Face)))
+        face = Face(*(level * muscle for muscle in EXPRESSIONS[expression]))
         canvas = Canvas(behind.picture, scale, origin)
-        _draw_head(canvas, look, face, drift[k], shut)
-        canvas.picture *= exposure
-        yield canvas.pixels()
+        _draw_head(canvas, look, face, step, shut)
+        yield canvas.pixels(exposure)
 
 
 def _ease(share: float) -> float:
+    # a share outside [0, 1] becomes a Python float, which leaves float32 as it is
     share = min(max(share, 0.0), 1.0)
     return share * share * (3 - 2 * share)
 

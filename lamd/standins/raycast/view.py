@@ -1,12 +1,14 @@
 """Input of the ray caster: geoms with their surfaces, cameras and light."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import mujoco
 import numpy as np
+
+# shifts (x, y) of a pixel's rays in pixels: its middle, and three around it, no two in one row or
+# column
+SUBPIXELS = np.array([(0.0, 0.0), (-0.375, -0.125), (0.25, -0.25), (0.125, 0.375)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +42,12 @@ class Camera:
         right /= np.linalg.norm(right)
         return cls(eye, np.stack([right, np.cross(right, forward), forward]), half_side)
 
-    def directions(
-        self, frame_size: tuple[int, int], shifts: Sequence[tuple[float, float]]
-    ) -> np.ndarray:
-        """Return unit rays (height * width, len(shifts), 3), row by row from the top left.
-
-        Each shift moves a pixel's ray by (x, y) pixels from its middle.
-        """
+    def rays(self, frame_size: tuple[int, int]) -> np.ndarray:
+        """Return unit rays (height * width, len(SUBPIXELS), 3), row by row from the top left."""
         width, height = frame_size
         pixel = 2 / height * self.half_side
         row, column = np.divmod(np.arange(width * height)[:, None], width)
-        right, down = np.array(shifts).T
+        right, down = SUBPIXELS.T
         x = (column + 0.5 - width / 2 + right) * pixel
         y = (row + 0.5 - height / 2 + down) * pixel
         rays = x[..., None] * self.axes[0] - y[..., None] * self.axes[1] + self.axes[2]
@@ -58,7 +55,7 @@ class Camera:
         return rays
 
 
-class View(ABC):
+class View:
     """Cameras, a point light and the light from all around; fixed within a clip.
 
     `shadow_corner` is where the square of ground begins (least x and y) on which shadows fall.
@@ -69,6 +66,7 @@ class View(ABC):
     light: np.ndarray
     light_color: np.ndarray
     ambient: np.ndarray
+    ground_color: np.ndarray
 
     def draw_light(
         self, rng: np.random.Generator, azimuths: tuple[float, float], tilts: tuple[float, float]
@@ -77,6 +75,6 @@ class View(ABC):
         azimuth, tilt = rng.uniform(*azimuths), rng.uniform(*tilts)
         self.light = 2.2 * np.array([np.cos(azimuth) * tilt, np.sin(azimuth) * tilt, 1.0])
 
-    @abstractmethod
     def static_albedo(self, scene: Painted, geom: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the colours of static geoms at ground positions `points` (..., 2), float32."""
+        return np.broadcast_to(self.ground_color, (*geom.shape, 3))

@@ -1,5 +1,6 @@
 """Motion of one trajectory: a random smooth path of the finger tips, and the physics it drives."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
@@ -19,7 +20,9 @@ from lamd.standins.robot.scene import (
 )
 
 REACH = np.array(TRAY_HALF) - 0.05
-LOWEST, HIGHEST = 0.012, 0.14
+OPEN = 0.035
+# of a gripper target: x, y, z [m], roll [rad], opening [m]
+LEAST, MOST = np.array([*-REACH, 0.012, -np.inf, 0.0]), np.array([*REACH, 0.14, np.inf, OPEN])
 FRAMES_PER_ANCHOR = (4.0, 9.0)
 NUM_FRAMES = 30
 STEPS_PER_FRAME = round(0.1 / TIMESTEP)
@@ -27,32 +30,19 @@ NUM_ARM_JOINTS = 7
 SETTLE_STEPS = 20
 
 
-@dataclass(frozen=True)
-class GripperPath:
-    """A smooth path: knots at `frames` with rows x, y, z [m], roll [rad], opening [m]."""
-
-    frames: np.ndarray
-    knots: np.ndarray
-
-    def at(self, frames: np.ndarray) -> np.ndarray:
-        """Return (n, 5) gripper targets at fractional frame numbers."""
-        values = CubicSpline(self.frames, self.knots, bc_type="clamped")(frames)
-        values[:, :2] = np.clip(values[:, :2], -REACH, REACH)
-        values[:, 2] = np.clip(values[:, 2], LOWEST, HIGHEST)
-        values[:, 4] = np.clip(values[:, 4], 0.0, 0.035)
-        return values
-
-
 def draw_start(rng: np.random.Generator) -> np.ndarray:
     """Draw the first gripper target (x, y, z, roll, opening)."""
     x, y = rng.uniform(-REACH, REACH)
-    return np.array([x, y, _height(rng), rng.uniform(-1.3, 1.3), rng.uniform(0.0, 0.035)])
+    return np.array([x, y, _height(rng), rng.uniform(-1.3, 1.3), rng.uniform(0.0, OPEN)])
 
 
 def draw_path(
     rng: np.random.Generator, start: np.ndarray, targets: np.ndarray, num_frames: int
-) -> GripperPath:
-    """Draw a path of `num_frames` frames from `start`, often shoving past `targets` (n, 2)."""
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Draw a smooth path from `start` for `num_frames` frames, often shoving past `targets` (n, 2).
+
+    It maps fractional frame numbers (k,) to gripper targets (k, 5).
+    """
     knots, frames = [start], [0.0]
     pace = rng.uniform(0.9, 1.5)
     while frames[-1] < num_frames:
@@ -60,8 +50,9 @@ def draw_path(
         here = knots[-1]
         goal = _next_anchor(rng, here[:2], targets)
         roll = np.clip(here[3] + rng.normal(0, 0.5), -1.5, 1.5)
-        knots.append(np.array([*goal, _height(rng), roll, rng.uniform(0.0, 0.035)]))
-    return GripperPath(np.array(frames), np.stack(knots))
+        knots.append(np.array([*goal, _height(rng), roll, rng.uniform(0.0, OPEN)]))
+    spline = CubicSpline(frames, knots, bc_type="clamped")
+    return lambda at: np.clip(spline(at), LEAST, MOST)
 
 
 def _height(rng: np.random.Generator) -> float:
@@ -118,22 +109,18 @@ def roll_out(rng: np.random.Generator) -> Rollout:
     """Draw a scene and a path and let the arm follow it for 30 frames of 0.1 s."""
     start = draw_start(rng)
     scene = draw_scene(rng, start)
-    targets = np.array([o.position[:2] for o in scene.objects]).reshape(-1, 2)
-    path = draw_path(rng, start, targets, NUM_FRAMES)
-    control = joint_angles(path.at(np.arange(NUM_FRAMES * STEPS_PER_FRAME) / STEPS_PER_FRAME))
-    frames = path.at(np.arange(NUM_FRAMES + 1.0))
-    action = np.diff(frames, axis=0)[:, :4].astype(np.float32)
+    path = draw_path(rng, start, scene.targets, NUM_FRAMES)
+    control = joint_angles(path(np.arange(NUM_FRAMES * STEPS_PER_FRAME) / STEPS_PER_FRAME))
+    action = np.diff(path(np.arange(NUM_FRAMES + 1.0)), axis=0)[:, :4].astype(np.float32)
     model, data = scene.model, mujoco.MjData(scene.model)
-    data.qpos[:NUM_ARM_JOINTS] = control[0]
-    data.ctrl[:] = control[0]
+    data.qpos[:NUM_ARM_JOINTS] = data.ctrl[:] = control[0]
     mujoco.mj_step(model, data, SETTLE_STEPS)
-    qpos = np.empty((NUM_FRAMES, model.nq))
-    tips = np.empty((NUM_FRAMES, 3))
-    tip = data.site("tip").xpos
-    for k in range(NUM_FRAMES):
+    qpos, tips = [], []
+    for frame in control.reshape(NUM_FRAMES, STEPS_PER_FRAME, -1):
         mujoco.mj_forward(model, data)
-        qpos[k], tips[k] = data.qpos, tip
-        for step in range(k * STEPS_PER_FRAME, (k + 1) * STEPS_PER_FRAME, 2):
-            data.ctrl[:] = control[step]
+        qpos.append(data.qpos.copy())
+        tips.append(data.site("tip").xpos.copy())
+        for angles in frame[::2]:
+            data.ctrl[:] = angles
             mujoco.mj_step(model, data, 2)
-    return Rollout(scene, qpos, tips.astype(np.float32), action)
+    return Rollout(scene, np.stack(qpos), np.stack(tips).astype(np.float32), action)

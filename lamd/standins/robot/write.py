@@ -1,8 +1,10 @@
 """Simulated BAIR: trajectories in TFRecord files of BAIR's own layout."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
@@ -17,11 +19,19 @@ from lamd.data.bair import (
 from lamd.data.bair.tfrecord import write_records
 from lamd.data.dataset import Dataset
 from lamd.standins.raycast.render import render_clip
-from lamd.standins.robot.look import Look
 from lamd.standins.robot.motion import roll_out
-from lamd.standins.writer import Part, write
+from lamd.standins.robot.scene import Look
+from lamd.standins.writer import Part, Request, write
 
 FRAME_SIZE = (FULL_SIZE, FULL_SIZE)
+
+
+def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
+    """Write `root/softmotion30_44k/{train,test}`; frames have BAIR's 64x64 pixels only."""
+    request = Request(dataset, root, **options)
+    if request.frame_size not in (None, FRAME_SIZE):
+        raise LamdError("frame_size: bair has 64x64; leave it out")
+    write(replace(request, frame_size=None), [FOLDER], _missing_files(request))
 
 
 def simulate_trajectory(seed: int, split: str, i: int) -> Trajectory:
@@ -32,28 +42,15 @@ def simulate_trajectory(seed: int, split: str, i: int) -> Trajectory:
     return {**videos, "action": rollout.action, "endeffector_pos": rollout.endeffector_pos}
 
 
-def simulate(
-    dataset: Dataset, root: Path, *, counts: Mapping[str, int], seed: int,
-    num_workers: int | None, frame_size: tuple[int, int] | None,
-) -> None:  # fmt: skip
-    """Write `root/softmotion30_44k/{train,test}`; frames have BAIR's 64x64 pixels only."""
-    if frame_size not in (None, FRAME_SIZE):
-        raise LamdError("frame_size: bair has 64x64; leave it out")
-    write(
-        dataset, root, lambda: _missing_files(root, counts, seed),
-        folders=[FOLDER], counts=counts, seed=seed, num_workers=num_workers,
-    )  # fmt: skip
-
-
-def _missing_files(root: Path, counts: Mapping[str, int], seed: int) -> Iterator[Part]:
-    for split, count in counts.items():
+def _missing_files(request: Request) -> Iterator[Part]:
+    for split, count in request.counts.items():
         for first in range(0, count, RECORDS_PER_FILE):
             last = min(first + RECORDS_PER_FILE, count) - 1
-            path = root / FOLDER / split / f"traj_{first}_to_{last}.tfrecords"
+            path = request.root / FOLDER / split / f"traj_{first}_to_{last}.tfrecords"
             if not path.exists():
                 for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
                     abandoned.unlink()
-                jobs = [partial(_record, seed, split, i) for i in range(first, last + 1)]
+                jobs = [partial(_record, request.seed, split, i) for i in range(first, last + 1)]
                 yield Part(jobs, partial(write_records, path))
 
 

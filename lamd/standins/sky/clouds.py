@@ -1,21 +1,133 @@
 """Layers of clouds: planes of evolving noise in perspective, moved by wind, lit by the sun."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from PIL import Image
+from scipy import fft
 from scipy.interpolate import CubicSpline
 
-from lamd.standins.sky.light import Lamp, Palette
+from lamd.standins.sky.light import Lamp, Palette, column
 from lamd.standins.sky.look import CloudKind
-from lamd.standins.sky.noise import SIZE, EvolvingNoise
 
+SIZE, WARP_SIZE = 256, 32  # texels of a tile of clouds, and of what bends them
+# an octave turns by a few degrees in so many frames: a straight line between is exact enough
+NOISE_KNOT_FRAMES = 4
+# mean of |x| for unit-variance Gaussian x, and what brings |x| - mean back to unit variance
+_MEAN = np.float32(np.sqrt(2 / np.pi))
+_FOLD = np.float32(1 / np.sqrt(1 - 2 / np.pi))
 # elevation added before dividing, so that clouds shrink towards the horizon but never to nothing
 NEAR = 0.3
 COARSE = 6
-KNOT_FRAMES = 14
-WARP_SIZE = 32
+KNOT_FRAMES, NUM_KNOTS = 14, 2 + 400 // 14
+
+Octave = tuple[np.ndarray, np.ndarray]  # bins of the half spectrum that matter, their gain
+
+
+class EvolvingNoise:
+    """Octaves of Gaussian noise on a periodic tile, each one turning into fresh noise.
+
+    An octave is `cos(a) now + sin(a) next` with two independent fields, so its statistics never
+    change. The fields of frame 0 come from `state`, all later ones from `change`.
+    """
+
+    def __init__(
+        self, state: np.random.Generator, change: np.random.Generator, *,
+        weights: Sequence[float], lifetimes: Sequence[float] | np.ndarray,
+        stretch: tuple[float, float] = (1.0, 0.0), billow: float = 0.0, size: int = SIZE,
+    ) -> None:  # fmt: skip
+        """Set up octaves of 2, 4, 8, ... cycles on a tile of `size` (a power of two) texels.
+
+        Args:
+            weights: amplitude of each octave.
+            lifetimes: frames until an octave has become fresh noise.
+            stretch: how much longer than wide the features are, and their direction in radians.
+            billow: 0 keeps the noise Gaussian, 1 folds each octave into round puffs.
+        """
+        amplitudes = np.array(weights)
+        self.weights = (amplitudes / np.sqrt((amplitudes**2).sum())).astype(np.float32)
+        self.lifetimes, self.billow, self._change, self._size = lifetimes, billow, change, size
+        self._octaves = list(_octaves(size, len(weights), stretch))
+        self._now = [self._draw(octave, state) for octave in self._octaves]
+        self._next = [self._draw(octave, change) for octave in self._octaves]
+        self._turned = [0] * len(weights)
+        self._knot, self._ends = 0, (self._mix(0), self._mix(NOISE_KNOT_FRAMES))
+
+    def at(self, frame: float) -> np.ndarray:
+        """Return the tile at `frame`, float32 of about unit variance; frames must not go back."""
+        knot, part = divmod(frame, NOISE_KNOT_FRAMES)
+        while self._knot < knot:
+            self._knot += 1
+            self._ends = (self._ends[1], self._mix((self._knot + 1) * NOISE_KNOT_FRAMES))
+        before, after = self._ends
+        tile = np.float32(part / NOISE_KNOT_FRAMES) * after
+        tile += np.float32(1 - part / NOISE_KNOT_FRAMES) * before
+        return tile
+
+    def _mix(self, frame: float) -> np.ndarray:
+        total = np.zeros_like(self._now[0])
+        for k, weight in enumerate(self.weights):
+            octave = self._octave(k, frame / self.lifetimes[k])
+            octave *= weight
+            if self.billow and k:  # the lowest octave says where clouds are, not how they look
+                total += np.float32(1 - self.billow) * octave
+                np.abs(octave, out=octave)
+                octave -= weight * _MEAN
+                octave *= np.float32(self.billow) * _FOLD
+            total += octave
+        return total
+
+    def _octave(self, k: int, turns: float) -> np.ndarray:
+        while self._turned[k] + 1 <= turns:
+            self._turned[k] += 1
+            self._now[k] = self._next[k]
+            self._next[k] = self._draw(self._octaves[k], self._change)
+        angle = (turns - self._turned[k]) * (np.pi / 2)
+        octave = np.float32(np.cos(angle)) * self._now[k]
+        octave += np.float32(np.sin(angle)) * self._next[k]
+        return octave
+
+    def _draw(self, octave: Octave, rng: np.random.Generator) -> np.ndarray:
+        """Draw a field of unit variance, float32 (size, size)."""
+        bins, gain = octave
+        real, imaginary = rng.standard_normal((2, len(bins)), dtype=np.float32)
+        spectrum = np.zeros((self._size, self._size // 2 + 1), np.complex64)
+        spectrum.ravel()[bins] = (real + 1j * imaginary) * gain
+        return fft.irfft2(spectrum, s=(self._size, self._size), norm="forward")
+
+
+def _octaves(size: int, count: int, stretch: tuple[float, float]) -> Iterator[Octave]:
+    y = fft.fftfreq(size, 1 / size).astype(np.float32)[:, None]
+    x = fft.rfftfreq(size, 1 / size).astype(np.float32)
+    ratio, angle = stretch
+    root, cosine, sine = np.sqrt(ratio), np.cos(angle), np.sin(angle)
+    along = np.float32(cosine * root) * x + np.float32(sine * root) * y
+    across = (cosine * y - sine * x) / root
+    height = np.log2(np.maximum(along**2 + across**2, 1e-6)).ravel() / 2
+    # every column but the first and last stands for two frequencies
+    twice = np.broadcast_to(np.where((x == 0) | (x == size // 2), 1.0, 2.0), (size, len(x))).ravel()
+    for k in range(count):
+        bins = np.flatnonzero(np.abs(height - (k + 1)) < 1.5)
+        gain = np.exp(-2 * (height[bins] - (k + 1)) ** 2)
+        power = 2 * (twice[bins] * gain**2).sum()
+        yield bins, (gain / np.sqrt(power)).astype(np.float32)
+
+
+def sample(tile: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Look up the periodic `tile` between its texels: columns `u`, rows `v`, any shape."""
+    left, top = np.floor(u), np.floor(v)
+    right, down = u - left, v - top
+    size = len(tile)
+    column, row = left.astype(np.int32) & (size - 1), top.astype(np.int32) & (size - 1)
+    # a row and column more than the tile has spare the wrapping of the neighbours
+    wide = np.pad(tile, (0, 1), mode="wrap").ravel()
+    index = row * (size + 1) + column
+    upper, lower = wide.take(index), wide.take(index + (size + 1))
+    upper += right * (wide.take(index + 1) - upper)
+    lower += right * (wide.take(index + (size + 2)) - lower)
+    return upper + down * (lower - upper)
 
 
 @dataclass(frozen=True)
@@ -34,6 +146,12 @@ class Grid:
 
         return Grid(thin(self.x), thin(self.e))
 
+    def plane(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the rays meet a layer's plane, in texels: float32 (h, w) each."""
+        depth = 1 / (np.maximum(self.e, 0)[:, None] + NEAR)
+        u, v = scale * self.x * depth, scale * 1.8 * depth
+        return u.astype(np.float32), np.broadcast_to(v, u.shape).astype(np.float32)
+
 
 class CloudLayer:
     """One layer: `state` draws what frame 0 shows, `change` all that happens afterwards."""
@@ -45,35 +163,34 @@ class CloudLayer:
         octaves = np.arange(len(kind.weights))
         direction = state.uniform(0, np.pi)
         self.noise = EvolvingNoise(
-            state, change, weights=np.array(kind.weights),
+            state, change, weights=kind.weights,
             lifetimes=kind.lifetime * change.uniform(0.7, 1.3) * 0.85**octaves,
             stretch=(kind.stretch, direction), billow=kind.billow,
         )  # fmt: skip
         self.warp = [
             EvolvingNoise(
-                state, change, weights=np.array([0.8, 1.0, 0.7]),
+                state, change, weights=(0.8, 1.0, 0.7),
                 lifetimes=change.uniform(40, 80) * np.array([1.0, 0.8, 0.6]), size=WARP_SIZE,
             )
             for _ in range(2)
         ]  # fmt: skip
         self.start = state.uniform(0, SIZE, size=(2, 2))
-        self.wind = _draw_wind(kind, change)
-        drift = np.cumsum(change.normal(0, 0.035, 2 + 400 // KNOT_FRAMES))
-        cover = np.clip(kind.cover + np.concatenate([[0.0], drift]), 0.08, 0.98)
+        self.moved = _draw_wind(kind, change)
+        drift = np.cumsum(change.normal(0, 0.035, NUM_KNOTS))
+        cover = np.clip(kind.cover + np.pad(drift, (1, 0)), 0.08, 0.98)
         self.cover = CubicSpline(KNOT_FRAMES * np.arange(len(cover)), cover)
-        self.places = _plane(grid, kind.scale)
-        self.coarse_places = _plane(grid.coarse(), kind.scale)
+        self.places, self.coarse_places = (g.plane(kind.scale) for g in (grid, grid.coarse()))
 
     def density(self, frame: float) -> np.ndarray:
         """Return how thick the clouds are at `frame`: float32 (h, w), 0 where it is clear."""
-        moved = self.wind(frame)
+        moved = self.moved(frame)
         u, v = (at + np.float32(m) for at, m in zip(self.places, moved, strict=True))
-        for k, axis in enumerate((u, v)):
-            tile = self.warp[k].at(frame)
+        for warp, start, axis in zip(self.warp, self.start, (u, v), strict=True):
             # the warp lags behind the wind, so clouds change their shape as they travel
-            where = (np.float32(WARP_SIZE / SIZE) * (p + np.float32(s + 0.5 * m)) for p, s, m in
-                     zip(self.coarse_places, self.start[k], moved, strict=True))  # fmt: skip
-            axis += np.float32(self.kind.warp) * _enlarge(sample(tile, *where), axis.shape)
+            where = (np.float32(WARP_SIZE / SIZE) * (at + np.float32(s + 0.5 * m)) for at, s, m in
+                     zip(self.coarse_places, start, moved, strict=True))  # fmt: skip
+            bent = _enlarge(sample(warp.at(frame), *where), axis.shape)
+            axis += np.float32(self.kind.warp) * bent
         threshold = NormalDist().inv_cdf(1 - float(np.clip(self.cover(frame), 0.02, 0.98)))
         noise = sample(self.noise.at(frame), u, v)
         return np.maximum((noise - np.float32(threshold)) / np.float32(self.kind.soft), 0)
@@ -89,10 +206,9 @@ class CloudLayer:
         far = np.exp(-np.maximum(self.grid.e, 0) / 0.07).astype(np.float32)[:, None] * 0.8
         direct = 0.12 + 0.6 * lit + glow * thick
         shade = 0.5 + 0.6 * thick
-        for k in range(3):
-            cloud = np.float32(colors.direct[k]) * direct + np.float32(colors.shade[k]) * shade
-            cloud += far * (np.float32(colors.horizon[k]) - cloud)
-            sky[k] += alpha * (cloud - sky[k])
+        cloud = column(colors.direct) * direct + column(colors.shade) * shade
+        cloud += far * (column(colors.horizon) - cloud)
+        sky += alpha * (cloud - sky)
 
     def _lit(self, density: np.ndarray, shining: Lamp) -> np.ndarray:
         """Return the light that gets to each pixel through the clouds between it and the lamp."""
@@ -111,37 +227,14 @@ class CloudLayer:
         return _enlarge(np.exp(np.float32(-self.kind.density / 2) * depth), density.shape)
 
 
-def sample(tile: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Look up the periodic `tile` between its texels: columns `u`, rows `v`, any shape."""
-    left, top = np.floor(u), np.floor(v)
-    right, down = u - left, v - top
-    size = len(tile)
-    column, row = left.astype(np.int32) & (size - 1), top.astype(np.int32) & (size - 1)
-    # a row and column more than the tile has spare the wrapping of the neighbours
-    wide = np.pad(tile, (0, 1), mode="wrap").ravel()
-    index = row * (size + 1) + column
-    upper, lower = wide.take(index), wide.take(index + (size + 1))
-    upper += right * (wide.take(index + 1) - upper)
-    lower += right * (wide.take(index + (size + 2)) - lower)
-    return upper + down * (lower - upper)
-
-
-def _plane(grid: Grid, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the grid's rays meet the layer's plane, in texels: float32 (h, w) each."""
-    depth = 1 / (np.maximum(grid.e, 0)[:, None] + NEAR)
-    u, v = scale * grid.x * depth, np.broadcast_to(scale * 1.8 * depth, (len(grid.e), len(grid.x)))
-    return u.astype(np.float32), v.astype(np.float32)
-
-
 def _draw_wind(kind: CloudKind, change: np.random.Generator) -> CubicSpline:
     """Draw how far the layer has moved at each frame, in texels (2,); zero at frame 0."""
     angle = change.uniform(0, 2 * np.pi)
     # a picture's width half way up, in texels, is the unit of speed
-    width = 16 / 9 * kind.scale / (0.4 + NEAR)
-    speed = kind.speed * width / 32
+    speed = kind.speed * (16 / 9 * kind.scale / (0.4 + NEAR)) / 32
     # sideways as often as the eye expects: towards and away less
     mean = speed * np.array([np.cos(angle), 0.9 * np.sin(angle)])
-    gusts = change.normal(0, 0.28 * speed, size=(2 + 400 // KNOT_FRAMES, 2))
+    gusts = change.normal(0, 0.28 * speed, size=(NUM_KNOTS, 2))
     moved = np.pad(np.cumsum(KNOT_FRAMES * (mean + gusts), axis=0), ((1, 0), (0, 0)))
     return CubicSpline(KNOT_FRAMES * np.arange(len(moved)), moved)
 

@@ -3,31 +3,22 @@
 Colours are linear radiances; `develop` turns them into picture values.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lamd.standins.sky.look import Look
 
-# by the sun's elevation: picture values of the zenith, the horizon, light on clouds, their shade
-_ELEVATION = (-0.30, -0.15, -0.06, 0.02, 0.12, 0.30, 0.60)
-_ZENITH = (
-    (0.10, 0.14, 0.28), (0.13, 0.13, 0.28), (0.17, 0.24, 0.45), (0.25, 0.37, 0.60),
-    (0.27, 0.45, 0.72), (0.22, 0.45, 0.76), (0.16, 0.39, 0.73),
-)  # fmt: skip
-_HORIZON = (
-    (0.23, 0.28, 0.40), (0.34, 0.25, 0.36), (0.76, 0.46, 0.38), (0.93, 0.64, 0.42),
-    (0.92, 0.77, 0.60), (0.80, 0.85, 0.90), (0.68, 0.81, 0.92),
-)  # fmt: skip
-_DIRECT = (
-    (0.00, 0.00, 0.00), (0.16, 0.09, 0.14), (0.85, 0.36, 0.30), (1.00, 0.56, 0.30),
-    (1.00, 0.78, 0.52), (1.00, 0.95, 0.86), (1.00, 0.99, 0.96),
-)  # fmt: skip
-_SHADE = (
-    (0.15, 0.17, 0.23), (0.19, 0.17, 0.25), (0.28, 0.25, 0.35), (0.38, 0.36, 0.44),
-    (0.46, 0.46, 0.53), (0.52, 0.56, 0.63), (0.52, 0.57, 0.65),
-)  # fmt: skip
+# the sun's elevation, then picture values of the zenith, the horizon, light on clouds, their shade
+_COLORS = np.array([
+    (-0.30, 0.10, 0.14, 0.28, 0.23, 0.28, 0.40, 0.00, 0.00, 0.00, 0.15, 0.17, 0.23),
+    (-0.15, 0.13, 0.13, 0.28, 0.34, 0.25, 0.36, 0.16, 0.09, 0.14, 0.19, 0.17, 0.25),
+    (-0.06, 0.17, 0.24, 0.45, 0.76, 0.46, 0.38, 0.85, 0.36, 0.30, 0.28, 0.25, 0.35),
+    (0.02, 0.25, 0.37, 0.60, 0.93, 0.64, 0.42, 1.00, 0.56, 0.30, 0.38, 0.36, 0.44),
+    (0.12, 0.27, 0.45, 0.72, 0.92, 0.77, 0.60, 1.00, 0.78, 0.52, 0.46, 0.46, 0.53),
+    (0.30, 0.22, 0.45, 0.76, 0.80, 0.85, 0.90, 1.00, 0.95, 0.86, 0.52, 0.56, 0.63),
+    (0.60, 0.16, 0.39, 0.73, 0.68, 0.81, 0.92, 1.00, 0.99, 0.96, 0.52, 0.57, 0.65),
+])  # fmt: skip
 MOONLIGHT = (0.50, 0.54, 0.64)
 
 
@@ -41,8 +32,12 @@ def develop(light: np.ndarray) -> np.ndarray:
     return np.sqrt(-np.expm1(-np.maximum(light, 0)))
 
 
-@dataclass(frozen=True)
-class Palette:
+def column(color: np.ndarray) -> np.ndarray:
+    """Return a colour (3,) as float32 (3, 1, 1), to be mixed with pictures."""
+    return color.astype(np.float32)[:, None, None]
+
+
+class Palette(NamedTuple):
     """The linear colours (3,) of one moment."""
 
     zenith: np.ndarray
@@ -53,20 +48,15 @@ class Palette:
 
 def palette(look: Look, elevation: float) -> Palette:
     """Return the colours at the sun's `elevation`, with the look's tint and moonlight."""
-    zenith, horizon, direct, shade = (
-        radiance(
-            0.94 * np.array([np.interp(elevation, _ELEVATION, c) for c in zip(*t, strict=True)])
-        )
-        * np.array(look.tint)
-        for t in (_ZENITH, _HORIZON, _DIRECT, _SHADE)
-    )
+    elevations, *channels = _COLORS.T
+    values = np.array([np.interp(elevation, elevations, channel) for channel in channels])
+    zenith, horizon, direct, shade = radiance(0.94 * values).reshape(4, 3) * look.tint
     if look.moon:
         direct = np.maximum(direct, radiance(np.array(MOONLIGHT)))
     return Palette(zenith, horizon, direct, shade)
 
 
-@dataclass(frozen=True)
-class Lamp:
+class Lamp(NamedTuple):
     """The sun or the moon in the picture: (x, elevation), and how strong glow and disc are."""
 
     spot: tuple[float, float]
@@ -90,36 +80,32 @@ class ClearSky:
     """The sky without clouds on a grid of `x` (w,) and elevations `e` (h,)."""
 
     def __init__(self, look: Look, x: np.ndarray, e: np.ndarray) -> None:
-        self.look, self.x, self.e = look, x.astype(np.float32), e.astype(np.float32)
-        fall = np.exp(-np.maximum(e, 0) / (0.16 + look.haze))
-        self.low = np.maximum(fall, 0).astype(np.float32)
+        self.x, self.e = x.astype(np.float32), e.astype(np.float32)[:, None]
+        self.low = np.exp(-np.maximum(e, 0) / (0.16 + look.haze)).astype(np.float32)
 
     def at(self, colors: Palette, shining: Lamp) -> tuple[np.ndarray, np.ndarray]:
         """Return the sky (3, h, w) and the glow (h, w) around the lamp."""
-        dx, de = self.x - shining.spot[0], self.e[:, None] - shining.spot[1]
-        near = dx * dx + de * de
+        dx, de = self.x - shining.spot[0], self.e - shining.spot[1]
+        distance = np.sqrt(dx * dx + de * de)
         # wide along the horizon, as haze scatters
         wide = 1 / (1 + 3 * (0.5 * dx * dx + de * de) / 0.09)
-        glow = np.float32(shining.glow) * (0.3 * wide * wide + 0.6 * np.exp(-np.sqrt(near) / 0.06))
+        glow = np.float32(shining.glow) * (0.3 * wide * wide + 0.6 * np.exp(-distance / 0.06))
         base = colors.zenith[:, None] + (colors.horizon - colors.zenith)[:, None] * self.low
-        sky = base.astype(np.float32)[:, :, None] + _column(colors.direct) * glow
-        disc = np.clip((shining.radius - np.sqrt(near)) / 0.006, 0, 1)
-        return sky + _column(colors.direct) * np.float32(shining.disc) * disc, glow
-
-
-def _column(color: np.ndarray) -> np.ndarray:
-    return color.astype(np.float32)[:, None, None]
+        direct = column(colors.direct)
+        disc = np.clip((shining.radius - distance) / 0.006, 0, 1)
+        sky = base.astype(np.float32)[:, :, None] + direct * glow
+        return sky + direct * np.float32(shining.disc) * disc, glow
 
 
 class Stars:
     """Points that turn about a celestial pole out of the picture."""
 
     def __init__(self, look: Look, rng: np.random.Generator) -> None:
-        reach = 2.2
+        count = look.stars * 5
         self.pole = np.array([rng.uniform(-1.2, 1.2), rng.uniform(0.6, 1.5)])
-        self.radius = reach * np.sqrt(rng.uniform(0, 1, look.stars * 5))
-        self.angle = rng.uniform(0, 2 * np.pi, look.stars * 5)
-        self.bright = 0.25 * rng.uniform(0.1, 1, look.stars * 5) ** -1.2
+        self.radius = 2.2 * np.sqrt(rng.uniform(0, 1, count))
+        self.angle = rng.uniform(0, 2 * np.pi, count)
+        self.bright = 0.25 * rng.uniform(0.1, 1, count) ** -1.2
         self.step = rng.choice([-1, 1]) * rng.uniform(1.5e-3, 3e-3)
 
     def draw(

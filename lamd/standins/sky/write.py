@@ -1,30 +1,22 @@
 """Simulated Landscape: folders of JPEG frames in the real layout, planned before any pixel."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lamd.base.rng import numpy_generator
 from lamd.data.dataset import Dataset
 from lamd.standins.sky.look import Look
 from lamd.standins.sky.render import Renderer
-from lamd.standins.writer import (
-    Part,
-    check_frame_size,
-    fill_folder,
-    partial_folder,
-    whole_folder,
-    write,
-)
+from lamd.standins.writer import Part, Pictures, Request, fill_folder, write
 
 FRAME_SIZE = (640, 360)
 SMALLEST = (64, 36)
-QUALITY = 90
 CLIP_FRAMES = 32
 LONGEST = 96
 SHORT_SHARE = 0.05
@@ -55,53 +47,42 @@ class ShortVideo:
         return f"{self.name}/{self.name}_{self.part}"
 
 
-def simulate(
-    dataset: Dataset, root: Path, *, counts: Mapping[str, int], seed: int,
-    num_workers: int | None, frame_size: tuple[int, int] | None,
-) -> None:  # fmt: skip
+def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
     """Write `root/sky_{train,test}`; a split's folder appears when it is complete.
 
-    `counts` are of short videos of at least 32 frames; the manifest counts shorter ones as well.
+    Counts are of short videos of at least 32 frames; the manifest counts shorter ones as well.
     """
-    size = frame_size or FRAME_SIZE
-    check_frame_size(size, SMALLEST)
-    plans = {s: plan_split(dataset.generator, seed, s, count) for s, count in counts.items()}
+    request = Request(dataset, root, **options).sized(FRAME_SIZE, SMALLEST)
+    plans = {
+        split: plan_split(dataset.generator, request.seed, split, wanted)
+        for split, wanted in request.counts.items()
+    }
+    request = replace(request, counts={split: len(plan) for split, plan in plans.items()})
 
     def fill(split: str) -> Iterator[Part]:
-        folder, streams = root / f"sky_{split}", (dataset.generator, seed, split)
-        write_video = partial(_write_video, partial_folder(folder), streams, size)
-        return fill_folder(folder, {v.folder: partial(write_video, v) for v in plans[split]})
+        videos = {video.folder: partial(_draw, request, split, video) for video in plans[split]}
+        return fill_folder(root / f"sky_{split}", videos)
 
-    write(
-        dataset, root, lambda: chain.from_iterable(map(fill, plans)),
-        folders=[f"sky_{split}" for split in plans],
-        counts={split: len(plan) for split, plan in plans.items()}, seed=seed,
-        num_workers=num_workers, frame_size=size,
-    )  # fmt: skip
+    write(request, [f"sky_{split}" for split in plans], chain.from_iterable(map(fill, plans)))
 
 
 def plan_split(generator: str, seed: int, split: str, wanted: int) -> list[ShortVideo]:
     """List the short videos of a split up to the `wanted`-th with `CLIP_FRAMES` frames or more."""
-    planned, usable = [], 0
-    for video in _endless(generator, seed, split):
-        if usable >= wanted:
-            break
-        planned.append(video)
-        usable += len(video.frames) >= CLIP_FRAMES
-    return planned
-
-
-def _endless(generator: str, seed: int, split: str) -> Iterator[ShortVideo]:
+    planned: list[ShortVideo] = []
     for long_video in count():
         rng = numpy_generator(generator, seed, split, long_video, "plan")
         begin = first = int(rng.integers(1, 1200))
         for part in range(1, int(rng.integers(1, 5)) + 1):
-            frames = first + _draw_frames(rng)
-            yield ShortVideo(long_video, part, begin, tuple(int(n) for n in frames))
-            first = int(frames[-1] + rng.integers(20, 150))
+            if wanted < 1:
+                return planned
+            numbers = first + _draw_numbers(rng)
+            planned.append(ShortVideo(long_video, part, begin, tuple(numbers.tolist())))
+            wanted -= len(numbers) >= CLIP_FRAMES
+            first = int(numbers[-1] + rng.integers(20, 150))
+    raise AssertionError("long videos have no end")
 
 
-def _draw_frames(rng: np.random.Generator) -> np.ndarray:
+def _draw_numbers(rng: np.random.Generator) -> np.ndarray:
     """Draw a length and gaps of one to four pictures; numbers from zero."""
     if rng.uniform() < SHORT_SHARE:
         length = int(rng.integers(2, CLIP_FRAMES))
@@ -114,30 +95,17 @@ def _draw_frames(rng: np.random.Generator) -> np.ndarray:
     return steps.cumsum()
 
 
-def _write_video(
-    below: Path, streams: tuple[str, int, str], frame_size: tuple[int, int], video: ShortVideo
-) -> None:
-    """Write one short video's folder in one step."""
-    with whole_folder(below / video.folder) as folder:
-        pictures = _draw(streams, frame_size, video)
-        for number, picture in zip(video.frames, pictures, strict=True):
-            path = folder / f"{video.name}_frames_{number:08d}.jpg"
-            picture.save(path, "JPEG", quality=QUALITY)
-
-
-def _draw(
-    streams: tuple[str, int, str], frame_size: tuple[int, int], video: ShortVideo
-) -> Iterator[Image.Image]:
-    """Draw a short video; its pixels depend on `streams`, its number and size only."""
-    first = video.frames[0]
-    long_video = (*streams, video.long_video)
-    short_video = (*long_video, video.part)
+def _draw(request: Request, split: str, video: ShortVideo) -> Pictures:
+    """Draw a short video; its pixels depend on seed, split, its number and size only."""
+    first, long_video = video.frames[0], (split, video.long_video)
     renderer = Renderer(
-        Look(numpy_generator(*long_video, "look")),
-        frame_size,
+        Look(request.random(*long_video, "look")),
+        request.size,
         light_start=first - video.begin,
-        scenery=numpy_generator(*long_video, "scenery"),
-        state=numpy_generator(*short_video, "state"),
-        change=numpy_generator(*short_video, "change"),
+        scenery=request.random(*long_video, "scenery"),
+        state=request.random(*long_video, video.part, "state"),
+        change=request.random(*long_video, video.part, "change"),
     )
-    return renderer.frames(number - first for number in video.frames)
+    pictures = renderer.frames(number - first for number in video.frames)
+    for number, picture in zip(video.frames, pictures, strict=True):
+        yield f"{video.name}_frames_{number:08d}.jpg", picture

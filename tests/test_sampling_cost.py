@@ -94,7 +94,7 @@ def test_rounds_alternate_after_one_that_is_not_timed(monkeypatch):
 
 def test_a_timed_value_is_median_and_quartiles():
     where = {"source": "untrained", "row": "pixel-full", "point": "4x16"}
-    value = cost.timed_value(where, "seconds", "run", [5.0, 1.0, 3.0, 2.0, 4.0])
+    value = cost.timed_value(where | {"part": "run"}, [5.0, 1.0, 3.0, 2.0, 4.0])
     assert (value.value, value.low, value.high) == (3.0, 2.0, 4.0)
 
 

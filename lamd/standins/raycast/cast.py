@@ -1,24 +1,20 @@
-"""Rays through `mujoco.mj_multiRay`, which of them are worth casting, and a map of shadows."""
+"""Rays through `mujoco.mj_multiRay`, and which of them are worth casting."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import mujoco
 import numpy as np
-
-from lamd.standins.raycast.view import View
 
 FAR = 20.0
 FLOOR_GROUP, STATIC_GROUP, OBJECT_GROUP, ARM_GROUP = range(4)
 STATIC = (FLOOR_GROUP, STATIC_GROUP)
 BLOCKING = (STATIC_GROUP,)
 MOVING = (OBJECT_GROUP, ARM_GROUP)
-# of the shadow map: texels and length of a side; how much further than its depth a surface may be,
-# and how far it is lifted along its normal, so that it does not shade itself [m]
-SIZE, METRES, SLACK, NORMAL_OFFSET = 80, 1.28, 2e-3, 0.012
 
 
-class Hits(NamedTuple):
+@dataclass(frozen=True)
+class Hits:
     """Hits of rays: `geom` int32 (n,) or -1, `depth` (n,) in metres or `FAR`, `normal` (n, 3)."""
 
     geom: np.ndarray
@@ -29,6 +25,14 @@ class Hits(NamedTuple):
     def none(cls, count: int) -> Self:
         """Return `count` rays that met nothing."""
         return cls(np.full(count, -1, np.int32), np.full(count, FAR), np.zeros((count, 3)))
+
+    def take(self, rows: np.ndarray) -> "Hits":
+        """Return the selected rays."""
+        return Hits(self.geom.take(rows), self.depth.take(rows), self.normal.take(rows, axis=0))
+
+    def put(self, rows: np.ndarray, hits: "Hits") -> None:
+        """Overwrite the selected rays."""
+        self.geom[rows], self.depth[rows], self.normal[rows] = hits.geom, hits.depth, hits.normal
 
 
 @dataclass(frozen=True)
@@ -53,113 +57,70 @@ class Stage:
 
 
 class Bounds:
-    """Spheres around the moving geoms."""
+    """Spheres around the moving geoms; long ones get several, so that few rays are cast in vain."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        self.geoms = np.flatnonzero(np.isin(model.geom_group, MOVING))
-        self.radii = model.geom_rbound[self.geoms] + 1e-3
-        self.pose: np.ndarray | None = None
+        geoms, offsets, radii = [], [], []
+        for g in np.flatnonzero(np.isin(model.geom_group, MOVING)):
+            radius, half = model.geom_size[g, :2]
+            if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE:
+                half += radius
+            elif model.geom_type[g] != mujoco.mjtGeom.mjGEOM_CYLINDER:
+                radius, half = model.geom_rbound[g], 0.0
+            count = max(1, int(np.ceil(1.5 * half / radius)))
+            for k in range(count):
+                geoms.append(g)
+                offsets.append((2 * k + 1 - count) * half / count)
+                radii.append(np.hypot(radius, half / count))
+        self.geoms, self.offsets = np.array(geoms), np.array(offsets)
+        self.radii = np.array(radii) + 1e-3
+        self.pose = np.empty((0, 12))
 
     def changes(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
         """Bound all that moved since the call before, old and new: centres (k, 3), radii (k,)."""
         before = self.pose
-        pose = self.pose = np.hstack([data.geom_xpos, data.geom_xmat])[self.geoms]
-        if before is None:
-            return pose[:, :3], self.radii
-        moved = (before != pose).any(axis=1)
-        centres = np.concatenate([before[moved, :3], pose[moved, :3]])
-        return centres, np.tile(self.radii[moved], 2)
+        self.pose = np.concatenate([data.geom_xpos, data.geom_xmat], axis=1)[self.geoms]
+        if not len(before):
+            return self._centres(self.pose), self.radii
+        moved = (before != self.pose).any(axis=1)
+        centres = [self._centres(pose)[moved] for pose in (before, self.pose)]
+        return np.concatenate(centres), np.tile(self.radii[moved], 2)
+
+    def _centres(self, pose: np.ndarray) -> np.ndarray:
+        # columns: position, then the rows of the rotation, of which the third column is the axis
+        return pose[:, :3] + pose[:, [5, 8, 11]] * self.offsets[:, None]
 
 
 class Fan:
-    """Unit `rays` (n, 3) from one point, of which each represents all within `spread` [rad]."""
+    """A picture's rays from one point, in tiles, so that few are cast in vain.
 
-    def __init__(self, origin: np.ndarray, rays: np.ndarray, spread: float = 0.0) -> None:
-        self.origin, self.spread = origin, spread
-        self.columns = np.ascontiguousarray(rays.T, np.float32)
-
-    def near(self, spheres: np.ndarray, radii: np.ndarray) -> np.ndarray:
-        """Return the numbers of all rays that may meet a sphere."""
-        to = spheres - self.origin
-        distance = np.linalg.norm(to, axis=1)
-        least = np.cos(np.arcsin(radii / distance) + self.spread)
-        toward = (to / (distance * least)[:, None]).astype(np.float32)
-        closeness = np.einsum("ki,in->kn", toward, self.columns)
-        return np.flatnonzero(closeness.max(axis=0, initial=0) > 1)
-
-
-class Spot(NamedTuple):
-    """Points in a shadow map: four texels (4, n) around each, their weights, way to the light."""
-
-    texel: np.ndarray
-    weight: np.ndarray
-    reach: np.ndarray
-
-
-class ShadowMap:
-    """Visibility of a point light, softened over about one texel (16 mm on the ground).
-
-    `depth` is float32 (num_frames + 1, texels): how far light gets past the moving geoms of each
-    frame, and in the last row past the geoms that never move.
+    `rays` is float64 (height * width, rays per pixel, 3), unit length, row by row; the first of a
+    pixel goes through its middle, and only that one is kept. `tile` divides both sides.
     """
 
-    def __init__(self, view: View, stage: Stage, num_frames: int) -> None:
-        light = view.light
-        self.view, self.light, self.stage = view, light.astype(np.float32), stage
-        self.corner = np.array(view.shadow_corner, np.float32)
-        steps = (np.arange(SIZE) + 0.5) * (METRES / SIZE)
-        x, y = np.meshgrid(self.corner[0] + steps, self.corner[1] + steps)
-        ground = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
-        self.rays = unit(ground - light)
-        self.fan = Fan(light, self.rays)
-        self.num_frames = num_frames
-        self.depth = np.full((num_frames + 1, SIZE**2), FAR, np.float32)
-        self.soft = np.ones((num_frames + 1, SIZE, SIZE), np.float32)
-        self._fill(self.num_frames, stage.cast(light, self.rays, BLOCKING).depth)
+    def __init__(
+        self, origin: np.ndarray, rays: np.ndarray, frame_size: tuple[int, int], tile: int
+    ) -> None:
+        self.origin, self.rays = origin, np.ascontiguousarray(rays[:, 0])
+        columns, rows = (side // tile for side in frame_size)
+        number = np.arange(len(rays)).reshape(rows, tile, columns, tile)
+        self.members = number.transpose(0, 2, 1, 3).reshape(rows * columns, tile**2)
+        blocks = rays[self.members].reshape(rows * columns, -1, 3)
+        centres = self.rays[self.members].mean(axis=1)
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        self.cosine = np.einsum("tij,tj->ti", blocks, centres).min()
+        self.centres = np.ascontiguousarray(centres.T, dtype=np.float32)
+        self.sine = np.sqrt(1 - self.cosine**2)
 
-    def expose(self, frame: int, spheres: np.ndarray, radii: np.ndarray) -> None:
-        """Cast the moving geoms' shadows; only within `spheres` (k, 3) has anything changed."""
-        if frame:
-            self.depth[frame] = self.depth[frame - 1]
-        near = self.fan.near(spheres, radii)
-        hits = self.stage.cast(self.fan.origin, self.rays.take(near, axis=0), MOVING)
-        self._fill(frame, hits.depth, near)
-
-    def _fill(self, frame: int, depth: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
-        self.depth[frame, rows] = depth
-        square = self.depth[frame].reshape(SIZE, SIZE)
-        square[[0, -1]] = square[:, [0, -1]] = FAR
-        lit = (square == FAR).astype(np.float32)
-        lines = lit[:-2] + 2 * lit[1:-1] + lit[2:]
-        self.soft[frame, 1:-1, 1:-1] = (lines[:, :-2] + 2 * lines[:, 1:-1] + lines[:, 2:]) / 16
-
-    def locate(self, points: np.ndarray, normals: np.ndarray) -> Spot:
-        """Locate `points` (3, n), lifted along `normals`."""
-        x, y, z = points + NORMAL_OFFSET * normals - self.light[:, None]
-        ground = np.stack([x, y]) * (-self.light[2] / z)
-        at = (ground + (self.light[:2] - self.corner)[:, None]) * (SIZE / METRES) - 0.5
-        whole = np.floor(np.clip(at, 0, SIZE - 1.01, out=at))
-        right, down = at - whole
-        both = right * down
-        column, row = whole.astype(np.int32)
-        steps = np.array([[0], [1], [SIZE], [SIZE + 1]], np.int32)
-        weight = np.stack([1 - right - down + both, right - both, down - both, both])
-        reach = np.sqrt(x * x + y * y + z * z) - SLACK
-        return Spot(row * SIZE + column + steps, weight, reach)
-
-    def ground_visibility(self, spot: Spot, frame: int) -> np.ndarray:
-        """Return the share of the light that reaches each point of the ground, float32 (n,).
-
-        On the ground any hit is a shadow, so the map can be smoothed beforehand.
-        """
-        return np.einsum("ij,ij->j", spot.weight, self.soft[frame].ravel().take(spot.texel))
-
-    def visibility(self, spot: Spot, frame: int | np.ndarray) -> np.ndarray:
-        """Return the share of the light that reaches each point in its `frame`, float32 (n,)."""
-        passing = self.depth.take(spot.texel + frame * SIZE**2) > spot.reach
-        return np.einsum("ij,ij->j", spot.weight, passing)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Return `vectors` (..., 3) scaled to length one."""
-    return vectors / np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
+    def near(self, spheres: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """Return the numbers of all rays in tiles whose cone touches a sphere."""
+        if not len(spheres):
+            return np.empty(0, int)
+        to = spheres - self.origin
+        distance = np.sqrt(np.einsum("ij,ij->i", to, to))
+        sine = radii / distance
+        # cos(a + b) of the sphere's and the tile's opening angles
+        bound = np.sqrt(1 - sine**2) * self.cosine - sine * self.sine
+        toward = (to / (distance * bound)[:, None]).astype(np.float32)
+        touched = np.flatnonzero((toward @ self.centres).max(axis=0) > 1)
+        return self.members.take(touched, axis=0).ravel()

@@ -1,14 +1,11 @@
 """Input of the ray caster: geoms with their surfaces, cameras and light."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import mujoco
 import numpy as np
-
-# shifts (x, y) of a pixel's rays in pixels: its middle, and three around it, no two in one row or
-# column
-SUBPIXELS = np.array([(0.0, 0.0), (-0.375, -0.125), (0.25, -0.25), (0.125, 0.375)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +39,17 @@ class Camera:
         right /= np.linalg.norm(right)
         return cls(eye, np.stack([right, np.cross(right, forward), forward]), half_side)
 
-    def rays(self, frame_size: tuple[int, int]) -> np.ndarray:
-        """Return unit rays (height * width, len(SUBPIXELS), 3), row by row from the top left."""
+    def directions(
+        self, frame_size: tuple[int, int], shifts: Sequence[tuple[float, float]]
+    ) -> np.ndarray:
+        """Return unit rays (height * width, len(shifts), 3), row by row from the top left.
+
+        Each shift moves a pixel's ray by (x, y) pixels from its middle.
+        """
         width, height = frame_size
         pixel = 2 / height * self.half_side
         row, column = np.divmod(np.arange(width * height)[:, None], width)
-        right, down = SUBPIXELS.T
+        right, down = np.array(shifts).T
         x = (column + 0.5 - width / 2 + right) * pixel
         y = (row + 0.5 - height / 2 + down) * pixel
         rays = x[..., None] * self.axes[0] - y[..., None] * self.axes[1] + self.axes[2]

@@ -11,7 +11,7 @@ from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.steps import clips
 from lamd.report import plots
 from lamd.report.quality import quality_lines, render_quality
-from lamd.report.results import Picture, Results, Value
+from lamd.report.results import Difference, Picture, Results, Value
 from lamd.targets import KINDS
 from lamd.targets import reproduce as run
 from lamd.targets.kind import Graph
@@ -106,15 +106,16 @@ def test_ddim_keeps_the_tables_eta_and_the_others_have_none():
     assert all((own.name, own.num_steps) == p[1:] for p, own in samplers.items())
 
 
-def test_claim_compares_with_the_interval_and_the_time_of_the_reference():
+def test_claim_is_the_paired_difference_and_the_time_of_the_reference():
     figure = load_target(FIGURE, "quick", ["sources=[table_bair]"])
-    (claim,) = claims(figure, "table_bair", POINTS, make_values())
-    assert "K = 20: FVD 104.0, within the interval [90.0, 110.0] of LaMD, DDIM, K = 200" in claim
+    change = Difference(source="table_bair", row="lamd", point="dpmpp_2m 20", metric="fvd",
+                        reference="ddim 200", value=4.0, low=-2.0, high=9.5)  # fmt: skip
+    (claim,) = claims(figure, "table_bair", POINTS, make_values(), [change])
+    assert "K = 20: FVD 104.0 against 100.0 of LaMD, DDIM, K = 200 (+4.0 [-2.0, +9.5])" in claim
     assert claim.endswith("at 10.0% of its denoising time.")
-    above = make_values(intervals=(*INTERVALS[:2], (111.0, 100.0, 120.0)))
-    (claim,) = claims(figure, "table_bair", POINTS, above)
-    assert "above the interval" in claim
-    (claim,) = claims(figure, "table_bair", POINTS[1:], make_values())
+    (claim,) = claims(figure, "table_bair", POINTS, make_values(), [])
+    assert "of LaMD, DDIM, K = 200, at 10.0% of its" in claim
+    (claim,) = claims(figure, "table_bair", POINTS[1:], make_values(), [])
     assert claim.endswith("not run.")
 
 

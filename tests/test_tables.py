@@ -19,6 +19,7 @@ from lamd.report.plots import color
 from lamd.report.quality import quality_lines, render_quality
 from lamd.report.results import (
     Column,
+    Difference,
     MissingValue,
     Picture,
     PublishedValue,
@@ -71,6 +72,29 @@ def test_render_table_says_what_all_rows_share_once():
     assert notes[0] == "[1] simulated stand-in data"
     text = page(render_table(make_results()))
     assert "Simulated stand-in for BAIR, reduced scale, n = 16 clips; profile `quick`" in text
+
+
+def test_render_table_shows_differences_to_lamd():
+    difference = Difference(source="bair", row="reconstruction", metric="fvd", reference="lamd",
+                            value=-135.32, low=-150.0, high=-120.01)  # fmt: skip
+    files = render_table(make_results(differences=(difference,)))
+    block = page(files).split("## Difference to LaMD, on the same clips")[1]
+    assert "| MCD-VAE | -135.3 [-150.0, -120.0] |" in block
+    assert "resampled by source video" in page(files)
+    assert "Difference" not in page(render_table(make_results()))
+    (line,) = (line for line in lines_of(files) if line["block"] == "difference")
+    assert (line["reference"], line["value"]) == ("lamd", "-135.32")
+
+
+def test_render_sweep_shows_differences_to_the_first_position():
+    results = make_sweep()
+    first, *others = dict.fromkeys(name.partition(", seed")[0] for name in results.points)
+    difference = Difference(source=next(iter(results.sources)), row="lamd", metric="fvd",
+                            point=f"{others[-1]}, seed=1", reference=f"{first}, seed=1",
+                            value=3.0, low=-1.0, high=7.0)  # fmt: skip
+    files = render_sweep(results.model_copy(update={"differences": (difference,)}))
+    block = page(files).split("## Difference to d = 1, β = 0.01, on the same clips")[1]
+    assert "| 2 | 0.1 | +3.0 [-1.0, +7.0] |" in block
 
 
 def test_measured_table_extrapolates_only_where_the_clips_suffice():

@@ -12,7 +12,8 @@ from lamd.metrics.frames import psnr
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, Protocol, register_protocol
 from lamd.metrics.registry import METRICS, Metric, register
-from lamd.pipeline.contents import FEATURES, VALUES, read_per_clip
+from lamd.metrics.values import difference, mean_interval
+from lamd.pipeline.contents import FEATURES, KEYS, VALUES, read_per_clip
 from lamd.pipeline.steps import values
 from lamd.pipeline.steps.values import row_values
 
@@ -25,7 +26,14 @@ def clip_sets(tmp_path):
         inputs[role] = tmp_path / role
         inputs[role].mkdir()
         np.save(inputs[role] / "clips.npy", clips[:, :10, :32, :32])
+    write_keys(inputs["real"], 2)
     return inputs
+
+
+def write_keys(folder, count):
+    """Write the keys of the first clips of `count` videos."""
+    folder.mkdir(exist_ok=True)
+    (folder / KEYS).write_text(json.dumps([f"bair/test/{i}@0" for i in range(count)]))
 
 
 @pytest.mark.parametrize(("num_frames", "deviates"), [(16, False), (12, True)])
@@ -36,6 +44,8 @@ def test_row_values_check_a_protocols_number_of_frames(tmp_path, num_frames, dev
         inputs[role].mkdir()
         rows = np.random.default_rng(seed).normal(size=(6, 400)).astype(np.float32)
         np.save(inputs[role] / FEATURES, rows)
+    inputs["real"] = tmp_path / "real"
+    write_keys(inputs["real"], 6)
     row_values(tmp_path, inputs, ["fvd.bair.v1"], num_frames, 1, "cpu")
     (value,) = load_json(tmp_path / VALUES)
     assert ("12 frames, the protocol asks for 16" in value["deviations"]) == deviates
@@ -81,6 +91,7 @@ def test_row_values_of_captions(tmp_path):
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / file).write_text(json.dumps(captions))
+    write_keys(tmp_path / "real", 2)
     inputs = {role: tmp_path / role for role in ("real", "captions")}
     row_values(tmp_path, inputs, ["referring_expression_precision.v1"], 16, 2, "cpu")
     (value,) = load_json(tmp_path / VALUES)
@@ -121,3 +132,24 @@ def test_toy_metric_is_measured_by_evaluate_and_values(tmp_path, clip_sets, toy_
     a, b = (np.load(path)[:, 1:].astype(float) for path in (real, fake))
     assert value["value"] == pytest.approx(b.mean() - a.mean())
     assert (value["unit"], toy_protocol.column) == ("levels", "toy")
+
+
+def test_difference_of_two_rows_that_share_their_clips_is_narrower_than_their_intervals():
+    rng = np.random.default_rng(0)
+    clips = rng.normal(20, 3, 100)
+    a, b = (clips + shift + rng.normal(0, 0.1, 100) for shift in (0.5, 0.0))
+    value, (low, high) = difference(a, b, [str(k) for k in range(100)])
+    assert value == pytest.approx(a.mean() - b.mean())
+    assert 0.4 < low < value < high < 0.6
+    assert mean_interval(a)[0] < mean_interval(b)[1]  # intervals that overlap show nothing
+
+
+def test_difference_takes_several_samples_and_clips_of_one_video():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(12, 5)), rng.normal(size=12)
+    value, alone = difference(a.ravel(), b, [str(k) for k in range(12)])
+    assert value == pytest.approx((a.mean(axis=1) - b).mean())
+    videos = [str(k // 2) for k in range(12)]
+    assert difference(np.repeat(b, 2), np.zeros(24), np.repeat(videos, 2))[0] == b.mean()
+    assert difference(a.ravel(), b, videos)[1] != alone
+    assert difference(a.ravel(), b, ["one"] * 12)[1] is None

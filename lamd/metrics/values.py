@@ -56,8 +56,7 @@ class Inputs:
         samples = max(self.samples, 1)
         videos = np.arange(num_real) // self.windows
         if self.videos is not None:
-            numbers = {video: k for k, video in enumerate(dict.fromkeys(self.videos))}
-            videos = np.array([numbers[video] for video in self.videos])
+            videos = _numbered(self.videos)
         paired = num_fake == num_real * samples
         fakes = np.repeat(videos, samples)
         if not paired:
@@ -196,6 +195,26 @@ def mean_interval(
     if not len(values) or clusters.max() < 1:
         return None
     return _interval(_resampled_means(np.asarray(values), clusters, seed))
+
+
+def difference(
+    a: np.ndarray, b: np.ndarray, videos: Sequence[str]
+) -> tuple[float, tuple[float, float] | None]:
+    """Return the mean of `a` less `b`, with its interval over the same clips.
+
+    Args:
+        a, b: of one or several values per real clip each, in its order.
+        videos: source video of each real clip.
+    """
+    paired = [values.reshape(len(videos), -1).mean(axis=1) for values in (a, b)]
+    return float(paired[0].mean() - paired[1].mean()), mean_interval(
+        paired[0] - paired[1], _numbered(videos)
+    )
+
+
+def _numbered(names: Sequence[str]) -> np.ndarray:
+    numbers = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 def _resampled_means(values: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:

@@ -28,7 +28,7 @@ CODE_VERSIONS = {
     "clips": 2,  # 2: a repeated frame is stored once
     "captions": 1,
     "features": 1,
-    "values": 3,  # 3: values per clip are kept
+    "values": 4,  # 4: intervals keep clips and videos together; pseudo-values are kept
     "diagnostics": 2,  # 2: linear_probe_r2 and zero_latent_change by these names
     "figure": 1,
     "latency": 1,

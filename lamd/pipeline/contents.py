@@ -5,8 +5,8 @@ clips     clips.npy, uint8 (N, L, H, W, 3), and keys.json, N names such as `bair
           clips.npy; real sets of data with captions or classes have prompts.json
 captions  captions.json, one per clip
 features  features.npy, float32 (N, 400)
-values    values.json, of `MetricValue.as_dict`, and <protocol>.npy, float64 (N,), of the protocols
-          that measure clip by clip
+values    values.json, of `MetricValue.as_dict`, and <protocol>.npy, float64 (N,), a value per clip
+          or, of whole sets that are paired, a pseudo-value per real clip
 figure    panels.npy, uint8 (rows, N, L, H, W, 3) for N first frames, and panels.json
 latency   latency.json, for each name a list of seconds, one per round
 """
@@ -42,6 +42,11 @@ def read_clips(folder: Path) -> np.ndarray:
         frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
         return np.broadcast_to(frames, (len(frames), num_frames, *frames.shape[2:]))
     return np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
+
+
+def read_videos(folder: Path) -> list[str]:
+    """Return the source video of each clip of a set."""
+    return [key.rpartition("@")[0] for key in load_json(folder / KEYS)]
 
 
 def read_per_clip(folder: Path) -> dict[str, np.ndarray]:

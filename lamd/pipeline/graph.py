@@ -105,7 +105,7 @@ class TablePlan:
         """
         missing = missing_weights(protocols)
         names = [name for name in protocols if name not in missing]
-        parents: dict[str, Cell] = {}
+        parents = {"real": self.test}  # for its keys at least
         for name in names:
             metric, first_frame = metric_for(name), PROTOCOLS[name].first_frame
             if metric.needs == "i3d":
@@ -113,7 +113,7 @@ class TablePlan:
                     features = self.features(clips, first_frame)
                     parents[f"{side} features {first_frame}"] = features
             if metric.needs != "i3d" or metric.per_class:
-                parents |= {"real": self.test, "fake": fake}
+                parents["fake"] = fake
             if metric.needs == "captions":
                 parents["captions"] = Cell(
                     kind="captions",

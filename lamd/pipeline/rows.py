@@ -181,8 +181,11 @@ for _row in (
     Row(
         name="real_train",
         clips=lambda plan: plan.real("train"),
-        label=lambda _: "Real train clips (floor)",
-        description=lambda _: "as many real train clips against the real test clips",
+        label=lambda _: "Real train clips (unpaired)",
+        description=lambda _: (
+            "as many real train clips against the real test clips; they share no first frame with "
+            "them, so rows that do can be better"
+        ),
         paired=False,
     ),
     Row(

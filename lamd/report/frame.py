@@ -123,7 +123,7 @@ def write_per_clip(lines: Sequence[dict[str, Any]]) -> bytes:
 
 
 def csv(results: Results) -> bytes:
-    """Return `values.csv`: measured, missing and published values, `block` says which."""
+    """Return `values.csv`: measured, missing and published values and differences, by `block`."""
     published = [
         {"row": row.method, "metric": metric, **entry.model_dump(), "data": "real",
          "verified": row.verified, "origin": row.source, "note": row.note}
@@ -133,6 +133,7 @@ def csv(results: Results) -> bytes:
     blocks = {
         "measured": to_frame(results).drop(columns=["cells"]),
         "missing": pd.DataFrame([entry.model_dump() for entry in results.missing]),
+        "difference": pd.DataFrame([entry.model_dump() for entry in results.differences]),
         "published": pd.DataFrame(published),
     }
     filled = {name: frame for name, frame in blocks.items() if len(frame)}

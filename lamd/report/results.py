@@ -84,6 +84,22 @@ class MissingValue(Frozen):
     reason: str
 
 
+class Difference(Frozen):
+    """A metric less that of the reference, over the same clips and, at a sweep, seeds.
+
+    The reference is another row at the same point, or the same row at another point.
+    """
+
+    source: str
+    row: str
+    point: str = ""
+    metric: str
+    reference: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
 class PublishedValue(Frozen):
     """A number printed in a paper; `protocol` and `backbone` are None where it does not say."""
 
@@ -137,6 +153,7 @@ class Results(Frozen):
     protocols: dict[str, str] = {}  # name -> its rules in words
     values: tuple[Value, ...] = ()
     missing: tuple[MissingValue, ...] = ()
+    differences: tuple[Difference, ...] = ()
     published: tuple[PublishedRow, ...] = ()
     notes: tuple[str, ...] = ()  # on the data: counts, what was left out
     pictures: tuple[Picture, ...] = ()

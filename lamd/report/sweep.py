@@ -16,6 +16,7 @@ from lamd.report.tables import (
     Notes,
     TextTable,
     document,
+    format_difference,
     format_value,
     is_constant,
     reading,
@@ -73,7 +74,8 @@ DIAGNOSTICS = {
 
 def render_sweep(results: Results) -> dict[str, bytes]:
     """Return the files of a sweep: table, figure, and its diagnostics when it has any."""
-    files = result_files(results, *sweep_table(results)) | _render_diagnostics(results)
+    files = result_files(results, *sweep_table(results), _differences(results))
+    files |= _render_diagnostics(results)
     figure = results.config["figure"]
     if figure["name"] == "curves":
         columns = [Column(**entry) for entry in figure["columns"]]
@@ -100,6 +102,19 @@ def sweep_table(results: Results) -> TextTable:
         number = int(table.pop("seeds").iloc[0])
         common.append(f"{number} seed{'s' * (number != 1)}")
     return table, common, [*notes.lines(), wording.symbol_key(summary.axes), *reading(results)]
+
+
+def _differences(results: Results) -> tuple[str, list[dict[str, str]]]:
+    """Return the first position in words, and the differences of the others to it."""
+    summary = Summaries(results)
+    at = {names[0]: _coordinates(summary, position) for position, names in summary.points.items()}
+    lines: dict[str, dict[str, str]] = {}
+    for entry in results.differences:
+        line = lines.setdefault(entry.point, dict(at[entry.point]))
+        column = Column(row=entry.row, metric=entry.metric)
+        line[wording.column_heading(column)] = format_difference(entry)
+    first = ", ".join(f"{name} = {value}" for name, value in next(iter(at.values()), {}).items())
+    return first, [*lines.values()]
 
 
 def _coordinates(summary: Summaries, position: Position) -> dict[str, str]:

@@ -13,9 +13,13 @@ from lamd.metrics.registry import METRICS
 from lamd.report import frame, wording
 from lamd.report.media import comparison_grid, encode_webp
 from lamd.report.plots import draw_rows
-from lamd.report.results import PublishedRow, Results, Value
+from lamd.report.results import Difference, PublishedRow, Results, Value
 
 BLANK = "-"
+_PAIRED = (
+    "Difference [95 % interval]: clip by clip, resampled by source video; an interval without 0 "
+    "separates the two on these clips. It does not cover other trainings."
+)
 Blocks = dict[str, pd.DataFrame]  # tables of text cells by heading
 TextTable = tuple[pd.DataFrame, list[str], list[str]]  # cells, what all rows share, and notes
 _LATEX = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$",
@@ -46,6 +50,14 @@ def format_value(
     return text if absent else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def format_difference(entry: Difference) -> str:
+    """Return e.g. `+12.0 [+3.1, +20.9]` with the decimals of the metric."""
+    bounds = [entry.value, entry.low, entry.high]
+    digits = METRICS[entry.metric].digits if entry.metric in METRICS else 3
+    value, low, high = ("" if b is None else f"{b:+.{digits}f}" for b in bounds)
+    return f"{value} [{low}, {high}]" if low else value
+
+
 def is_constant(table: pd.DataFrame, column: str) -> bool:
     """Return whether all rows that were measured agree in a column."""
     return len(set(table[column]) - {BLANK}) <= 1
@@ -57,7 +69,14 @@ def render_table(
     """Return the files of a table; `grid` has test clips by heading, uint8 (N, L, H, W, 3)."""
     table, common, notes = measured_table(results)
     notes += [f"{row.label}: {row.description}" for row in results.rows]
-    files = result_files(results, table, common, notes) | draw_rows(results)
+    labels = {row.name: row.label for row in results.rows}
+    lines: dict[str, dict[str, str]] = {}
+    for entry in results.differences:
+        line = lines.setdefault(entry.row, {"row": labels[entry.row]})
+        line[wording.heading(entry.metric)] = format_difference(entry)
+    reference = "".join({labels[entry.reference] for entry in results.differences})
+    files = result_files(results, table, common, notes, (reference, [*lines.values()]))
+    files |= draw_rows(results)
     if grid:
         words = f"{wording.sources_words(results)}, first test clips, not chosen"
         files["clips.webp"] = encode_webp(comparison_grid(grid, words))
@@ -65,10 +84,23 @@ def render_table(
 
 
 def result_files(
-    results: Results, table: pd.DataFrame, common: Sequence[str], notes: Sequence[str]
+    results: Results,
+    table: pd.DataFrame,
+    common: Sequence[str],
+    notes: Sequence[str],
+    differences: tuple[str, Sequence[Mapping[str, str]]],
 ) -> dict[str, bytes]:
-    """Return the files of a table of measured values, the published ones in a second block."""
+    """Return the files of a table of measured values, differences and published ones in blocks.
+
+    Args:
+        differences: the name of their reference, and their lines.
+    """
     blocks = {wording.measured_heading(results): table}
+    reference, lines = differences
+    if lines:
+        block = pd.DataFrame(lines, dtype=str).fillna(BLANK)
+        blocks[f"Difference to {reference}, on the same clips"] = block
+        notes = [*notes, _PAIRED]
     if results.published:
         blocks[wording.published_heading(results)] = published_table(results.published)
     return table_files(results, wording.caption(results, common), blocks, notes)

@@ -4,21 +4,34 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from lamd.base.errors import LamdError
 from lamd.base.files import load_json
 from lamd.config import KINDS as CONFIG_KINDS
 from lamd.config import AnyTarget, Target, closest, config_hash
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
+from lamd.metrics.values import difference
 from lamd.pipeline.cell import Cell, with_ancestors
-from lamd.pipeline.contents import VALUES, read_per_clip
+from lamd.pipeline.contents import VALUES, read_per_clip, read_videos
 from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.rows import ROWS
 from lamd.pipeline.store import CellFailed, Store
 from lamd.report.published import judge
-from lamd.report.results import Column, MissingValue, PublishedRow, Results, RowInfo, Source, Value
+from lamd.report.results import (
+    Column,
+    Difference,
+    MissingValue,
+    PublishedRow,
+    Results,
+    RowInfo,
+    Source,
+    Value,
+)
 from lamd.report.wording import capitalized, data_words
 
+Place = tuple[str, str, str]  # source, row and point of values
 Config = TypeVar("Config", bound=AnyTarget, contravariant=True)
 T = TypeVar("T")
 BAIR_CAMERA = "image_aux1"  # of every published BAIR value
@@ -59,6 +72,7 @@ class Collector:
         failed: by plan hash, dependants among them.
         sources: of the results; that of a table is named by its data set.
         per_clip: values per clip, as lines of a table.
+        numbers: the same, float64 (N,), by source, row, point and metric.
         drawn: arrays that are drawn next to the results: a grid, panels.
     """
 
@@ -73,6 +87,8 @@ class Collector:
     missing: list[MissingValue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     per_clip: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[tuple[str, str, str, str], np.ndarray] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
     drawn: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,6 +155,7 @@ class Collector:
                 )
             )
         for name, numbers in read_per_clip(folder).items():
+            self.numbers[source, row, point, PROTOCOLS[name].column] = numbers
             line = where | {"metric": PROTOCOLS[name].column, "protocol": name}
             self.per_clip += [
                 line | {"clip": clip, "value": value} for clip, value in enumerate(numbers.tolist())
@@ -149,6 +166,35 @@ class Collector:
             reason = reasons.get(name, "weights were missing when the run began; run it again")
             entry = MissingValue(**where, metric=PROTOCOLS[name].column, reason=reason)
             self.missing.append(entry)
+
+    def compare(
+        self, plan: TablePlan, where: Iterable[Place], reference: Iterable[Place], name: str
+    ) -> None:
+        """Add the differences between two sets of values in each metric that both have.
+
+        Args:
+            plan: whose test clips all of them were measured on.
+            where, reference: source, row and point; of several, such as seeds, the mean counts.
+            name: of the reference.
+        """
+        where, reference = [*where], [*reference]
+        source, row, point = where[0]
+        for metric in [key[3] for key in self.numbers if key[:3] == where[0]]:
+            if not all((*spot, metric) in self.numbers for spot in (*where, *reference)):
+                continue
+            a, b = (
+                np.mean([self.numbers[*spot, metric] for spot in spots], axis=0)
+                for spots in (where, reference)
+            )
+            videos = read_videos(self.store.folder(plan.test))
+            value, interval = difference(a, b, videos)
+            low, high = interval or (None, None)
+            self.differences.append(
+                Difference(
+                    source=source, row=row, point=point, metric=metric, reference=name,
+                    value=value, low=low, high=high,
+                )
+            )  # fmt: skip
 
     def keys(self, cell: Cell) -> tuple[str, ...]:
         """Return the keys of all cells behind a value."""
@@ -174,6 +220,7 @@ class Collector:
             protocols={n: PROTOCOLS[n].describe().removeprefix(f"{n}: ") for n in protocols},
             values=tuple(self.values),
             missing=tuple(self.missing),
+            differences=tuple(self.differences),
             notes=tuple(dict.fromkeys(self.notes)),
             cells=tuple(
                 map(self.store.info, filter(self.store.is_complete, self.graph.distinct()))

@@ -11,7 +11,7 @@ from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell, step_of
 from lamd.pipeline.contents import LATENCY
 from lamd.pipeline.graph import TablePlan
-from lamd.report.results import Picture, Results, Value
+from lamd.report.results import Difference, Picture, Results, Value
 from lamd.report.wording import machine_words, point_name
 from lamd.targets.cost import timed_value
 from lamd.targets.kind import Collector, Graph, plan_tables, register, row_info
@@ -45,8 +45,9 @@ class Quality:
                     collector.add_row(source, row, cell, protocols, point=name)
                     collector.values += _costs(config, source, point, latency, collector)
             if made:
+                self._compare(config, source, graph, collector)
                 words = [
-                    *claims(config, source, made, collector.values),
+                    *claims(config, source, made, collector.values, collector.differences),
                     _conditions(config, source, graph, collector),
                 ]
                 pictures.append(Picture(source=source, caption=" ".join(words)))
@@ -60,6 +61,15 @@ class Quality:
             pictures=pictures,
         )
 
+    @staticmethod
+    def _compare(config: QualityFigure, source: str, graph: Graph, collector: Collector) -> None:
+        """Compare each point of a row with the reference point."""
+        reference = f"{config.reference.sampler} {config.reference.num_steps}"
+        for point in config.points:
+            if (name := _point(point)) != reference:
+                here, there = ([(source, point.row, own)] for own in (name, reference))
+                collector.compare(graph.plans[source], here, there, reference)
+
     def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.quality import render_quality
 
@@ -67,12 +77,19 @@ class Quality:
 
 
 def claims(
-    config: QualityFigure, source: str, points: Sequence[Point], values: Sequence[Value]
+    config: QualityFigure,
+    source: str,
+    points: Sequence[Point],
+    values: Sequence[Value],
+    differences: Sequence[Difference],
 ) -> Iterator[str]:
-    """Yield for each row whether `fast` is within the interval of `reference`, and its time."""
+    """Yield for each row how `fast` compares with `reference`, in FVD and in time."""
     measured = {
-        (value.row, value.point, value.metric): value for value in values if value.source == source
+        (value.row, value.point, value.metric): value.value
+        for value in values
+        if value.source == source
     }
+    changes = {(d.row, d.point): d for d in differences if d.source == source}
     for row in config.series:
         pair = [Point(row, c.sampler, c.num_steps) for c in (config.fast, config.reference)]
         if not set(pair) <= set(config.points):
@@ -82,16 +99,14 @@ def claims(
             yield f"{names[0]} against {names[1]}: not run."
             continue
         fast, reference = (measured[row, _point(point), "fvd"] for point in pair)
-        times = [measured[row, _point(point), "denoise_seconds"].value for point in pair]
-        low, high = reference.low, reference.high
-        if low is None or high is None:
-            low = high = reference.value
-        below = "below" if fast.value < low else "above"
-        position = "within" if low <= fast.value <= high else below
+        times = [measured[row, _point(point), "denoise_seconds"] for point in pair]
+        change = changes.get((row, _point(pair[0])))
+        paired = ""
+        if change is not None and change.low is not None and change.high is not None:
+            paired = f" ({change.value:+.1f} [{change.low:+.1f}, {change.high:+.1f}])"
         yield (
-            f"{names[0]}: FVD {fast.value:.1f}, {position} the interval [{low:.1f}, {high:.1f}] of "
-            f"{names[1]} ({reference.value:.1f}), at {times[0] / times[1]:.1%} of its denoising "
-            "time."
+            f"{names[0]}: FVD {fast:.1f} against {reference:.1f} of {names[1]}{paired}, at "
+            f"{times[0] / times[1]:.1%} of its denoising time."
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from lamd.base.errors import LamdError
 from lamd.config import Sweep
+from lamd.config.sweep import is_seed
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.store import Store
@@ -46,6 +47,7 @@ class SweepKind:
             for cell in graph.extra.get(point, ()):
                 if not collector.is_lost(point, DIAGNOSTICS, cell, point):
                     collector.values += _diagnostics(point, cell, collector)
+        _compare(config, graph, collector)
         return collector.results(
             config.source.evaluate.protocols,
             points=dict(zip(graph.plans, config.points, strict=True)),
@@ -58,6 +60,23 @@ class SweepKind:
         from lamd.report.sweep import render_sweep
 
         return render_sweep(results)
+
+
+def _compare(config: Sweep, graph: Graph, collector: Collector) -> None:
+    """Compare each position with the first one, the mean over its seeds on the same clips."""
+    positions: dict[str, list[str]] = {}
+    for name, point in zip(graph.plans, config.points, strict=True):
+        position = str({key: value for key, value in point.items() if not is_seed(key)})
+        positions.setdefault(position, []).append(name)
+    first, *others = positions.values()
+    test = graph.plans[first[0]].test
+    for names in others:
+        plan = graph.plans[names[0]]
+        if plan.test.plan_hash != test.plan_hash:
+            continue
+        for row in plan.values:
+            here, there = ([(name, row, name) for name in side] for side in (names, first))
+            collector.compare(plan, here, there, first[0])
 
 
 def state_table(config: Sweep, graph: Graph, store: Store) -> list[list[str]]:

@@ -17,6 +17,8 @@ from lamd.report.published import load_published
 from lamd.report.results import PublishedRow, Results, RowInfo
 from lamd.targets.kind import Collector, Graph, choose, columns, plan_tables, register, row_info
 
+REFERENCE = "lamd"  # the row that the others are compared with
+
 
 class Table:
     """The rows of one data set against the published methods."""
@@ -33,6 +35,9 @@ class Table:
             collector.add_row(source, row, cell, plan.row_protocols(row), published.get(row))
             if row == "permuted_prompts" and cell.plan_hash not in collector.failed:
                 collector.notes += prompt_notes(config, plan, collector.store)
+        for row in plan.values:
+            if row != REFERENCE:
+                collector.compare(plan, [(source, row, "")], [(source, REFERENCE, "")], REFERENCE)
         collector.drawn = _grid(config, plan, collector.store)
         protocols = config.evaluate.protocols
         return collector.results(

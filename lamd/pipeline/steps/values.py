@@ -50,8 +50,13 @@ def row_values(
     """
     values = load_json(folder / contents.VALUES) if (folder / contents.VALUES).is_file() else []
     measured = {value["protocol"] for value in values}
-    device = resolve_device(device)
-    base = Inputs(num_frames=num_frames, samples=samples, device=device, progress=True)
+    base = Inputs(
+        num_frames=num_frames,
+        samples=samples,
+        videos=contents.read_videos(inputs["real"]),
+        device=resolve_device(device),
+        progress=True,
+    )
     for name in (name for name in protocols if name not in measured):
         metric = metric_for(name)
         data: dict[str, Any] = {}

@@ -15,7 +15,10 @@ from lamd.metrics.registry import METRICS, Metric, register
 from lamd.metrics.values import difference, mean_interval
 from lamd.pipeline.contents import FEATURES, KEYS, VALUES, read_per_clip
 from lamd.pipeline.steps import values
+from lamd.pipeline.steps.clips import reordered_clips
 from lamd.pipeline.steps.values import row_values
+
+REORDERED = ("frames_permuted", "frames_reversed", "frozen_half_way")
 
 
 @pytest.fixture
@@ -153,3 +156,22 @@ def test_difference_takes_several_samples_and_clips_of_one_video():
     assert difference(np.repeat(b, 2), np.zeros(24), np.repeat(videos, 2))[0] == b.mean()
     assert difference(a.ravel(), b, videos)[1] != alone
     assert difference(a.ravel(), b, ["one"] * 12)[1] is None
+
+
+def test_reordered_clips_move_wrongly_and_keep_their_frames(tmp_path):
+    folders = {name: tmp_path / name for name in ("test", *REORDERED)}
+    for folder in folders.values():
+        folder.mkdir()
+    clips = golden_clips(0, 3)[:, :8, :16, :16]
+    np.save(folders["test"] / "clips.npy", clips)
+    write_keys(folders["test"], 3)
+    for order in REORDERED:
+        reordered_clips(folders[order], {"test": folders["test"]}, order)
+    permuted, backwards, frozen = (np.load(folders[o] / "clips.npy") for o in REORDERED)
+    np.testing.assert_array_equal(backwards, clips[:, ::-1])
+    np.testing.assert_array_equal(frozen[:, :5], clips[:, :5])
+    assert (frozen[:, 5:] == clips[:, 4:5]).all()
+    np.testing.assert_array_equal(permuted[:, 0], clips[:, 0])
+    assert (permuted != clips).any(axis=(1, 2, 3, 4)).all()
+    for clip, real in zip(permuted, clips, strict=True):
+        assert sorted(f.tobytes() for f in clip) == sorted(f.tobytes() for f in real)

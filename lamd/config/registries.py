@@ -36,6 +36,9 @@ class SamplerRule:
 ROW_RULES: dict[str, RowRule] = {
     "real_train": RowRule(),
     "copy_first_frame": RowRule(),
+    "frames_permuted": RowRule(),
+    "frames_reversed": RowRule(),
+    "frozen_half_way": RowRule(),
     "real_test": RowRule(),  # scores the test clips' own captions
     "reconstruction": RowRule(),
     "lamd": RowRule(sampled=True),

@@ -100,6 +100,30 @@ def _copied_first_frames(plan: "TablePlan") -> Cell:
     )
 
 
+# Real clips whose motion alone is wrong: a metric that does not separate them does not see motion.
+_REORDERED = {
+    "frames_permuted": ("Frames permuted", "frame 0 first, the others in a random order"),
+    "frames_reversed": ("Frames reversed", "frames from the last to the first"),
+    "frozen_half_way": ("Frozen half-way", "frames of the second half replaced by the middle one"),
+}
+
+
+def _reordered_row(row: str) -> Row:
+    label, how = _REORDERED[row]
+    return Row(
+        name=row,
+        clips=lambda plan: Cell(
+            kind="clips",
+            row=row,
+            config={"real frames": row},
+            parents={"test": plan.test},
+            step=step_of("clips:reordered_clips", order=row),
+        ),
+        label=lambda _: f"{label} (real clips)",
+        description=lambda _: f"the real test clips, {how}",
+    )
+
+
 def _sampler_words(target: Target, sampler: SamplerConfig) -> str:
     """Return e.g. `DDIM, 200 of 1000 steps, eta 0`."""
     steps = f"{sampler.num_steps} of {target.dmg.num_train_steps} steps"
@@ -188,6 +212,7 @@ for _row in (
         ),
         paired=False,
     ),
+    *map(_reordered_row, _REORDERED),
     Row(
         name="copy_first_frame",
         clips=_copied_first_frames,

@@ -8,7 +8,7 @@ import numpy as np
 
 from lamd.base.files import dump_json, load_json
 from lamd.base.progress import track
-from lamd.base.rng import derive_seed
+from lamd.base.rng import derive_seed, numpy_generator
 from lamd.config import Target
 from lamd.data.dataset import DATASETS
 from lamd.evaluate import resolve_device
@@ -54,6 +54,25 @@ def repeated_clips(folder: Path, inputs: Folders) -> dict:
     np.save(folder / contents.FRAMES, real[:, :1], allow_pickle=False)
     dump_json(folder / contents.REPEATED, {"num_frames": real.shape[1]}, indent=None)
     return _write_keys(folder, load_json(inputs["test"] / contents.KEYS))
+
+
+def reordered_clips(folder: Path, inputs: Folders, order: str) -> dict:
+    """Write the real clips with frames `frames_permuted`, `frames_reversed`, `frozen_half_way`."""
+    real, keys = contents.read_clips(inputs["test"]), load_json(inputs["test"] / contents.KEYS)
+    length = real.shape[1]
+
+    def indices(key: str) -> np.ndarray:
+        frames = np.arange(length)
+        if order == "frames_permuted":
+            frames[1:] = numpy_generator(order, key).permutation(frames[1:])
+        return frames[::-1] if order == "frames_reversed" else frames
+
+    def reorder(at: slice) -> np.ndarray:
+        if order == "frozen_half_way":
+            return real[at, np.minimum(np.arange(length), length // 2)]
+        return np.stack([clip[indices(key)] for clip, key in zip(real[at], keys[at], strict=True)])
+
+    return _write(folder, keys, real.shape[1:], _REAL_BATCH, reorder, order.replace("_", " "))
 
 
 def reconstructed_clips(

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
 from lamd.data.cater import CATER_V1, CATER_V2, captions_file
-from lamd.io.clips import decode_video
+from lamd.io.clips import decode_video, decode_with_decord
 
 COUNTS = {"num_train": 3, "num_test": 1}
 CLIP = {"size": 24, "num_frames": 4, "frame_interval": 5}
@@ -66,6 +66,13 @@ def test_both_caption_modes_are_there_and_differ_in_the_hash(root):
     assert one.conditions != other.conditions
     assert one.content_hash != other.content_hash
     assert (one.frames[:] == other.frames[:]).all()
+
+
+def test_decord_gives_the_frames_of_ffmpeg_and_its_first_ones(root):
+    for video in listed_train(root):
+        frames = decode_video(video.path)
+        np.testing.assert_array_equal(decode_with_decord(video.path), frames)
+        np.testing.assert_array_equal(decode_with_decord(video.path, 7), frames[:7])
 
 
 def test_a_short_video_is_padded_with_its_last_frame(root):

@@ -11,10 +11,9 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
+from lamd.base.files import load_json, natural_key
 from lamd.config import DataConfig
 from lamd.data.frames import FrameDecoder
-from lamd.data.listing import natural_key
 from lamd.data.sky import LANDSCAPE
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.pipeline.contents import KEYS, read_clips

@@ -3,18 +3,47 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lamd.base.errors import LamdError
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort `f2` before `f10`; equal numbers, such as `f01` and `f1`, by text."""
+    parts: list[Any] = re.split(r"(\d{1,18})", name)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
+
+
+def check_output(path: Path) -> None:
+    """Raise LamdError unless a file can be written at `path`, whose folder is made."""
+    if path.is_dir():
+        raise LamdError(f"{path}: is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise LamdError(f"{path}: cannot be written ({error.strerror}); choose another") from None
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path`, whose folder is made where it is missing."""
+    """Write `content` to `path`, whose folder is made where it is missing.
+
+    A link is followed, and what is no regular file, such as `/dev/null`, is written to.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    replace_file(path, lambda temporary: temporary.write_bytes(data))
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+    else:
+        replace_file(path, lambda temporary: temporary.write_bytes(data))
 
 
 def dump_json(path: Path, value: object, indent: int | None = 1) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lamd.base.files import write_atomically
+from lamd.base.files import check_output, write_atomically
 from lamd.cli.options import Device
 from lamd.cli.output import print_table
 
@@ -27,12 +27,14 @@ def evaluate(
     """Measure fake clips against real ones; needs no training and no config."""
     from lamd import evaluate
 
+    if json_ is not None:
+        check_output(json_)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     values = evaluate.evaluate_paths(real, fake, names, device=device)
-    _print_values(values)
-    if json_ is not None:
+    if json_ is not None:  # before the table: a closed pipe must not lose it
         report = evaluate.to_json(real, fake, values, device)
         write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _print_values(values)
 
 
 def evaluate_captions(
@@ -54,3 +56,6 @@ def _print_values(values: Sequence["MetricValue"]) -> None:
         counts = str(value.n_real), str(value.n_fake)
         rows.append([value.protocol, number, interval, limit, *counts])
     print_table(["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], rows)
+    for value in values:
+        for remark in filter(None, (value.note, *value.deviations)):
+            print(f"{value.protocol}: {remark}")

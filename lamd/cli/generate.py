@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import check_output, natural_key, write_atomically
 from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def generate(
 
     if out.suffix not in (".npy", *ENCODERS):
         raise LamdError(f"{out}: unknown format; use one of .npy, {', '.join(ENCODERS)}")
+    check_output(out)
     overrides = [*(set_ or ()), *([f"sampler.seed={seed}"] if seed is not None else [])]
     plan, store = open_target(target, profile, overrides, runs, device)
     config = plan.target
@@ -120,10 +121,10 @@ def _first_frames(
 
 def _image_paths(path: Path) -> list[Path]:
     if path.is_dir():
-        images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
+        images = [p for p in path.iterdir() if p.suffix.lower() in IMAGES]
         if not images:
             raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
-        return images
+        return sorted(images, key=lambda image: natural_key(image.name))
     if not path.is_file():
         raise LamdError(f"{path}: no such image or folder; give one, or `test`")
     return [path]

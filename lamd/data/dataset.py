@@ -11,7 +11,6 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
@@ -21,6 +20,7 @@ from lamd.data.frames import usable_videos
 from lamd.data.listing import SPLITS, Listing, Problem, check_inside
 from lamd.data.packed import PackedVideos, pack
 from lamd.data.stand_in import read_stand_in
+from lamd.io.clips import read_picture
 
 
 class CorruptOptions(Strict):
@@ -213,12 +213,7 @@ class Dataset:
         options = {"num_frames": 1, **self.prepared, "size": size}
         options.pop("on_corrupt", None)
         decoder = self._call("decoder", **options)
-        try:
-            with Image.open(path) as image:
-                return np.asarray(decoder.square(image.convert("RGB")))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = " ".join(str(error).split())
-            raise LamdError(f"{path}: not a readable image ({reason}); give PNG or JPEG") from None
+        return np.asarray(decoder.square(read_picture(path)))
 
     def missing(self, path: Path, what: str) -> LamdError:
         """Return the error that `path` lacks `what`, with the ways to get it."""

@@ -6,13 +6,13 @@ Nothing outside the data root is read.
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from lamd.base.errors import LamdError
+from lamd.base.files import natural_key
 
 SPLITS = ("train", "test")
 
@@ -186,13 +186,6 @@ def hash_files(paths: Iterable[Path]) -> str:
 def digest(*parts: str) -> str:
     """Return the SHA-256 of some lines of text, hexadecimal."""
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort `f2` before `f10`; equal numbers, such as `f01` and `f1`, by text."""
-    parts: list[Any] = re.split(r"(\d{1,18})", name)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,6 @@
 """Read a set of clips from files: an `.npy`, a folder of videos, or a folder of frame folders."""
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
+from lamd.base.files import natural_key
 
 VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 FRAME_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -21,6 +23,9 @@ _LOSSY_FRAMES = {".jpeg", ".jpg", ".webp"}
 _FORMS = (
     "give an .npy of uint8 (N, L, H, W, 3), a folder of video files, or a folder of frame folders"
 )
+
+# Demuxers of the suffixes above: a playlist under such a name would open other files.
+_CONTAINERS = "avi,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,m4v,mpeg,mpegvideo,mpegts"
 
 _ONE_THREAD = Lock()  # changes modules and stderr of the whole process
 
@@ -87,13 +92,7 @@ def _listing(folder: Path) -> list[Path]:
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     if not entries:
         raise LamdError(f"{folder}: an empty folder; {_FORMS}")
-    return sorted(entries, key=_natural)
-
-
-def _natural(path: Path) -> list[int | str]:
-    # Every other part is a number, so that frame_10 follows frame_9.
-    parts = re.split(r"([0-9]+)", path.name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 
 def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -142,8 +141,44 @@ def import_decord() -> ModuleType:
         return sys.modules["decord"]
 
 
-def decode_video(path: Path, max_frames: int | None = None) -> np.ndarray:
-    """Decode the first `max_frames` frames of a video, by default all: uint8 (T, H, W, 3).
+def decode_video(path: Path) -> np.ndarray:
+    """Decode a video as ffmpeg shows it: uint8 (T, H, W, 3), cuts and rotation applied.
+
+    Raises:
+        ValueError: when it cannot be decoded; says why.
+    """
+    import av
+
+    options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+    try:
+        with av.open(str(path), options=options) as container:
+            frames = [_upright(frame) for frame in container.decode(container.streams.video[0])]
+    except (av.FFmpegError, IndexError) as error:
+        reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
+        raise ValueError(f"not a readable video ({reason})") from None
+    if not frames:
+        raise ValueError("a video without frames")
+    return np.stack(frames)
+
+
+def _upright(frame: Any) -> np.ndarray:
+    pixels = frame.to_ndarray(format="rgb24")
+    shown = frame.side_data.get("DISPLAYMATRIX")
+    if shown is None:
+        return pixels
+    a, b, _, c, d = (value / 65536 for value in np.frombuffer(shown, np.int32)[:5])
+    if {abs(a), abs(b), abs(c), abs(d)} != {0.0, 1.0}:
+        raise ValueError("it is turned by less than a right angle; write it upright")
+    # x and y of a pixel move to a x + c y and b x + d y.
+    down, right = (d, a) if a else (b, c)
+    pixels = pixels if a else pixels.transpose(1, 0, 2)
+    return pixels[:: int(down), :: int(right)]
+
+
+def decode_with_decord(path: Path, max_frames: int | None = None) -> np.ndarray:
+    """Decode the first `max_frames` frames of an AVI, by default all: uint8 (T, H, W, 3).
+
+    An AVI has no edit list and no display matrix, which decord would not follow.
 
     Raises:
         ValueError: when it cannot be decoded; says why.
@@ -189,19 +224,26 @@ def _native_stderr_hidden() -> Iterator[None]:
             os.close(saved)
 
 
-def _read_frames(folder: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+def read_picture(path: Path) -> Image.Image:
+    """Read a picture as it is shown, its EXIF orientation applied, in RGB.
 
+    Raises:
+        LamdError: when it is unreadable, or has pixels that RGB cannot hold.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGB", "L", "P", "1"):
+                raise LamdError(f"{path}: pixels are {image.mode}; save it as 8-bit RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise LamdError(f"{path}: not a readable image ({reason}); write it again") from None
+
+
+def _read_frames(folder: Path) -> np.ndarray:
     files, frames = _listing(folder), list[np.ndarray]()
     for file in files:
-        try:
-            with Image.open(file) as image:
-                if image.mode not in ("RGB", "L", "P", "1"):
-                    raise LamdError(f"{file}: pixels are {image.mode}; save it as 8-bit RGB")
-                frames.append(np.asarray(image.convert("RGB")))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            reason = " ".join(str(error).split())[:80]
-            raise LamdError(f"{file}: not a readable image ({reason}); write it again") from None
+        frames.append(np.asarray(read_picture(file)))
         if frames[-1].shape != frames[0].shape:
             sizes = ["{} x {}".format(*frame.shape[:2]) for frame in (frames[-1], frames[0])]
             raise LamdError(

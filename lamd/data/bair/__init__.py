@@ -14,13 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from lamd.base.errors import LamdError
+from lamd.base.files import natural_key
 from lamd.base.progress import track
 from lamd.config.strict import Strict
 from lamd.data.bair import tfrecord
 from lamd.data.bair.tfrecord import RecordError, RecordSpan
 from lamd.data.dataset import Dataset, SplitCheck, register
 from lamd.data.frames import Decoder
-from lamd.data.listing import Listing, Problem, Video, check_inside, hash_files, natural_key
+from lamd.data.listing import Listing, Problem, Video, check_inside, hash_files
 
 FOLDER = "softmotion30_44k"
 CAMERAS = ("image_main", "image_aux1")

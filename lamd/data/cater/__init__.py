@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image
 
 from lamd.base.errors import LamdError
+from lamd.base.files import natural_key
 from lamd.base.progress import track
 from lamd.config.strict import Count
 from lamd.data.cater.captions import MODES, Mode, describes, moves_of, parse
 from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
 from lamd.data.frames import Decoder
-from lamd.data.listing import Listing, Problem, Video, check_inside, natural_key, printable
-from lamd.io.clips import decode_video
+from lamd.data.listing import Listing, Problem, Video, check_inside, printable
+from lamd.io.clips import decode_with_decord
 
 _RIFF_HEADER = 8  # bytes
 
@@ -188,7 +189,7 @@ def _decode(path: Path, limit: int | None = None) -> np.ndarray:
     stated = int.from_bytes(header[4:], "little") + _RIFF_HEADER
     if stated > size or stated == _RIFF_HEADER:
         raise ValueError(f"truncated AVI ({size} of {stated} bytes)")
-    return decode_video(path, limit)
+    return decode_with_decord(path, limit)
 
 
 def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:

@@ -1,0 +1,165 @@
+"""Users' videos and pictures: the frames that ffmpeg shows, none invented, none lost, upright."""
+
+import av
+import numpy as np
+import pytest
+import scipy.ndimage
+from PIL import Image
+
+from lamd import cli
+from lamd.base.errors import LamdError
+from lamd.io.clips import decode_video, load_clips, read_picture
+
+
+@pytest.fixture
+def video():
+    """Smooth frames that all differ, uint8 (24, 48, 64, 3)."""
+    noise = np.random.default_rng(0).normal(size=(24, 48, 64, 3))
+    smooth = scipy.ndimage.gaussian_filter(noise, (1, 3, 3, 0))
+    return np.interp(smooth, (smooth.min(), smooth.max()), (0, 255)).astype(np.uint8)
+
+
+def write(path, video, codec="libx264", pix_fmt="yuv420p", times=None, **options):
+    """Encode a video; `times` are those of its frames in 1/24 s."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24, options=options)
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt, stream.bit_rate = pix_fmt, 8_000_000
+        for number, frame in enumerate(video):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
+            picture.pts = number if times is None else times[number]
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def cut(source, path, start):
+    """Copy packets without decoding; those before frame `start` get times below 0."""
+    with av.open(str(source)) as read, av.open(str(path), "w") as container:
+        stream = read.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        shift = int(start / 24 / stream.time_base)
+        for packet in read.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.mp4", "libx264", "yuv420p"),
+        ("a.mov", "mpeg4", "yuv420p"),
+        ("a.mkv", "ffv1", "bgr0"),
+        ("a.avi", "mjpeg", "yuvj420p"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.mpg", "mpeg2video", "yuv420p"),
+    ],
+)
+def test_all_frames_of_a_container_in_order(tmp_path, video, name, codec, pix_fmt):
+    decoded = decode_video(write(tmp_path / name, video, codec, pix_fmt))
+    assert decoded.shape == video.shape
+    distance = np.abs(decoded[:, None].astype(int) - video).mean(axis=(2, 3, 4))
+    assert (distance.argmin(axis=1) == np.arange(len(video))).all()
+    assert distance.diagonal().max() < 8
+
+
+def test_a_lossless_video_is_exact(tmp_path, video):
+    path = write(tmp_path / "a.mkv", video, "ffv1", "bgr0")
+    np.testing.assert_array_equal(decode_video(path), video)
+
+
+def test_frames_hidden_by_an_edit_list_are_not_shown(tmp_path, video):
+    whole = write(tmp_path / "whole.mp4", video, bf="0", g="8")
+    decoded = decode_video(cut(whole, tmp_path / "cut.mp4", 5))
+    np.testing.assert_array_equal(decoded, decode_video(whole)[5:])
+
+
+def test_frames_of_unequal_length_are_shown_once(tmp_path, video):
+    times = np.cumsum([1, 3, 1, 7] * 6).tolist()
+    np.testing.assert_array_equal(
+        decode_video(write(tmp_path / "a.mkv", video, "ffv1", "bgr0", times)), video
+    )
+
+
+def test_a_playlist_under_a_videos_name_opens_nothing(tmp_path, video):
+    write(tmp_path / "a.mp4", video)
+    hls = "#EXTM3U\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n"
+    for text in ("ffconcat version 1.0\nfile a.mp4\n", hls):
+        (tmp_path / "list.mp4").write_text(text)
+        with pytest.raises(ValueError, match="not a readable video"):
+            decode_video(tmp_path / "list.mp4")
+
+
+def photo(path, orientation):
+    """Save a picture whose top left quarter is white, to be shown by an EXIF orientation."""
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:16, :24] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("orientation", "white"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1)), (8, (1, 0))]
+)
+def test_pictures_are_upright(tmp_path, orientation, white):
+    image = np.asarray(read_picture(photo(tmp_path / "a.png", orientation)))
+    assert image.shape[:2] == ((32, 48) if orientation in (1, 3) else (48, 32))
+    half = image.shape[0] // 2, image.shape[1] // 2
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        quarter = image[corner[0] * half[0] :, corner[1] * half[1] :][: half[0], : half[1]]
+        assert (quarter.mean() > 200) == (corner == white)
+    folder = tmp_path / "clips" / "one"
+    folder.mkdir(parents=True)
+    photo(folder / "0.png", orientation)
+    np.testing.assert_array_equal(load_clips(folder.parent).videos[0, 0], image)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "CMYK", "I;16"])
+def test_pictures_that_rgb_cannot_hold_are_refused(tmp_path, mode):
+    Image.new(mode, (8, 8)).save(path := tmp_path / "a.tif")
+    with pytest.raises(LamdError, match=f"a.tif: pixels are {mode}; save it as 8-bit RGB"):
+        read_picture(path)
+
+
+def evaluate(*arguments):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["evaluate", *map(str, arguments)])
+    return done.value.code or 0
+
+
+@pytest.fixture
+def clips(tmp_path, video):
+    np.save(tmp_path / "clips.npy", video.reshape(2, 12, 48, 64, 3))
+    return tmp_path / "clips.npy"
+
+
+def test_outputs_are_checked_before_the_work(tmp_path, clips, capsys, monkeypatch):
+    monkeypatch.setattr("lamd.evaluate.measure", None)
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "o.json"):
+        assert evaluate("--real", clips, "--fake", clips, "--metrics", "psnr", "--json", path) == 2
+        assert capsys.readouterr().err.startswith(f"lamd: {path}: ")
+
+
+def test_json_follows_links_and_leaves_devices_alone(tmp_path, clips):
+    (tmp_path / "link.json").symlink_to(tmp_path / "o.json")
+    for path in ("/dev/null", tmp_path / "link.json"):
+        assert evaluate("--real", clips, "--fake", clips, "--metrics", "psnr", "--json", path) == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "o.json").read_text().startswith("{")
+    with open("/dev/null", "rb") as device:
+        assert device.read() == b""
+
+
+def test_remarks_are_printed_with_the_values(clips, capsys):
+    assert (
+        evaluate("--real", clips, "--fake", clips, "--metrics", "fvd.bair.v1", "--device", "cpu")
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "fvd.bair.v1: 2 real clips, the protocol asks for 256" in out
+    assert "25 % of the width is cut off" in out

@@ -163,10 +163,10 @@ def decode_video(path: Path) -> np.ndarray:
 
 def _upright(frame: Any) -> np.ndarray:
     pixels = frame.to_ndarray(format="rgb24")
-    shown = frame.side_data.get("DISPLAYMATRIX")
-    if shown is None:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return pixels
-    a, b, _, c, d = (value / 65536 for value in np.frombuffer(shown, np.int32)[:5])
+    a, b, _, c, d = (value / 65536 for value in np.frombuffer(matrix, np.int32)[:5])
     if {abs(a), abs(b), abs(c), abs(d)} != {0.0, 1.0}:
         raise ValueError("it is turned by less than a right angle; write it upright")
     # x and y of a pixel move to a x + c y and b x + d y.

@@ -19,12 +19,14 @@ def video():
     return np.interp(smooth, (smooth.min(), smooth.max()), (0, 255)).astype(np.uint8)
 
 
-def write(path, video, codec="libx264", pix_fmt="yuv420p", times=None, **options):
-    """Encode a video; `times` are those of its frames in 1/24 s."""
+def write(path, video, codec="libx264", pix_fmt="yuv420p", times=None, shown=(), **options):
+    """Encode a video; `times` are those of its frames in 1/24 s, `shown` is its orientation."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=24, options=options)
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt, stream.bit_rate = pix_fmt, 8_000_000
+        if shown:
+            stream.set_display_rotation(*shown)
         for number, frame in enumerate(video):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
             picture.pts = number if times is None else times[number]
@@ -74,6 +76,16 @@ def test_frames_hidden_by_an_edit_list_are_not_shown(tmp_path, video):
     whole = write(tmp_path / "whole.mp4", video, bf="0", g="8")
     decoded = decode_video(cut(whole, tmp_path / "cut.mp4", 5))
     np.testing.assert_array_equal(decoded, decode_video(whole)[5:])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_videos_are_upright(tmp_path, video, name, turns, mirrored):
+    upright = decode_video(write(tmp_path / f"upright-{name}", video))
+    decoded = decode_video(write(tmp_path / name, video, shown=(90 * turns, mirrored)))
+    turned = np.rot90(upright, turns, axes=(1, 2))
+    np.testing.assert_array_equal(decoded, turned[:, :, ::-1] if mirrored else turned)
 
 
 def test_frames_of_unequal_length_are_shown_once(tmp_path, video):

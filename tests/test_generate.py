@@ -80,9 +80,8 @@ def test_compile_denoiser_without_a_compiler_is_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("condition", ["both", "none"])
-def test_compiled_samples_are_the_same_within_the_tolerance(condition):
-    vae, dmg = small_vae().eval(), small_dmg(condition).eval()
+def test_compiled_samples_are_the_same_within_the_tolerance():
+    vae, dmg = small_vae().eval(), small_dmg("both").eval()
     wake(vae), wake(dmg)
     sampler = SamplerConfig(name="dpmpp_2m", num_steps=4, seed=0)
     x0, keys = torch.zeros(2, 3, 16, 16), ["a", "b"]

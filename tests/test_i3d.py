@@ -38,13 +38,6 @@ def test_golden_fvd_of_black_and_white():
 
 
 @pytest.mark.slow
-def test_golden_fvd_of_eight_black_and_eight_white_clips():
-    clips = np.zeros((8, 30, 64, 64, 3), np.uint8)
-    value = frechet_distance(i3d.features(clips), i3d.features(clips + 255))
-    assert value == pytest.approx(151.39, abs=0.01)
-
-
-@pytest.mark.slow
 def test_golden_fvd_of_two_sets():
     value = frechet_distance(*(i3d.features(golden_clips(seed)) for seed in (0, 1)))
     assert value == pytest.approx(5975.49, abs=0.05)

@@ -216,11 +216,10 @@ def test_a_decoder_that_carries_begins_with_the_given_frame():
     torch.testing.assert_close(x_hat, x[:, :1].expand_as(x))
 
 
-@pytest.mark.parametrize("length", [1, 4])
-def test_dmg_compiles_without_graph_breaks(length):
-    dmg = small_dmg("both", num_latent_frames=length).eval()
+def test_dmg_compiles_without_graph_breaks():
+    dmg = small_dmg("both", num_latent_frames=4).eval()
     wake(dmg)
-    z_t = torch.randn(2, 3, *(() if length == 1 else (length,)), 8, 8)
+    z_t = torch.randn(2, 3, 4, 8, 8)
     same_when_compiled(dmg, z_t, torch.tensor([3, 700]), torch.randn(2, 16, 8, 8))
 
 

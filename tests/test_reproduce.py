@@ -194,7 +194,7 @@ def test_damaged_checkpoint_leaves_a_missing_value_and_loses_nothing(copy, capsy
 
 
 def test_a_killed_training_goes_on_with_the_same_command(place, tmp_path):
-    steps = ["--set", "train_vae.num_steps=40", "--set", "train_vae.validate_every=40"]
+    steps = ["--set", "train_vae.num_steps=20", "--set", "train_vae.validate_every=20"]
     arguments = command(tmp_path, "train", "--stage", "vae", *steps)
     (data,) = (place / "runs" / "cells").glob("data-*")
     shutil.copytree(data, tmp_path / "runs" / "cells" / data.name)

@@ -187,7 +187,7 @@ def test_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch):
     tiny = [f"sources.table_bair.{option}" for option in TINY]
     small = [
         "sources=[table_bair]",
-        "series.lamd={ddim: [2, 4], dpmpp_2m: [2]}",
+        "series.lamd={ddim: [2, 4], ddpm: [3], dpmpp_2m: [2]}",
         "series.pixel_clips.ddim=[2]",
         "series.latent_video_clips.dpmpp_2m=[2]",
         "fast.num_steps=2",
@@ -207,7 +207,7 @@ def test_whole_figure_a_second_run_and_a_failed_point(tmp_path, monkeypatch):
     outcome = reproduce()
     measured = {(v.row, v.point, v.metric): v.value for v in outcome.results.values}
     points = [
-        ("lamd", "ddim 2"), ("lamd", "ddim 4"), ("lamd", "dpmpp_2m 2"),
+        ("lamd", "ddim 2"), ("lamd", "ddim 4"), ("lamd", "ddpm 3"), ("lamd", "dpmpp_2m 2"),
         ("pixel_clips", "ddim 2"), ("latent_video_clips", "dpmpp_2m 2"),
     ]  # fmt: skip
     assert measured.keys() == {(*point, metric) for point in points for metric in ("fvd", *COSTS)}

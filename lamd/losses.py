@@ -37,7 +37,7 @@ def reconstruction_terms(
         real, fake = _pick_frames(x, output.x_hat, loss.lpips_frames, generator)
         terms["lpips"] = loss.lpips_weight * lpips_net(fake, real).mean()
     if loss.kl_weight:
-        terms["kl"] = loss.kl_weight * output.posterior.kl(loss.kl_reduction)
+        terms["kl"] = loss.kl_weight * output.posterior.kl(loss.kl_reduction, x[0].numel())
     return terms
 
 

@@ -85,6 +85,7 @@ def test_kl_equals_a_monte_carlo_estimate_for_both_reductions():
     estimate = (q.log_prob(z) - p.log_prob(z)).mean(0).sum().item()
     assert posterior.kl("sum").item() == pytest.approx(estimate, rel=0.01)
     assert posterior.kl("mean").item() == pytest.approx(estimate / 18, rel=0.01)
+    assert posterior.kl("per_pixel", 48).item() == pytest.approx(estimate / 48, rel=0.01)
 
 
 def test_channel_normalisation_uses_batch_statistics_then_running_ones():

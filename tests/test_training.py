@@ -282,6 +282,19 @@ def test_lpips_is_part_of_loss_and_validation(tmp_path, monkeypatch):
     assert value["l1_lpips"] == pytest.approx(value["l1"] + value["lpips"])
 
 
+def test_validation_warns_of_an_empty_latent(capsys):
+    stage = VAEStage(tiny_target(), TinyVideos())
+    assert stage.validate(stage.model.eval())["active_units"] > 0
+    assert capsys.readouterr().err == ""
+    with torch.no_grad():
+        for weights in stage.model.parameters():
+            weights.zero_()
+    assert stage.validate(stage.model)["active_units"] == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lamd: vae: no unit of the latent is active")
+    assert "loss.kl_weight" in line
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -155,7 +155,8 @@ class LossConfig(Strict):
     lpips_backbone: Literal["alex", "vgg"]
     lpips_frames: Count | None  # random frames per clip that enter LPIPS; None = all
     kl_weight: NonNegative  # beta of the paper
-    kl_reduction: Literal["mean", "sum"]  # over the elements of one latent; the batch is averaged
+    # mean or sum over the elements of a latent, or their sum over the values in a clip
+    kl_reduction: Literal["mean", "sum", "per_pixel"]
     gan: GANConfig | None
 
     def problems(self) -> Iterator[str]:

@@ -17,12 +17,17 @@ class Posterior:
         """Return mean + eps * sigma for standard normal `eps`, shaped like the mean."""
         return self.mean + eps * torch.exp(0.5 * self.logvar)
 
-    def kl(self, reduction: str) -> Tensor:
-        """Return KL(q || N(0, I)) in nats, `mean` or `sum` over a latent's elements, batch mean."""
+    def kl(self, reduction: str, num_pixel_values: int = 1) -> Tensor:
+        """Return KL(q || N(0, I)) in nats, mean over the batch.
+
+        `mean` and `sum` are over a latent's elements; `per_pixel` is the sum over the number of
+        values in a clip, L 3 H W, as if L1 were a sum as well (latent diffusion's units).
+        """
         element = self._kl_elements()
         if reduction == "mean":
             return element.mean()
-        return element.sum(dim=tuple(range(1, element.ndim))).mean()
+        kl = element.sum(dim=tuple(range(1, element.ndim))).mean()
+        return kl / num_pixel_values if reduction == "per_pixel" else kl
 
     def kl_per_channel(self) -> Tensor:
         """Return the KL of each channel (d,) in nats, summed over positions, batch mean."""

@@ -1,5 +1,6 @@
 """Stage I of both latent paradigms: an autoencoder trained on clips."""
 
+import sys
 from dataclasses import replace
 from functools import reduce
 from typing import Any, cast
@@ -19,6 +20,7 @@ from lamd.losses import (
     generator_adversarial,
     reconstruction_terms,
 )
+from lamd.metrics.motion_latent import ACTIVE_VARIANCE, posterior_mean_variance
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.latent import ScaledLatent
 from lamd.training.latents import latent_statistics
@@ -90,16 +92,30 @@ class VAEStage(Stage):
 
     @torch.no_grad()
     def validate(self, model: ScaledLatent) -> dict[str, float]:
-        """Return psnr (dB), l1, lpips and their sum for the decoded posterior mean."""
-        psnr, l1, lpips = [], [], []
+        """Return psnr (dB), l1, lpips and their sum for the decoded posterior mean.
+
+        Warns when no unit of the latent is active: then the KL has emptied it.
+        """
+        psnr, l1, lpips, means = [], [], [], []
         for _, x in self.held_out(model):
-            x_hat = model(x, x.new_zeros(1, *model.latent_shape)).x_hat.float().clamp(-1, 1)
+            output = model(x, x.new_zeros(1, *model.latent_shape))
+            x_hat = output.x_hat.float().clamp(-1, 1)
+            means.append(output.posterior.mean.float().cpu().numpy())
             psnr.append(10 * torch.log10(4 / F.mse_loss(x_hat, x)).item())
             l1.append(F.l1_loss(x_hat, x).item())
             if self.lpips_net is not None:
                 lpips.append(self.lpips_net(x_hat[0], x[0]).mean().item())
         measured = {"psnr": psnr, "l1": l1, "lpips": lpips}
         values = {name: float(np.mean(clips)) for name, clips in measured.items() if clips}
+        if len(means) > 1:
+            variance = posterior_mean_variance(np.concatenate(means))
+            values["active_units"] = float((variance > ACTIVE_VARIANCE).sum())
+            if not values["active_units"]:
+                print(
+                    f"lamd: {self.name}: no unit of the latent is active: it says nothing about "
+                    "the clip; lower loss.kl_weight, or train longer",
+                    file=sys.stderr,
+                )
         return values | {"l1_lpips": values["l1"] + values.get("lpips", 0.0)}
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from lamd.config import TrainConfig
 from lamd.io.video import to_model
 from lamd.training import encode_latents, load_model, open_latents, train, vae_stage
 from lamd.training.checkpoint import list_checkpoints, newest_good
-from lamd.training.engine import learning_rate_factor, make_accelerator, make_ema
+from lamd.training.engine import _Run, learning_rate_factor, make_accelerator, make_ema
 from lamd.training.stages import (
     StepRNG,
     batch_rows,
@@ -106,6 +106,18 @@ def test_draws_do_not_depend_on_the_slicing():
     for draw in (lambda rng: rng.normal("eps", (2, 3)), lambda rng: rng.integers("t", 100)):
         assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
     assert not torch.equal(whole.normal("a", (2,)), whole.normal("b", (2,)))
+
+
+def test_noise_is_drawn_once_for_all_parts_of_a_step(monkeypatch):
+    draws = []
+    randn = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *a, **kw: draws.append(a) or randn(*a, **kw))
+    target = tiny_target("train_vae.gradient_accumulation=4")
+    stage = VAEStage(target, TinyVideos())
+    run = _Run(stage, HERE, "v", "cpu")
+    draws.clear()
+    run.train_step(1, [stage.read(np.array([row])) for row in range(4)])
+    assert len(draws) == 1 and draws[0][0] == 4
 
 
 # Optimisation

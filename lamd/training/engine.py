@@ -178,6 +178,7 @@ class _Run:
                 group["lr"] = peak * rate
         active = self.stage.adversary_active(step)
         values: dict[str, Tensor] = {}
+        drawn: dict[str, Tensor] = {}
 
         def add(terms: dict[str, Tensor]) -> None:
             for name, value in terms.items():
@@ -187,7 +188,7 @@ class _Run:
         for part, batch in zip(self.slices, batches, strict=True):
             with self.accelerator.accumulate(*self.modules):
                 rows = (self.train.batch_size, part.start, part.stop - part.start)
-                rng = StepRNG(self.train.seed, self.stage.name, step, *rows)
+                rng = StepRNG(self.train.seed, self.stage.name, step, *rows, drawn)
                 terms = self.stage.terms(self.modules[0], batch, rng)
                 loss = reduce(torch.add, terms.losses.values())
                 self.accelerator.backward(loss)

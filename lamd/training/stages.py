@@ -33,7 +33,10 @@ Batch = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class StepRNG:
-    """The random numbers of one step, for rows `first` .. `first + count` of the global batch."""
+    """The random numbers of one step, for rows `first` .. `first + count` of the global batch.
+
+    `drawn` keeps the noise of the whole batch for the other parts of the step.
+    """
 
     seed: int
     stage: str
@@ -41,10 +44,14 @@ class StepRNG:
     batch_size: int
     first: int
     count: int
+    drawn: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def normal(self, what: str, shape: Sequence[int]) -> Tensor:
         """Return standard normal (count, *shape)."""
-        return self._rows(torch.randn(self.batch_size, *shape, generator=self._named(what)))
+        if what not in self.drawn:
+            generator = self._named(what)
+            self.drawn[what] = torch.randn(self.batch_size, *shape, generator=generator)
+        return self._rows(self.drawn[what])
 
     def integers(self, what: str, high: int) -> Tensor:
         """Return int64 (count,) in 0..high-1."""

@@ -12,6 +12,7 @@ from lamd import __version__, cli
 from lamd.cli.doctor import examine
 from lamd.pipeline.store import CellFailed
 from lamd.targets import reproduce as run
+from lamd.weights import weights_path
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -176,6 +177,20 @@ def test_doctor_names_a_broken_package(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mujoco", None)
     broken = [finding for finding in examine(tmp_path) if finding.state == "broken"]
     assert [finding.what for finding in broken] == ["mujoco (simulated stand-ins)"]
+
+
+def test_doctor_names_broken_weights_and_a_folder_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
+    path = weights_path("lpips-alexnet")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    broken = {
+        finding.what: finding.text for finding in examine(tmp_path) if finding.state == "broken"
+    }
+    assert list(broken) == ["weights lpips-alexnet", "disk for runs", "disk for cache"]
+    assert broken["weights lpips-alexnet"].startswith(f"{path}: wrong hash; delete it")
+    assert broken["disk for runs"].endswith("which cannot be written")
 
 
 INSTALLED = (Path(sys.prefix) / ".lamd-installed-test").is_file()

@@ -24,8 +24,9 @@ _MODULES = {
     "lpips": "LPIPS",
     "accelerate": "training",
     "mujoco": "simulated stand-ins",
-    "decord": "reading video files",
+    "decord": "CATER's video files",
     "av": "video files",
+    "cv2": "optical flow",
     "einops": "models",
     "pandas": "results",
     "pyarrow": "values per clip",
@@ -34,9 +35,20 @@ _MODULES = {
     "matplotlib": "figures",
     "tensorboard": "training logs",
 }
-_DISTRIBUTIONS = {"decord": "decord2", "skimage": "scikit-image"}  # where the names differ
+_DISTRIBUTIONS = {  # where the names differ
+    "decord": "decord2",
+    "skimage": "scikit-image",
+    "cv2": "opencv-python-headless",
+}
 _FREE_GB = 5.0  # cells of a standard run with its caches
 State = Literal["ok", "missing", "broken"]
+
+
+_WEIGHTS: dict[str, tuple[State, str]] = {
+    "ok": ("ok", "{path}"),
+    "missing": ("missing", "{how} ({size:.0f} MB)"),
+    "broken": ("broken", "{path}: wrong hash; delete it, then {how}"),
+}
 
 
 class Finding(NamedTuple):
@@ -113,10 +125,10 @@ def _data() -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     from lamd import weights
 
-    for row in weights.status():
-        missing = row.state == "missing"
-        text = f"{row.how} ({row.size / 1e6:.0f} MB)" if missing else str(row.path)
-        yield Finding("missing" if missing else "ok", f"weights {row.name}", text)
+    for row in weights.status(hashed=True):
+        state, text = _WEIGHTS[row.state]
+        text = text.format(path=row.path, how=row.how, size=row.size / 1e6)
+        yield Finding(state, f"weights {row.name}", text)
 
 
 def _disk(runs: Path) -> Iterator[Finding]:
@@ -128,4 +140,5 @@ def _disk(runs: Path) -> Iterator[Finding]:
         free = shutil.disk_usage(path).free / 1e9
         enough: State = "ok" if free > _FREE_GB else "missing"
         state = enough if os.access(path, os.W_OK) else "broken"
-        yield Finding(state, f"disk for {what}", f"{free:.0f} GB free at {path}")
+        note = ", which cannot be written" if state == "broken" else ""
+        yield Finding(state, f"disk for {what}", f"{free:.0f} GB free at {path}{note}")

@@ -246,3 +246,34 @@ def test_real_clips_of_many_samples_are_not_copied():
     tracemalloc.stop()
     assert (value.n_real, value.n_fake) == (400, 400)
     assert peak < 0.5 * fake.nbytes
+
+
+def test_lpips_of_large_frames_takes_few_at_a_time(monkeypatch):
+    sizes = []
+
+    class Distance(torch.nn.Module):
+        def forward(self, a, b):
+            sizes.append(len(a))
+            return (a - b).abs().mean(dim=(1, 2, 3), keepdim=True)
+
+    monkeypatch.setattr("lamd.metrics.frames.load_lpips", lambda *_: Distance())
+    for side, batch_size, expected in (
+        (64, None, [4]),
+        (1024, None, [2, 2]),
+        (64, 3, [3, 1]),
+    ):
+        clips = np.random.default_rng(0).integers(0, 256, (2, 1, 4, side, side, 3), dtype=np.uint8)
+        sizes.clear()
+        (value,) = lpips_distance(*clips, Inputs(batch_size=batch_size))
+        assert sizes == expected
+        assert value == pytest.approx(
+            np.abs(np.subtract(*clips, dtype=float)).mean() / 127.5, rel=1e-5
+        )
+
+
+def test_psnr_of_a_large_clip_holds_one_frame_in_float():
+    clips = np.random.default_rng(0).integers(0, 256, (2, 1, 24, 256, 256, 3), dtype=np.uint8)
+    tracemalloc.start()
+    psnr(*clips)
+    assert tracemalloc.get_traced_memory()[1] < 4 * 8 * clips[0, 0, 0].size
+    tracemalloc.stop()

@@ -23,6 +23,9 @@ def evaluate(
     ),
     json_: Annotated[Path | None, typer.Option("--json", help="Write the values here.")] = None,
     device: Device = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Clips or frames at a time; fewer need less memory.")
+    ] = None,
 ) -> None:
     """Measure fake clips against real ones; needs no training and no config."""
     from lamd import evaluate
@@ -30,7 +33,7 @@ def evaluate(
     if json_ is not None:
         check_output(json_)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    values = evaluate.evaluate_paths(real, fake, names, device=device)
+    values = evaluate.evaluate_paths(real, fake, names, device=device, batch_size=batch_size)
     if json_ is not None:  # before the table: a closed pipe must not lose it
         report = evaluate.to_json(real, fake, values, device)
         write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")

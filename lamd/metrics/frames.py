@@ -8,7 +8,7 @@ over its frames.
 import functools
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import lpips
 
 MAX_PSNR = 100.0  # dB, for identical frames
+_LPIPS_PIXELS = 32 * 256**2  # in a batch; VGG needs about 1 kB for each
 SSIM_SIGMA = 1.5  # Wang et al. 2004; with scikit-image's truncation a window of 11 x 11
 _LPIPS = {backbone: METRICS[f"lpips-{backbone}"] for backbone in ("alex", "vgg")}
 MIN_LPIPS_SIZE = {backbone: metric.min_size for backbone, metric in _LPIPS.items()}
@@ -67,12 +68,12 @@ def _mean_over_frames(
 def psnr(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.ndarray:
     """Return PSNR per clip in dB, data range 255, each frame capped at `MAX_PSNR`."""
 
-    def compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        mse = ((a.astype(np.float64) - b) ** 2).mean(axis=(1, 2, 3))
+    def frame_psnr(a: np.ndarray, b: np.ndarray) -> float:
+        mse = ((a.astype(np.float64) - b) ** 2).mean()
         with np.errstate(divide="ignore"):
-            return np.minimum(10 * np.log10(255.0**2 / mse), MAX_PSNR)
+            return min(10 * np.log10(255.0**2 / mse), MAX_PSNR)
 
-    return _mean_over_frames(real, fake, inputs, "psnr", compare)
+    return _mean_over_frames(real, fake, inputs, "psnr", lambda a, b: list(map(frame_psnr, a, b)))
 
 
 def ssim(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.ndarray:
@@ -129,14 +130,17 @@ def lpips_distance(
 ) -> np.ndarray:
     """Return LPIPS per clip at the frames' own resolution, at least 0, lower is better.
 
-    A batch has 32 frames by default; errors as `load_lpips`, and ValueError on too small frames.
+    A batch has 32 frames of 256 x 256 by default, fewer larger ones; errors as `load_lpips`, and
+    ValueError on too small frames.
     """
-    device, batch_size = torch.device(inputs.device), inputs.batch_size or 32
-    model = load_lpips(backbone, device)
+    device, model = torch.device(inputs.device), load_lpips(backbone, inputs.device)
+    most = _LPIPS_PIXELS // (real.shape[2] * real.shape[3])
+    batch_size = inputs.batch_size or min(32, max(1, most))
 
-    def frames(clip: np.ndarray) -> tuple[torch.Tensor, ...]:
-        clip_on_device = torch.from_numpy(clip[None].copy()).to(device)
-        return video.to_model(clip_on_device)[0].split(batch_size)
+    def frames(clip: np.ndarray) -> Iterator[torch.Tensor]:
+        for start in range(0, len(clip), batch_size):
+            part = torch.from_numpy(np.array(clip[None, start : start + batch_size]))
+            yield video.to_model(part.to(device))[0]
 
     def compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         parts = zip(frames(a), frames(b), strict=True)

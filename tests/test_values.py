@@ -1,6 +1,7 @@
 """The values cell: one value per protocol from clip sets, features and captions, by role."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from lamd.pipeline.contents import FEATURES, KEYS, VALUES, read_per_clip
 from lamd.pipeline.steps import values
 from lamd.pipeline.steps.clips import reordered_clips
 from lamd.pipeline.steps.values import row_values
+from lamd.targets.kind import Collector
 
 REORDERED = ("frames_permuted", "frames_reversed", "frozen_half_way")
 
@@ -175,3 +177,19 @@ def test_reordered_clips_move_wrongly_and_keep_their_frames(tmp_path):
     assert (permuted != clips).any(axis=(1, 2, 3, 4)).all()
     for clip, real in zip(permuted, clips, strict=True):
         assert sorted(f.tobytes() for f in clip) == sorted(f.tobytes() for f in real)
+
+
+def test_rows_without_a_clip_for_each_real_one_have_no_difference(tmp_path):
+    write_keys(tmp_path, 6)
+    store = SimpleNamespace(folder=lambda cell: tmp_path)
+    collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+    rows = {"lamd": np.arange(12.0), "real_train": np.arange(4.0), "reconstruction": np.ones(6)}
+    for row, numbers in rows.items():
+        collector.numbers["bair", row, "", "smoothness"] = numbers
+    for row in ("real_train", "reconstruction", "missing"):
+        collector.compare(
+            SimpleNamespace(test=None), [("bair", row, "")], [("bair", "lamd", "")], "lamd"
+        )
+    (entry,) = collector.differences
+    assert (entry.row, entry.value) == ("reconstruction", 1 - 5.5)
+    assert entry.low < entry.value < entry.high

@@ -192,7 +192,6 @@ class DMGConfig(UNetWidths):
     prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
     prompt: PromptConfig | None = None
     process: ClassVar = {"num_train_steps", "schedule", "beta_start", "beta_end"}
-    not_shape: ClassVar = {*process, "posterior", "prediction", "prompt"}  # or not by this alone
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

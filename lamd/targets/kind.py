@@ -179,14 +179,18 @@ class Collector:
         """
         where, reference = [*where], [*reference]
         source, row, point = where[0]
-        for metric in [key[3] for key in self.numbers if key[:3] == where[0]]:
-            if not all((*spot, metric) in self.numbers for spot in (*where, *reference)):
+        spots = [*where, *reference]
+        metrics = [key[3] for key in self.numbers if key[:3] == where[0]]
+        metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
+        videos = read_videos(self.store.folder(plan.test)) if metrics else []
+        for metric in metrics:
+            # A train split with fewer clips than the test split has no counterpart for each.
+            if any(len(self.numbers[*spot, metric]) % len(videos) for spot in spots):
                 continue
             a, b = (
-                np.mean([self.numbers[*spot, metric] for spot in spots], axis=0)
-                for spots in (where, reference)
+                np.mean([self.numbers[*spot, metric] for spot in side], axis=0)
+                for side in (where, reference)
             )
-            videos = read_videos(self.store.folder(plan.test))
             value, interval = difference(a, b, videos)
             low, high = interval or (None, None)
             self.differences.append(

@@ -95,9 +95,9 @@ def test_a_list_names_its_own_points(write):
 
 def test_changes_reach_the_table_and_overrides_come_last(write):
     path = write()
-    assert load_target(path, "quick").source.train_vae.num_steps == 4
-    changed = load_target(path, "quick", ["sources.tiny.train_vae.num_steps=6"])
-    assert {point.train_vae.num_steps for point in changed.targets().values()} == {6}
+    assert load_target(path, "quick").source.train_vae.num_steps == 120
+    changed = load_target(path, "quick", ["sources.tiny.train_vae.num_steps=150"])
+    assert {point.train_vae.num_steps for point in changed.targets().values()} == {150}
     assert len(points(path, "sweep={sampler.seed: [0, 1, 2]}")) == 6
 
 

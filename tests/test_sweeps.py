@@ -30,8 +30,6 @@ pytestmark = pytest.mark.slow
 SWEEP = str(HERE / "sweep_tiny.yaml")
 FILES = ("table.md", "table.tex", "values.csv", "per_clip.parquet", "curves.png", "diagnostics.md",
          "diagnostics.png")  # fmt: skip
-LONG = ("sources.tiny.train_vae.num_steps=120", "sources.tiny.train_vae.validate_every=120",
-        "sources.tiny.train_vae.checkpoint_every=10")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +106,8 @@ def kill_once(
     return thread
 
 
-def check_kills(root: Path, killed: list[str], count: int = 1) -> None:
-    """Check that all is made, `count` killed cells by two processes and any other by one."""
+def check_kills(whole: Path, root: Path, killed: list[str], count: int = 1) -> None:
+    """Check for the bits of `whole`, `count` killed cells made by two processes, others by one."""
     assert len(killed) == count
     made = attempts(root)
     assert {name: n for name, n in made.items() if n != 1} == dict.fromkeys(killed, 2)
@@ -117,6 +115,8 @@ def check_kills(root: Path, killed: list[str], count: int = 1) -> None:
     results = results_of(root)
     assert results.missing == ()
     assert len({info.key for info in results.cells}) == len(results.cells) == len(made)
+    assert values(root) == values(whole)
+    assert files(root) == files(whole)
 
 
 def test_points_share_what_they_can_and_seeds_make_one_row(place):
@@ -146,11 +146,12 @@ def test_show_prints_the_grid(place, capsys):
     assert capsys.readouterr().out.count("done") == 4
 
 
-def test_four_jobs_give_the_bits_of_one(place, fresh):
+def test_four_jobs_and_a_killed_worker_give_the_bits_of_one(place, fresh):
+    killed: list[str] = []
+    watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
     reproduce(fresh, options=ExecutorOptions(jobs=4))
-    assert values(fresh) == values(place)
-    assert files(fresh) == files(place)
-    assert set(attempts(fresh).values()) == {1}
+    watcher.join()
+    check_kills(place, fresh, killed)
 
 
 def test_failed_point_is_missing_until_it_is_retried(place, fresh, capsys):
@@ -197,15 +198,7 @@ def test_a_driver_killed_at_six_moments_ends_with_the_same_table(place, fresh):
     assert files(fresh) == files(place)
 
 
-def test_a_killed_worker_process_is_replaced(fresh):
-    killed: list[str] = []
-    watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
-    reproduce(fresh, *LONG, options=ExecutorOptions(jobs=2))
-    watcher.join()
-    check_kills(fresh, killed)
-
-
-def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
+def test_ray_with_two_nodes_survives_a_killed_worker(place, fresh):
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -216,13 +209,11 @@ def test_ray_with_two_nodes_survives_a_killed_worker(fresh):
         cluster.wait_for_nodes()
         killed: list[str] = []
         watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed)
-        reproduce(
-            fresh, *LONG, options=ExecutorOptions(executor="ray", ray_address=cluster.address)
-        )
+        reproduce(fresh, options=ExecutorOptions(executor="ray", ray_address=cluster.address))
         watcher.join()
     finally:
         cluster.shutdown()
-    check_kills(fresh, killed)
+    check_kills(place, fresh, killed)
 
 
 def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
@@ -237,7 +228,7 @@ def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
     assert set(attempts(fresh).values()) == {1}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(tmp_path_factory):
     pytest.importorskip("submitit")
     if reason := slurm_cluster.why_not():
@@ -246,24 +237,16 @@ def cluster(tmp_path_factory):
         yield
 
 
-SLURM = ExecutorOptions(executor="slurm", slurm=("slurm_partition=test",))
-
-
-def test_slurm_gives_the_same_bits(place, fresh, cluster):
-    reproduce(fresh, options=SLURM)
-    assert values(fresh) == values(place)
-    assert set(attempts(fresh).values()) == {1}
-
-
-def test_slurm_loses_neither_a_killed_nor_a_preempted_job(fresh, cluster, monkeypatch):
+def test_slurm_loses_neither_a_killed_nor_a_preempted_job(place, fresh, cluster, monkeypatch):
     monkeypatch.setattr(executors, "_QUEUE_POLL", 1.0)
     monkeypatch.setattr(executors, "_LATE", 5.0)
     killed: list[str] = []
     numbers = (signal.SIGKILL, signal.SIGUSR2)  # the second is submitit's signal for preemption
     watcher = kill_once(fresh, "vae-*.partial/checkpoints/step_*", killed, numbers)
-    reproduce(fresh, *LONG, options=SLURM)
+    slurm = ExecutorOptions(executor="slurm", slurm=("slurm_partition=test",))
+    reproduce(fresh, options=slurm)
     watcher.join()
-    check_kills(fresh, killed, 2)
+    check_kills(place, fresh, killed, 2)
     logs = [path.read_text(encoding="utf-8") for path in (fresh / "runs" / "slurm").glob("*.out")]
     assert sum("Requeued job" in log for log in logs) == 1
 

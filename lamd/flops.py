@@ -59,6 +59,13 @@ def count(run: Callable[[], object], clips: int = 1) -> Cost:
     return Cost(counter.get_total_flops() // clips, parameters, tally.elements // clips)
 
 
+def count_flops(run: Callable[[], object]) -> int:
+    """Return the FLOPs of `run` with its backward passes; its tensors are on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
 class _Tally(TorchFunctionMode):
     """Collects the parameters that functions read, and counts the elements that layers write."""
 

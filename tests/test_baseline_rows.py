@@ -13,7 +13,6 @@ from small import wake
 from small_results import make_results
 from test_resume import same_bits
 from tiny import TinyVideos, table_cells, tiny_target
-from torch.utils.flop_counter import FlopCounterMode
 
 from lamd import cli
 from lamd.base.errors import LamdError
@@ -24,7 +23,7 @@ from lamd.generate import generate, generate_clips
 from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.paradigms.budget import row_budget
+from lamd.paradigms.budget import ACCOUNT, row_budget
 from lamd.paradigms.costs import costs
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.contents import LATENCY
@@ -84,18 +83,23 @@ def test_budgets_share_clips_or_flops(name, profile):
         assert budget.train.warmup_steps == int(share * budget.train.num_steps + 1e-9)
 
 
-def test_a_step_costs_three_forward_passes():
-    target = tiny_target()
-    with torch.device("meta"):
-        pixel = build_denoiser(target, "pixel")
-        x, t = torch.empty(1, 4, 3, 16, 16), torch.empty(1, dtype=torch.int64)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        pixel(x, t, x[:, 0])
-    budget = row_budget(target, "pixel_clips")
-    assert budget.flops == 3 * counter.get_total_flops() * 40  # 10 steps of 4 clips
-    assert (budget.train.num_steps, budget.train.batch_size) == (10, 4)
-    stages = 3 * 40 * (costs(target)["autoencoder"].flops + costs(target)["denoiser"].flops)
-    assert budget.lamd_flops == stages
+def test_budget_factor_multiplies_the_flops_rows_alone():
+    budgets = {
+        factor: {row: row_budget(tiny_target(f"baselines.budget_factor={factor}"), row)
+                 for row in ROWS}
+        for factor in (1, 3)
+    }  # fmt: skip
+    for row in ROWS:
+        once, thrice = (budgets[factor][row] for factor in (1, 3))
+        assert thrice.lamd_flops == once.lamd_flops
+        assert thrice.autoencoder_flops == once.autoencoder_flops
+        if row.endswith("clips"):
+            assert thrice == once
+        else:
+            total, step = thrice.flops + thrice.autoencoder_flops, once.flops / once.train.num_steps
+            assert total <= 3 * once.lamd_flops < total + step
+    factor = ("baselines.budget_factor=1.0", "baselines.latent_video.autoencoder.first_frame=none")
+    assert tiny_target(*factor).model_dump() == tiny_target().model_dump()  # and so the hash
 
 
 def test_an_autoencoder_that_leaves_nothing_is_refused():
@@ -185,6 +189,15 @@ def test_a_row_plans_only_what_it_needs():
     }  # fmt: skip
     grid = [cell.name for cell, _ in pixel.grid().values()]
     assert grid == ["clips test", "clips pixel_flops"]
+
+
+def test_reconstruction_by_the_video_autoencoder_trains_nothing_else():
+    plan = TablePlan(with_rows(tiny_target(), "latent_video_reconstruction"), "cpu")
+    needed = {cell.name for cell in with_ancestors(plan.values.values())}
+    row = "latent_video_reconstruction"
+    assert needed == {"data", "clips test", "video_vae", f"clips {row}", f"values {row}"}
+    with pytest.raises(LamdError, match=r"row latent_video_reconstruction needs baselines\.latent"):
+        tiny_target("rows=[latent_video_reconstruction]", "baselines.latent_video=null")
 
 
 def test_train_knows_the_stages_of_every_row(monkeypatch, tmp_path):
@@ -348,7 +361,7 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("LAMD_RUNS", str(tmp_path / "runs"))
     path = str(Path(__file__).with_name("tiny.yaml"))
     places = {"runs": tmp_path / "runs", "results": tmp_path / "results", "device": "cpu"}
-    rows = ["copy_first_frame", "lamd", *ROWS]
+    rows = ["copy_first_frame", "latent_video_reconstruction", "lamd", *ROWS]
     overrides = [f"rows=[{','.join(rows)}]", "evaluate.samples_per_clip=2"]
     outcome = run.reproduce(path, "quick", overrides, **places)
     assert not outcome.failed
@@ -356,7 +369,7 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     assert [row.name for row in results.rows] == rows
     assert overrides[0] in results.overrides
     psnr = {value.row: value for value in results.values if value.metric == "psnr"}
-    for row in results.rows[2:]:
+    for row in results.rows[3:]:
         budget = row_budget(tiny_target(*overrides), row.name)
         assert psnr[row.name].n_fake == psnr["lamd"].n_fake
         assert psnr[row.name].verdict == "not comparable"
@@ -365,9 +378,10 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
         assert f"{budget.train.num_steps:,} steps of 4 clips" in row.description
     with Image.open(outcome.folder / "clips.webp") as grid:
         assert grid.is_animated
-        assert grid.width // 132 == 3 + len(ROWS)  # 128 pixels and a gap for each set of clips
+        assert grid.width // 132 == 4 + len(ROWS)  # 128 pixels and a gap for each set of clips
     table = (outcome.folder / "table.md").read_text()
     assert "Pixel-space diffusion, equal training FLOPs (K = 5)" in table
     assert "Latent-video diffusion, equal clips (K = 10)" in table
+    assert ACCOUNT in table
     fewer = run.reproduce(path, "quick", [f"rows=[{','.join(rows[:3])}]", overrides[1]], **places)
     assert fewer.folder.name == f"quick-{fewer.results.config_hash}"

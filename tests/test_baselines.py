@@ -171,3 +171,16 @@ def test_autoencoder_refuses_what_it_cannot_shrink():
         small_autoencoder().encode(torch.zeros(1, 6, 3, 16, 16))
     with pytest.raises(ValueError, match="power of two"):
         small_autoencoder(temporal_downsampling=3)
+
+
+def test_decoder_sees_the_first_frame_only_with_concat():
+    z, x0 = torch.randn(2, 2, 2, 4, 4), torch.rand(2, 3, 16, 16) * 2 - 1
+    blind, seeing = (small_autoencoder(first_frame=kind).eval() for kind in ("none", "concat"))
+    assert torch.equal(blind.decode(z, x0), blind.decode(z, -x0))
+    x_hat = seeing.decode(z, x0)
+    assert x_hat.shape == (2, 8, 3, 16, 16)
+    for pixel in ((0, 0), (15, 15)):  # at full resolution too, and in every frame
+        other = x0.clone()
+        other[:, :, *pixel] += 1
+        moved = (seeing.decode(z, other) - x_hat).abs().amax(dim=(0, 2))  # (L, H, W)
+        assert moved[:, *pixel].min() > 1e-4

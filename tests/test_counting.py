@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 import torch
 from tiny import TinyVideos, tiny_target
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamd.config import load_target
+from lamd.config import Target, load_target
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import schedule_of
-from lamd.forecast.work import lpips_costs, sampling, training_step
+from lamd.forecast.work import sampling, training_step
 from lamd.generate import generate
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.base import Paradigm
 from lamd.paradigms.costs import VOCABULARIES, costs
 from lamd.paradigms.latent_motion import LatentMotion
+from lamd.paradigms.registry import PARADIGMS
 from lamd.training import Latents, engine
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.stages import training_windows
@@ -33,7 +36,8 @@ def count_step(stage, step: int) -> tuple[int, int]:
     run = engine._Run(stage, Path(), "", "cpu")
     (rows,) = run.slices
     batch = stage.read(np.arange(rows.stop - rows.start))
-    with FlopCounterMode(display=False) as flops:
+    # PyTorch counts no attention of a CPU but the plain one.
+    with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
         run.train_step(step, [batch])
     modules = [stage.model, *([stage.adversary] if stage.adversary is not None else [])]
     weights = [p for module in modules for p in module.parameters()]
@@ -43,39 +47,52 @@ def count_step(stage, step: int) -> tuple[int, int]:
     return flops.get_total_flops(), kept
 
 
+@pytest.mark.parametrize("adaptive", ["true", "false"])
+@pytest.mark.parametrize("lpips", ["lpips_frames=3", "lpips_frames=null", "lpips_weight=0"])
+@pytest.mark.parametrize("stage", ["vae", "video_vae"])
 @pytest.mark.parametrize("step", [1, 4])  # gan.start_step is 3
-def test_vae_step(step):
+def test_step_of_an_autoencoder_with_its_losses(stage, step, lpips, adaptive):
+    own = ("loss.lpips_weight=1", f"loss.{lpips}", f"loss.gan.adaptive={adaptive}", "data.size=32")
+    target = tiny_target(*own)
+    counted, _ = count_step(VAEStage(target, TinyVideos(size=32), stage), step)
+    assert training_step(target, stage, adversary=step > 3).flops == pytest.approx(counted, 0.01)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_memory_of_a_vae_step(step):
     target = tiny_target("loss.lpips_weight=0", "train_vae.batch_size=8")
-    counted_flops, kept = count_step(VAEStage(target, TinyVideos()), step)
+    _, kept = count_step(VAEStage(target, TinyVideos()), step)
     work = training_step(target, "vae", adversary=step > 3)
-    assert 0.9 * work.flops < counted_flops <= work.flops  # first layers need no input gradient
     judge = 4 * num_parameters(VideoDiscriminator(target.loss.gan))
     copies = 4 if step > 3 else 2  # it has no moments before its first step
     assert kept == 4 * 5 * work.parameters + copies * judge
 
 
-def test_dmg_step():
+def denoiser_stage(kind: type[Paradigm], target: Target) -> DiffusionStage:
+    videos, train, autoencoder, latents = TinyVideos(), target.train_dmg, None, None
+    if kind.autoencoder_stage is not None:
+        autoencoder = kind.networks[kind.autoencoder_stage].build(target, None)
+        windows = training_windows(videos, train, target.data)
+        posterior = np.zeros((len(windows), 2, *autoencoder.latent_shape), np.float32)
+        latents = Latents(Path(), posterior, windows, "")
+    return DiffusionStage(kind, target, train, videos, autoencoder, latents)
+
+
+@pytest.mark.parametrize("kind", PARADIGMS.values(), ids=PARADIGMS)
+def test_step_of_a_denoiser_with_its_frozen_encoder(kind):
+    target = tiny_target()
+    counted, _ = count_step(denoiser_stage(kind, target), 1)
+    assert training_step(target, kind.denoiser_stage).flops == pytest.approx(counted, 0.01)
+
+
+def test_memory_of_a_dmg_step():
     target = tiny_target("train_dmg.batch_size=8")
-    videos = TinyVideos()
-    vae = build_vae(target.vae, target.data)
-    windows = training_windows(videos, target.train_dmg, target.data)
-    posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
-    latents = Latents(Path(), posterior, windows, "")
-    stage = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
-    counted_flops, kept = count_step(stage, 1)
+    stage = denoiser_stage(LatentMotion, target)
+    _, kept = count_step(stage, 1)
     work = training_step(target, "dmg")
-    assert 0.9 * work.flops < counted_flops <= work.flops
     assert work.parameters == num_parameters(stage.model)
     assert kept == 4 * 5 * work.parameters
-    assert work.memory > kept + 4 * num_parameters(vae)
-
-
-def test_lpips_in_a_training_step_is_counted_as_three_passes_and_its_gradient():
-    with_lpips = tiny_target("loss.gan=null", "loss.lpips_weight=1", "data.size=64")
-    without = tiny_target("loss.gan=null", "data.size=64")
-    trunk, heads = lpips_costs("alex", 64)
-    steps = [training_step(target, "vae").flops for target in (with_lpips, without)]
-    assert steps[0] - steps[1] == 4 * 4 * (3 * trunk.flops + 2 * heads.flops)
+    assert work.memory > kept + 4 * num_parameters(stage.paradigm.autoencoder)
 
 
 @pytest.mark.parametrize("target", ["table_bair", "table_landscape", "table_cater_v1", "table_mug"])

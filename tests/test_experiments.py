@@ -79,7 +79,7 @@ def test_derived_target_adds_no_training(name, profile):
 @pytest.mark.parametrize(("name", "profile"), SWEEPS, ids=["-".join(case) for case in SWEEPS])
 def test_every_point_of_a_sweep_builds_and_differs(name, profile):
     sweep, graph = load_target(name, profile), planned(name, profile)
-    assert len(graph.plans) == len(sweep.points) >= 4
+    assert len(graph.plans) == len(sweep.points) >= 3
     for plan in graph.plans.values():
         test_models_build(plan.target)
     assert len({plan.stages["data"].plan_hash for plan in graph.plans.values()}) == 1

@@ -166,6 +166,8 @@ def test_load_reports_line_of_wrong_change(write):
         ({"published": "motion_capacity"}, "did you mean 'motion_capacity_bair'?"),
         ({"figure": {"name": "curves", "columns": [PSNR | {"metric": "pnsr"}]}},
          "did you mean 'lamd psnr'?"),
+        ({"figure": {"name": "curves", "columns": [PSNR], "reference": PSNR | {"row": "lmd"}}},
+         "did you mean 'lamd psnr'?"),
         ({"figure": {"name": "curves", "columns": ["lamd psnr"]}}, "figure.columns.0"),
         ({"figure": {"name": "curves", "columns": [PSNR | {"metrik": "psnr"}]}},
          "unknown key 'figure.columns.0.metrik', did you mean 'metric'?"),

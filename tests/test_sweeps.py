@@ -259,3 +259,29 @@ def test_slurm_without_slurm_is_one_line(tmp_path, capsys):
         cli.main(["reproduce", SWEEP, "--executor", "slurm", "--runs", str(tmp_path)])
     assert done.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_budget_factor_sweeps_the_other_paradigms_next_to_lamd(tmp_path):
+    shutil.copy(HERE / "tiny.yaml", tmp_path)
+    rows, psnr = ["pixel_flops", "latent_video_flops"], {"metric": "psnr"}
+    sweep = {
+        "kind": "sweep", "title": "budgets", "sources": ["tiny"], "published": None,
+        "runtime": {"threads": 1, "gpus": 0},
+        "overrides": {"rows": ["lamd", "latent_video_reconstruction", *rows]},
+        "sweep": {"baselines.budget_factor": [1, 2]},
+        "figure": {"name": "curves", "columns": [{"row": row, **psnr} for row in rows],
+                   "reference": {"row": "lamd", **psnr}},
+    }  # fmt: skip
+    path = tmp_path / "sweep_budget.yaml"
+    path.write_text(json.dumps(sweep), encoding="utf-8")
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results", "device": "cpu"}
+    outcome = run.reproduce(str(path), "quick", [], **places)
+    assert not outcome.failed and (outcome.folder / "curves.png").exists()
+    kinds = Counter(cell.name.split()[0] for cell in outcome.results.cells)
+    assert (kinds["vae"], kinds["dmg"], kinds["video_vae"]) == (1, 1, 1)  # LaMD's line
+    assert (kinds["pixel"], kinds["latent_video"]) == (2, 2)
+    points = {value.row: set() for value in outcome.results.values}
+    for value in outcome.results.values:
+        points[value.row].add(value.value)
+    assert len(points["lamd"]) == len(points["latent_video_reconstruction"]) == 1
+    assert len(points["pixel_flops"]) == len(points["latent_video_flops"]) == 2

@@ -200,6 +200,19 @@ def test_render_sweep_draws_the_figure_of_its_config(config):
     assert "Published" not in page(render_sweep(make_sweep(published=(), **config)))
 
 
+def test_reference_is_a_line_in_the_panels_of_its_metric():
+    def drawn(metric: str) -> np.ndarray:
+        sweep = make_sweep()
+        figure = sweep.config["figure"] | {"reference": {"row": "lamd", "metric": metric}}
+        picture = render_sweep(sweep.model_copy(update={"config": {"figure": figure}}))
+        return np.asarray(Image.open(io.BytesIO(picture["curves.png"])))
+
+    without = np.asarray(Image.open(io.BytesIO(render_sweep(make_sweep())["curves.png"])))
+    assert (drawn("psnr") == without).all()  # no panel shows PSNR
+    assert drawn("fvd").shape == without.shape
+    assert (drawn("fvd") != without).any()
+
+
 def diagnosed() -> Results:
     """Return a sweep with three MCD-VAEs at the first position, one at the second, none after."""
     sweep, values, missing = make_sweep(), [], []

@@ -35,6 +35,7 @@ from lamd.config.schema import (
     DataConfig,
     DMGConfig,
     GANConfig,
+    LatentVideoConfig,
     LossConfig,
     SamplerConfig,
     Target,
@@ -52,8 +53,8 @@ from lamd.config.sweep import Sweep
 __all__ = [
     "DATA_OPTIONS", "KINDS", "PROFILES", "ROW_RULES", "SAMPLERS", "AnyTarget", "Baseline",
     "CaptionerConfig", "CostFigure", "DMGConfig", "DataConfig", "Derived", "Figure", "GANConfig",
-    "LossConfig", "Point", "QualityFigure", "ReconstructionTable", "RowRule", "SamplerConfig",
-    "SamplerRule", "SamplingCost", "Sweep", "Target", "TrainConfig", "VAEConfig",
+    "LatentVideoConfig", "LossConfig", "Point", "QualityFigure", "ReconstructionTable", "RowRule",
+    "SamplerConfig", "SamplerRule", "SamplingCost", "Sweep", "Target", "TrainConfig", "VAEConfig",
     "VideoAutoencoderConfig", "baseline_sampler", "closest", "config_hash", "denoised_shape",
     "denoiser_config", "describe_target", "experiments_dir", "is_baseline", "list_targets",
     "load_experiment", "load_target", "split_row", "unet_options",

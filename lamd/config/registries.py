@@ -15,8 +15,8 @@ Baseline = Literal["pixel", "latent_video"]
 class RowRule:
     """Requirements of a row on its table, and the training of its models.
 
-    `baseline`, the other paradigm whose samples the row scores, goes with `budget`: its training
-    has as many clips or FLOPs as LaMD's.
+    `baseline` is the other paradigm that the row scores; of its samples, `budget` says what its
+    training shares with LaMD's.
     """
 
     needs_prompt: bool = False
@@ -41,6 +41,7 @@ ROW_RULES: dict[str, RowRule] = {
     "frozen_half_way": RowRule(),
     "real_test": RowRule(),  # scores the test clips' own captions
     "reconstruction": RowRule(),
+    "latent_video_reconstruction": RowRule(baseline="latent_video"),
     "lamd": RowRule(sampled=True),
     "permuted_prompts": RowRule(needs_prompt=True),  # LaMD, with the prompts of other clips
     "pixel_clips": RowRule(sampled=True, baseline="pixel", budget="clips"),
@@ -76,8 +77,8 @@ SamplerName = Annotated[str, _registered(SAMPLERS, "sampler")]
 
 
 def is_baseline(row: str) -> bool:
-    """Return whether a name is a row that scores another paradigm than LaMD."""
-    return row in ROW_RULES and ROW_RULES[row].baseline is not None
+    """Return whether a name is a row that scores samples of another paradigm than LaMD."""
+    return row in ROW_RULES and ROW_RULES[row].budget is not None
 
 
 def split_row(row: str) -> tuple[Baseline, Literal["clips", "flops"]]:

@@ -289,6 +289,10 @@ class VideoAutoencoderConfig(Strict):
     channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # finest scale first
     num_res_blocks: CountOrZero
     conv3d: Literal["full", "factorised"]
+    # whether the decoder sees x_0, at each of its scales
+    first_frame: Literal["none", "concat"] = Field(
+        default="none", exclude_if=lambda kind: kind == "none"
+    )
 
 
 class LatentVideoConfig(DenoiserConfig):
@@ -307,6 +311,8 @@ class BaselinesConfig(Strict):
 
     pixel: DenoiserConfig | None = None
     latent_video: LatentVideoConfig | None = None
+    # LaMD's training FLOPs, times which the `_flops` rows train
+    budget_factor: Positive = Field(default=1.0, exclude_if=lambda factor: factor == 1.0)
 
     def problems(self) -> Iterator[str]:
         if self.pixel is None and self.latent_video is None:

@@ -30,10 +30,14 @@ class Column(Strict):
 
 
 class CurvesFigure(Strict):
-    """One panel per column over the first axis, one line for each value of the others."""
+    """One panel per column over the first axis, one line for each value of the others.
+
+    `reference` is drawn in every panel of its metric, such as a row that no axis changes.
+    """
 
     name: Literal["curves"]
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    reference: Column | None = Field(default=None, exclude_if=lambda column: column is None)
 
 
 class TradeoffFigure(Strict):

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.config import DATA_OPTIONS, closest
+from lamd.config import DATA_OPTIONS, DataConfig, closest
 from lamd.config.strict import Strict, Tree, explain
 from lamd.data.frames import usable_videos
 from lamd.data.listing import SPLITS, Listing, Problem, check_inside
@@ -207,6 +207,14 @@ class Dataset:
         """Return the (width, height) to simulate for clips of `size` pixels; None: the real one."""
         # a few times the pixels that are kept are enough
         return next((frame for most, frame in self.frame_sizes.items() if size <= most), None)
+
+    def expected_lengths(self, data: DataConfig) -> dict[str, np.ndarray]:
+        """Return the frames of each video by split, as config and registry say, where they do."""
+        counts = {"train": data.num_train, "test": data.num_test}
+        if data.source == "real":
+            counts = {split: n or self.packed_counts.get(split) for split, n in counts.items()}
+        frames = max(data.num_frames, self.video_frames.get(data.source, 0))
+        return {split: np.full(n, frames) for split, n in counts.items() if n is not None}
 
     def read_image(self, path: Path, size: int) -> np.ndarray:
         """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none."""

@@ -1,14 +1,11 @@
 """The work of a cell: units, such as training steps or clips, and the bytes that it leaves on disk.
 
-All is counted from a target's config alone. The backward pass takes twice the FLOPs of the forward
-pass, and once where gradients flow through a frozen network; norms, optimisers and the input
-gradients that first layers save are not counted. Memory is the least that the tensors take:
-weights, gradients, Adam's two moments, the weight average, and what the layers write for the
-backward pass.
+All is counted from a target's config alone, training by the account of the baselines' budgets;
+norms and optimisers are not counted. Memory is the least that the tensors take: weights, gradients,
+Adam's two moments, the weight average, and what the layers write for the backward pass.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -26,8 +23,8 @@ from lamd.metrics.frames import BACKBONES
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.models.discriminator import VideoDiscriminator
-from lamd.paradigms.budget import TRAINING_FACTOR, row_training
-from lamd.paradigms.costs import VOCABULARIES, costs, row_parts
+from lamd.paradigms.budget import row_training
+from lamd.paradigms.costs import VOCABULARIES, costs, meta_lpips, row_parts, training_flops
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
@@ -43,6 +40,7 @@ AUTOENCODERS = {
 DENOISERS = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
 _METRICS = ("psnr", "ssim", *(f"lpips-{backbone}" for backbone in BACKBONES))
 _FLOAT = 4  # bytes
+_BACKWARD = 3  # forward passes that a step of the captioner costs, forward and backward
 _ENCODED = 16  # clips in a batch of `training.latents`
 
 
@@ -102,11 +100,20 @@ def training_step(target: Target, stage: str, *, adversary: bool = False) -> Uni
         kind="step, adversary" if adversary else "step",
         subject=stage,
         shape=(train.batch_size, data.num_frames, data.size),
-        flops=train.batch_size * (TRAINING_FACTOR * network.flops + rest.flops),
+        flops=train.batch_size * _step_flops(target, stage, adversary),
         parameters=network.parameters,
         memory=_FLOAT * (copies * network.parameters + rest.parameters)
         + train.batch_size // train.gradient_accumulation * activations,
     )
+
+
+def _step_flops(target: Target, stage: str, adversary: bool) -> int:
+    """Return the FLOPs per clip of a training step, forward and backward."""
+    if stage == "captioner":
+        return _BACKWARD * _captioner(target).flops
+    if stage in AUTOENCODERS:
+        return training_flops(target, AUTOENCODERS[stage], "autoencoder", adversary=adversary)
+    return training_flops(target, DENOISERS[stage].name, "denoiser")
 
 
 def stage_options(target: Target, stage: str) -> TrainConfig:
@@ -118,9 +125,9 @@ def stage_options(target: Target, stage: str) -> TrainConfig:
 
 
 def _step_costs(target: Target, stage: str, adversary: bool) -> tuple[Cost, Cost]:
-    """Return the costs per clip of the trained network's forward pass, and of all else in a step.
+    """Return the costs per clip of the trained network's forward pass, and of all else in memory.
 
-    The second has the backward passes and all copies of the parameters in it.
+    The second has all copies of the parameters in it.
     """
     if stage == "captioner":
         return _captioner(target), Cost()
@@ -128,26 +135,21 @@ def _step_costs(target: Target, stage: str, adversary: bool) -> tuple[Cost, Cost
         cost = costs(target, AUTOENCODERS[stage])
         return cost["autoencoder"], _loss_costs(target, adversary)
     cost = costs(target, DENOISERS[stage].name)
-    return cost["denoiser"], Cost(cost["first_frame"].flops, cost["autoencoder"].parameters)
+    return cost["denoiser"], Cost(parameters=cost["autoencoder"].parameters)
 
 
 def _loss_costs(target: Target, adversary: bool) -> Cost:
-    """Return the costs per clip of LPIPS and the discriminator in a step of an autoencoder."""
-    loss, data, total, lpips_gradient = target.loss, target.data, Cost(), 0
+    """Return parameters and activations per clip of LPIPS and the discriminator in a step."""
+    loss, data, total = target.loss, target.data, Cost()
     if loss.lpips_weight:
         frames = loss.lpips_frames or data.num_frames
         trunk, heads = lpips_costs(loss.lpips_backbone, data.size)
-        lpips_gradient = frames * (trunk.flops + heads.flops)
-        flops, parameters = frames * trunk.flops, trunk.parameters + heads.parameters
-        total += Cost(flops + 2 * lpips_gradient, parameters, 2 * frames * trunk.activations)
+        total += Cost(0, trunk.parameters + heads.parameters, 2 * frames * trunk.activations)
     if loss.gan is not None:
         gan, shape = loss.gan, (2, data.num_frames, 3, data.size, data.size)
         judge = count(lambda: VideoDiscriminator(gan)(torch.empty(shape)), 2)
-        total += Cost(parameters=4 * judge.parameters)  # with gradients and Adam's moments
-        if adversary:  # a frozen pass on x_hat, a trained one on x and x_hat
-            total += Cost(judge.flops * (2 + TRAINING_FACTOR * 2), 0, judge.activations)
-            if gan.adaptive:  # both gradients at the last layer
-                total += Cost(lpips_gradient + judge.flops)
+        # with gradients and Adam's moments
+        total += Cost(0, 4 * judge.parameters, judge.activations if adversary else 0)
     return total
 
 
@@ -165,13 +167,7 @@ def _captioner(target: Target) -> Cost:
 @cache
 def lpips_costs(backbone: str, size: int) -> tuple[Cost, Cost]:
     """Return the costs of LPIPS' trunk per picture, and of its heads per pair of pictures."""
-    import lpips
-
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="torchvision")
-        net = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
-        picture = torch.empty(1, 3, size, size)
-    net.scaling_layer.to("meta")
+    net, picture = meta_lpips(backbone), torch.empty(1, 3, size, size, device="meta")
     trunk, whole = count(lambda: net.net(picture)), count(lambda: net(picture, picture))
     return trunk, Cost(whole.flops - 2 * trunk.flops, whole.parameters - trunk.parameters)
 
@@ -219,12 +215,7 @@ def frames_of(target: Target, data: Cell, store: Store) -> Frames:
     if store.is_complete(data):
         folder = store.folder(data)
         return {split: open_split(folder, split).lengths for split in SPLITS}
-    config, dataset = target.data, DATASETS[target.data.name]
-    counts = {"train": config.num_train, "test": config.num_test}
-    if config.source == "real":
-        counts = {split: n or dataset.packed_counts.get(split) for split, n in counts.items()}
-    frames = max(config.num_frames, dataset.video_frames.get(config.source, 0))
-    return {split: np.full(n, frames) for split, n in counts.items() if n is not None}
+    return DATASETS[target.data.name].expected_lengths(target.data)
 
 
 def work_of(cell: Cell, target: Any, data: Cell, store: Store) -> Work:
@@ -283,18 +274,20 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
     if "generated" in cell.config:
         units = [(sampling(target, cell.row, cell.step.options["paradigm"], batch), number)]
     elif "reconstruction" in cell.config:
-        units = [(_reconstruction(target, batch), number)]
+        units = [(_reconstruction(target, batch, cell.step.options["paradigm"]), number)]
     return Work(units, number * target.data.num_frames * 3 * target.data.size**2)
 
 
-def _reconstruction(target: Target, batch: int) -> Unit:
-    return _inference("reconstruction", "vae", target, costs(target)["autoencoder"], batch)
+def _reconstruction(target: Target, batch: int, paradigm: str) -> Unit:
+    stage, clip = PARADIGMS[paradigm].autoencoder_stage, costs(target, paradigm)["autoencoder"]
+    assert stage is not None, "pixel space reconstructs nothing"
+    return _inference("reconstruction", stage, target, clip, batch)
 
 
 def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Work:
     number, batch = _num_clips(cell, target, frames, DIAGNOSED_CLIPS)
     # swapped and still; the second E_M serves both
-    return Work([(_reconstruction(target, batch), 2 * number)])
+    return Work([(_reconstruction(target, batch, "latent_motion"), 2 * number)])
 
 
 def _features(cell: Cell, target: Target, frames: Frames) -> Work:

@@ -7,11 +7,13 @@ Pixel space is all L x H x W of a clip, given its first frame:
 The video latent is that of a 3-D KL autoencoder and keeps a time axis of length L / f_t. The
 condition is the latent of the first frame alone:
 
-    z = mu(E(x_{0:L})) + eps * sigma(E(x_{0:L})),  x^_{0:L} = D(z)
+    z = mu(E(x_{0:L})) + eps * sigma(E(x_{0:L})),  x^_{0:L} = D(z), or D(z, x_0)
 """
 
+import torch
 from einops import repeat
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lamd.config import Baseline, Target, VideoAutoencoderConfig, denoised_shape
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
@@ -28,10 +30,14 @@ class PixelDiffusion(UNet3d):
 
 
 class VideoAutoencoder(ScaledLatent):
-    """3-D KL autoencoder with its own f_s and f_t; halves both together, then the larger alone."""
+    """3-D KL autoencoder with its own f_s and f_t; halves both together, then the larger alone.
+
+    With `first_frame: concat` the decoder sees x_0 at each of its scales.
+    """
 
     def __init__(self, config: VideoAutoencoderConfig, *, num_frames: int, size: int):
         channels, f_t = config.channels, config.temporal_downsampling
+        self.sees_x0 = config.first_frame == "concat"
         super().__init__(config.latent_channels)
         self.clip_shape, self.f_t = (num_frames, 3, size, size), f_t
         side = size // config.spatial_downsampling
@@ -49,7 +55,7 @@ class VideoAutoencoder(ScaledLatent):
         encoder += [*scale(widths[-1]), group_norm(widths[-1]), nn.SiLU()]
         decoder: list[nn.Module] = [nn.Conv3d(config.latent_channels, widths[-1], 3, padding=1)]
         for i, stride in reversed(list(enumerate(strides))):
-            up = nn.Conv3d(widths[i + 1], widths[i], 3, padding=1)
+            up = nn.Conv3d(widths[i + 1] + 3 * self.sees_x0, widths[i], 3, padding=1)
             decoder += [*scale(widths[i + 1]), nn.Upsample(scale_factor=stride), up]
         decoder += [*scale(widths[0]), group_norm(widths[0]), nn.SiLU()]
         self.encoder = nn.Sequential(*encoder)
@@ -75,15 +81,21 @@ class VideoAutoencoder(ScaledLatent):
         still = repeat(x0, "b c h w -> b l c h w", l=self.f_t)
         return self.encode(still).mean.squeeze(2)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Map z (B, d, l, h, w) to x_hat (B, l * f_t, 3, H, W), not clamped."""
-        return self.to_rgb(self.decoder(z)).transpose(1, 2)
+    def decode(self, z: Tensor, x0: Tensor) -> Tensor:
+        """Map z (B, d, l, h, w) and x0 (B, 3, H, W) to x_hat (B, l * f_t, 3, H, W), not clamped."""
+        h = z
+        for layer in self.decoder:
+            h = layer(h)
+            if self.sees_x0 and isinstance(layer, nn.Upsample):
+                still = F.adaptive_avg_pool2d(x0, h.shape[-2:])
+                h = torch.cat([h, repeat(still, "b c h w -> b c l h w", l=h.shape[2])], dim=1)
+        return self.to_rgb(h).transpose(1, 2)
 
     def forward(self, x: Tensor, eps: Tensor) -> VAEOutput:
         """Reconstruct x (B, L, 3, H, W) through one posterior sample; eps (B, d, l, h, w)."""
         posterior = self.encode(x)
         z = posterior.sample(eps)
-        return VAEOutput(self.decode(z), posterior, z)
+        return VAEOutput(self.decode(z, x[:, 0]), posterior, z)
 
     @property
     def last_layer(self) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+STATISTICS_WINDOWS = 1024  # windows that the statistics of a latent are measured on, at most
+
 
 @dataclass(frozen=True)
 class Posterior:

@@ -1,21 +1,23 @@
 """The length of the baselines' trainings, and the cost of LaMD's: equal clips, or equal FLOPs.
 
-One rule for all networks: a training step costs three forward passes (forward, and backward twice
-as much) of the network that is trained. What is frozen or only scores is not counted: E_I or the
-video encoder in stage II, LPIPS, the discriminator, validation.
+One account for all paradigms: the FLOPs of every pass that training runs, forward and backward, of
+frozen networks too. A step of an autoencoder has LPIPS and, from its start on, the discriminator in
+it; a step of a denoiser has the encoder of the first frame in it. An autoencoder also encodes its
+windows, for the statistics of its latent and for stage II. Validation is left out on both sides.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, TrainConfig, split_row
 from lamd.config.schema import BatchConfig
+from lamd.data.dataset import DATASETS
 
-if TYPE_CHECKING:
-    from lamd.flops import Cost
-
-TRAINING_FACTOR = 3  # forward passes per training step
+ACCOUNT = (
+    "training FLOPs of all rows: forward and backward passes of every network that a step runs, "
+    "with LPIPS, the discriminator from its start step and frozen encoders, and the encoding of "
+    "clips for stage II; without validation"
+)
 _INTERVALS = ("log_every", "checkpoint_every", "validate_every")
 
 
@@ -33,20 +35,26 @@ class Budget:
 
 def row_budget(target: Target, row: str) -> Budget:
     """Return the training of a baseline row and its cost; errors as for `row_training`."""
-    name, _ = split_row(row)
-    train, denoiser, dmg = row_training(target, row), _cost(target, name), _cost(target)
-    flops = TRAINING_FACTOR * denoiser.flops * _clips(train)
-    lamd, autoencoder = _training_flops(target, name)
-    return Budget(train, flops, autoencoder, lamd, denoiser.parameters, dmg.parameters)
+    from lamd.paradigms.costs import costs  # imports torch
+
+    (name, _), train = split_row(row), row_training(target, row)
+    return Budget(
+        train=train,
+        flops=_denoiser_flops(target, name, _clips(train)),
+        autoencoder_flops=_autoencoder_flops(target, name),
+        lamd_flops=_lamd_flops(target),
+        parameters=costs(target, name)["denoiser"].parameters,
+        dmg_parameters=costs(target)["denoiser"].parameters,
+    )
 
 
 def row_training(target: Target, row: str) -> TrainConfig:
     """Return the training options of a baseline row's denoiser.
 
     `*_clips`: the denoiser sees as many clips as the DMG (steps rounded to the nearest).
-    `*_flops`: all of the row's training costs as much as LaMD's two stages, the video autoencoder's
-    share subtracted first (steps rounded down). In both rows the video autoencoder sees as many
-    clips as the MCD-VAE.
+    `*_flops`: all of the row's training costs `baselines.budget_factor` times LaMD's two stages,
+    the video autoencoder's share subtracted first (steps rounded down). In both rows, and at every
+    factor, the video autoencoder sees as many clips as the MCD-VAE.
 
     Raises:
         LamdError: when the autoencoder leaves no FLOPs for one step.
@@ -55,30 +63,58 @@ def row_training(target: Target, row: str) -> TrainConfig:
     batch = target.denoiser(name).batch_size
     if rule == "clips":
         return _train(target, name, max(1, round(_clips(target.train_dmg) / batch)))
-    lamd, autoencoder = _training_flops(target, name)
-    step = TRAINING_FACTOR * _cost(target, name).flops * batch
-    if lamd - autoencoder < step:
+    assert target.baselines is not None, "checked with the config"
+    allowed = int(target.baselines.budget_factor * _lamd_flops(target))
+    autoencoder, step = _autoencoder_flops(target, name), _denoiser_flops(target, name, batch)
+    if allowed - autoencoder < step:
         raise LamdError(
-            f"baselines.{name}: row {row}: LaMD's {lamd / 1e12:.4g} training TFLOPs less the "
-            f"autoencoder's {autoencoder / 1e12:.4g} are below one step's {step / 1e12:.4g}; "
+            f"baselines.{name}: row {row}: the budget of {allowed / 1e12:.4g} training TFLOPs less "
+            f"the autoencoder's {autoencoder / 1e12:.4g} are below one step's {step / 1e12:.4g}; "
             "make the networks or the batch smaller"
         )
-    return _train(target, name, (lamd - autoencoder) // step)
+    return _train(target, name, (allowed - autoencoder) // step)
 
 
-def _training_flops(target: Target, name: Baseline) -> tuple[int, int]:
-    """Return the FLOPs of training LaMD's two stages, and a baseline's autoencoder."""
-    vae, autoencoder = (
-        TRAINING_FACTOR * _cost(target, paradigm, "autoencoder").flops * _clips(target.train_vae)
-        for paradigm in ("latent_motion", name)
+def _lamd_flops(target: Target) -> int:
+    """Return the FLOPs of LaMD's two stages."""
+    dmg = _denoiser_flops(target, "latent_motion", _clips(target.train_dmg))
+    return _autoencoder_flops(target, "latent_motion") + dmg
+
+
+def _denoiser_flops(target: Target, paradigm: str, clips: int) -> int:
+    """Return the FLOPs of training a paradigm's denoiser on so many clips."""
+    from lamd.paradigms.costs import training_flops
+
+    return clips * training_flops(target, paradigm, "denoiser")
+
+
+def _autoencoder_flops(target: Target, paradigm: str) -> int:
+    """Return the FLOPs of a paradigm's first stage; 0 where it has none."""
+    from lamd.models.latent import STATISTICS_WINDOWS
+    from lamd.paradigms.costs import costs, training_flops
+
+    posterior = costs(target, paradigm)["posterior"].flops
+    if not posterior:
+        return 0
+    train, gan = target.train_vae, target.loss.gan
+    alone = train.num_steps if gan is None else gan.start_step
+    passes = {False: alone, True: train.num_steps - alone}  # without and with the adversary
+    steps = sum(
+        number * training_flops(target, paradigm, "autoencoder", adversary=adversary)
+        for adversary, number in passes.items()
+        if number
     )
-    return vae + TRAINING_FACTOR * _cost(target).flops * _clips(target.train_dmg), autoencoder
+    encoded = min(_windows(target, train), STATISTICS_WINDOWS) + _windows(target, target.train_dmg)
+    return train.batch_size * steps + encoded * posterior
 
 
-def _cost(target: Target, paradigm: str = "latent_motion", network: str = "denoiser") -> "Cost":
-    from lamd.paradigms.costs import costs  # imports torch
-
-    return costs(target, paradigm)[network]
+def _windows(target: Target, train: TrainConfig) -> int:
+    """Return how many windows a stage trains on; 0 where the number of videos is not known."""
+    lengths = DATASETS[target.data.name].expected_lengths(target.data).get("train")
+    if lengths is None:
+        return 0
+    kept = lengths[: len(lengths) - train.num_validation_clips]
+    return int(((kept - target.data.num_frames) // train.window_stride + 1).sum())
 
 
 def _clips(train: TrainConfig) -> int:

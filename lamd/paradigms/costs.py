@@ -4,16 +4,24 @@ A target's networks are built on the meta device and counted once per process an
 """
 
 import json
+import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from lamd.config import Target, is_baseline, split_row
 from lamd.data.vocabulary import Vocabulary
-from lamd.flops import Cost, count
+from lamd.flops import Cost, count, count_flops
+from lamd.losses import generator_adversarial, reconstruction_terms
+from lamd.models.discriminator import VideoDiscriminator
 from lamd.paradigms.base import Paradigm
 from lamd.paradigms.registry import PARADIGMS
+
+if TYPE_CHECKING:
+    import lpips
 
 # The vocabularies are known once the data is: tokens of captions (MAGE's larger one), classes.
 VOCABULARIES = {
@@ -22,6 +30,7 @@ VOCABULARIES = {
 }
 _CLIPS = 2  # counted at once: in training, a group norm refuses a single value per channel
 _counted: dict[str, dict[str, Cost]] = {}
+_trained: dict[str, int] = {}
 
 
 def costs(target: Target, name: str = "latent_motion") -> dict[str, Cost]:
@@ -31,13 +40,44 @@ def costs(target: Target, name: str = "latent_motion") -> dict[str, Cost]:
     `step`; `decode`. Else: `posterior`, the encoding of a clip; `autoencoder` and `denoiser`, the
     forward passes of their training.
     """
-    networks = PARADIGMS[name].networks
-    shape = target.data.num_frames, target.data.size
-    configs = {stage: network.config(target) for stage, network in networks.items()}
-    key = json.dumps([name, shape, configs])
+    key = _key(target, name)
     if key not in _counted:
         _counted[key] = _count(target, PARADIGMS[name])
     return _counted[key]
+
+
+def training_flops(target: Target, name: str, network: str, *, adversary: bool = False) -> int:
+    """Return the FLOPs per clip of a step's passes, forward and backward.
+
+    Args:
+        network: `autoencoder`, with its losses, or `denoiser`, with the encoder of first frames.
+        adversary: whether the discriminator takes part, as from gan.start_step on.
+    """
+    scored = {"lpips_backbone", "lpips_frames", "gan"} if network == "autoencoder" else set()
+    loss = target.loss.model_dump(mode="json", include=scored)
+    key = json.dumps([_key(target, name), network, adversary, loss, bool(target.loss.lpips_weight)])
+    if key not in _trained:
+        step = _autoencoder_step if network == "autoencoder" else _denoiser_step
+        _trained[key] = count_flops(step(target, PARADIGMS[name], adversary)) // _CLIPS
+    return _trained[key]
+
+
+def meta_lpips(backbone: str) -> "lpips.LPIPS":
+    """Return LPIPS on the meta device, frozen."""
+    import lpips
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torchvision")
+        net = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
+    net.scaling_layer.to("meta")
+    return net.requires_grad_(False)
+
+
+def _key(target: Target, name: str) -> str:
+    """Return what the passes of a paradigm's networks depend on."""
+    networks, shape = PARADIGMS[name].networks, (target.data.num_frames, target.data.size)
+    configs = {stage: network.config(target) for stage, network in networks.items()}
+    return json.dumps([name, shape, configs])
 
 
 def row_parts(target: Target, row: str) -> dict[str, Cost]:
@@ -47,19 +87,27 @@ def row_parts(target: Target, row: str) -> dict[str, Cost]:
     return {"encode": encode, "step": parts["step"], "decode": parts["decode"]}
 
 
-def _count(target: Target, kind: type[Paradigm]) -> dict[str, Cost]:
-    vocabulary = prompts = None
-    autoencoder: Any = None
+def _build(
+    target: Target, kind: type[Paradigm]
+) -> tuple[Paradigm, Tensor, Tensor, Tensor, list[str] | None]:
+    """Return a paradigm with its networks, clips, latents, steps t and prompts, on meta."""
+    vocabulary = prompts = autoencoder = None
     if target.dmg.prompt is not None:
         vocabulary, prompts = VOCABULARIES[target.dmg.prompt.kind], ["0"] * _CLIPS
-    frames, size = target.data.num_frames, target.data.size
     with torch.device("meta"):
         if kind.autoencoder_stage is not None:
             autoencoder = kind.networks[kind.autoencoder_stage].build(target, None)
         network = kind.networks[kind.denoiser_stage].build(target, vocabulary)
         paradigm = kind.of(target, network, autoencoder)
-        x, t = torch.empty(_CLIPS, frames, 3, size, size), torch.zeros(_CLIPS, dtype=torch.int64)
+        x = torch.empty(_CLIPS, target.data.num_frames, 3, *[target.data.size] * 2)
         z = torch.empty(_CLIPS, *paradigm.latent_shape)
+        return paradigm, x, z, torch.zeros(_CLIPS, dtype=torch.int64), prompts
+
+
+def _count(target: Target, kind: type[Paradigm]) -> dict[str, Cost]:
+    paradigm, x, z, t, prompts = _build(target, kind)
+    autoencoder: Any = paradigm.autoencoder
+    with torch.device("meta"):
         given = paradigm.encode(x[:, 0])
         denoiser = paradigm.denoiser(given, prompts, None)
     parts: dict[str, Callable[[], object]] = {
@@ -74,3 +122,41 @@ def _count(target: Target, kind: type[Paradigm]) -> dict[str, Cost]:
     counted = {name: count(run, _CLIPS) for name, run in parts.items()}
     counted["denoiser"] = counted["condition"] + counted["step"]
     return dict.fromkeys(("posterior", "autoencoder"), Cost()) | counted
+
+
+def _denoiser_step(target: Target, kind: type[Paradigm], _: bool) -> Callable[[], None]:
+    paradigm, x, z, t, prompts = _build(target, kind)
+
+    def step() -> None:
+        with torch.no_grad():
+            given = paradigm.encode(x[:, 0])
+        paradigm.denoiser(given, prompts, None)(z, t).sum().backward()
+
+    return step
+
+
+def _autoencoder_step(target: Target, kind: type[Paradigm], adversary: bool) -> Callable[[], None]:
+    paradigm, x, z, _, _ = _build(target, kind)
+    autoencoder: Any = paradigm.autoencoder
+    loss, gan = target.loss, cast(Any, target.loss.gan)
+    lpips_net = meta_lpips(loss.lpips_backbone) if loss.lpips_weight else None
+    if adversary:
+        with torch.device("meta"):
+            judge = VideoDiscriminator(gan)
+
+    def step() -> None:
+        output = autoencoder(x, z)
+        terms = reconstruction_terms(x, output, loss, lpips_net, torch.Generator())
+        total = reduce(torch.add, terms.values())
+        if adversary:
+            judge.requires_grad_(False)
+            fooled = generator_adversarial(judge(output.x_hat), gan.loss)
+            judge.requires_grad_(True)
+            for term in (total, fooled) if gan.adaptive else ():  # as `adaptive_weight`
+                torch.autograd.grad(term, autoencoder.last_layer, retain_graph=True)
+            total = total + fooled
+        total.backward()
+        if adversary:
+            judge(torch.cat([x, output.x_hat.detach()])).sum().backward()
+
+    return step

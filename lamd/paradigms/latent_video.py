@@ -29,8 +29,8 @@ class LatentVideo(Paradigm):
     }
 
     def encode(self, x0: Tensor) -> Given:
-        """Return the latent of the first frame at unit scale."""
-        return Given(self.autoencoder.to_diffusion(self.autoencoder.encode_image(x0)))
+        """Return the latent of the first frame at unit scale; x0 itself goes to the decoder."""
+        return Given(self.autoencoder.to_diffusion(self.autoencoder.encode_image(x0)), (x0,))
 
     def posterior(self, x: Tensor, copies: int) -> Posterior:
         """Encode `copies` of each clip; their batch decides the rounding of the recorded losses."""

@@ -193,11 +193,12 @@ class TablePlan:
         if target.captioner is not None:
             captioner = {"captioner": dump["captioner"], "train": dump["train_captioner"]}
             train("captioner", captioner)
+        if any(ROW_RULES[row].baseline == "latent_video" for row in target.rows):
+            autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
+            train("video_vae", first | {"autoencoder": autoencoder})
         for row in filter(is_baseline, target.rows):
             options, (name, budget), parents = row_training(target, row), split_row(row), None
             if name == "latent_video":
-                autoencoder = dump["baselines"][name]["autoencoder"]
-                train("video_vae", first | {"autoencoder": autoencoder})
                 parents = encode("video_latents", "video_vae")
             config = {"data": shape, "train": options.model_dump(mode="json")}
             config |= denoiser_config(target, name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamd import config
-from lamd.config import RowRule, SamplerConfig, Target
+from lamd.config import LatentVideoConfig, RowRule, SamplerConfig, Target
 from lamd.paradigms.budget import row_budget
 from lamd.pipeline.cell import Cell, step_of
 
@@ -76,16 +76,19 @@ def generated(plan: "TablePlan", row: str, *, samples: range | None = None, **op
     )
 
 
-def reconstructed(plan: "TablePlan", row: str, *, given_kept: bool) -> Cell:
-    """Plan D_V(posterior mean) of each test clip; `given_kept` keeps the real frame 0."""
+def reconstructed(
+    plan: "TablePlan", row: str, *, given_kept: bool, paradigm: str = "latent_motion"
+) -> Cell:
+    """Plan each test clip decoded from its posterior mean; `given_kept` keeps the real frame 0."""
     kept = "frame 0 kept" if given_kept else "every frame decoded"
     options = {"target": plan.target, "device": plan.device, "given_kept": given_kept}
+    stage = "vae" if paradigm == "latent_motion" else "video_vae"
     return Cell(
         kind="clips",
         row=row,
         config={"reconstruction": f"posterior mean, {kept}"},
-        parents={"test": plan.test, "autoencoder": plan.stages["vae"]},
-        step=step_of("clips:reconstructed_clips", **options),
+        parents={"test": plan.test, "autoencoder": plan.stages[stage]},
+        step=step_of("clips:reconstructed_clips", paradigm=paradigm, **options),
         collective=True,
     )
 
@@ -141,6 +144,13 @@ def _lamd_words(target: Target) -> str:
     return f"generated from the given frame{condition} by {sampler}"
 
 
+def _video_autoencoder_words(target: Target) -> str:
+    denoiser = target.denoiser("latent_video")
+    assert isinstance(denoiser, LatentVideoConfig), "of that baseline"
+    given = " and x_0" if denoiser.autoencoder.first_frame == "concat" else ""
+    return f"each test clip through the 3-D autoencoder, decoded from the posterior mean{given}"
+
+
 def _baseline_budget(target: Target, row: str) -> dict[str, float]:
     """Return what a baseline row trains, for the record."""
     budget = row_budget(target, row)
@@ -169,6 +179,15 @@ def _baseline_row(row: str) -> Row:
     baseline, budget = config.split_row(row)
     (label, short), (shared, equal, budget_words) = _BASELINES[baseline], _EQUAL[budget]
 
+    def times(target: Target) -> str:
+        assert target.baselines is not None, "checked with the config"
+        factor = target.baselines.budget_factor
+        return "" if budget == "clips" or factor == 1 else f"{factor:g} times "
+
+    def share(target: Target) -> str:
+        factor = times(target)
+        return f"{factor}LaMD's training FLOPs" if factor else equal
+
     def sampler(target: Target) -> SamplerConfig:
         return config.baseline_sampler(target, baseline)
 
@@ -180,16 +199,15 @@ def _baseline_row(row: str) -> Row:
             spent += f" after {_rounded(numbers['autoencoder_tflops'])} for its autoencoder"
         return (
             f"3-D UNet ({options.conv3d}) of {numbers['parameters'] / 1e6:.3g} M parameters, the "
-            f"DMG has {numbers['dmg_parameters'] / 1e6:.3g} M; {budget_words}: "
+            f"DMG has {numbers['dmg_parameters'] / 1e6:.3g} M; {times(target)}{budget_words}: "
             f"{numbers['steps']:,} steps of {batch:g} clips, {spent}, LaMD "
-            f"{_rounded(numbers['lamd_tflops'])} (a step counts as three forward passes of the "
-            f"trained network); {_sampler_words(target, sampler(target))}"
+            f"{_rounded(numbers['lamd_tflops'])}; {_sampler_words(target, sampler(target))}"
         )
 
     return Row(
         name=row,
         clips=lambda plan: generated(plan, row),
-        label=lambda target: f"{label}, {equal} (K = {sampler(target).num_steps})",
+        label=lambda target: f"{label}, {share(target)} (K = {sampler(target).num_steps})",
         description=describe,
         short=f"{short}, {shared}",
         budget=lambda target: _baseline_budget(target, row),
@@ -233,6 +251,16 @@ for _row in (
         description=lambda _: "each test clip through E_M, E_I and D_V, posterior mean",
         short="reconstruction",
         published="reconstruction",
+    ),
+    Row(
+        name="latent_video_reconstruction",
+        clips=lambda plan: reconstructed(
+            plan, "latent_video_reconstruction", given_kept=True, paradigm="latent_video"
+        ),
+        label=lambda _: "Video autoencoder reconstruction (ceiling of latent video)",
+        description=_video_autoencoder_words,
+        short="lat. video, rec.",
+        rule=config.ROW_RULES["latent_video_reconstruction"],
     ),
     Row(
         name="lamd",

@@ -80,7 +80,9 @@ def render_sweep(results: Results) -> dict[str, bytes]:
     if figure["name"] == "curves":
         columns = [Column(**entry) for entry in figure["columns"]]
         panels = {column: wording.column_heading(column) for column in columns}
-        files["curves.png"] = _draw_curves(results, results.title, panels)
+        reference = figure.get("reference")
+        line = Column(**reference) if reference else None
+        files["curves.png"] = _draw_curves(results, results.title, panels, line)
     else:
         columns = [Column(**figure["x"]), Column(**figure["y"])]
         files["tradeoff.png"] = _draw_tradeoff(results, *columns)
@@ -185,10 +187,13 @@ def channel_means(summary: Summaries, position: Position, metric: str) -> np.nda
     return np.mean(ordered, axis=0) if ordered else np.array([])
 
 
-def _draw_curves(results: Results, title: str, panels: Mapping[Column, str]) -> bytes:
+def _draw_curves(
+    results: Results, title: str, panels: Mapping[Column, str], reference: Column | None = None
+) -> bytes:
     """Return a PNG with one panel per column over the first axis, one line per value of the others.
 
-    With several seeds, dots are seeds; panels that fit into a row have a second one below them with
+    A reference is drawn across the panels of its metric at its mean over all positions. With
+    several seeds, dots are seeds; panels that fit into a row have a second one below them with
     the change from the first position, paired by seed.
     """
     summary = Summaries(results)
@@ -207,6 +212,8 @@ def _draw_curves(results: Results, title: str, panels: Mapping[Column, str]) -> 
         for ax, (column, name, change) in zip(grid.flat, drawn, strict=False):
             _draw_lines(ax, summary, column, 0, change=change)
             ax.set_title(name)
+            if reference is not None and reference.metric == column.metric and not change:
+                _draw_reference(ax, summary, reference)
         for ax in grid.flat[len(drawn) :]:
             ax.set_axis_off()
         if paired:
@@ -251,6 +258,17 @@ def _draw_lines(
     ax.margins(y=0.12)
     if change:
         ax.axhline(0, color="#404040", linewidth=0.8)
+
+
+def _draw_reference(ax: Axes, summary: Summaries, column: Column) -> None:
+    """Draw the mean of a column over all positions, each measurement once."""
+    table = summary.frame
+    chosen = table[(table["row"] == column.row) & (table["metric"] == column.metric)]
+    values = chosen.drop_duplicates("cells")["value"]
+    if len(values):
+        hue, name = plots.color(column.row), wording.column_heading(column)
+        ax.axhline(values.mean(), color=hue, linestyle="--", linewidth=1.2)
+        plots.note(ax, -0.45, values.mean(), name, (0, 3), hue)
 
 
 def _ticks(summary: Summaries, axis: int) -> list[Position]:

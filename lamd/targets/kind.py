@@ -13,6 +13,7 @@ from lamd.config import AnyTarget, Target, closest, config_hash
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.metrics.values import difference
+from lamd.paradigms.budget import ACCOUNT
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.contents import VALUES, read_per_clip, read_videos
 from lamd.pipeline.graph import TablePlan, missing_weights
@@ -212,6 +213,8 @@ class Collector:
     def results(self, protocols: Iterable[str] = (), **fields: Any) -> Results:
         """Return what was gathered, the rules of `protocols` in words, and further fields."""
         config = self.config
+        if any(row.budget for row in fields.get("rows", ())):
+            self.notes.append(ACCOUNT)
         return Results(
             kind=config.kind,
             target=config.target,

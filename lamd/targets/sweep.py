@@ -33,7 +33,11 @@ class SweepKind:
         _published(config)
         known = {f"{column.row} {column.metric}": column for column in _columns(config, plans)}
         figure = config.figure
-        for column in figure.columns if figure.name == "curves" else (figure.x, figure.y):
+        if figure.name == "tradeoff":
+            drawn = [figure.x, figure.y]
+        else:
+            drawn = [*figure.columns, *filter(None, [figure.reference])]
+        for column in drawn:
             name = f"{column.row} {column.metric}"
             choose(known, name, f"{config.target}: figure: no column")
         extra = {p: [plan.diagnostics] for p, plan in plans.items() if config.diagnostics}

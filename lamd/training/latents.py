@@ -14,13 +14,12 @@ from lamd.base.rng import torch_generator
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
-from lamd.models.latent import Posterior, ScaledLatent
+from lamd.models.latent import STATISTICS_WINDOWS, Posterior, ScaledLatent
 from lamd.training.checkpoint import check_run_id, check_sha256, read_json, write_json
 from lamd.training.networks import load_model, read_info
 from lamd.training.stages import read_windows, training_windows
 
 _BATCH = 16
-_STATISTICS_WINDOWS = 1024
 _ADVICE = "delete the folder and encode the latents again"
 _FILES = ("posterior.npy", "windows.npy")
 
@@ -112,7 +111,7 @@ def latent_statistics(
     At most 1024 windows, evenly spread over `windows`, are encoded: with h * w values per channel
     and window, the error of the mean is far below one percent of the deviation.
     """
-    count = min(len(windows), _STATISTICS_WINDOWS)
+    count = min(len(windows), STATISTICS_WINDOWS)
     chosen = windows[np.linspace(0, len(windows) - 1, count).astype(np.int64)]
     total = squares = torch.zeros_like(vae.latent_mean, dtype=torch.float64)
     n = 0

@@ -76,15 +76,16 @@ def reordered_clips(folder: Path, inputs: Folders, order: str) -> dict:
 
 
 def reconstructed_clips(
-    folder: Path, inputs: Folders, target: Target, device: str, *, given_kept: bool
+    folder: Path, inputs: Folders, target: Target, paradigm: str, device: str, *, given_kept: bool
 ) -> dict:
-    """Write D_V(mean of q(z_m | x), f_x0, skips) of each real clip x.
+    """Write each real clip x decoded from the mean of q(z | x), by LaMD with f_x0 and the skips.
 
     `given_kept` puts the real frame 0 in place of the decoded one, as in generated clips.
     """
     from lamd.pipeline.steps.latents import MotionLatents
 
-    real, latents = contents.read_clips(inputs["test"]), MotionLatents.load(inputs, target, device)
+    real = contents.read_clips(inputs["test"])
+    latents = MotionLatents.load(inputs, target, device, paradigm)
 
     def reconstruct(at: slice) -> np.ndarray:
         clips = latents.decode(latents.encode(real[at]), real[at, 0])

@@ -50,7 +50,7 @@ class Scene:
     @property
     def motion(self) -> MotionLatents:
         """Motion latents of clips, and back."""
-        return MotionLatents(self.models.autoencoder, self.batch_size)
+        return MotionLatents(self.models, self.batch_size)
 
     def decode(self, z_m: Tensor) -> np.ndarray:
         """Return z_m decoded with the content of the first frames."""

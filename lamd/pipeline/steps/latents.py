@@ -1,4 +1,4 @@
-"""Motion latents of stored clips: coded by a trained MCD-VAE, and measured for `diagnostics`."""
+"""Latents of stored clips: coded by a trained autoencoder, and measured for `diagnostics`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,27 +15,30 @@ from lamd.generate import first_frames
 from lamd.io.video import to_model, to_uint8
 from lamd.metrics import motion_latent as measures
 from lamd.models.latent import Posterior
-from lamd.models.mcd_vae import MCDVAE
+from lamd.paradigms.base import Given, Paradigm
 from lamd.pipeline.contents import Folders, read_clips
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
-from lamd.training import load_model
+from lamd.training import load_paradigm
 
 
 class MotionLatents:
     """Encoding and decoding in batches of `batch_size`, which changes no value.
 
     Clips are uint8 (N, L, H, W, 3), frames uint8 (N, H, W, 3), motion latents float32
-    (N, *latent_shape) on the CPU, scaled as D_V takes them.
+    (N, *latent_shape) on the CPU, scaled as D_V takes them. A video latent is coded likewise.
     """
 
-    def __init__(self, vae: MCDVAE, batch_size: int):
-        self.vae, self.batch_size, self.device = vae, batch_size, vae.latent_mean.device
+    def __init__(self, paradigm: Paradigm, batch_size: int):
+        self.paradigm, self.vae, self.batch_size = paradigm, paradigm.autoencoder, batch_size
+        self.device = self.vae.latent_mean.device
 
     @classmethod
-    def load(cls, inputs: Folders, target: Target, device: str) -> Self:
-        """Load the MCD-VAE in the folder `autoencoder`."""
-        vae = load_model(inputs["autoencoder"], "vae", target, device=resolve_device(device))
-        return cls(vae, target.runtime.sampling_batch_size)
+    def load(
+        cls, inputs: Folders, target: Target, device: str, paradigm: str = "latent_motion"
+    ) -> Self:
+        """Load a paradigm's autoencoder from the folder `autoencoder`."""
+        models = load_paradigm(paradigm, target, inputs, resolve_device(device))
+        return cls(models, target.runtime.sampling_batch_size)
 
     def encode(self, clips: np.ndarray) -> Tensor:
         """Return z_m of each clip, from the posterior mean."""
@@ -58,19 +61,19 @@ class MotionLatents:
 
     def content(self, frames: np.ndarray) -> Tensor:
         """Return f_x0 of each frame, float32 (N, d', h, w) on the CPU."""
-        return self._batched(lambda at: self._encode_image(frames[at])[0].float(), len(frames))
+        return self._batched(lambda at: self._given(frames[at]).condition, len(frames))
 
     def decode(self, z_m: Tensor, frames: np.ndarray) -> np.ndarray:
         """Return D_V(z_m, content of each frame); frame 0 is D_V's."""
 
         def decoded(at: slice) -> Tensor:
-            content = self._encode_image(frames[at])
-            return to_uint8(self.vae.decode(z_m[at].to(self.device), *content))
+            given = self._given(frames[at])
+            return to_uint8(self.paradigm.decode(z_m[at].to(self.device), given))
 
         return self._batched(decoded, len(frames)).numpy()
 
-    def _encode_image(self, frames: np.ndarray) -> tuple[Tensor, list[Tensor]]:
-        return self.vae.encode_image(first_frames(frames, self.device))
+    def _given(self, frames: np.ndarray) -> Given:
+        return self.paradigm.encode(first_frames(frames, self.device))
 
     @torch.inference_mode()
     def _batched(self, run: Callable[[slice], Tensor], count: int) -> Tensor:

@@ -17,6 +17,7 @@ from lamd.training.stages import batch_rows, read_ahead, read_windows
 
 NUM_TRAIN = 8
 NUM_FRAMES = 16
+OPTIONS = {"size": 64, "camera": "image_aux1"}
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,13 @@ def test_packing(measure: Measure, root: Path, tmp_path: Path):
     caches = iter(range(100))
 
     def pack() -> None:
-        BAIR.pack(root, tmp_path / str(next(caches)), split="train")
+        BAIR.pack(root, tmp_path / str(next(caches)), split="train", **OPTIONS)
 
     measure(pack, clips=NUM_TRAIN)
 
 
 def test_loader(measure: Measure, root: Path, tmp_path: Path):
-    videos = BAIR.pack(root, tmp_path, split="train")
+    videos = BAIR.pack(root, tmp_path, split="train", **OPTIONS)
     windows = videos.windows(NUM_FRAMES, 1)
     batch_size, steps = 16, 8
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from tfrecord.writer import TFRecordWriter
 
-from lamd.data.bair import CAMERAS, FOLDER, NUM_FRAMES
+from lamd.data.bair import BAIR, CAMERAS, FOLDER, NUM_FRAMES
+from lamd.data.packed import PackedVideos
 
 Features = dict[str, tuple[list, str]]
 
@@ -47,6 +48,12 @@ def write_split(root: Path, split: str, counts: list[int], seed: int = 0) -> lis
         paths.append(write_file(root / FOLDER / split / name, count, seed + first))
         first += count
     return paths
+
+
+def pack_bair(root: Path, cache: Path, **options) -> PackedVideos:
+    """Pack a split, by default the test split, as 64x64 frames of `image_aux1`."""
+    defaults = {"split": "test", "size": 64, "camera": "image_aux1"}
+    return BAIR.pack(root, cache, **(defaults | options))
 
 
 def flip(path: Path, offset: int) -> None:

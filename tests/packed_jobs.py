@@ -9,7 +9,7 @@ from lamd.data.packed import PackedVideos
 def pack_and_sum(job: tuple[Path, Path]) -> tuple[str, int]:
     """Pack the test split; return hash and sum of all pixels."""
     root, cache = job
-    packed = BAIR.pack(root, cache, split="test")
+    packed = BAIR.pack(root, cache, split="test", size=64, camera="image_aux1")
     return packed.content_hash, int(packed.frames.sum())
 
 

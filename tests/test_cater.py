@@ -5,13 +5,19 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from tiny import tiny_target
 
+from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.data.cater import CATER_V1, CATER_V2, captions_file
+from lamd.config import DataConfig, load_target
+from lamd.config.schema import PromptConfig
+from lamd.data.cater import CATER_V1, CATER_V2, CaterDecoder, captions_file
+from lamd.data.cater.captions import WORDS
 from lamd.io.clips import decode_video, decode_with_decord
+from lamd.pipeline.steps import data
 
 COUNTS = {"num_train": 3, "num_test": 1}
-CLIP = {"size": 24, "num_frames": 4, "frame_interval": 5}
+CLIP = {"size": 24, "num_frames": 4, "frame_interval": 5, "captions": "explicit"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def change(root, key, **fields):
 
 
 def pack_train(root, **options):
-    asked = {"split": "train", **CLIP, **options}
+    asked = {"split": "train", "on_corrupt": "raise", **CLIP, **options}
     return CATER_V2.pack(root, root / "cache", **asked)
 
 
@@ -81,6 +87,15 @@ def test_a_short_video_is_padded_with_its_last_frame(root):
     last = Image.fromarray(decode_video(video.path)[-1])
     wanted = np.asarray(ImageOps.fit(last, (24, 24), Image.Resampling.LANCZOS))
     assert (clip[4:] == wanted).all()
+
+
+def test_linspace_takes_the_frames_that_mage_reads(root):
+    whole = decode_video(listed_train(root)[0].path)
+    # of 33 frames round(33 / 5) are even from the first to the last, rounded down
+    clip = pack_train(root, sampling="linspace", size=48).clip(0, 0, 4)
+    np.testing.assert_array_equal(clip, whole[[0, 5, 10, 16], :, 8:56])
+    padded = pack_train(root, sampling="linspace", size=48, frame_interval=16).clip(0, 0, 4)
+    np.testing.assert_array_equal(padded, whole[[0, 32, 32, 32], :, 8:56])
 
 
 def test_limit_takes_the_first(root):
@@ -191,11 +206,14 @@ def test_verify_knows_counts_captions_and_scenes(root):
     report = CATER_V2.verify(root)
     assert report.ok, str(report)
     assert "explicit: 3 captions, 3 with a scene" in str(report)
+    assert "decoded lengths in frames (videos): 33 (3)" in str(report)
+    assert str(report).count("words that MAGE's vocabulary lacks: none") == 4
     change(root, "0", caption="the snitch is sliding to (1, 1). the cone is rotating.")
     change(root, "2", caption="the snitch flies.")
     text = str(CATER_V2.verify(root))
     assert "CATER_train_000000.avi: explicit caption describes other moves" in text
     assert "not a sentence of CATER-GEN" in text
+    assert "words that MAGE's vocabulary lacks: flies" in text
     scene = folder_of(root) / "scenes/CATER_train_000001.json"
     scene.write_text("{")
     assert "CATER_train_000001.avi: scene cannot be read" in str(CATER_V2.verify(root))
@@ -203,13 +221,71 @@ def test_verify_knows_counts_captions_and_scenes(root):
     assert "of 24000 videos sound" in str(CATER_V2.verify(root))
 
 
-def test_config_has_the_keys_of_the_data_set_alone():
-    from lamd.config import DataConfig
+def test_words_are_as_many_as_mage_has():
+    special = 3  # [PAD], [CLS], [SEP]
+    assert {version: len(words) + special for version, words in WORDS.items()} == {
+        "v1": 30, "v2": 50,
+    }  # fmt: skip
+    assert {"while", "contained", "still"} <= WORDS["v2"] - WORDS["v1"]
 
+
+def cater_target(**prompt):
+    tiny = tiny_target("evaluate.protocols=[psnr.v1,action_precision.v1]")
+    own = DataConfig(
+        name="cater_v2", source="real", num_frames=4, size=16, num_train=None, num_test=None,
+        captions="explicit", frame_interval=5, on_corrupt="skip", resize="pillow_bilinear",
+    )  # fmt: skip
+    text = PromptConfig(
+        **{"kind": "text", "max_tokens": 60, "num_layers": 1, "dropout": 0} | prompt
+    )
+    dmg = tiny.dmg.model_copy(update={"prompt": text})
+    return tiny.model_copy(update={"data": own, "dmg": dmg})
+
+
+@pytest.mark.parametrize(
+    ("split", "caption", "prompt", "reason"),
+    [
+        ("test", "the snitch flies still.", {},
+         "cater_v2: words of test captions that no training video has: flies, still; correct"),
+        ("test", "the snitch is rotating.", {"max_tokens": 4}, "7 tokens .* at most 4 .* shorten"),
+        ("test", "is rotating the snitch.", {}, "not a sentence of CATER-GEN; correct or remove"),
+    ],
+)  # fmt: skip
+def test_build_data_refuses_captions_that_would_end_the_run_later(
+    root, tmp_path, monkeypatch, split, caption, prompt, reason
+):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    rotating = "the snitch is rotating."
+    for name, text in (("train", rotating), ("test", rotating), (split, caption)):
+        path = captions_file(folder_of(root), name, "explicit")
+        entries = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v | {"caption": text} for k, v in entries.items()}))
+    with pytest.raises(LamdError, match=reason) as caught:
+        data.build_data(tmp_path, {}, cater_target(**prompt))
+    assert "\n" not in str(caught.value)
+
+
+def test_prepare_leaves_a_run_nothing_to_decode(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
+    monkeypatch.setenv("LAMD_DATA", str(root))
+    with pytest.raises(SystemExit) as done:
+        cli.main(["data", "prepare", "cater_v2", "--set", "data.frame_interval=3"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out.startswith("cater_v2/train: 3 videos, 48 frames, ")
+    monkeypatch.setattr(CaterDecoder, "__call__", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(data, "_check_prompts", lambda *_: None)  # four captions share few words
+    target = load_target("table_cater_v2", "paper", ["data.frame_interval=3"])
+    facts = data.build_data(tmp_path, {}, target)
+    assert facts["videos"] == {"train": 3, "test": 1}
+
+
+def test_config_has_the_keys_of_the_data_set_alone():
     common = {"source": "real", "num_frames": 16, "size": 64, "num_train": None, "num_test": None}
     bair = DataConfig(name="bair", camera="image_aux1", **common)
     assert bair.model_dump().keys() == {"name", "camera", "simulation_seed", *common}
-    cater = {**common, "name": "cater_v2", "on_corrupt": "raise", "captions": "explicit"}
+    own = {"on_corrupt": "raise", "captions": "explicit", "resize": "pillow_bilinear"}
+    cater = {**common, "name": "cater_v2", **own}
     assert DataConfig(**cater, frame_interval=2).model_dump()["frame_interval"] == 2
     for wrong in (cater, {**cater, "frame_interval": 2, "on_corrupt": None}):
         with pytest.raises(ValueError, match=r"frame_interval|on_corrupt"):

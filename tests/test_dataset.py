@@ -84,7 +84,7 @@ def toy(monkeypatch):
     return register(
         Dataset(
             name="toy", label="Toy", published_size=16, download="copy it to $LAMD_DATA/toy",
-            reader=__name__, options=ToyOptions, prepared={"size": 16, "num_frames": 4},
+            reader=__name__, options=ToyOptions,
             simulator=f"{__name__}:simulate", generator="toy.v1",
         )
     )  # fmt: skip
@@ -151,7 +151,7 @@ def test_read_image_is_made_square_as_training_frames_are(tmp_path):
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    cut = BAIR.read_image(tmp_path / "wide.png", 16)
+    cut = BAIR.read_image(tmp_path / "wide.png", 16, camera="image_aux1")
     assert cut.shape == (16, 16, 3)
     assert cut.dtype == np.uint8
     assert (cut[:, 2:-2] == 200).all()
@@ -165,5 +165,5 @@ def test_read_image_of_another_file_is_one_line(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(b"not an image")
     with pytest.raises(LamdError, match=r"x\.png: not a readable image") as error:
-        BAIR.read_image(path, 32)
+        BAIR.read_image(path, 32, camera="image_aux1")
     assert "\n" not in str(error.value)

@@ -260,6 +260,12 @@ def test_verify_knows_the_counts_of_natops_or_the_manifest(root):
         DATASETS["mug"].verify(root)
 
 
+REAL = {
+    "source": "real", "simulation_seed": None, "num_train": None, "num_test": None,
+    "resize": "area",
+}  # fmt: skip
+
+
 def gesture_target(name, **change):
     tiny = tiny_target()
     common = tiny.data.model_dump(exclude={"camera"})
@@ -270,11 +276,10 @@ def gesture_target(name, **change):
 @pytest.mark.parametrize("name", ["natops", "mug"])
 def test_the_data_cell_packs_the_real_layout_with_conditions(root, tmp_path, name, monkeypatch):
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
-    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
     monkeypatch.delenv("LAMD_DATA", raising=False)
     assert DATASETS[name].fingerprint() is None
     monkeypatch.setenv("LAMD_DATA", str(root))
-    facts = build_data(tmp_path, {}, gesture_target(name, **real))
+    facts = build_data(tmp_path, {}, gesture_target(name, **REAL))
     assert facts["videos"] == facts["clips"] == {"train": 3, "test": 2}
     test = open_split(tmp_path, "test")
     assert len(test.conditions) == 2 and test.lengths.tolist() == [4, 4]
@@ -289,8 +294,7 @@ def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, mon
             write_natops(tmp_path / "root", clip_folder("natops", clip), 2)
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "lamd-cache"))
     monkeypatch.setenv("LAMD_DATA", str(tmp_path / "root"))
-    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
-    target = gesture_target("natops", **real)
+    target = gesture_target("natops", **REAL)
     build_data(tmp_path, {}, target)
     for split in ("test", "train"):
         (tmp_path / split).mkdir()
@@ -322,9 +326,7 @@ def test_commands(root, tmp_path, monkeypatch, capsys):
             cli.main(list(arguments))
         return done.value.code, *capsys.readouterr()
 
-    code, out, err = lamd("data", "prepare", "natops", "--size", "16", "--num-frames", "4")
+    code, out, err = lamd("data", "prepare", "natops")
     assert (code, err) == (0, "")
-    assert out.startswith("natops/train: 3 videos, 12 frames, ")
+    assert out.startswith("natops/train: 3 videos, 48 frames, ")
     assert lamd("data", "verify", "mug")[0] == 0
-    code, _, err = lamd("data", "prepare", "mug", "--captions", "explicit")
-    assert code == 2 and "--captions: has no effect on mug" in err

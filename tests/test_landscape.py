@@ -76,6 +76,24 @@ def test_limit_counts_usable_videos(root):
             pack(root, **wrong)
 
 
+def test_video_lists_choose_videos_and_their_order(root, tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("b/b_1\na/a_10\nb/b_1\n")
+    options = {"split": "train", "size": 16, "num_frames": 4, "on_corrupt": "raise"}
+    packed = LANDSCAPE.pack(root, tmp_path / "cache", **options, video_lists=str(tmp_path))
+    assert packed.keys == ["landscape/train/b/b_1", "landscape/train/a/a_10"]
+    listed = LANDSCAPE.list_split(root, "train", video_lists=str(tmp_path)).fingerprint
+    assert listed != LANDSCAPE.list_split(root, "train").fingerprint
+    path.write_text("b/b_1\n")
+    assert LANDSCAPE.list_split(root, "train", video_lists=str(tmp_path)).fingerprint != listed
+    for text, reason in (("b/b_2 b/b_1", "1 of 2 videos .* such as b/b_2; "), ("", "0 of 0")):
+        path.write_text(text)
+        with pytest.raises(LamdError, match=rf"train\.txt: {reason}"):
+            LANDSCAPE.list_split(root, "train", video_lists=str(tmp_path))
+    with pytest.raises(LamdError, match=r"test\.txt: No such file or directory; give"):
+        LANDSCAPE.list_split(root, "test", video_lists=str(tmp_path))
+
+
 def test_links_inside_the_root_are_followed(root):
     expected = pack(root).content_hash
     folder = root / "sky_train" / "a" / "a_2"
@@ -128,7 +146,8 @@ def landscape_target(*overrides):
     bair = tiny_target()
     common = bair.data.model_dump(exclude={"camera"})
     fields = common | {"name": "landscape", "on_corrupt": "skip"}
-    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None}
+    real = {"source": "real", "simulation_seed": None, "num_train": None, "num_test": None,
+            "resize": "lanczos"}  # fmt: skip
     return bair.model_copy(update={"data": DataConfig(**(fields | real | dict(overrides)))})
 
 
@@ -181,7 +200,7 @@ def test_the_data_key_follows_the_files(root, monkeypatch):
 
 
 def test_config_own_keys_are_those_of_the_data_set():
-    assert landscape_target().data.own == {"on_corrupt": "skip"}
+    assert landscape_target().data.own == {"on_corrupt": "skip", "resize": "lanczos"}
     for change in ({"camera": "image_aux1"}, {"on_corrupt": None}, {"name": "bair"}):
         with pytest.raises(ValueError, match=r"camera|on_corrupt"):
             landscape_target(*change.items())
@@ -239,7 +258,9 @@ def lamd(monkeypatch, tmp_path, root, capsys):
 
 
 def test_commands(lamd, root):
-    options = ("--size", "16", "--num-frames", "4")
+    changes = ("num_frames=4", "size=64", "on_corrupt=raise")
+    options = ["--set", "vae.temporal_downsampling=4"]
+    options += [word for change in changes for word in ("--set", f"data.{change}")]
     code, out, err = lamd("data", "prepare", "landscape", *options)
     assert (code, err) == (0, "")
     assert out.startswith("landscape/train: 3 videos, 25 frames, ")
@@ -257,9 +278,10 @@ def test_commands(lamd, root):
     assert code == 2
     assert "set data.on_corrupt: skip" in err
     assert err.count("\n") == 1
-    code, out, _ = lamd("data", "prepare", "landscape", *options, "--on-corrupt", "skip")
+    skip = ("--set", "data.on_corrupt=skip")
+    code, out, _ = lamd("data", "prepare", "landscape", *options, *skip)
     assert code == 0
     assert out.startswith("landscape/train: 2 videos, 13 frames, 1 left out, ")
-    code, _, err = lamd("data", "prepare", "landscape", "--camera", "image_main")
-    assert code == 2
-    assert "--camera: has no effect on landscape" in err
+    code, _, err = lamd("data", "prepare", "table_landscape", "--profile", "quick")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "profile quick reads no real data" in err

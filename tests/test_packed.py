@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bair_files import flip, frame_pixels, write_split
+from bair_files import flip, frame_pixels, pack_bair, write_split
 from packed_jobs import pack_and_sum, sum_clip
 
 from lamd.base.errors import LamdError
-from lamd.data.bair import BAIR, BairDecoder
+from lamd.data.bair import BairDecoder
 from lamd.data.dataset import find_dataset
 from lamd.data.listing import Listing
 from lamd.data.packed import open_packed, pack, windows
@@ -36,7 +36,7 @@ def visible(cache):
 
 
 def test_packs_pixels_keys_and_hash(root, cache):
-    packed = BAIR.pack(root, cache, split="test")
+    packed = pack_bair(root, cache)
     expected = np.stack([frame_pixels(i, "image_aux1") for i in range(3)])
     np.testing.assert_array_equal(packed.frames.reshape(expected.shape), expected)
     assert packed.frames.dtype == np.uint8
@@ -52,17 +52,17 @@ def test_content_hash_of_bair_is_what_it_always_was(root, cache):
     """Trained cells are keyed by it; computed with the first packed format."""
     pinned = {64: "949d9744cefc593b", 32: "f16ac7105073545b"}
     for size, start in pinned.items():
-        assert BAIR.pack(root, cache, split="test", size=size).content_hash.startswith(start)
+        assert pack_bair(root, cache, size=size).content_hash.startswith(start)
 
 
 def test_an_older_format_is_packed_anew(root, cache):
-    packed = BAIR.pack(root, cache, split="test")
+    packed = pack_bair(root, cache)
     index = {"format": 2, "dataset": "bair", "camera": "image_aux1", "count": 3}
     (packed.path / "index.json").write_text(json.dumps(index))
     (packed.path / "frames.npy").rename(packed.path / "videos.npy")
     with pytest.raises(LamdError, match="format: Input should be 3"):
         open_packed(packed.path)
-    assert BAIR.pack(root, cache, split="test").index == packed.index
+    assert pack_bair(root, cache).index == packed.index
     assert not (packed.path / "videos.npy").exists()
 
 
@@ -124,19 +124,19 @@ def test_conditions_are_kept_and_hashed(cache):
 def test_a_smaller_size_averages_blocks(root, cache):
     from skimage.transform import downscale_local_mean
 
-    full = BAIR.pack(root, cache, split="test")
-    half = BAIR.pack(root, cache, split="test", size=32)
+    full = pack_bair(root, cache)
+    half = pack_bair(root, cache, size=32)
     assert half.frames.shape == (90, 32, 32, 3)
     means = downscale_local_mean(full.frames, (1, 2, 2, 1))
     assert np.abs(half.frames - means).max() <= 0.5
     assert half.path != full.path
     assert open_packed(half.path).content_hash == half.content_hash
     with pytest.raises(LamdError, match="size 48: must divide 64"):
-        BAIR.pack(root, cache, split="test", size=48)
+        pack_bair(root, cache, size=48)
 
 
 def test_clip_copies_the_asked_frames(root, cache):
-    packed = BAIR.pack(root, cache, split="test", camera="image_main", limit=2)
+    packed = pack_bair(root, cache, camera="image_main", limit=2)
     clip = packed.clip(1, 4, 16)
     np.testing.assert_array_equal(clip, frame_pixels(1, "image_main")[4:20])
     clip[:] = 0
@@ -146,29 +146,29 @@ def test_clip_copies_the_asked_frames(root, cache):
 
 
 def test_reuse_reads_no_record(root, cache, monkeypatch):
-    first = BAIR.pack(root, cache, split="test")
+    first = pack_bair(root, cache)
     monkeypatch.setattr(BairDecoder, "__call__", lambda *_: pytest.fail("read a record"))
-    assert BAIR.pack(root, cache, split="test").index == first.index
+    assert pack_bair(root, cache).index == first.index
 
 
 def test_cameras_splits_and_limits_lie_side_by_side(root, cache):
     write_split(root, "train", [1], seed=50)
     packs = [
-        BAIR.pack(root, cache, split="test"),
-        BAIR.pack(root, cache, split="test", limit=1),
-        BAIR.pack(root, cache, split="test", camera="image_main"),
-        BAIR.pack(root, cache, split="train"),
+        pack_bair(root, cache),
+        pack_bair(root, cache, limit=1),
+        pack_bair(root, cache, camera="image_main"),
+        pack_bair(root, cache, split="train"),
     ]
     assert len({packed.path for packed in packs}) == len(visible(cache)) == 4
     assert [len(packed) for packed in packs] == [3, 1, 3, 1]
 
 
 def test_changed_source_is_packed_anew(root, cache):
-    old = BAIR.pack(root, cache, split="test")
+    old = pack_bair(root, cache)
     write_split(root, "test", [2, 1], seed=7)
     for path in (root / "softmotion30_44k" / "test").iterdir():
         os.utime(path, ns=(1, 1))
-    new = BAIR.pack(root, cache, split="test")
+    new = pack_bair(root, cache)
     assert new.content_hash != old.content_hash
     assert visible(cache) == [new.path.name]
 
@@ -183,19 +183,19 @@ def test_interrupted_build_leaves_nothing_used(root, cache, monkeypatch):
 
     monkeypatch.setattr(BairDecoder, "__call__", stops)
     with pytest.raises(KeyboardInterrupt):
-        BAIR.pack(root, cache, split="test")
+        pack_bair(root, cache)
     assert visible(cache) == []
     monkeypatch.undo()
-    packed = BAIR.pack(root, cache, split="test")
+    packed = pack_bair(root, cache)
     abandoned = cache / f".{packed.path.name}.tmp"
     packed.path.rename(abandoned)  # as kill -9 leaves it
     (abandoned / "index.json").unlink()
-    assert len(BAIR.pack(root, cache, split="test")) == 3
+    assert len(pack_bair(root, cache)) == 3
     assert visible(cache) == [packed.path.name]
 
 
 def test_damaged_cache_is_refused_and_rebuilt(root, cache):
-    packed = BAIR.pack(root, cache, split="test")
+    packed = pack_bair(root, cache)
     frames, index = packed.path / "frames.npy", packed.path / "index.json"
     sound = index.read_text()
     spoilt = [
@@ -214,20 +214,20 @@ def test_damaged_cache_is_refused_and_rebuilt(root, cache):
             open_packed(packed.path)
         assert str(packed.path) in str(caught.value)
         assert "\n" not in str(caught.value)
-        assert BAIR.pack(root, cache, split="test").content_hash == packed.content_hash
+        assert pack_bair(root, cache).content_hash == packed.content_hash
     with pytest.raises(LamdError, match="not a packed data set"):
         open_packed(cache / "nothing")
 
 
 def test_user_errors(root, cache):
     with pytest.raises(LamdError, match=r"camera: .* got 'image_aux2'"):
-        BAIR.pack(root, cache, split="test", camera="image_aux2")
+        pack_bair(root, cache, camera="image_aux2")
     with pytest.raises(LamdError, match="3 usable videos, 4 needed"):
-        BAIR.pack(root, cache, split="test", limit=4)
+        pack_bair(root, cache, limit=4)
     with pytest.raises(LamdError, match="limit 0"):
-        BAIR.pack(root, cache, split="test", limit=0)
+        pack_bair(root, cache, limit=0)
     with pytest.raises(LamdError, match="unknown key 'min_frames'"):
-        BAIR.pack(root, cache, split="test", min_frames=4)
+        pack_bair(root, cache, min_frames=4)
     with pytest.raises(LamdError, match="data set 'bare': unknown, did you mean 'bair'"):
         find_dataset("bare")
 
@@ -235,19 +235,19 @@ def test_user_errors(root, cache):
 def test_a_cache_that_cannot_be_written_is_one_line(root, cache):
     cache.touch()
     with pytest.raises(LamdError, match="cannot be packed"):
-        BAIR.pack(root, cache, split="test")
+        pack_bair(root, cache)
 
 
 def test_broken_source_is_one_line_and_packs_nothing(root, cache):
     path = max((root / "softmotion30_44k" / "test").iterdir())
     flip(path, 5000)
     with pytest.raises(LamdError, match="record at byte 0: data checksum mismatch"):
-        BAIR.pack(root, cache, split="test")
+        pack_bair(root, cache)
     assert visible(cache) == []
 
 
 def test_pickle_carries_the_place_not_the_pixels(root, cache):
-    packed = BAIR.pack(root, cache, split="test")
+    packed = pack_bair(root, cache)
     assert packed.frames.shape[0] == 90
     data = pickle.dumps(packed)
     assert len(data) < 10_000
@@ -260,7 +260,7 @@ def test_two_processes_side_by_side(root, cache, method):
         pytest.skip(f"no {method} on this system")
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
         first, second = pool.map(pack_and_sum, [(root, cache)] * 2)
-        packed = BAIR.pack(root, cache, split="test")
+        packed = pack_bair(root, cache)
         sums = list(pool.map(sum_clip, [(packed, i) for i in range(3)]))
     assert first == second == (packed.content_hash, int(packed.frames.sum()))
     assert sums == [int(packed.frames[30 * i : 30 * i + 30].sum()) for i in range(3)]

@@ -262,7 +262,7 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
     broken = sorted((tmp_path / "data" / "sky_train").rglob("*.jpg"))[0]
     broken.write_bytes(broken.read_bytes()[:300])
     (broken.parent / "notes.txt").write_text("no frame")
-    real = ["data.source=real", "data.simulation_seed=null", *TINY]
+    real = ["data.source=real", "data.simulation_seed=null", "data.resize=area", *TINY]
     options = [word for text in real for word in ("--set", text)]
     places = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
 
@@ -279,6 +279,9 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
     results = read_results(tmp_path / "results" / "table_landscape" / "quick" / "record.json")
     notes = " ".join(results.notes)
     assert broken.name in notes and "broken JPEG" in notes and "notes.txt" in notes
+    assert "resized by area" in notes
+    deviations = find(results, "lamd", "fvd").deviations
+    assert "frames resized by area, not by pillow_bilinear" in deviations
     assert {"fvd", "fvd-counted", "smoothness", "psnr"} <= {v.metric for v in results.values}
     assert find(results, "real_train", "smoothness") is not None
     assert find(results, "lamd", "fvd").value != find(results, "lamd", "fvd-counted").value

@@ -176,7 +176,7 @@ def test_inverse_kinematics_puts_the_tips_where_asked():
 
 
 def test_packs_like_any_other_bair(root, tmp_path, trajectories):
-    packed = BAIR.pack(root, tmp_path, split="test")
+    packed = BAIR.pack(root, tmp_path, split="test", size=64, camera="image_aux1")
     np.testing.assert_array_equal(packed.clip(1, 0, 30), trajectories[4]["image_aux1"])
 
 

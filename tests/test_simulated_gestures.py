@@ -66,7 +66,9 @@ def test_layout_is_the_real_one(roots, name):
     assert DATASETS[name].verify(root).ok
     for split, count in (("train", 3), ("test", 2)):
         cache = root / "cache"
-        packed = DATASETS[name].pack(root, cache, split=split, size=16, num_frames=4)
+        packed = DATASETS[name].pack(
+            root, cache, split=split, size=16, num_frames=4, on_corrupt="raise"
+        )
         assert packed.left_out == []
         assert packed.conditions == DATASETS[name].classes[:count]
         assert packed.lengths.tolist() == [4] * count

@@ -1,11 +1,12 @@
 """`lamd data` and `lamd weights`: make, fetch and verify what a run reads."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lamd.base.errors import LamdError
+from lamd.cli.options import Profile, Set
 from lamd.cli.output import print_table, say
 
 data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
@@ -34,40 +35,30 @@ def data_simulate(
 
 @data_app.command("prepare")
 def data_prepare(
-    dataset: DatasetArg = "bair",
-    camera: Annotated[str | None, typer.Option(help="bair only; image_aux1 by default.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Pixels; bair 64, others 128.")] = None,
-    captions: Annotated[
-        str | None, typer.Option(help="cater only: ambiguous or explicit; explicit.")
-    ] = None,
-    num_frames: Annotated[
-        int | None,
-        typer.Option(min=1, help="Not bair: frames per clip; 16, and at least 32 of landscape."),
-    ] = None,
-    frame_interval: Annotated[
-        int | None, typer.Option(min=1, help="cater only: from frame to frame; 4.")
-    ] = None,
-    on_corrupt: Annotated[str | None, typer.Option(help="Not bair: raise or skip; raise.")] = None,
+    target: Annotated[
+        str, typer.Argument(help="A target's name, a YAML, or a data set, which means its table.")
+    ],
+    profile: Profile = "paper",
+    set_: Set = None,
 ) -> None:
-    """Pack the real data under LAMD_DATA into the cache, ahead of a run with the same options."""
-    from lamd.data.dataset import find_dataset
-    from lamd.data.listing import SPLITS
+    """Pack the real data that a target reads into the cache, ahead of its run."""
+    from lamd.config import load_target
+    from lamd.data.dataset import DATASETS
+    from lamd.pipeline.steps.data import pack_splits
+    from lamd.targets import KINDS
     from lamd.weights import cache_root
 
-    source = find_dataset(dataset)
-    asked = {
-        "camera": camera, "size": size, "captions": captions, "num_frames": num_frames,
-        "frame_interval": frame_interval, "on_corrupt": on_corrupt,
-    }  # fmt: skip
-    options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    for key in options.keys() - source.prepared.keys():
-        raise LamdError(f"--{key.replace('_', '-')}: has no effect on {dataset}; leave it out")
-    root, cache = source.locate(), cache_root() / "packed"
-    for split in SPLITS:
-        videos = source.pack(root, cache, split=split, **options)
-        left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
-        counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
-        print(f"{dataset}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}")
+    config = load_target(f"table_{target}" if target in DATASETS else target, profile, set_ or ())
+    read = [plan.target.data for plan in KINDS[config.kind].plan(config, "cpu").plans.values()]
+    real = {data.model_dump_json(): data for data in read if data.source == "real"}
+    if not real:
+        raise LamdError(f"{target}: profile {profile} reads no real data; name another profile")
+    for data in real.values():
+        root = DATASETS[data.name].locate()
+        for split, videos in pack_splits(data, root, cache_root() / "packed").items():
+            left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
+            counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
+            print(f"{data.name}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}")
 
 
 @data_app.command("verify")

@@ -108,7 +108,7 @@ def _first_frames(
     if frames != "test":
         paths = _image_paths(Path(frames))[:count]
         read_image: Any = DATASETS[data.name].read_image
-        first = np.stack([read_image(path, data.size) for path in paths])
+        first = np.stack([read_image(path, data.size, **data.own) for path in paths])
         return first, [path.name for path in paths], None
     if not store.is_complete(plan.stages["data"]):
         raise LamdError(f"--frames test: the data is not made in {store.runs}; give images instead")

@@ -91,7 +91,7 @@ class DataConfig(Strict):
         common = {key: value for key, value in tree.items() if key in cls.model_fields}
         unset = {key for key in cls.known_keys() if tree.get(key) is None}  # as `camera: null`
         own = {key: value for key, value in tree.items() if key not in {*common, *unset}}
-        return common | options.model_validate(own).model_dump()
+        return common | options.model_validate(own).model_dump(exclude_none=True)
 
     def problems(self) -> Iterator[str]:
         simulated = self.source == "simulated"
@@ -99,6 +99,9 @@ class DataConfig(Strict):
             yield "simulation_seed is needed with source: simulated, and only there"
         if simulated and (self.num_train is None or self.num_test is None):
             yield "source: simulated needs num_train and num_test"
+        resized = "resize" in DATA_OPTIONS[self.name].model_fields
+        if resized and simulated != (self.own.get("resize") is None):
+            yield "resize is needed with source: real, and only there"
 
 
 class VAEConfig(Strict):

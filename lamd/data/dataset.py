@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from lamd.base.errors import LamdError
 from lamd.config import DATA_OPTIONS, DataConfig, closest
 from lamd.config.strict import Strict, Tree, explain
-from lamd.data.frames import usable_videos
+from lamd.data.frames import Resize, usable_videos
 from lamd.data.listing import SPLITS, Listing, Problem, check_inside
 from lamd.data.packed import PackedVideos, pack
 from lamd.data.stand_in import read_stand_in
@@ -27,6 +27,12 @@ class CorruptOptions(Strict):
     """A data set whose unreadable videos may be left out."""
 
     on_corrupt: Literal["skip", "raise"]
+
+
+class ResizeOptions(CorruptOptions):
+    """A data set whose frames are resized."""
+
+    resize: Resize | None = None  # of real frames; None, of simulated ones: lanczos
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,10 @@ class Dataset:
     name: str  # as in a config
     label: str  # as displayed
     published_size: int  # pixels of the published values' frames
+    published_resize: Resize | None = None  # of the methods published next to the paper
     download: str  # how to get the data and where to put it below LAMD_DATA
     reader: str
     options: type[Strict] = Strict  # the data set's own keys under `data:`
-    # size and, where they have an effect, `num_frames` and own keys, by default
-    prepared: Mapping[str, Any] = field(default_factory=dict)
     expected_counts: Mapping[str, int] = field(default_factory=dict)  # videos, where known
     unit: str = "videos"  # name of what is counted
     packed_counts: Mapping[str, int] = field(default_factory=dict)  # of real videos, where known
@@ -145,21 +150,21 @@ class Dataset:
     ) -> PackedVideos:
         """Decode a split below `root` once into the folder `cache`, or reuse what is stored there.
 
-        Only the first `limit` usable videos are used; defaults of `options` are in `prepared`.
+        Only the first `limit` usable videos are used; `options` are size, num_frames and the data
+        set's own keys.
 
         Raises:
             LamdError: on unknown options and values, missing or malformed files, too few usable
                 videos, and on unreadable ones unless `on_corrupt` is `skip`.
         """
-        wanted = {**self.prepared, **options}
-        common = {key: wanted.pop(key) for key in ("size", "num_frames") if key in wanted}
+        common = {key: options.pop(key) for key in ("size", "num_frames") if key in options}
         for key, value in (*common.items(), ("limit", limit)):
             if value is not None and value < 1:
                 raise LamdError(f"{key} {value}: must be at least 1; raise it")
         try:
-            own = self.options.model_validate(wanted).model_dump()
+            own = self.options.model_validate(options).model_dump()
         except ValidationError as error:
-            raise LamdError(explain(error, self.options, Tree(wanted, {}, self.name))) from None
+            raise LamdError(explain(error, self.options, Tree(options, {}, self.name))) from None
         on_corrupt = own.pop("on_corrupt", "raise")
         decoder = self._call("decoder", **common, **own)
         listing = self.list_split(root, split, **own)
@@ -216,11 +221,14 @@ class Dataset:
         frames = max(data.num_frames, self.video_frames.get(data.source, 0))
         return {split: np.full(n, frames) for split, n in counts.items() if n is not None}
 
-    def read_image(self, path: Path, size: int) -> np.ndarray:
-        """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none."""
-        options = {"num_frames": 1, **self.prepared, "size": size}
-        options.pop("on_corrupt", None)
-        decoder = self._call("decoder", **options)
+    def read_image(self, path: Path, size: int, **own: Any) -> np.ndarray:
+        """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none.
+
+        Args:
+            own: the data set's own keys.
+        """
+        own.pop("on_corrupt", None)
+        decoder = self._call("decoder", size=size, num_frames=1, **own)
         return np.asarray(decoder.square(read_picture(path)))
 
     def missing(self, path: Path, what: str) -> LamdError:

@@ -15,14 +15,13 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from lamd.config.strict import Strict
-from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
-from lamd.data.frames import FrameDecoder, check_frames
+from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
+from lamd.data.frames import FrameDecoder, Resize, check_frames
 from lamd.data.listing import FolderScan, FrameFolder, Listing
 
 SESSION = "session0"
@@ -40,10 +39,8 @@ class GestureSet(Dataset):
     image_formats: tuple[str, ...]
     crop: tuple[float, float, float, float]  # left, top, right, bottom; shares of width and height
     reader: str = __name__
-    options: type[Strict] = CorruptOptions
-    prepared: Mapping[str, Any] = field(
-        default_factory={"size": 128, "num_frames": 16, "on_corrupt": "raise"}.copy
-    )
+    options: type[Strict] = ResizeOptions
+    published_resize: Resize | None = "area"  # LFDM's
     unit: str = "clips"
     simulator: str | None = "lamd.standins.people.write:simulate"
 
@@ -169,9 +166,12 @@ def _is_wanted(dataset: GestureSet, scan: FolderScan, entry: os.DirEntry, subjec
     return subject in dataset.subjects[scan.split]
 
 
-def decoder(dataset: GestureSet, *, size: int, num_frames: int) -> FrameDecoder:
+def decoder(
+    dataset: GestureSet, *, size: int, num_frames: int, resize: Resize | None = None
+) -> FrameDecoder:
     """Return LFDM's rules for a clip (reported): `evenly_drawn` frames, cropped."""
-    return FrameDecoder(size, num_frames, dataset.image_formats, dataset.crop)
+    rule = resize or "lanczos"
+    return FrameDecoder(size, num_frames, dataset.image_formats, dataset.crop, rule)
 
 
 def check_split(dataset: GestureSet, root: Path, split: str) -> SplitCheck:

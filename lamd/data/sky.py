@@ -4,11 +4,13 @@ Each `<video>_<n>` folder is one short video of 640x360 frames, cut from the lon
 The public archive `sky_timelapse.zip` unpacks to a folder `sky_timelapse`, which may stay.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
-from lamd.data.frames import FrameDecoder, check_frames
-from lamd.data.listing import FolderScan, FrameFolder, Listing
+from lamd.base.errors import LamdError
+from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
+from lamd.data.frames import FrameDecoder, Resize, check_frames
+from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, printable
 from lamd.data.packed import windows
 from lamd.data.stand_in import read_stand_in
 
@@ -16,16 +18,24 @@ CLIP_FRAMES = 32
 # long videos, clips of 32 frames; the readme does not say how the clips were counted
 README = {"train": (997, 35_383), "test": (111, 2_815)}
 
+
+class LandscapeOptions(ResizeOptions):
+    """Own keys of Landscape."""
+
+    # folder of train.txt and test.txt, a short video `<video>/<video>_<n>` per line; None: all
+    video_lists: str | None = None
+
+
 LANDSCAPE = register(
     Dataset(
         name="landscape",
         label="Landscape",
         published_size=128,
+        published_resize="pillow_bilinear",  # MDGAN's and DTVNet's
         download="download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
         "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
         reader=__name__,
-        options=CorruptOptions,
-        prepared={"size": 128, "num_frames": 32, "on_corrupt": "raise"},
+        options=LandscapeOptions,
         expected_counts={"train": 2_392, "test": 225},
         unit="short videos",
         packed_counts={split: clips for split, (_, clips) in README.items()},
@@ -42,8 +52,13 @@ def find_split(dataset: Dataset, root: Path, split: str) -> Path:
     return dataset.find_folder(root, f"sky_{split}", f"sky_timelapse/sky_{split}")
 
 
-def list_split(dataset: Dataset, root: Path, split: str, **_: object) -> Listing[FrameFolder]:
-    """List the short videos of a split."""
+def list_split(
+    dataset: Dataset, root: Path, split: str, *, video_lists: str | None = None, **_: object
+) -> Listing[FrameFolder]:
+    """List the short videos of a split, or those of a list, in its order, each once.
+
+    LamdError when the list cannot be read or names a video that is not there.
+    """
     scan = FolderScan(dataset.name, root, split, find_split(dataset, root, split))
     videos = []
     for long_video in scan.entries():
@@ -52,12 +67,34 @@ def list_split(dataset: Dataset, root: Path, split: str, **_: object) -> Listing
                 videos.append(scan.frames(entry, (".jpg", ".jpeg")))
             else:
                 scan.skip(entry, "not a folder of frames")
-    return scan.listing(videos)
+    listing = scan.listing(videos)
+    return listing if video_lists is None else _listed(listing, Path(video_lists).expanduser())
 
 
-def decoder(dataset: Dataset, *, size: int, num_frames: int) -> FrameDecoder:
+def _listed(listing: Listing[FrameFolder], folder: Path) -> Listing[FrameFolder]:
+    path = folder / f"{listing.split}.txt"
+    try:
+        names = tuple(dict.fromkeys(path.read_text(encoding="utf-8").split()))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise LamdError(f"{path}: {reason}; give data.video_lists a folder with it") from None
+    videos = {video.path.relative_to(listing.folder).as_posix(): video for video in listing.videos}
+    missing = [name for name in names if name not in videos]
+    if missing or not names:
+        first = f", such as {printable(missing[0])}" if missing else ""
+        reason = f"{len(missing)} of {len(names)} videos are not in {listing.folder}{first}"
+        raise LamdError(f"{path}: {reason}; correct the list")
+    return replace(
+        listing, videos=tuple(videos[name] for name in names), unexpected_files=(),
+        fingerprint=digest(listing.fingerprint, *names),
+    )  # fmt: skip
+
+
+def decoder(
+    dataset: Dataset, *, size: int, num_frames: int, resize: Resize | None = None, **_: object
+) -> FrameDecoder:
     """Return the rule for a video: all its frames, at least `num_frames`, resized whole (paper)."""
-    return FrameDecoder(size, num_frames)
+    return FrameDecoder(size, num_frames, resize=resize or "lanczos")
 
 
 def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:

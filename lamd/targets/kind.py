@@ -328,7 +328,8 @@ def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
         f"{videos:,} videos"
         for split, videos in data["videos"].items()
     )
-    yield f"{name} data: {counts}"
+    rule = target.data.own.get("resize")
+    yield f"{name} data: {counts}{f'; frames resized by {rule}' if rule else ''}"
     for split, left_out in data["left_out"].items():
         if left_out:
             first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
@@ -338,10 +339,13 @@ def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
 
 def _deviations(target: Target) -> tuple[str, ...]:
     """Return where the data departs from what the published values are measured on."""
-    data, deviations = target.data, []
+    data, dataset, deviations = target.data, DATASETS[target.data.name], []
     camera = data.own.get("camera", BAIR_CAMERA)
     if camera != BAIR_CAMERA:
         deviations.append(f"camera {camera}")
-    if data.size != DATASETS[data.name].published_size:
+    if data.size != dataset.published_size:
         deviations.append(f"{data.size}x{data.size} pixels")
+    rule = data.own.get("resize")
+    if rule and dataset.published_resize and rule != dataset.published_resize:
+        deviations.append(f"frames resized by {rule}, not by {dataset.published_resize}")
     return tuple(deviations)

@@ -49,7 +49,6 @@ BAIR = register(
         "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords",
         reader=__name__,
         options=BairOptions,
-        prepared={"size": FULL_SIZE, "camera": "image_aux1"},
         expected_counts={"train": 43_264, "test": 256},
         unit="trajectories",
         packed_counts={"train": 43_264, "test": 256},

@@ -6,8 +6,10 @@ CATER's own schema, is `scenes/<name>.json`. Paths in the JSON never leave the d
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -16,20 +18,25 @@ from lamd.base.errors import LamdError
 from lamd.base.files import natural_key
 from lamd.base.progress import track
 from lamd.config.strict import Count
-from lamd.data.cater.captions import MODES, Mode, describes, moves_of, parse
-from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
-from lamd.data.frames import Decoder
+from lamd.data.cater.captions import MODES, WORDS, Mode, describes, moves_of, parse
+from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
+from lamd.data.frames import Decoder, Resize, resize
 from lamd.data.listing import Listing, Problem, Video, check_inside, printable
+from lamd.data.vocabulary import tokenize
 from lamd.io.clips import decode_with_decord
 
 _RIFF_HEADER = 8  # bytes
+# `interval`: frames 0, s, 2 s, ... for a frame interval s; `linspace`: the first ones of
+# round(T / s) frames that are even from the first to the last of T, rounded down (MAGE)
+Sampling = Literal["interval", "linspace"]
 
 
-class CaterOptions(CorruptOptions):
+class CaterOptions(ResizeOptions):
     """Own keys of CATER-GEN."""
 
     captions: Mode  # the conditions
-    frame_interval: Count  # from one frame of a clip to the next
+    frame_interval: Count  # from one frame of a clip to the next; MAGE draws 3 to 6
+    sampling: Sampling | None = None  # None: interval
 
 
 def _register(version: str, counts: dict[str, int]) -> Dataset:
@@ -38,18 +45,12 @@ def _register(version: str, counts: dict[str, int]) -> Dataset:
             name=f"cater_{version}",
             label=f"CATER-GEN-{version}",
             published_size=128,
+            published_resize="pillow_bilinear",  # MAGE's
             download=f"download CATER-GEN-{version} (linked in Youncy-Hu/MAGE's readme) and put it "
             f"at $LAMD_DATA/cater_gen_{version}/"
             "{videos/*.avi,{train,test}_{ambiguous,explicit}.json}",
             reader=__name__,
             options=CaterOptions,
-            prepared={
-                "size": 128,
-                "num_frames": 16,
-                "frame_interval": 4,  # MAGE draws an interval of 3 to 6
-                "captions": "explicit",
-                "on_corrupt": "raise",
-            },
             expected_counts=counts,
             simulator="lamd.standins.blocks.write:simulate",
             generator=f"cater_{version}_sim.v2",
@@ -147,31 +148,52 @@ def _inside(folder: Path, home: Path, video: str, where: str) -> Path:
 class CaterDecoder(Decoder):
     """Decodes a video to uint8 (num_frames, size, size, 3).
 
-    Frame 0 and every `frame_interval`-th after it; a short video is padded with its last frame
-    (reported). The shorter side is brought to `size` (reported) by Lanczos, the longer one cropped.
+    Its frames are those of a rule of `Sampling`; a short video is padded with its last frame
+    (reported). The shorter side is brought to `size` (reported) by the rule `resize`, the longer
+    one cropped.
     """
 
     num_frames: int
     frame_interval: int
+    sampling: Sampling = "interval"
+    resize: Resize = "lanczos"
 
     def __call__(self, video: CaterVideo) -> np.ndarray | Problem:
         """Return the clip, or why the video cannot be used."""
         if not video.condition:
             return Problem(video.path, "empty caption")
         try:
-            frames = _decode(video.path, (self.num_frames - 1) * self.frame_interval + 1)
+            numbers = np.arange(self.num_frames) * self.frame_interval
+            whole = self.sampling == "linspace"
+            frames = _decode(video.path, None if whole else int(numbers[-1]) + 1)
         except ValueError as error:
             return Problem(video.path, str(error))
-        numbers = np.arange(self.num_frames) * self.frame_interval
-        wanted = frames[np.minimum(numbers, len(frames) - 1)]
+        last = len(frames) - 1
+        if whole:
+            count = max(1, round(len(frames) / self.frame_interval))
+            even = np.linspace(0, last, count, dtype=int)
+            numbers = even[np.minimum(np.arange(self.num_frames), count - 1)]
+        wanted = frames[np.minimum(numbers, last)]
         return np.stack([np.asarray(self.square(Image.fromarray(frame))) for frame in wanted])
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """Make an RGB image square: its centre, by the rule `resize`."""
+        if self.resize == "lanczos":
+            return super().square(image)
+        # MAGE's rounding (reported)
+        width, height = (int(self.size * side / min(image.size)) for side in image.size)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        scaled = resize(image, (width, height), self.resize)
+        return scaled.crop((left, top, left + self.size, top + self.size))
 
 
 def decoder(
-    dataset: Dataset, *, size: int, num_frames: int, frame_interval: int, captions: str
-) -> CaterDecoder:
+    dataset: Dataset, *, size: int, num_frames: int, frame_interval: int, captions: str,
+    sampling: Sampling | None = None, resize: Resize | None = None,
+) -> CaterDecoder:  # fmt: skip
     """Return the rule for a clip, which does not depend on its captions."""
-    return CaterDecoder(size, num_frames, frame_interval)
+    rules = sampling or "interval", resize or "lanczos"
+    return CaterDecoder(size, num_frames, frame_interval, *rules)
 
 
 def _decode(path: Path, limit: int | None = None) -> np.ndarray:
@@ -193,7 +215,10 @@ def _decode(path: Path, limit: int | None = None) -> np.ndarray:
 
 
 def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
-    """Decode every video of a split; hold captions against scenes. A missing scene is counted."""
+    """Decode every video of a split; hold captions against scenes and MAGE's vocabulary.
+
+    The lengths are noted, and how many captions have a scene.
+    """
     folder = find_split(dataset, root, split)
     listings = {
         mode: list_split(dataset, root, split, captions=mode)
@@ -201,20 +226,28 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
         if captions_file(folder, split, mode).exists()
     }
     problems: dict[Path, str] = {}
+    lengths = Counter[int]()
     paths = dict.fromkeys(video.path for listing in listings.values() for video in listing.videos)
     for path in track(paths, f"verifying {dataset.name}/{split}", len(paths)):
         try:
-            _decode(path)
+            lengths[len(_decode(path))] += 1
         except ValueError as error:
             problems[path] = str(error)
-    notes = []
+    counts = ", ".join(f"{length} ({number:,})" for length, number in sorted(lengths.items()))
+    notes = [f"decoded lengths in frames (videos): {counts or 'none'}"]
+    known = WORDS[dataset.name.removeprefix("cater_")]
     for mode, listing in listings.items():
-        scenes = 0
+        scenes, words = 0, set[str]()
         for video in listing.videos:
+            words |= {*tokenize(video.condition or "")}
             scenes += video.scene.is_file()
             if problem := _caption_problem(video, mode):
                 problems.setdefault(video.path, problem)
-        notes.append(f"{mode}: {len(listing.videos)} captions, {scenes} with a scene")
+        unknown = ", ".join(sorted(map(printable, words - known))) or "none"
+        notes.append(
+            f"{mode}: {len(listing.videos)} captions, {scenes} with a scene; words that MAGE's "
+            f"vocabulary lacks: {unknown}"
+        )
     broken = tuple(Problem(path, reason) for path, reason in problems.items())
     return SplitCheck(len(paths) - len(broken), broken, tuple(notes))
 

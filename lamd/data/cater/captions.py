@@ -31,6 +31,15 @@ ATTRIBUTES = (*SIZES, *COLORS, *MATERIALS)
 SHAPES = {shape: shape for shape in ("cube", "sphere", "cylinder", "cone")} | {"spl": "snitch"}
 QUADRANTS = ("first", "second", "third", "fourth")
 HALF_WIDTH = 3  # objects are in [-3, 3] x [-3, 3]
+# MAGE's vocabularies by version; no sentence of the script has the last three words of `v2`
+_SHARED = {
+    "the", "cone", "snitch", "is", "sliding", "picked", "placed", "containing", "rotating", "and",
+    "to", "up", "quadrant", *QUADRANTS, "(", ")", ",", ".", "1", "2", "3", "-1", "-2", "-3",
+}  # fmt: skip
+_V2_WORDS = {*SHAPES.values(), *ATTRIBUTES, "while", "contained", "still"}
+WORDS: dict[str, frozenset[str]] = {
+    "v1": frozenset(_SHARED), "v2": frozenset(_SHARED | _V2_WORDS),
+}  # fmt: skip
 
 Action = Literal["slide", "pick_place", "contain", "rotate"]
 _NAMED = rf"the (?:(?:{'|'.join(ATTRIBUTES)}) )*(?:{'|'.join(SHAPES.values())})"

@@ -1,15 +1,20 @@
 """The data cell: videos simulated or found, then packed; its splits are opened here."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from lamd.base.errors import LamdError
 from lamd.base.files import dump_json, load_json
 from lamd.base.rng import derive_seed
-from lamd.config import Target
+from lamd.config import DataConfig, Target
+from lamd.data.cater.captions import parse
 from lamd.data.dataset import find_dataset
 from lamd.data.listing import SPLITS
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.data.stand_in import read_stand_in
+from lamd.data.vocabulary import Vocabulary
+from lamd.metrics.protocols import metric_for
 from lamd.weights import cache_root
 
 DATA = "data.json"
@@ -21,7 +26,6 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
     The facts count videos and disjoint clips of L frames, and list what was left out and why.
     """
     data, dataset = target.data, find_dataset(target.data.name)
-    limits = {"train": data.num_train, "test": data.num_test}
     simulated = data.source == "simulated"
     if simulated:
         assert data.num_train and data.num_test and data.simulation_seed is not None
@@ -30,13 +34,12 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
             raw, num_train=data.num_train, num_test=data.num_test, seed=data.simulation_seed,
             frame_size=dataset.simulated_size(data.size),
         )  # fmt: skip
-        limits = dict.fromkeys(SPLITS)  # all that was simulated is used, short videos apart
     else:
         raw, packed = dataset.locate(), cache_root() / "packed"
     # Not the config but the files decide: a stand-in under LAMD_DATA stays a stand-in.
     stand_in = read_stand_in(raw, data.name)
-    options = {"size": data.size, "num_frames": data.num_frames, **data.own}
-    splits = {s: dataset.pack(raw, packed, split=s, limit=limits[s], **options) for s in SPLITS}
+    splits = pack_splits(data, raw, packed)
+    _check_prompts(target, splits)
     if simulated:
         shutil.rmtree(raw)  # simulated again from its seed at any time
     paths = {
@@ -54,6 +57,36 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
         "left_out": {split: videos.left_out for split, videos in splits.items()},
         "stand_in": None if stand_in is None else str(stand_in),
     }
+
+
+def pack_splits(data: DataConfig, raw: Path, cache: Path) -> dict[str, PackedVideos]:
+    """Pack both splits below `raw`, the first usable videos of real ones, or reuse `cache`."""
+    limits = {"train": data.num_train, "test": data.num_test}
+    if data.source == "simulated":
+        limits = {}  # all that was simulated is used, short videos apart
+    options = {"size": data.size, "num_frames": data.num_frames, **data.own}
+    dataset = find_dataset(data.name)
+    return {s: dataset.pack(raw, cache, split=s, limit=limits.get(s), **options) for s in SPLITS}
+
+
+def _check_prompts(target: Target, splits: Mapping[str, PackedVideos]) -> None:
+    """Raise LamdError where captions or classes would end the run after hours of training."""
+    prompt, name = target.dmg.prompt, target.data.name
+    train, test = (splits[split].conditions or () for split in SPLITS)
+    if prompt is None or not train:
+        return
+    vocabulary = Vocabulary.build(prompt.kind, train)
+    if unknown := sorted({*Vocabulary.build(prompt.kind, test).tokens} - {*vocabulary.tokens}):
+        noun = "words of test captions" if prompt.kind == "text" else "test classes"
+        raise LamdError(
+            f"{name}: {noun} that no training video has: {', '.join(unknown)}; correct them or "
+            "raise data.num_train"
+        )
+    scored = any(metric_for(p).needs == "captions" for p in target.evaluate.protocols)
+    for condition in dict.fromkeys((*train, *test)):
+        vocabulary.encode(condition, prompt.max_tokens or 1)
+    for caption in dict.fromkeys(test if scored else ()):
+        parse(caption)
 
 
 def open_split(folder: Path, split: str) -> PackedVideos:

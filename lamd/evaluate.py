@@ -168,7 +168,7 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
             "make length and size equal"
         )
     if metric.from_features:
-        windows = protocol.windows_per_video
+        windows = protocol.windows_per_video or 1
         for clips, block in ((real, windows), (fake, windows * protocol.samples_per_condition)):
             count = len(clips.videos)
             if count < metric.min_clips or count % block:

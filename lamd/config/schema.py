@@ -266,10 +266,15 @@ class CaptionerConfig(Strict):
     max_tokens: Count
 
 
+# Windows of L frames of a test video: `disjoint` from frames 0, L, 2 L, ..., the `first`, or `all`
+Windows = Literal["disjoint", "first", "all"]
+
+
 class EvaluateConfig(Strict):
     """Protocols and clips of the measurement."""
 
     protocols: tuple[str, ...]
+    windows: Windows = Field("disjoint", exclude_if=lambda rule: rule == "disjoint")
     samples_per_clip: Count
     grid_clips: Count  # clips shown in the grid
 

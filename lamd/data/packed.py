@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
+from lamd.config.schema import Windows
 from lamd.config.strict import Strict
 from lamd.data.listing import Listing, digest
 
@@ -92,6 +93,14 @@ def windows(lengths: Sequence[int] | np.ndarray, num_frames: int, stride: int) -
     starts = [np.arange(0, length - num_frames + 1, stride) for length in lengths]
     pairs = [np.stack([np.full_like(s, i), s], axis=1) for i, s in enumerate(starts)]
     return np.concatenate([np.empty((0, 2), np.int64), *pairs])
+
+
+def windows_by_rule(
+    lengths: Sequence[int] | np.ndarray, num_frames: int, rule: Windows
+) -> np.ndarray:
+    """List windows as `windows` does, by a rule of a config's `evaluate.windows`."""
+    stride = {"disjoint": num_frames, "first": max(lengths, default=1), "all": 1}[rule]
+    return windows(lengths, num_frames, int(stride))
 
 
 def open_packed(path: Path) -> PackedVideos:

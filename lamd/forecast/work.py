@@ -17,7 +17,7 @@ import torch
 from lamd.config import Target, TrainConfig, is_baseline
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
-from lamd.data.packed import windows
+from lamd.data.packed import windows, windows_by_rule
 from lamd.flops import Cost, count
 from lamd.metrics.frames import BACKBONES
 from lamd.metrics.i3d import I3D, NUM_FEATURES
@@ -330,7 +330,8 @@ def _num_clips(
     The time that weights take depends on the batch.
     """
     config = [clips for clips in with_ancestors([cell]) if clips.kind == "clips"][-1].config
-    number = len(windows(frames["test"], target.data.num_frames, target.data.num_frames))
+    rule = target.evaluate.windows
+    number = len(windows_by_rule(frames["test"], target.data.num_frames, rule))
     first, last = config.get("samples", (0, 1))
     number = min(number, config.get("limit") or number) * (last - first)
     number = min(number, most or number)

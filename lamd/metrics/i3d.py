@@ -172,7 +172,9 @@ def _folded(tensors: dict[str, np.ndarray], unit: str) -> tuple[Tensor, Tensor]:
 def preprocess(videos: Tensor) -> Tensor:
     """Apply `RESIZE_RULE` to uint8 (B, L, H, W, 3): float32 (B, 3, L, 224, 224) in [-1, 1].
 
-    Shorter side to 224, bilinear with `align_corners=False` and no antialiasing, centre crop.
+    Shorter side to 224, bilinear with half-pixel centres (`align_corners=False`) and no
+    antialiasing, centre crop. TensorFlow 1's `resize_bilinear`, of the original FVD, maps pixel i
+    to i times the scale, without the half, and stretches frames that are not square.
     """
     length, h, w = videos.shape[1:4]
     frames = rearrange(videos, "b l h w c -> (b l) c h w").float()

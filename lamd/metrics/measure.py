@@ -1,6 +1,7 @@
 """Measuring under a protocol by name: the way of `lamd evaluate` and of every table."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
@@ -26,7 +27,7 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
     """
     protocol, metric = PROTOCOLS[name], metric_for(name)
     samples = inputs.samples or protocol.samples_per_condition
-    inputs = replace(inputs, samples=samples, windows=protocol.windows_per_video)
+    inputs = replace(inputs, samples=samples, windows=protocol.windows_per_video or 1)
     real, fake, num_frames = _counted(protocol, inputs)
     result, n_real = resolve_name(metric.measure)(real, fake, inputs), len(real)
     asked: int | None = samples
@@ -47,7 +48,7 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
         weight_hash=protocol.weight_hash,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
-        deviations=_deviations(protocol, n_real, len(fake), num_frames, asked),
+        deviations=_deviations(protocol, n_real, len(fake), num_frames, asked, inputs.videos),
         note=result.note,
         per_clip=result.per_clip,
     )
@@ -118,13 +119,21 @@ class _Repeated:
 
 
 def _deviations(
-    protocol: Protocol, n_real: int, n_fake: int, num_frames: int | None, samples: int | None
+    protocol: Protocol,
+    n_real: int,
+    n_fake: int,
+    num_frames: int | None,
+    samples: int | None,
+    videos: Sequence[str] | None,
 ) -> tuple[str, ...]:
+    wanted = protocol.windows_per_video
+    windows = [n for n in Counter(videos or ()).values() if n != wanted]
     rules = (
         ("real clips", protocol.num_real, n_real),
         ("generated clips", protocol.num_fake, n_fake),
         ("frames", protocol.num_frames, num_frames),
         ("samples per condition", protocol.samples_per_condition, samples),
+        ("windows of a video", wanted, max(windows, default=None)),
     )
     return tuple(filter(None, [protocol.departure])) + tuple(
         f"{actual} {noun}, the protocol asks for {wanted}"

@@ -28,7 +28,7 @@ class Protocol:
     num_real: int | None = None  # clips
     num_fake: int | None = None  # clips
     samples_per_condition: int = 1  # consecutive generated clips that share a real one
-    windows_per_video: int = 1  # consecutive real clips cut from one video
+    windows_per_video: int | None = None  # consecutive real clips cut from one video
     backbone: str | None = None
     resize: str = "frames at their own size"
     storage: str = "uint8, lossless"
@@ -114,13 +114,20 @@ _FRECHET = "Fréchet distance in float64 by singular values, covariances over n 
 _i3d = partial(
     Protocol,
     backbone="I3D Kinetics-400 logits",
-    resize="shorter side to 224, bilinear, align_corners=False, no antialiasing, centre crop, "
-    "[-1, 1]",
+    resize="shorter side to 224, bilinear with half-pixel centres where the TensorFlow 1 original "
+    "has none, no antialiasing, centre crop, [-1, 1]",
     solver=_FRECHET,
 )
 _test = partial(_i3d, split="test", given_frames=1)
 _fvd = partial(_test, metric="fvd")
-_bair = partial(_fvd, num_frames=16, num_real=256, num_fake=256, clip_rule="frames 0-15")
+_bair = partial(
+    _fvd,
+    num_frames=16,
+    num_real=256,
+    num_fake=256,
+    clip_rule="frames 0-15",
+    windows_per_video=1,
+)
 _landscape = partial(_fvd, clip_rule="given frame and the generated ones after it")
 # The test clips that the readme of Sky Time-lapse counts, and the paper (reported).
 _landscape_clips = partial(_landscape, num_frames=32, num_real=2815, num_fake=2815)
@@ -163,6 +170,14 @@ for _protocol in (
     # cINN's rule, at its two lengths
     _landscape_clips("fvd.landscape.v1", num_frames=31, given_counted=False),
     _landscape("fvd.landscape.16.v1", num_frames=16, given_counted=False),
+    # MDGAN's and DTVNet's clips: at most one of each of the 225 short videos
+    _landscape(
+        "fvd.landscape.first.v1",
+        clip_rule="first 32 frames of each short video; generated ones after the given frame",
+        num_frames=31,
+        given_counted=False,
+        windows_per_video=1,
+    ),
     _landscape_clips("fvd.landscape.counted.v1"),
     # Reconstruction: the decoder makes every frame, the first one too
     _bair("fvd.bair.reconstruction.v1", clip_rule="frames 0-15, every one decoded", given_frames=0),

@@ -61,7 +61,11 @@ class TablePlan:
         return Cell(
             kind="clips",
             row=split,
-            config={"real": split, "num_frames": self.target.data.num_frames},
+            config={
+                "real": split,
+                "num_frames": self.target.data.num_frames,
+                **self.target.evaluate.model_dump(mode="json", include={"windows"}),
+            },
             parents={"data": self.stages["data"]},
             step=step_of("clips:real_clips", target=self.target, split=split),
             collective=True,

@@ -328,6 +328,8 @@ def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
         f"{videos:,} videos"
         for split, videos in data["videos"].items()
     )
+    if (windows := target.evaluate.windows) != "disjoint":
+        yield f"{name} test clips: {windows} windows of each video, not the disjoint ones"
     rule = target.data.own.get("resize")
     yield f"{name} data: {counts}{f'; frames resized by {rule}' if rule else ''}"
     for split, left_out in data["left_out"].items():

@@ -163,7 +163,7 @@ def _costs(
 
 def _conditions(config: QualityFigure, source: str, graph: Graph, collector: Collector) -> str:
     target, stages, store = config.sources[source], graph.plans[source].stages, collector.store
-    clips = store.outputs(stages["data"])["clips"]["test"]
+    clips = store.outputs(graph.plans[source].test)["clips"]
     timed = store.outputs(graph.wanted[source][-1])
     local = "; indicative: this machine" if timed["device"].startswith("cpu") else ""
     return (

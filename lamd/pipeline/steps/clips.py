@@ -11,6 +11,7 @@ from lamd.base.progress import track
 from lamd.base.rng import derive_seed, numpy_generator
 from lamd.config import Target
 from lamd.data.dataset import DATASETS
+from lamd.data.packed import windows_by_rule
 from lamd.evaluate import resolve_device
 from lamd.pipeline import contents
 from lamd.pipeline.contents import Folders
@@ -21,17 +22,16 @@ _REAL_BATCH, _CAPTIONS_BATCH = 64, 32
 
 
 def real_clips(folder: Path, inputs: Folders, target: Target, split: str) -> dict:
-    """Write the disjoint windows of L frames of the test videos, or as many of train videos.
+    """Write the windows of L frames of the test videos, or as many of train videos.
 
-    Windows start at frame 0, L, 2L, ... of each video (BAIR has one per trajectory). Train windows
-    are taken at even distances, so that they span the split, or, where classes take turns, from
-    its beginning.
+    Windows are chosen by `evaluate.windows`. Train windows are taken at even distances, so that
+    they span the split, or, where classes take turns, from its beginning.
     """
-    num_frames = target.data.num_frames
+    num_frames, rule = target.data.num_frames, target.evaluate.windows
     videos, test = open_split(inputs["data"], split), open_split(inputs["data"], "test")
-    windows = videos.windows(num_frames, num_frames)
+    windows = windows_by_rule(videos.lengths, num_frames, rule)
     if split == "train":
-        count = min(len(test.windows(num_frames, num_frames)), len(windows))
+        count = min(len(windows_by_rule(test.lengths, num_frames, rule)), len(windows))
         last = count - 1 if DATASETS[target.data.name].classes else len(windows) - 1
         chosen = np.unique(np.linspace(0, last, count).round())
         windows = windows[chosen.astype(np.int64)]

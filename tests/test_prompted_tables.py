@@ -54,7 +54,8 @@ CATER = [
     "data.num_train=64",
     "data.num_test=16",  # the first six have one caption
     "captioner.channels=[8,8,16,16]",
-    "evaluate.protocols=[psnr.given1.v1,action_precision.v1,referring_expression_precision.v1]",
+    "evaluate.protocols=[psnr.given1.v1,action_precision.mage.v1,"
+    "referring_expression_precision.mage.v1,action_recall.v1,referring_expression_recall.v1]",
     "rows=[copy_first_frame,real_test,reconstruction,lamd,permuted_prompts]",
 ]
 MUG = [
@@ -86,7 +87,7 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
     results = read_results(outcome.folder / "record.json")
     assert not results.missing
     assert {source.data for source in results.sources.values()} == {"stand-in"}
-    for metric in ("action_precision", "referring_expression_precision"):
+    for metric in ("action_precision", "referring_expression_precision", "action_recall"):
         for row in ("copy_first_frame", "real_test", "reconstruction", "lamd", "permuted_prompts"):
             assert 0 <= find(results, row, metric).value <= 1
     assert find(results, "real_test", "psnr") is None
@@ -127,7 +128,10 @@ def test_prompt_notes_score_the_permuted_captions_themselves(tmp_path):
         return list(prompt_notes(target, TablePlan(target, "cpu"), store))
 
     (note,) = notes("table_cater_v1", CATER)
-    assert note.endswith("action precision 1.000, referring-expression precision 0.000")
+    assert note.endswith(
+        "action precision 1.000, referring-expression precision 0.000, action recall 1.000, "
+        "referring-expression recall 0.000"
+    )
     assert not notes("table_mug", MUG)
 
 
@@ -170,9 +174,9 @@ def test_prompt_without_effect_is_refused(override, reason):
         load_target("table_cater_v1", "quick", [override])
 
 
-def test_precisions_need_a_captioner():
+def test_scores_of_captions_need_a_captioner():
     target = load_target("table_cater_v1", "quick", ["captioner=null", "train_captioner=null"])
-    with pytest.raises(LamdError, match="precisions need a captioner"):
+    with pytest.raises(LamdError, match="captions need a captioner"):
         TablePlan(target, "cpu")
 
 

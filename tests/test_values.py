@@ -98,10 +98,10 @@ def test_row_values_of_captions(tmp_path):
         (tmp_path / folder / file).write_text(json.dumps(captions))
     write_keys(tmp_path / "real", 2)
     inputs = {role: tmp_path / role for role in ("real", "captions")}
-    row_values(tmp_path, inputs, ["referring_expression_precision.v1"], 16, 2, "cpu")
+    row_values(tmp_path, inputs, ["referring_expression_recall.v1"], 16, 2, "cpu")
     (value,) = load_json(tmp_path / VALUES)
     assert (value["n_real"], value["n_fake"]) == (0, 4)
-    per_clip = read_per_clip(tmp_path)["referring_expression_precision.v1"]
+    per_clip = read_per_clip(tmp_path)["referring_expression_recall.v1"]
     np.testing.assert_array_equal(per_clip, [1, 0, 1, 0])
 
 

@@ -44,7 +44,7 @@ def evaluate_captions(
     true: Annotated[Path, typer.Option(help="JSON list of the true captions.")],
     generated: Annotated[Path, typer.Option(help="JSON list of the generated clips' captions.")],
 ) -> None:
-    """Score any captioner's captions of generated clips: action and referring precision."""
+    """Score any captioner's captions of generated clips: action and referring-expression scores."""
     from lamd import evaluate
 
     _print_values(evaluate.evaluate_captions(true, generated))

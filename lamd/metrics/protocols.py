@@ -145,11 +145,10 @@ _alex = partial(Protocol, backbone="AlexNet, LPIPS heads 0.1", solver="LPIPS")
 _vgg = partial(Protocol, backbone="VGG16, LPIPS heads 0.1", solver="LPIPS")
 _PSNR = "PSNR per frame, data range 255, capped at 100 dB"
 _SSIM = "SSIM per frame, Gaussian window sigma 1.5 (11 x 11), data range 255, mean of RGB"
-_precision = partial(
+_CAPTIONER = "reported by the captioner that this target trains on its train split"
+_captions = partial(
     Protocol,
     split="test",
-    solver="reported by the captioner that this target trains on its train split; hits over hits "
-    "and misses of a clip, best pairing of sentences, mean over clips",
     departure="our captioner in place of SwinBERT: comparable with its own value on real clips "
     "only",
 )
@@ -205,15 +204,30 @@ for _protocol in (
     _test(
         "cfvd_spread.gestures.v1", "cfvd_spread", f"{_BY_CLASS}, standard deviation over classes"
     ),
-    _precision(
-        "action_precision.v1",
-        "action_precision",
-        "kind of motion, and the place for slide and pick-place, per clip",
-    ),
-    _precision(
-        "referring_expression_precision.v1",
-        "referring_expression_precision",
-        "shape and attributes of what moves, and of what it contains, per clip",
+    *(
+        _captions(f"{kind}_{name}", f"{kind}_{score}", rule, solver=f"{_CAPTIONER}; {solver}")
+        for score, name, solver in (
+            (
+                "precision",
+                "precision.mage.v1",
+                "MAGE's rules: hits over hits and misses of a clip, the better pairing of its "
+                "first two sentences, one miss for a wrong motion, true sentences without a "
+                "partner not counted; mean over clips",
+            ),
+            (
+                "recall",
+                "recall.v1",
+                "share of what the true caption says, best one-to-one pairing of sentences, mean "
+                "over clips",
+            ),
+        )
+        for kind, rule in (
+            ("action", "kind of motion, and the place for slide and pick-place, per clip"),
+            (
+                "referring_expression",
+                "shape and attributes of what moves, and of what it contains, per clip",
+            ),
+        )
     ),
     _fid("fid.frames.v1"),
     _fid("fid.frames.given1.v1", **_GIVEN1),

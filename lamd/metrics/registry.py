@@ -86,7 +86,7 @@ _paired = partial(Metric, paired=True, higher_is_better=True)
 _alex = partial(Metric, weights=("lpips-alexnet",), min_size=31)
 _vgg = partial(Metric, weights=("lpips-vgg16",), min_size=16)
 _lpips: dict[str, Any] = {"tolerance": 0.15, "paired": True}
-_captions = partial(_paired, needs="captions", tolerance=0.05)
+_captions = partial(_paired, needs="captions")
 _percent = partial(Metric, unit="%", higher_is_better=True)
 
 # Tolerance: FVD over 256 clips moves by about 10 % between two trainings and two sampling seeds.
@@ -125,10 +125,12 @@ for _metric in (
     ),
     *(
         _captions(
-            f"{kind}_precision",
-            f"{kind.replace('_', '-')} precision",
-            measure=f"lamd.metrics.precision:{kind}_precision",
+            f"{kind}_{score}",
+            f"{kind.replace('_', '-')} {score}",
+            measure=f"lamd.metrics.precision:{kind}_{score}",
+            tolerance=tolerance,
         )
+        for score, tolerance in (("precision", 0.05), ("recall", None))
         for kind in ("action", "referring_expression")
     ),
     _alex(

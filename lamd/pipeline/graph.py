@@ -96,7 +96,7 @@ class TablePlan:
         """
         names = [name for name in self.target.evaluate.protocols if _applies(name, row)]
         if not names:
-            needed = "a precision" if ROWS[row].captions_only else "FVD"
+            needed = "a score of its captions" if ROWS[row].captions_only else "FVD"
             raise LamdError(
                 f"evaluate.protocols: row {row!r} needs {needed}; add one or take the row out"
             )
@@ -259,7 +259,7 @@ def _check_metrics(target: Target) -> None:
     if any(m.sampled_only for m in metrics) and target.evaluate.samples_per_clip < 2:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
     if any(m.needs == "captions" for m in metrics) and target.captioner is None:
-        raise LamdError("evaluate.protocols: precisions need a captioner; add it or take them out")
+        raise LamdError("evaluate.protocols: captions need a captioner; add it or take them out")
     if any(m.per_class for m in metrics):
         data = target.data
         classes = DATASETS[data.name].classes

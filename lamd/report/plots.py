@@ -121,11 +121,11 @@ def draw_rows(results: Results) -> dict[str, bytes]:
     """Return `<metric>_by_row.png`: measured and published values in panels with their own axes.
 
     So a stand-in value is never compared with a published one by eye. The metric is FVD where the
-    table has it; a table of captions has a second panel for action precision.
+    table has it; a table of captions has a second panel for their first metric.
     """
     metrics = list(dict.fromkeys(column.metric for column in results.columns))
     first = "fvd" if "fvd" in metrics else metrics[0]
-    drawn = [first, *(metric for metric in metrics if metric == "action_precision")]
+    drawn = [first, *[m for m in metrics if METRICS[m].needs == "captions"][:1]]
     papers = [row for row in results.published if first in row.metrics]
     papers.sort(key=lambda row: row.metrics[first].value)
     height = 1.3 + 0.22 * max(len(papers), 2 * len(results.rows))

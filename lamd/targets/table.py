@@ -6,9 +6,9 @@ from typing import Any
 from lamd.base.files import load_json
 from lamd.config import ReconstructionTable, Target
 from lamd.data.dataset import DATASETS
-from lamd.metrics.precision import precisions
-from lamd.metrics.protocols import PROTOCOLS
-from lamd.metrics.registry import METRICS
+from lamd.metrics.measure import measure
+from lamd.metrics.protocols import PROTOCOLS, metric_for
+from lamd.metrics.values import Inputs
 from lamd.pipeline.contents import PROMPTS, read_clips
 from lamd.pipeline.graph import TablePlan, check_protocols
 from lamd.pipeline.rows import ROWS, reconstructed
@@ -99,12 +99,13 @@ def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]
     """Yield the score of the permuted captions themselves, a floor without any clips."""
     from lamd.pipeline.steps.clips import other_prompts
 
-    metrics = [METRICS[column.metric] for column in columns(target.evaluate.protocols)]
-    scored = [metric for metric in metrics if metric.needs == "captions"]
-    if scored:
+    names = [name for name in target.evaluate.protocols if metric_for(name).needs == "captions"]
+    if names:
         prompts = load_json(store.folder(plan.test) / PROMPTS)
-        values = precisions(prompts, other_prompts(prompts))
-        scores = ", ".join(f"{metric.label} {values[metric.name].mean():.3f}" for metric in scored)
+        inputs = Inputs(captions=(prompts, other_prompts(prompts)))
+        scores = ", ".join(
+            f"{metric_for(name).label} {measure(name, inputs).value:.3f}" for name in names
+        )
         label = ROWS["permuted_prompts"].label(target)
         yield f"{label}: the permuted captions themselves score {scores}"
 

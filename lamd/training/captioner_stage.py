@@ -11,7 +11,7 @@ from lamd.base.errors import LamdError
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
-from lamd.metrics.precision import precisions
+from lamd.metrics.precision import recall
 from lamd.models.captioner import Captioner
 from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
 
@@ -42,7 +42,7 @@ class CaptionerStage(Stage):
 
     @torch.no_grad()
     def validate(self, model: Captioner) -> dict[str, float]:
-        """Return cross_entropy and the precisions of the captions of the held-out clips."""
+        """Return cross_entropy and the recalls of the captions of the held-out clips."""
         losses: list[float] = []
         captions: list[str] = []
         true: list[str] = []
@@ -51,9 +51,11 @@ class CaptionerStage(Stage):
             token_ids = self.model.token_ids(true[-1:]).to(x.device)
             losses.append(_cross_entropy(model(x, token_ids), token_ids).item())
             captions += model.caption(x)
-        scores = precisions(true, captions)
-        return {"cross_entropy": float(np.mean(losses))} | {
-            name: float(values.mean()) for name, values in scores.items()
+        action, referring = np.mean(list(map(recall, true, captions)), axis=0)
+        return {
+            "cross_entropy": float(np.mean(losses)),
+            "action_recall": float(action),
+            "referring_expression_recall": float(referring),
         }
 
     def finish(self, model: nn.Module) -> dict[str, Any]:

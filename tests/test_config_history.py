@@ -118,6 +118,14 @@ def with_precision_and_recall(tree: Any) -> Any:
     return entries[:at] + names + entries[at + len(kinds) :]
 
 
+def with_size_control(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep with d = 12 after each d = 3 that keeps time: as many numbers in z_m."""
+    keys = "vae.motion_channels", "vae.temporal_downsampling"
+    kept = [point for point in tree["points"] if [point[key] for key in keys] == [3, 4]]
+    control = [point | dict(zip(keys, (12, 16), strict=True)) for point in kept]
+    return tree | {"points": [*tree["points"], *control]}
+
+
 @pytest.mark.parametrize("name", BEFORE)
 def test_target_resolves_to_the_config_it_had(name):
     target, profile = name.split("/")
@@ -125,4 +133,6 @@ def test_target_resolves_to_the_config_it_had(name):
     if profile == "paper" or target == "ablation_tradeoff":
         before = with_kl_per_pixel(before)
     before = with_peers_rules(before)
+    if target == "ablation_motion_capacity":
+        before = with_size_control(before)
     assert load_target(target, profile).model_dump(mode="json") == before

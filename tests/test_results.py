@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,16 @@ from small_results import PUBLISHED, make_results, make_source, make_sweep, make
 import lamd
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.config import experiments_dir
+from lamd.config import experiments_dir, load_target
+from lamd.metrics.protocols import PROTOCOLS
 from lamd.report import cost, quality, sweep, tables
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.frame import PER_CLIP_COLUMNS, Summaries, load_results, to_frame, write_per_clip
 from lamd.report.published import judge, load_published, parse_published
-from lamd.report.results import Column, Results, read_results
+from lamd.report.results import Column, PublishedValue, Results, read_results
+from lamd.targets.kind import Collector, Graph
+from lamd.targets.sweep import published_of_sweep
+from lamd.targets.table import published_rows
 
 COMMITTED = sorted((experiments_dir().parent / "results").glob("*/*/record.json"))
 GOLDEN = Path(__file__).parent / "golden" / "committed_values.csv"
@@ -90,25 +95,55 @@ def test_results_cannot_claim_a_verdict_without_the_published_conditions(
         make_results(values=(value,), sources={"bair": make_source(**source)})
 
 
-def judged(**changes):
-    fields = {"metric": "fvd", "value": 36.05, "protocol": "fvd.bair.v1", "deviations": (),
-              "source": make_source(**REAL), "published": PUBLISHED}  # fmt: skip
-    return judge(**fields | changes)
+@pytest.mark.parametrize("changes", [{"cells": ("1",)}, {"low": None}])
+def test_results_cannot_claim_a_verdict_from_one_seed_or_without_interval(changes):
+    def values(**changes):
+        return tuple(
+            make_value(**{"verdict": "reproduced", "deviations": (), "cells": (seed,)} | changes)
+            for seed in ("1", "2")
+        )
+
+    sources = {"bair": make_source(**REAL)}
+    assert len(make_results(values=values(), sources=sources).values) == 2
+    with pytest.raises(ValidationError, match="needs an interval and two seeds"):
+        make_results(values=values(**changes), sources=sources)
+
+
+def judged(*numbers, source=REAL, published=PUBLISHED, **changes):
+    """Judge values, one per seed, with intervals of one to either side."""
+    values = [
+        make_value(**{"value": n, "low": n - 1, "high": n + 1, "deviations": ()} | changes)
+        for n in numbers or (36.05, 36.05)
+    ]
+    return judge(values, make_source(**source), published)
 
 
 def test_judge_allows_the_tolerance():
     assert judged() == ("reproduced", "")
-    assert judged(value=36.05 * 1.0999)[0] == "reproduced"
-    assert judged(value=36.05 * 1.1001) == ("deviates", "+10% of 36.05, tolerance 10%")
-    assert judged(value=20.0)[0] == "deviates"
+    assert judged(36.05, 36.05 * 1.0999)[0] == "reproduced"
+    assert judged(30.0, 20.0) == ("deviates", "-17%, -45% of 36.05, tolerance 10%")
+    assert judged(20.0, 50.0)[0] == "deviates"
+
+
+def test_judge_is_undecided_where_the_intervals_reach_the_tolerance_or_are_missing():
+    kind, reason = judged(36.05, 36.05 * 1.1001)
+    assert kind == "undecided"
+    assert reason == "+0%, +10% of 36.05, tolerance 10%; intervals reach it"
+    assert judged(40.0, 50.0)[0] == "undecided"
+    kind, reason = judged(low=None, high=None)
+    assert kind == "undecided" and reason.endswith("no interval")
+
+
+def test_judge_gives_no_verdict_on_one_seed():
+    assert judged(36.05) == ("one seed", "+0% of 36.05, tolerance 10%; a verdict needs two seeds")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"source": make_source(data="stand-in", scale="full")}, "simulated stand-in data"),
-        ({"source": make_source(data="real")}, "reduced scale"),
-        ({"source": make_source()}, "simulated stand-in data; reduced scale"),
+        ({"source": {"data": "stand-in", "scale": "full"}}, "simulated stand-in data"),
+        ({"source": {"data": "real"}}, "reduced scale"),
+        ({"source": {}}, "simulated stand-in data; reduced scale"),
         ({"deviations": ("64 real clips",)}, "64 real clips"),
         ({"protocol": "fvd.bair.x100.v1"}, "published under fvd.bair.v1"),
         ({"published": None}, "no published value"),
@@ -123,17 +158,26 @@ def test_judge_gives_the_reason_why_values_do_not_compare(changes, reason):
 
 
 def test_judge_holds_each_metric_against_its_own_protocol():
-    psnr = {"metric": "psnr", "value": 31.64, "protocol": "psnr.given1.v1"}
-    assert judged(**psnr) == ("not comparable", "published protocol not stated")
+    psnr = {"metric": "psnr", "protocol": "psnr.given1.v1"}
+    assert judged(31.64, **psnr) == ("not comparable", "published protocol not stated")
 
 
 def test_judge_does_not_compare_lpips_of_an_unknown_backbone():
-    lpips = {"metric": "lpips-alex", "value": 0.02, "protocol": "lpips-alex.given1.v1"}
-    assert judged(**lpips) == ("not comparable", "published LPIPS backbone not stated")
+    lpips = {"metric": "lpips-alex", "protocol": "lpips-alex.given1.v1"}
+    assert judged(0.02, 0.02, **lpips) == ("not comparable", "published LPIPS backbone not stated")
     for backbone, expected in (("alex", "reproduced"), ("vgg", "not comparable")):
         stated = PUBLISHED.metrics["lpips"].model_copy(update={"backbone": backbone})
         row = PUBLISHED.model_copy(update={"metrics": {"lpips": stated}})
-        assert judged(**lpips, published=row)[0] == expected
+        assert judged(0.02, 0.02, **lpips, published=row)[0] == expected
+
+
+def test_judge_has_a_tolerance_for_each_network_of_lpips():
+    for metric, expected in (("lpips-alex", "reproduced"), ("lpips-vgg", "deviates")):
+        protocol = f"{metric}.given1.v1"
+        stated = PublishedValue(value=50.0, protocol=protocol)
+        row = PUBLISHED.model_copy(update={"metrics": {metric: stated}})
+        verdict = judged(56.0, 57.0, metric=metric, protocol=protocol, published=row)
+        assert verdict[0] == expected
 
 
 def test_published_rows_have_source_and_flag():
@@ -141,6 +185,14 @@ def test_published_rows_have_source_and_flag():
     assert groups["paper"]["bair_i2v"].metrics["fvd"].protocol is None  # the source states none
     assert groups["reconstruction"]["bair_i2v"].metrics["psnr"].value == 31.64
     assert len(groups["others_bair_fvd"]) == 18
+    cells = [
+        cell for rows in groups.values() for row in rows.values() for cell in row.metrics.items()
+    ]
+    stated = {metric: cell.protocol for metric, cell in cells if cell.protocol}
+    assert {metric: PROTOCOLS[protocol].metric for metric, protocol in stated.items()} == {
+        metric: metric for metric in ("fvd", "action_precision", "referring_expression_precision")
+    }
+    assert stated["action_precision"] == "action_precision.mage.v1"
     assert all(row.source and row.metrics for rows in groups.values() for row in rows.values())
     with pytest.raises(LamdError, match=r"g\.k\.source: Field required; fix the row"):
         parse_published("g: {k: {method: m, metrics: {fvd: 1}, verified: no, note: ''}}")
@@ -351,3 +403,36 @@ def test_axes_that_end_in_the_same_word_have_their_own_columns():
     }  # fmt: skip
     table = sweep.sweep_table(make_sweep(points=points))[0]
     assert list(table.columns[:2]) == ["train_vae.num_steps", "train_dmg.num_steps"]
+
+
+def test_collector_judges_a_row_over_the_seeds_that_it_depends_on(tmp_path):
+    config = load_target("seeds_bair", "quick")
+    store = SimpleNamespace(
+        folder=lambda cell: tmp_path / cell.name,
+        infos=lambda cell: [SimpleNamespace(key=cell.name)],
+        is_complete=lambda cell: False,
+        info=None,
+    )
+    collector = Collector(config, Graph(wanted={}), store, "quick", (), {})
+    measured = {"protocol": "fvd.bair.v1", "interval": (35, 37), "deviations": [], "note": "",
+                "n_real": 256, "n_fake": 256, "extrapolated": None,
+                "weight_hash": None}  # fmt: skip
+    for seed in (0, 1):
+        name = f"seed={seed}"
+        collector.sources[name] = make_source(**REAL)
+        collector._deviations[name] = ()
+        for row, cell in (("lamd", name), ("reconstruction", "decoded")):
+            (tmp_path / cell).mkdir(exist_ok=True)
+            content = json.dumps([measured | {"value": 36.0 + seed}])
+            (tmp_path / cell / "values.json").write_text(content, encoding="utf-8")
+            step = SimpleNamespace(name=cell, plan_hash=cell)
+            collector.add_row(name, row, step, ["fvd.bair.v1"], PUBLISHED, name)
+    results = collector.results(points={f"seed={n}": {"sampler.seed": n} for n in (0, 1)})
+    verdicts = {(value.row, value.verdict) for value in results.values}
+    assert verdicts == {("lamd", "reproduced"), ("reconstruction", "one seed")}
+
+
+def test_sweep_over_seeds_alone_has_the_published_rows_of_its_table():
+    rows = published_of_sweep(load_target("seeds_bair", "quick"))
+    assert rows == published_rows(load_target("table_bair", "quick"))
+    assert rows["lamd"].metrics["fvd"].value == 57.0

@@ -106,13 +106,47 @@ def test_measured_table_extrapolates_only_where_the_clips_suffice():
 
 def test_measured_table_gives_each_metric_its_verdict():
     values = (
-        make_value(verdict="reproduced", reason="", deviations=()),
-        make_value(metric="psnr", verdict="deviates", reason="+9% of 30", deviations=()),
+        make_value(verdict="one seed", reason="", deviations=()),
+        make_value(metric="psnr", verdict="undecided", reason="+9% of 30", deviations=()),
     )
     results = make_results(values=values, sources={"bair": make_source(data="real", scale="full")})
     table, _, notes = measured_table(results)
-    assert table["verdict"][0] == "reproduced [1], deviates [2]"
-    assert notes[:2] == ["[1] FVD: reproduced", "[2] PSNR: +9% of 30"]
+    assert table["verdict"][0] == "one seed [1], undecided [2]"
+    assert notes[:2] == ["[1] FVD: one seed", "[2] PSNR: +9% of 30"]
+
+
+def over_seeds(count: int, **changes) -> Results:
+    """Return a sweep over `count` seeds alone; its reconstruction does not depend on them."""
+    names, values = [f"sampler.seed={seed}" for seed in range(count)], []
+    for seed, name in enumerate(names):
+        where = {"source": name, "point": name}
+        values.append(make_value(**where, value=100.0 + 4 * seed, cells=(name,), **changes))
+        values.append(make_value(**where, row="reconstruction", cells=("decoded",)))
+    return make_sweep(
+        points={name: {"sampler.seed": seed} for seed, name in enumerate(names)},
+        sources={name: make_source(data="real", scale="full") for name in names},
+        values=tuple(values), columns=make_results().columns,
+    )  # fmt: skip
+
+
+def test_sweep_over_seeds_alone_has_a_line_and_a_verdict_per_row():
+    verdict = {"deviations": (), "verdict": "deviates", "reason": "+9% of 92"}
+    text = page(render_sweep(over_seeds(2, **verdict)))
+    assert "| LaMD | 102.0 (100.0, 104.0) | - | - | deviates [1] |" in text
+    assert "| MCD-VAE | 123.5 [110.0, 140.3] | 80.1 | - | not comparable [2] |" in text
+    assert "n = 16 clips, 2 seeds" in text
+
+
+def test_two_seeds_are_shown_as_they_are_and_three_with_students_interval():
+    cells = [measured_table(over_seeds(count))[0]["FVD ↓"][0] for count in (1, 2, 3)]
+    # standard error of 100, 104, 108: 4 / sqrt(3); t(0.975, 2) = 4.30265
+    assert cells == ["100.0 [110.0, 140.3]", "102.0 (100.0, 104.0)", "104.0 [94.1, 113.9]"]
+
+
+def test_render_sweep_shows_the_change_of_each_seed_from_the_first_position():
+    block = page(render_sweep(make_sweep())).split("## Change from d = 1, β = 0.01, seed by seed")
+    assert "| 2 | 0.1 | +100.0, +100.0, +100.0 |" in block[1]
+    assert "reconstruction" not in block[1].partition("##")[0]
 
 
 def test_measured_table_shows_the_reason_of_a_missing_row_or_metric():
@@ -186,7 +220,7 @@ def failing(seeds: int) -> Results:
 
 def test_sweep_table_counts_the_seeds_that_were_measured():
     table, _, notes = sweep_table(failing(1))
-    assert table["LaMD FVD ↓"][0] == "102.5 [96.1, 108.9], 2 of 3 seeds [1]"
+    assert table["LaMD FVD ↓"][0] == "102.5 (102.0, 103.0), 2 of 3 seeds [1]"
     assert table["LaMD FVD ↓"][1] == "not run [1]"
     assert notes[0] == "[1] no memory"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ _paired = partial(Metric, paired=True, higher_is_better=True)
 # Below these sizes the last feature map of LPIPS would be empty.
 _alex = partial(Metric, weights=("lpips-alexnet",), min_size=31)
 _vgg = partial(Metric, weights=("lpips-vgg16",), min_size=16)
-_lpips: dict[str, Any] = {"tolerance": 0.15, "paired": True}
 _captions = partial(_paired, needs="captions")
 _percent = partial(Metric, unit="%", higher_is_better=True)
 
@@ -110,9 +109,17 @@ for _metric in (
     _paired("psnr", "PSNR", digits=2, unit="dB", tolerance=0.03, measure=f"{_FRAMES}:psnr"),
     # min_size: its window
     _paired("ssim", "SSIM", tolerance=0.02, measure=f"{_FRAMES}:ssim", min_size=11),
-    Metric("lpips", "LPIPS", tolerance=0.15),
-    _alex("lpips-alex", "LPIPS-alex", measure=f"{_FRAMES}:lpips_distance", **_lpips),
-    _vgg("lpips-vgg", "LPIPS-vgg", measure=f"{_FRAMES}:lpips_vgg", **_lpips),
+    Metric("lpips", "LPIPS"),
+    _alex(
+        "lpips-alex",
+        "LPIPS-alex",
+        tolerance=0.15,
+        paired=True,
+        measure=f"{_FRAMES}:lpips_distance",
+    ),
+    # From a repeated frame to a reconstruction, vgg falls by half as much as alex (CATER-GEN-v2,
+    # 64x64: 0.113 to 0.064, 0.089 to 0.029).
+    _vgg("lpips-vgg", "LPIPS-vgg", tolerance=0.08, paired=True, measure=f"{_FRAMES}:lpips_vgg"),
     Metric(
         "fid",
         "FID",

@@ -54,7 +54,7 @@ def load_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
 
 class Summaries:
-    """Mean and interval over the seeds of each position and column of a sweep.
+    """Mean and interval over the seeds of each position and column; of a table, at position ().
 
     Values with equal `cells` are the same measurement, at seeds that it does not depend on.
 
@@ -70,7 +70,7 @@ class Summaries:
         self.axes = [key for key in keys if not is_seed(key)]
         self.points: dict[Position, list[str]] = {}
         positions, seeds = {}, {}
-        for name, point in results.points.items():
+        for name, point in (results.points or {"": {}}).items():
             positions[name] = tuple(_hashable(point.get(axis)) for axis in self.axes)
             seeds[name] = tuple(value for key, value in point.items() if is_seed(key))
             self.points.setdefault(positions[name], []).append(name)
@@ -84,17 +84,21 @@ class Summaries:
     def at(self, position: Position, column: Column) -> dict | None:
         """Return value, low, high and num_seeds of a column; None when it was not measured.
 
-        Several measurements: their mean, and the 95 % interval of the mean by Student's t. A single
-        one: the value's own interval, over clips. Other entries are those of the first.
+        A single measurement: the value's own interval, over clips. Two: their mean alone, since
+        Student's t of two is 12.7. More: the 95 % interval of the mean by Student's t. Other
+        entries are those of the first.
         """
         group = self._measurements.get((position, column.row, column.metric))
         if group is None:
             return None
         line, values = group.iloc[0].to_dict() | {"num_seeds": len(group)}, group["value"]
         if len(group) > 1:
-            mean, error = float(np.mean(values)), float(stats.sem(values))
+            mean = float(np.mean(values))
+            line |= {"value": mean, "low": None, "high": None, "extrapolated": None}
+        if len(group) > 2:
+            error = float(stats.sem(values))
             half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(group) - 1)) * error
-            line |= {"value": mean, "low": mean - half, "high": mean + half, "extrapolated": None}
+            line |= {"low": mean - half, "high": mean + half}
         return line
 
     def by_seed(self, position: Position, column: Column) -> pd.Series:

@@ -1,5 +1,6 @@
-"""Numbers printed in papers, and the verdict on a measured value next to one of them."""
+"""Numbers printed in papers, and the verdict on measured values next to one of them."""
 
+from collections.abc import Sequence
 from importlib import resources
 
 import yaml
@@ -7,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.metrics.registry import METRICS
-from lamd.report.results import PublishedRow, Source, VerdictKind, first_problem
+from lamd.report.results import PublishedRow, Source, Value, VerdictKind, first_problem
 
 Groups = dict[str, dict[str, PublishedRow]]  # group -> key -> row, in the file's order
 
@@ -31,19 +32,19 @@ def parse_published(text: str) -> Groups:
 
 
 def judge(
-    metric: str,
-    value: float,
-    protocol: str,
-    source: Source,
-    deviations: tuple[str, ...],
-    published: PublishedRow | None,
+    seeds: Sequence[Value], source: Source, published: PublishedRow | None
 ) -> tuple[VerdictKind, str]:
-    """Judge a value by the published one of the same metric; return the verdict and its reason.
+    """Judge a metric of a row by the published value of it; return the verdict and its reason.
 
-    `reproduced` and `deviates` need real data, full scale, and the protocol (and, of LPIPS, the
-    backbone) that the metric's own published cell states; they differ by the tolerance of the
-    metric, relative to the published value.
+    A value compares on real data, at full scale, under the protocol (and, of LPIPS, the backbone)
+    that the metric's own published cell states. With the tolerance of the metric around that cell,
+    two or more seeds are `reproduced` when all are within, `deviates` when none of their intervals
+    reaches it, else `undecided`.
+
+    Args:
+        seeds: the value of each seed that it depends on.
     """
+    metric, protocol = seeds[0].metric, seeds[0].protocol
     name, _, backbone = metric.partition("-")
     cells = published.metrics if published else {}
     cell = cells.get(metric) or cells.get(name)
@@ -54,7 +55,7 @@ def judge(
         reasons.append("simulated stand-in data")
     if source.scale != "full":
         reasons.append("reduced scale")
-    reasons += deviations
+    reasons += dict.fromkeys(deviation for value in seeds for deviation in value.deviations)
     if cell.protocol is None:
         reasons.append("published protocol not stated")
     elif cell.protocol != protocol:
@@ -64,9 +65,22 @@ def judge(
         reasons.append(f"published LPIPS backbone {stated}")
     if reasons:
         return "not comparable", "; ".join(reasons)
-    change, tolerance = (value - cell.value) / cell.value, METRICS[metric].tolerance
+    tolerance = METRICS[metric].tolerance
     if tolerance is None:
         return "not comparable", "no tolerance is set for this metric"
-    if abs(change) <= tolerance:
+    changes = [value.value / cell.value - 1 for value in seeds]
+    words = (
+        f"{', '.join(f'{change:+.0%}' for change in changes)} of {cell.value:g}, "
+        f"tolerance {tolerance:.0%}"
+    )
+    if len(seeds) < 2:
+        return "one seed", f"{words}; a verdict needs two seeds"
+    intervals = [(v.low, v.high) for v in seeds if v.low is not None and v.high is not None]
+    if len(intervals) < len(seeds):
+        return "undecided", f"{words}; no interval"
+    if all(abs(change) <= tolerance for change in changes):
         return "reproduced", ""
-    return "deviates", f"{change:+.0%} of {cell.value:g}, tolerance {tolerance:.0%}"
+    margin = tolerance * abs(cell.value)
+    if all(low > cell.value + margin or high < cell.value - margin for low, high in intervals):
+        return "deviates", words
+    return "undecided", f"{words}; intervals reach it"

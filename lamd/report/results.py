@@ -18,7 +18,9 @@ from lamd.config.sweep import Column
 RECORD = "record.json"
 DataKind = Literal["real", "stand-in"]
 Scale = Literal["full", "reduced"]
-VerdictKind = Literal["reproduced", "deviates", "not comparable", "not run"]
+VerdictKind = Literal[
+    "reproduced", "deviates", "undecided", "one seed", "not comparable", "not run"
+]
 
 
 class Frozen(BaseModel):
@@ -175,6 +177,14 @@ class Results(Frozen):
                     f"row {value.row}: verdict {value.verdict!r} needs real data, full scale and "
                     "the protocol unchanged"
                 )
+            if value.verdict in ("reproduced", "deviates"):
+                same = value.row, value.metric, value.verdict
+                seeds = {v.cells for v in self.values if (v.row, v.metric, v.verdict) == same}
+                if value.low is None or len(seeds) < 2:
+                    raise ValueError(
+                        f"row {value.row}: verdict {value.verdict!r} needs an interval and two "
+                        "seeds"
+                    )
         accounted = {v.row for v in self.values} | {m.row for m in self.missing}
         silent = [row.name for row in self.rows if row.name not in accounted]
         if silent:

@@ -17,10 +17,11 @@ from lamd.report.tables import (
     TextTable,
     document,
     format_difference,
-    format_value,
     is_constant,
+    measured_cell,
     reading,
     result_files,
+    row_files,
 )
 
 ROW = "diagnostics"
@@ -73,8 +74,15 @@ DIAGNOSTICS = {
 
 
 def render_sweep(results: Results) -> dict[str, bytes]:
-    """Return the files of a sweep: table, figure, and its diagnostics when it has any."""
-    files = result_files(results, *sweep_table(results), _differences(results))
+    """Return the files of a sweep: table, figure, and its diagnostics when it has any.
+
+    The table of a sweep over seeds alone has a line per row, and their verdicts.
+    """
+    if Summaries(results).axes:
+        differences, changes = _differences(results), _changes(results)
+        files = result_files(results, *sweep_table(results), differences, changes)
+    else:
+        files = row_files(results)
     files |= _render_diagnostics(results)
     figure = results.config["figure"]
     if figure["name"] == "curves":
@@ -95,7 +103,7 @@ def sweep_table(results: Results) -> TextTable:
     for position, names in summary.points.items():
         line = _coordinates(summary, position)
         for column in results.columns:
-            line[wording.column_heading(column)] = _cell(summary, position, column, notes)
+            line[wording.column_heading(column)] = measured_cell(summary, position, column, notes)
         lines.append(line | {"seeds": str(len(names))})
     table = pd.DataFrame(lines, dtype=str)
     counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.metric in METRICS)
@@ -119,21 +127,25 @@ def _differences(results: Results) -> tuple[str, list[dict[str, str]]]:
     return first, [*lines.values()]
 
 
+def _changes(results: Results) -> list[dict[str, str]]:
+    """Return the changes of each position from the first one, one per seed that both have."""
+    summary, lines = Summaries(results), []
+    first, *others = summary.points
+    for position in others:
+        line = {}
+        for column in results.columns:
+            here, there = (summary.by_seed(p, column) for p in (position, first))
+            seeds = (here - there).dropna()
+            if len(seeds) > 1:
+                digits = METRICS[column.metric].digits
+                texts = (f"{change:+.{digits}f}" for change in seeds)
+                line[wording.column_heading(column)] = ", ".join(texts)
+        lines += [_coordinates(summary, position) | line] if line else []
+    return lines
+
+
 def _coordinates(summary: Summaries, position: Position) -> dict[str, str]:
     return dict(zip(wording.symbols(summary.axes), map(str, position), strict=True))
-
-
-def _cell(
-    summary: Summaries, position: Position, column: Column, notes: Notes, digits: int | None = None
-) -> str:
-    line, reasons = summary.at(position, column), summary.reasons(position, column)
-    if line is None:
-        return f"not run{notes.mark(reasons)}" if reasons else BLANK
-    text = format_value(column.metric, line["value"], line["low"], line["high"], digits)
-    if reasons:
-        seeds = f"{line['num_seeds']} of {len(summary.points[position])} seeds"
-        text += f", {seeds}{notes.mark(reasons)}"
-    return text
 
 
 def _render_diagnostics(results: Results) -> dict[str, bytes]:
@@ -145,7 +157,9 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
     for position in summary.points:
         cells, channels = {}, {}
         for name, entry in DIAGNOSTICS.items():
-            cells[entry.label] = _cell(summary, position, columns[name], notes, entry.digits)
+            cells[entry.label] = measured_cell(
+                summary, position, columns[name], notes, entry.digits
+            )
             if name in ("kl", "active_units"):
                 means = channel_means(summary, position, name)
                 texts = [f"{value:.{entry.digits}f}" for value in means]
@@ -162,8 +176,8 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
     explained = [
         *notes.lines(),
         wording.symbol_key(summary.axes),
-        "Nothing is trained; several seeds: mean [95 % interval, Student's t], seeds that the "
-        "MCD-VAE does not depend on are not counted",
+        "Nothing is trained; several seeds: mean [95 % interval, Student's t], of two their mean "
+        "(both values); seeds that the MCD-VAE does not depend on are not counted",
         *(f"{entry.label}: {entry.text}" for entry in DIAGNOSTICS.values()),
         *results.notes,
     ]
@@ -198,7 +212,7 @@ def _draw_curves(
     """
     summary = Summaries(results)
     seeded, one_row = max(map(len, summary.points.values())) > 1, len(panels) <= 4
-    paired = seeded and one_row
+    paired = seeded and one_row and len(summary.points) > 1
     shape = (1 + paired, len(panels)) if one_row else (-(-len(panels) // 3), 3)
     marks = "dots: seeds; bars, of a single one" if seeded else "bars"
     words = f"{_conditions(results)}; {marks}: 95 % interval"

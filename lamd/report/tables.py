@@ -11,9 +11,10 @@ import pandas as pd
 from lamd.config.sweep import is_seed
 from lamd.metrics.registry import METRICS
 from lamd.report import frame, wording
+from lamd.report.frame import Position, Summaries
 from lamd.report.media import comparison_grid, encode_webp
 from lamd.report.plots import draw_rows
-from lamd.report.results import Difference, PublishedRow, Results, Value
+from lamd.report.results import Column, Difference, PublishedRow, Results, Value
 
 BLANK = "-"
 _PAIRED = (
@@ -67,6 +68,15 @@ def render_table(
     results: Results, grid: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, bytes]:
     """Return the files of a table; `grid` has test clips by heading, uint8 (N, L, H, W, 3)."""
+    files = row_files(results) | draw_rows(results)
+    if grid:
+        words = f"{wording.sources_words(results)}, first test clips, not chosen"
+        files["clips.webp"] = encode_webp(comparison_grid(grid, words))
+    return files
+
+
+def row_files(results: Results) -> dict[str, bytes]:
+    """Return the files of a table with a line per row, and the differences of the rows."""
     table, common, notes = measured_table(results)
     notes += [f"{row.label}: {row.description}" for row in results.rows]
     labels = {row.name: row.label for row in results.rows}
@@ -75,12 +85,7 @@ def render_table(
         line = lines.setdefault(entry.row, {"row": labels[entry.row]})
         line[wording.heading(entry.metric)] = format_difference(entry)
     reference = "".join({labels[entry.reference] for entry in results.differences})
-    files = result_files(results, table, common, notes, (reference, [*lines.values()]))
-    files |= draw_rows(results)
-    if grid:
-        words = f"{wording.sources_words(results)}, first test clips, not chosen"
-        files["clips.webp"] = encode_webp(comparison_grid(grid, words))
-    return files
+    return result_files(results, table, common, notes, (reference, [*lines.values()]))
 
 
 def result_files(
@@ -89,14 +94,19 @@ def result_files(
     common: Sequence[str],
     notes: Sequence[str],
     differences: tuple[str, Sequence[Mapping[str, str]]],
+    changes: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, bytes]:
     """Return the files of a table of measured values, differences and published ones in blocks.
 
     Args:
         differences: the name of their reference, and their lines.
+        changes: lines of the changes from the same reference, seed by seed.
     """
     blocks = {wording.measured_heading(results): table}
     reference, lines = differences
+    if changes:
+        heading = f"Change from {reference}, seed by seed"
+        blocks[heading] = pd.DataFrame(changes, dtype=str).fillna(BLANK)
     if lines:
         block = pd.DataFrame(lines, dtype=str).fillna(BLANK)
         blocks[f"Difference to {reference}, on the same clips"] = block
@@ -143,39 +153,61 @@ def _latex(target: str, blocks: Blocks) -> str:
     return text
 
 
+def measured_cell(
+    summary: Summaries, position: Position, column: Column, notes: Notes, digits: int | None = None
+) -> str:
+    """Return the value of a column at a position, over its seeds, or why there is none."""
+    line, reasons = summary.at(position, column), summary.reasons(position, column)
+    if line is None:
+        return f"not run{notes.mark(reasons)}" if reasons else BLANK
+    text = format_value(column.metric, line["value"], line["low"], line["high"], digits)
+    if line["num_seeds"] == 2:
+        both = (
+            format_value(column.metric, value, None, None, digits)
+            for value in summary.by_seed(position, column)
+        )
+        text += f" ({', '.join(both)})"
+    if reasons:
+        seeds = f"{line['num_seeds']} of {len(summary.points[position])} seeds"
+        text += f", {seeds}{notes.mark(reasons)}"
+    return text
+
+
 def measured_table(results: Results) -> TextTable:
-    """Return one line per row and one column per metric."""
+    """Return one line per row, seeds averaged, and one column per metric."""
     notes, metrics = Notes(), dict.fromkeys(column.metric for column in results.columns)
-    values = {(value.row, value.metric): value for value in results.values}
-    missing = {(entry.row, entry.metric): entry.reason for entry in results.missing}
+    summary, missing = Summaries(results), {}
+    for entry in results.missing:
+        if entry.metric is None:
+            missing[entry.row] = entry.reason
     limits = {value.metric for value in results.values if _limit(value) is not None}
     lines = []
     for row in results.rows:
         line = {"row": row.label}
+        own = [value for value in results.values if value.row == row.name]
         for metric in metrics:
-            key = row.name, metric
-            value, text = values.get(key), BLANK
-            if value:
-                text = format_value(metric, value.value, value.low, value.high)
-            elif key in missing:
-                text = f"not run{notes.mark([missing[key]])}"
+            column, text = Column(row=row.name, metric=metric), BLANK
+            if own:
+                text = measured_cell(summary, (), column, notes)
             line[wording.heading(metric)] = text
             if metric in limits:
-                limit = _limit(value) if value else None
+                measured = {value.cells: _limit(value) for value in own if value.metric == metric}
+                limit = next(iter(measured.values()), None) if len(measured) < 2 else None
                 text = BLANK if limit is None else format_value(metric, limit, None, None)
                 line[f"{METRICS[metric].label}, N→∞"] = text
-        own = [value for value in results.values if value.row == row.name]
         source = results.sources[own[0].source] if own else None
         line["n"] = " / ".join(dict.fromkeys(str(value.n_fake) for value in own)) or BLANK
         line["data"] = wording.data_words(source) if source else BLANK
         line["scale"] = source.scale if source else BLANK
-        line["verdict"] = _verdict(own, missing.get((row.name, None)), notes)
+        line["verdict"] = _verdict(own, None if own else missing.get(row.name), notes)
         lines.append(line)
     table, common = pd.DataFrame(lines, dtype=str), []
     for name in ("n", "data", "scale") if lines else ():
         if is_constant(table, name):  # then it is in the caption
             shared = set(table.pop(name)) - {BLANK}
             common += [f"n = {n} clips" for n in shared if name == "n"]
+    if results.points:
+        common.append(f"{len(results.points)} seeds")
     return table, common, [*notes.lines(), *reading(results)]
 
 
@@ -187,10 +219,10 @@ def _limit(value: Value) -> float | None:
 def _verdict(values: Sequence[Value], missing: str | None, notes: Notes) -> str:
     if missing is not None:
         return f"not run{notes.mark([missing])}"
-    reasons: dict[str, dict[str, list[str]]] = {}  # verdict -> reason -> metrics
+    reasons: dict[str, dict[str, dict[str, None]]] = {}  # verdict -> reason -> metrics, once
     for value in values:
         by_reason = reasons.setdefault(value.verdict or "not comparable", {})
-        by_reason.setdefault(value.reason, []).append(METRICS[value.metric].label)
+        by_reason.setdefault(value.reason, {})[METRICS[value.metric].label] = None
     if [len(by_reason) for by_reason in reasons.values()] == [1]:  # all metrics agree
         ((kind, by_reason),) = reasons.items()
         return f"{kind}{notes.mark(filter(None, by_reason))}"
@@ -206,7 +238,10 @@ def reading(results: Results) -> Iterator[str]:
     if any(_limit(value) is not None for value in results.values):
         reading += "; N→∞: extrapolated to infinitely many clips"
     if any(is_seed(key) for point in results.points.values() for key in point):
-        reading += "; where it depends on the seeds, their mean [95 % interval, Student's t]"
+        reading += (
+            "; where it depends on the seeds, their mean [95 % interval, Student's t], of two "
+            "seeds their mean (both values)"
+        )
     yield reading
     measured = [value for value in results.values if value.metric in METRICS]
     yield from sorted({f"{METRICS[v.metric].label}: {v.note}" for v in measured if v.note})

@@ -94,6 +94,7 @@ class Collector:
 
     def __post_init__(self) -> None:
         self._deviations: dict[str, tuple[str, ...]] = {}
+        self._published: dict[str, PublishedRow] = {}  # by row
         for own, plan in self.graph.plans.items():
             target, cell = plan.target, plan.stages["data"]
             name = own or target.data.name
@@ -128,6 +129,8 @@ class Collector:
             protocols: of the row, those without weights among them.
             published: the paper's row to judge the values by.
         """
+        if published is not None:
+            self._published[row] = published
         if self.is_lost(source, row, cell, point):
             return
         folder, keys = self.store.folder(cell), self.keys(cell)
@@ -137,9 +140,6 @@ class Collector:
         for name, measured in values.items():
             metric = PROTOCOLS[name].column
             deviations = (*measured["deviations"], *self._deviations[source])
-            verdict, reason = judge(
-                metric, measured["value"], name, self.sources[source], deviations, published
-            )
             low, high = measured["interval"] or (None, None)
             self.values.append(
                 Value(
@@ -148,8 +148,6 @@ class Collector:
                     metric=metric,
                     low=low,
                     high=high,
-                    verdict=verdict,
-                    reason=reason,
                     deviations=deviations,
                     weights=measured["weight_hash"],
                     cells=keys,
@@ -201,6 +199,21 @@ class Collector:
                 )
             )  # fmt: skip
 
+    def _judged(self) -> Iterator[Value]:
+        """Yield all values; those under a protocol with the verdict over their seeds."""
+        seeds: dict[tuple[str, str], dict[tuple[str, ...], Value]] = {}
+        for value in self.values:
+            if value.protocol is not None:  # equal cells: a seed that it does not depend on
+                seeds.setdefault((value.row, value.protocol), {}).setdefault(value.cells, value)
+        for value in self.values:
+            if value.protocol is None:
+                yield value
+                continue
+            measured = [*seeds[value.row, value.protocol].values()]
+            published = self._published.get(value.row)
+            verdict, reason = judge(measured, self.sources[value.source], published)
+            yield value.model_copy(update={"verdict": verdict, "reason": reason})
+
     def keys(self, cell: Cell) -> tuple[str, ...]:
         """Return the keys of all cells behind a value."""
         return tuple(info.key for info in self.store.infos(cell))
@@ -225,7 +238,7 @@ class Collector:
             overrides=self.overrides,
             sources=self.sources,
             protocols={n: PROTOCOLS[n].describe().removeprefix(f"{n}: ") for n in protocols},
-            values=tuple(self.values),
+            values=tuple(self._judged()),
             missing=tuple(self.missing),
             differences=tuple(self.differences),
             notes=tuple(dict.fromkeys(self.notes)),

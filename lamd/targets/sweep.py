@@ -12,6 +12,7 @@ from lamd.pipeline.store import Store
 from lamd.report.published import load_published
 from lamd.report.results import Column, PublishedRow, Results, Value
 from lamd.targets.kind import Collector, Graph, choose, columns, plan_tables, register, row_info
+from lamd.targets.table import REFERENCE, published_rows
 
 DIAGNOSTICS = "diagnostics"  # the row of what a sweep measures on z_m
 
@@ -30,7 +31,7 @@ class SweepKind:
                     f"{config.target}: sweep: points {same} and {point} measure the same: nothing "
                     f"in rows {', '.join(plan.values)} depends on where they differ; take one out"
                 )
-        _published(config)
+        published_of_sweep(config)
         known = {f"{column.row} {column.metric}": column for column in _columns(config, plans)}
         figure = config.figure
         if figure.name == "tradeoff":
@@ -45,9 +46,11 @@ class SweepKind:
         return Graph(wanted=wanted, extra=extra, plans=plans)
 
     def collect(self, config: Sweep, graph: Graph, collector: Collector) -> Results:
+        published = published_of_sweep(config)
         for point, plan in graph.plans.items():
             for row, cell in plan.values.items():
-                collector.add_row(point, row, cell, plan.row_protocols(row), point=point)
+                judged = None if config.axes else published.get(row)
+                collector.add_row(point, row, cell, plan.row_protocols(row), judged, point)
             for cell in graph.extra.get(point, ()):
                 if not collector.is_lost(point, DIAGNOSTICS, cell, point):
                     collector.values += _diagnostics(point, cell, collector)
@@ -57,7 +60,7 @@ class SweepKind:
             points=dict(zip(graph.plans, config.points, strict=True)),
             rows=[row_info(config.source, row) for row in config.source.rows],
             columns=_columns(config, graph.plans),
-            published=_published(config),
+            published=[*published.values()],
         )
 
     def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
@@ -67,7 +70,17 @@ class SweepKind:
 
 
 def _compare(config: Sweep, graph: Graph, collector: Collector) -> None:
-    """Compare each position with the first one, the mean over its seeds on the same clips."""
+    """Compare each position with the first one, the mean over its seeds on the same clips.
+
+    Over seeds alone, compare the rows as a table does.
+    """
+    if not config.axes:
+        plan = next(iter(graph.plans.values()))
+        for row in plan.values:
+            here, there = ([(p, name, p) for p in graph.plans] for name in (row, REFERENCE))
+            if row != REFERENCE:
+                collector.compare(plan, here, there, REFERENCE)
+        return
     positions: dict[str, list[str]] = {}
     for name, point in zip(graph.plans, config.points, strict=True):
         position = str({key: value for key, value in point.items() if not is_seed(key)})
@@ -103,11 +116,13 @@ def _columns(config: Sweep, plans: Mapping[str, TablePlan]) -> list[Column]:
     return [column for row in rows for column in columns(plan.row_protocols(row), row)]
 
 
-def _published(config: Sweep) -> list[PublishedRow]:
+def published_of_sweep(config: Sweep) -> dict[str, PublishedRow]:
+    """Return the rows of the group that a sweep names; over seeds alone, those of its table too."""
+    rows = {} if config.axes else published_rows(config.source)
     if config.published is None:
-        return []
-    group = choose(load_published(), config.published, f"{config.target}: published: no group")
-    return [*group.values()]
+        return rows
+    lacking = f"{config.target}: published: no group"
+    return choose(load_published(), config.published, lacking) | rows
 
 
 def _diagnostics(point: str, cell: Cell, collector: Collector) -> list[Value]:

@@ -1,5 +1,6 @@
 import hashlib
 import multiprocessing
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -14,6 +15,7 @@ from lamd.data.stand_in import read_stand_in
 from lamd.standins.robot import write
 from lamd.standins.robot.motion import REACH, draw_path, draw_start, joint_angles, roll_out
 from lamd.standins.robot.scene import draw_scene
+from lamd.standins.writer import Request
 
 COUNTS = {"num_train": 3, "num_test": 2}
 
@@ -63,8 +65,10 @@ def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
 def test_bytes_depend_on_seed_split_and_number(root, trajectories):
     pixels = [t["image_aux1"].tobytes() for t in trajectories]
     assert len(set(pixels)) == len(pixels)
-    other = write.simulate_trajectory(6, "train", 0)
-    same = write.simulate_trajectory(5, "train", 0)
+    other, same = (
+        write.simulate_trajectory(Request(BAIR, Path(), {}, seed, 1, None), "train", 0)
+        for seed in (6, 5)
+    )
     assert other["image_aux1"].tobytes() != pixels[0]
     assert same["image_aux1"].tobytes() == pixels[0]
 
@@ -87,10 +91,10 @@ def test_a_second_run_writes_nothing_and_a_killed_one_goes_on(root, tmp_path, mo
 def test_an_interrupted_file_is_not_there(tmp_path, monkeypatch):
     record = write._record
 
-    def stops(seed, split, i):
+    def stops(request, split, i):
         if i == 1:
             raise KeyboardInterrupt
-        return record(seed, split, i)
+        return record(request, split, i)
 
     monkeypatch.setattr(write, "_record", stops)
     with pytest.raises(KeyboardInterrupt):

@@ -221,7 +221,7 @@ class QualityFigure(Derived):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         for row in self.series:
-            if not ROW_RULES[row].sampled:
+            if not ROW_RULES[row].sampled or ROW_RULES[row].simulated:
                 yield f"series: row {row} is not sampled in steps; delete it"
         if len(set(self.points)) != len(self.points):
             yield "series: a number of steps appears twice"

@@ -20,7 +20,8 @@ class RowRule:
     """
 
     needs_prompt: bool = False
-    sampled: bool = False  # drawn from trained models in K steps
+    sampled: bool = False  # samples_per_clip clips per real test clip
+    simulated: bool = False  # drawn by the simulator, not by trained models in K steps
     baseline: Baseline | None = None
     budget: Literal["clips", "flops"] | None = None
 
@@ -35,6 +36,7 @@ class SamplerRule:
 
 ROW_RULES: dict[str, RowRule] = {
     "real_train": RowRule(),
+    "another_future": RowRule(sampled=True, simulated=True),
     "copy_first_frame": RowRule(),
     "frames_permuted": RowRule(),
     "frames_reversed": RowRule(),

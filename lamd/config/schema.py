@@ -374,6 +374,8 @@ class Target(AnyTarget):
         for row in self.rows:
             if ROW_RULES[row].needs_prompt and prompt is None:
                 yield f"row {row} needs dmg.prompt"
+            if ROW_RULES[row].simulated and data.source != "simulated":
+                yield f"row {row} needs data.source: simulated; take it out"
         if self.sampler.guidance_scale is not None and (prompt is None or not prompt.dropout):
             yield "sampler.guidance_scale needs dmg.prompt with dropout above 0"
         if (self.captioner is None) != (self.train_captioner is None):

@@ -19,7 +19,7 @@ from lamd.config.strict import Strict, Tree, explain
 from lamd.data.frames import Resize, usable_videos
 from lamd.data.listing import SPLITS, Listing, Problem, check_inside
 from lamd.data.packed import PackedVideos, pack
-from lamd.data.stand_in import read_stand_in
+from lamd.data.stand_in import Future, read_stand_in
 from lamd.io.clips import read_picture
 
 
@@ -90,7 +90,8 @@ class Dataset:
     - `check_split(dataset, root, split) -> SplitCheck`: all of a split read and counted.
     - `class_of(key)`: the class that a clip's key names, where `classes` is not empty.
 
-    `simulator` is called as `function(dataset, root, counts=, seed=, num_workers=, frame_size=)`.
+    `simulator` is called as `function(dataset, root, counts=, seed=, num_workers=, frame_size=)`,
+    and where it `has_futures` with a `future=` as well.
     """
 
     name: str  # as in a config
@@ -107,6 +108,7 @@ class Dataset:
     video_frames: Mapping[str, int] = field(default_factory=dict)
     classes: Sequence[str] = ()  # they take turns in a split
     simulator: str | None = None  # `package.module:function` that writes the stand-in, if any
+    has_futures: bool = False  # the simulator can draw other motion from the same states
     generator: str = ""  # version of the simulator; names every random stream: a new one, new data
     # simulated (width, height) by the largest clip size that it serves, ascending; larger clips are
     # simulated at the real size
@@ -201,12 +203,27 @@ class Dataset:
             num_workers: processes, by default one per core; they never change a byte.
             frame_size: (width, height) in pixels, in the real aspect ratio; None is the real size.
         """
+        counts = {"train": num_train, "test": num_test}
+        self._simulate(root, counts, seed, num_workers=num_workers, frame_size=frame_size)
+
+    def simulate_future(
+        self, root: Path, future: Future, *, num_test: int, seed: int,
+        num_workers: int | None = None, frame_size: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Write below `root` the test split of `simulate` with other motion from the same states.
+
+        Names are equal, as are the first frame and the condition of each clip; all else, and
+        LamdError, as of `simulate`.
+        """
+        if not self.has_futures:
+            raise LamdError(f"{self.name}: its simulator draws no other future; use another set")
+        options = {"num_workers": num_workers, "frame_size": frame_size, "future": future}
+        self._simulate(root, {"test": num_test}, seed, **options)
+
+    def _simulate(self, root: Path, counts: Mapping[str, int], seed: int, **options: Any) -> None:
         if self.simulator is None:
             raise LamdError(f"{self.name}: has no stand-in; use the real data")
-        counts = {"train": num_train, "test": num_test}
-        resolve_name(self.simulator)(
-            self, root, counts=counts, seed=seed, num_workers=num_workers, frame_size=frame_size
-        )
+        resolve_name(self.simulator)(self, root, counts=counts, seed=seed, **options)
 
     def simulated_size(self, size: int) -> tuple[int, int] | None:
         """Return the (width, height) to simulate for clips of `size` pixels; None: the real one."""

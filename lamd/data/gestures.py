@@ -43,6 +43,7 @@ class GestureSet(Dataset):
     published_resize: Resize | None = "area"  # LFDM's
     unit: str = "clips"
     simulator: str | None = "lamd.standins.people.write:simulate"
+    has_futures: bool = True
 
     def at(self, split: str, k: int) -> tuple[int, int, int]:
         """Return subject, class and take of the `k`-th clip of a split that has all of them.

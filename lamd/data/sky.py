@@ -41,6 +41,7 @@ LANDSCAPE = register(
         packed_counts={split: clips for split, (_, clips) in README.items()},
         video_frames={"simulated": 53},  # mean of the usable ones
         simulator="lamd.standins.sky.write:simulate",
+        has_futures=True,
         generator="landscape_sim.v3",
         frame_sizes={64: (256, 144)},
     )

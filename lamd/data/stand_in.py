@@ -1,6 +1,10 @@
 """The manifest that marks a simulated stand-in of a data set."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from lamd.base.errors import LamdError
 from lamd.base.files import write_atomically
@@ -20,6 +24,24 @@ class StandIn(Strict):
     def __str__(self) -> str:
         sizes = " + ".join(f"{count} {split}" for split, count in self.counts.items())
         return f"{self.generator}, seed {self.seed}, {sizes}"
+
+
+@dataclass(frozen=True)
+class Future:
+    """Other motion than the data's from the same states; `number` counts from 0.
+
+    The states at frames 0, `num_frames`, ... of a video are the data's; `own` are the keys of the
+    data set that choose its conditions, which stay true.
+    """
+
+    number: int
+    num_frames: int
+    own: Mapping[str, Any]
+
+    def segments(self, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the first frame of each clip of a video, and the end of what follows it."""
+        starts = [*range(0, max(1, length - self.num_frames + 1), self.num_frames), length]
+        yield from pairwise(starts)
 
 
 def read_stand_in(root: Path, dataset: str | None = None) -> StandIn | None:

@@ -239,8 +239,12 @@ def _data(cell: Cell, target: Target, frames: Frames) -> Work:
     disk = int(lengths.sum()) * 3 * data.size**2
     if data.source == "real":
         return Work(None, disk, reason="reading the real files depends on the disk they are on")
-    unit = Unit("simulation", data.name, (data.size, data.num_frames))
-    return Work([(unit, len(lengths))], disk)
+    return Work([(_simulation(target), len(lengths))], disk)
+
+
+def _simulation(target: Target) -> Unit:
+    data = target.data
+    return Unit("simulation", data.name, (data.size, data.num_frames))
 
 
 def _training(cell: Cell, target: Target, frames: Frames) -> Work:
@@ -275,6 +279,9 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
         units = [(sampling(target, cell.row, cell.step.options["paradigm"], batch), number)]
     elif "reconstruction" in cell.config:
         units = [(_reconstruction(target, batch, cell.step.options["paradigm"]), number)]
+    elif "simulated" in cell.config:
+        videos = len(frames["test"]) * target.evaluate.samples_per_clip
+        units = [(_simulation(target), videos)]
     return Work(units, number * target.data.num_frames * 3 * target.data.size**2)
 
 

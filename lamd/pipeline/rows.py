@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamd import config
+from lamd.base.errors import LamdError
 from lamd.config import LatentVideoConfig, RowRule, SamplerConfig, Target
+from lamd.data.dataset import DATASETS
 from lamd.paradigms.budget import row_budget
 from lamd.pipeline.cell import Cell, step_of
 
@@ -90,6 +92,22 @@ def reconstructed(
         parents={"test": plan.test, "autoencoder": plan.stages[stage]},
         step=step_of("clips:reconstructed_clips", paradigm=paradigm, **options),
         collective=True,
+    )
+
+
+def _another_future(plan: "TablePlan") -> Cell:
+    """Plan what the simulator makes of the first frame of each test clip with other motion."""
+    target, samples = plan.target, range(plan.samples("another_future"))
+    if not DATASETS[target.data.name].has_futures:
+        reason = f"the simulator of {target.data.name} draws no other future"
+        raise LamdError(f"rows: another_future: {reason}; take it out")
+    simulated = {k: v for k, v in plan.stages["data"].config.items() if k != "num_train"}
+    return Cell(
+        kind="clips",
+        row="another_future",
+        config={"simulated": simulated, "samples": [samples.start, samples.stop]},
+        parents={"test": plan.test},
+        step=step_of("clips:future_clips", target=target, samples=samples),
     )
 
 
@@ -229,6 +247,17 @@ for _row in (
             "them, so rows that do can be better"
         ),
         paired=False,
+    ),
+    Row(
+        name="another_future",
+        clips=_another_future,
+        label=lambda _: "Another true future",
+        description=lambda _: (
+            "simulated again from the state of each given frame, caption and class kept, with "
+            "other motion: the score of perfect samples"
+        ),
+        short="another future",
+        rule=config.ROW_RULES["another_future"],
     ),
     *map(_reordered_row, _REORDERED),
     Row(

@@ -45,6 +45,7 @@ _COLORS = {
     "latent_video": "#E69F00",
     "real_test": "#56B4E9",
     "real_train": "#000000",
+    "another_future": "#332288",
 }
 _GREY = "#767676"
 _TITLE: dict[str, Any] = {"size": 10.5, "weight": "bold"}

@@ -26,7 +26,7 @@ from lamd.base.processes import leave_with_parent, threads_each
 from lamd.base.progress import track
 from lamd.base.rng import numpy_generator
 from lamd.data.dataset import Dataset
-from lamd.data.stand_in import MANIFEST, StandIn, read_stand_in, write_stand_in
+from lamd.data.stand_in import MANIFEST, Future, StandIn, read_stand_in, write_stand_in
 
 AHEAD_PER_WORKER = 8
 JPEG_QUALITY = 90
@@ -44,6 +44,7 @@ class Request:
     seed: int
     num_workers: int | None
     frame_size: tuple[int, int] | None
+    future: Future | None = None
 
     def sized(self, real: tuple[int, int], smallest: tuple[int, int]) -> Self:
         """Return the request with a frame size, by default the `real` one.
@@ -67,6 +68,10 @@ class Request:
     def random(self, *name: int | str) -> np.random.Generator:
         """Return the random stream `name` of this generator and seed."""
         return numpy_generator(self.dataset.generator, self.seed, *name)
+
+    def other_motion(self, *name: int | str) -> np.random.Generator | None:
+        """Return the random stream of the motion of `name` in another future, if asked for."""
+        return self.random(*name, "future", self.future.number) if self.future else None
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,12 @@ def _write_pictures(folder: Path, draw: Callable[[], Pictures]) -> None:
 
 def _claim(request: Request, folders: Iterable[str]) -> None:
     """Write the manifest into a fresh root, or check that the one there asks for the same."""
-    root, size = request.root, request.frame_size
+    root, size, future = request.root, request.frame_size, request.future
     wanted = StandIn(
         dataset=request.dataset.name,
-        generator=request.dataset.generator + (f".{size[0]}x{size[1]}" if size else ""),
+        generator=request.dataset.generator
+        + (f".{size[0]}x{size[1]}" if size else "")
+        + (f".future{future.number}" if future else ""),
         seed=request.seed,
         counts=dict(request.counts),
     )

@@ -54,6 +54,7 @@ BAIR = register(
         packed_counts={"train": 43_264, "test": 256},
         video_frames={"real": NUM_FRAMES, "simulated": NUM_FRAMES},
         simulator="lamd.standins.robot.write:simulate",
+        has_futures=True,
         generator="bair_sim.v1",
     )
 )

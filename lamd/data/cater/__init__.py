@@ -53,6 +53,7 @@ def _register(version: str, counts: dict[str, int]) -> Dataset:
             options=CaterOptions,
             expected_counts=counts,
             simulator="lamd.standins.blocks.write:simulate",
+            has_futures=True,
             generator=f"cater_{version}_sim.v2",
             frame_sizes={64: (96, 72)},
         )

@@ -1,17 +1,20 @@
 """The clip sets of a table, those of its rows in the order of the real test clips; captions."""
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lamd.base.errors import LamdError
 from lamd.base.files import dump_json, load_json
 from lamd.base.progress import track
 from lamd.base.rng import derive_seed, numpy_generator
 from lamd.config import Target
 from lamd.data.dataset import DATASETS
-from lamd.data.packed import windows_by_rule
+from lamd.data.packed import PackedVideos, windows_by_rule
+from lamd.data.stand_in import Future
 from lamd.evaluate import resolve_device
 from lamd.pipeline import contents
 from lamd.pipeline.contents import Folders
@@ -46,6 +49,43 @@ def real_clips(folder: Path, inputs: Folders, target: Target, split: str) -> dic
         prompts = [videos.conditions[i] for i, _ in windows]
         dump_json(folder / contents.PROMPTS, prompts, indent=None)
     return outputs
+
+
+def future_clips(folder: Path, inputs: Folders, target: Target, samples: Sequence[int]) -> dict:
+    """Write other futures of each real clip, simulated from the state of its first frame."""
+    real, keys = contents.read_clips(inputs["test"]), load_json(inputs["test"] / contents.KEYS)
+    futures = [_simulate_future(folder / f"future{s}", target, s) for s in samples]
+
+    def read_one(number: int) -> np.ndarray:
+        i, s = divmod(number, len(futures))
+        video, _, start = keys[i].rpartition("@")
+        clip = futures[s].clip(futures[s].keys.index(video), int(start), real.shape[1])
+        if not np.array_equal(clip[0], real[i, 0]):
+            raise LamdError(
+                f"another_future: {keys[i]} begins with another frame than the test clip, which "
+                "another kind of machine simulated; delete the data cell and run again"
+            )
+        return clip
+
+    def read(at: slice) -> np.ndarray:
+        return np.stack([read_one(number) for number in range(at.start, at.stop)])
+
+    names = [f"{key}#{s}" for key in keys for s in samples]
+    outputs = _write(folder, names, real.shape[1:], _REAL_BATCH, read, "other futures")
+    for s in samples:
+        shutil.rmtree(folder / f"future{s}")
+    return outputs
+
+
+def _simulate_future(folder: Path, target: Target, number: int) -> PackedVideos:
+    data, dataset = target.data, DATASETS[target.data.name]
+    assert data.num_test and data.simulation_seed is not None
+    dataset.simulate_future(
+        folder / "raw", Future(number, data.num_frames, data.own), num_test=data.num_test,
+        seed=data.simulation_seed, frame_size=dataset.simulated_size(data.size),
+    )  # fmt: skip
+    options = {"size": data.size, "num_frames": data.num_frames, **data.own}
+    return dataset.pack(folder / "raw", folder / "packed", split="test", **options)
 
 
 def repeated_clips(folder: Path, inputs: Folders) -> dict:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
-from lamd.data.cater.captions import COLORS, HALF_WIDTH, MATERIALS
+from lamd.data.cater.captions import COLORS, HALF_WIDTH, MATERIALS, Mode, cell_of, quadrant_of
 from lamd.standins.raycast.cast import FLOOR_GROUP, OBJECT_GROUP
 from lamd.standins.raycast.view import Camera, Painted, View
 
@@ -127,10 +127,35 @@ def _draw_thing(rng: np.random.Generator, others: list[Thing]) -> Thing | None:
     return None
 
 
-def _draw_moves(rng: np.random.Generator, things: list[Thing]) -> Plan:
+def draw_future(rng: np.random.Generator, plan: Plan, mode: Mode) -> Plan:
+    """Draw other times and places for the moves of `plan`; its captions of a `mode` stay true."""
+    place_of = quadrant_of if mode == "ambiguous" else cell_of
+    numbers = [i for i, thing in enumerate(plan.things) if thing.instance in plan.moves]
+    future = None
+    while future is None or len(future.moves) < len(numbers):
+        future = _at_rest(plan.things)
+        for i in rng.permutation(numbers).tolist():
+            action, other, *_ = plan.moves[plan.things[i].instance]
+            said = place_of(*plan.places[i, -1, :2])
+            start, end = _draw_frames(rng)
+            for _ in range(TRIES):
+                there = plan.places[i, -1]
+                if action in ("_slide", "_pick_place"):
+                    there = _draw_place(rng, plan.things[i])
+                fits = place_of(*there[:2]) == said
+                if fits and _record(future, i, Movement(action, other, start, end), there):
+                    break
+    return future
+
+
+def _at_rest(things: list[Thing]) -> Plan:
     rest = np.array([[t.x, t.y, t.sized] for t in things])
     places = np.repeat(rest[:, None], NUM_FRAMES, axis=1)
-    plan = Plan(things, {}, places, np.zeros(places.shape[:2]))
+    return Plan(things, {}, places, np.zeros(places.shape[:2]))
+
+
+def _draw_moves(rng: np.random.Generator, things: list[Thing]) -> Plan:
+    plan = _at_rest(things)
     wanted = int(rng.integers(1, 3))
     busy = _contain(rng, plan) if rng.uniform() < 0.5 else ()
     for i in rng.permutation(len(things)).tolist():
@@ -149,33 +174,41 @@ def _contain(rng: np.random.Generator, plan: Plan) -> tuple[int, ...]:
         if cone.shape == "cone" and inner.shape in CONTAINED and cone.sized > inner.sized
     ]
     for i, j in rng.permutation(pairs).tolist():
-        start, end = _draw_frames(rng)
-        path = _lifted(plan.places[i, 0], plan.places[j, 0], start, end)
-        if _free(plan, i, path, ignored=j):
-            plan.places[i] = path
-            plan.moves[things[i].instance] = Movement("_contain", things[j].instance, start, end)
+        move = Movement("_contain", things[j].instance, *_draw_frames(rng))
+        if _record(plan, i, move, plan.places[j, 0]):
             return i, j
     return ()
 
 
 def _move(rng: np.random.Generator, plan: Plan, i: int) -> None:
     """Let object `i` slide, be picked and placed, or rotate; nothing happens without room."""
-    thing, here = plan.things[i], plan.places[i, 0]
+    thing = plan.things[i]
     actions = ["_slide", "_pick_place", *(["_rotate"] if thing.shape in ROTATING else [])]
     start, end = _draw_frames(rng)
     for _ in range(TRIES):
-        action = str(rng.choice(actions))
-        there = np.array([*rng.uniform(-HALF_WIDTH, HALF_WIDTH, 2), thing.sized])
-        if action == "_pick_place":
-            path = _lifted(here, there, start, end)
-        else:
-            path = _through([start, end], [here, here if action == "_rotate" else there])
-        if _free(plan, i, path):
-            plan.places[i] = path
-            if action == "_rotate":
-                plan.tilts[i] = np.interp(np.arange(NUM_FRAMES), [start, end], [0, math.pi / 2])
-            plan.moves[thing.instance] = Movement(action, None, start, end)
+        move = Movement(str(rng.choice(actions)), None, start, end)
+        if _record(plan, i, move, _draw_place(rng, thing)):
             return
+
+
+def _draw_place(rng: np.random.Generator, thing: Thing) -> np.ndarray:
+    return np.array([*rng.uniform(-HALF_WIDTH, HALF_WIDTH, 2), thing.sized])
+
+
+def _record(plan: Plan, i: int, move: Movement, there: np.ndarray) -> bool:
+    """Let object `i` move to `there`, or to the object that it contains, if the way is free."""
+    here, (action, other, start, end) = plan.places[i, 0], move
+    if action in ("_pick_place", "_contain"):
+        path = _lifted(here, there, start, end)
+    else:
+        path = _through([start, end], [here, here if action == "_rotate" else there])
+    if not _free(plan, i, path, ignored=other):
+        return False
+    plan.places[i] = path
+    if action == "_rotate":
+        plan.tilts[i] = np.interp(np.arange(NUM_FRAMES), [start, end], [0, math.pi / 2])
+    plan.moves[plan.things[i].instance] = move
+    return True
 
 
 def _draw_frames(rng: np.random.Generator) -> tuple[int, int]:
@@ -199,13 +232,13 @@ def _through(knots: list[int], points: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.interp(frames, knots, axis) for axis in np.stack(points, axis=1)], axis=1)
 
 
-def _free(plan: Plan, i: int, path: np.ndarray, ignored: int | None = None) -> bool:
+def _free(plan: Plan, i: int, path: np.ndarray, ignored: str | None) -> bool:
     """Return whether object `i` keeps its distance on `path` from all others, in every frame."""
     return not any(
         np.linalg.norm(path - plan.places[j], axis=1).min()
         < plan.things[i].sized + other.sized + MIN_DISTANCE
         for j, other in enumerate(plan.things)
-        if j not in (i, ignored)
+        if j != i and other.instance != ignored
     )
 
 

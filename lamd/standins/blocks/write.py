@@ -17,7 +17,15 @@ from lamd.base.files import write_atomically
 from lamd.data.cater import captions_file, data_folder
 from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.dataset import Dataset
-from lamd.standins.blocks.scene import CAMERA, Studio, build, draw_plan, poses, scene_json
+from lamd.standins.blocks.scene import (
+    CAMERA,
+    Studio,
+    build,
+    draw_future,
+    draw_plan,
+    poses,
+    scene_json,
+)
 from lamd.standins.raycast.render import render_clip
 from lamd.standins.writer import Part, Request, write
 
@@ -85,6 +93,9 @@ def _write_video(job: _Job) -> None:
     """Write a scene, then its video; each appears whole."""
     size = job.request.size
     plan = draw_plan(job.random("scene"), job.version)
+    other, future = job.request.other_motion(job.split, job.number), job.request.future
+    if other and future:
+        plan = draw_future(other, plan, future.own["captions"])
     views = render_clip(build(plan), Studio(job.random("look")), poses(plan), size)
     scene = scene_json(plan, job.split, job.number, job.video.name, size)
     write_atomically(job.scene, json.dumps(scene))

@@ -120,40 +120,74 @@ class BodyLook:
         self.tempo = rng.uniform(0.88, 1.12)  # divides the number of frames
 
 
+class _Act(NamedTuple):
+    """One performance of a signal; the view and the `phases` of sway show in its first frame."""
+
+    scale: float
+    origin: tuple[float, float]
+    exposure: float
+    amplitude: float
+    num_frames: int
+    pace: float
+    delay: float
+    speeds: np.ndarray
+    phases: np.ndarray
+
+
+def _draw_act(rng: np.random.Generator, look: BodyLook, frame_size: tuple[int, int]) -> _Act:
+    width, height = frame_size
+    return _Act(
+        scale=height / 2.85 * rng.uniform(0.95, 1.03),
+        origin=(
+            width * (0.5 + rng.uniform(-0.03, 0.03)),
+            height * (0.45 + rng.uniform(-0.02, 0.02)),
+        ),
+        exposure=rng.uniform(0.92, 1.06),
+        amplitude=rng.uniform(0.86, 1.04),
+        num_frames=round(rng.integers(FRAMES[0], FRAMES[1] + 1) / look.tempo),
+        pace=rng.uniform(0.8, 1.25),
+        delay=rng.uniform(0.02, 0.07),
+        speeds=rng.uniform(0.8, 3.0, (2, 6)),
+        phases=rng.uniform(0, 2 * np.pi, (2, 6)),
+    )
+
+
 def body_frames(
-    look: BodyLook, signal: int, rng: np.random.Generator, frame_size: tuple[int, int]
-) -> Iterator[np.ndarray]:
+    look: BodyLook, signal: int, rng: np.random.Generator, frame_size: tuple[int, int],
+    other: np.random.Generator | None = None,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Yield a clip of signal 0-23, uint8 (height, width, 3); `rng` draws amplitude, pace and sway.
 
-    The first frame shows rest, and nothing in it depends on the signal.
+    The first frame shows rest, and nothing in it depends on the signal. `other` draws all that does
+    not show in it, if given.
     """
-    width, height = frame_size
-    scale = height / 2.85 * rng.uniform(0.95, 1.03)
-    origin = (width * (0.5 + rng.uniform(-0.03, 0.03)), height * (0.45 + rng.uniform(-0.02, 0.02)))
-    exposure, amplitude = rng.uniform(0.92, 1.06), rng.uniform(0.86, 1.04)
-    num_frames = round(rng.integers(FRAMES[0], FRAMES[1] + 1) / look.tempo)
-    pace, delay = rng.uniform(0.8, 1.25), rng.uniform(0.02, 0.07)
+    act = _draw_act(rng, look, frame_size)
+    if other is not None:
+        act = _draw_act(other, look, frame_size)._replace(
+            scale=act.scale, origin=act.origin, exposure=act.exposure, phases=act.phases
+        )
+    num_frames = act.num_frames
     # slow movements (T, 6) of a few hundredths: torso x, y, head x, turn, hands
     seconds = np.arange(num_frames)[:, None] / 20
-    speeds, phases = rng.uniform(0.8, 3.0, (2, 6)), rng.uniform(0, 2 * np.pi, (2, 6))
-    waves = np.sin(seconds * speeds[0] + phases[0]) + np.sin(2.3 * seconds * speeds[1] + phases[1])
-    sway = 0.012 * waves
+    slow, fast = (seconds * speed for speed in act.speeds)
+    sway = 0.012 * (np.sin(slow + act.phases[0]) + np.sin(2.3 * fast + act.phases[1]))
     times = np.arange(num_frames) / (num_frames - 1)
-    acting = ((times - delay) / (1 - delay)).clip(0, 1) ** pace
+    acting = ((times - act.delay) / (1 - act.delay)).clip(0, 1) ** act.pace
     *poses, cycles = SIGNALS[signal]
-    freely = np.array([amplitude] * 3 + [1.0] * 2)
+    freely = np.array([act.amplitude] * 3 + [1.0] * 2)
+    width, height = frame_size
     right, left = (REST + freely * (hand_path(p, cycles, acting) - REST) for p in poses)
     share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     wall = np.repeat(look.wall[0] * (1 - share) + look.wall[1] * share, width, axis=1)
-    behind = Canvas(wall, scale, origin)
+    behind = Canvas(wall, act.scale, act.origin)
     x0, x1, bottom = look.panel
     behind.convex([(x0, -2), (x1, -2), (x1, bottom), (x0, bottom)], 0.02, look.panel_color)
     hip = HIP * look.girth
     behind.convex([(-hip, 0.9), (hip, 0.9), (hip, 2.2), (-hip, 2.2)], 0.06, look.trousers)
     for k in range(num_frames):
-        canvas = Canvas(behind.picture, scale, origin)
+        canvas = Canvas(behind.picture, act.scale, act.origin)
         _draw_figure(canvas, look, right[k], left[k], sway[k])
-        yield canvas.pixels(exposure)
+        yield canvas.pixels(act.exposure)
 
 
 def _draw_figure(

@@ -67,38 +67,81 @@ class FaceLook:
         self.beard = 0.0 if self.long_hair else max(0.0, rng.uniform(-0.8, 0.6))
 
 
+class _Act(NamedTuple):
+    """One performance of an expression; view and `phases` of drift show in its first frame."""
+
+    scale: float
+    origin: tuple[float, float]
+    exposure: float
+    strength: float
+    num_frames: int
+    onset: float
+    rise: float
+    back: float
+    shuts: np.ndarray  # when the eyes blink
+    speeds: np.ndarray
+    phases: np.ndarray
+
+
+def _draw_act(rng: np.random.Generator, frame_size: tuple[int, int]) -> _Act:
+    width, height = frame_size
+    return _Act(
+        scale=height * rng.uniform(0.96, 1.04),
+        origin=(
+            width * (0.5 + rng.uniform(-0.02, 0.02)),
+            height * (0.47 + rng.uniform(-0.02, 0.02)),
+        ),
+        exposure=rng.uniform(0.93, 1.05),
+        strength=rng.uniform(0.75, 1.05),
+        num_frames=int(rng.integers(FRAMES[0], FRAMES[1] + 1)),
+        onset=rng.uniform(0.04, 0.15),
+        rise=rng.uniform(0.25, 0.45),
+        back=rng.uniform(0.0, 0.6),
+        shuts=rng.uniform(0.15, 0.95, rng.integers(0, 3)),
+        speeds=rng.uniform(0.6, 2.2, 2),
+        phases=rng.uniform(0, 2 * np.pi, 2),
+    )
+
+
 def face_frames(
-    look: FaceLook, expression: int, rng: np.random.Generator, frame_size: tuple[int, int]
-) -> Iterator[np.ndarray]:
+    look: FaceLook, expression: int, rng: np.random.Generator, frame_size: tuple[int, int],
+    other: np.random.Generator | None = None,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Yield a clip of expression 0-6, uint8 (height, width, 3); `rng` draws strength and pace.
 
     The first frame is neutral; the expression grows to its apex and goes back part of the way.
+    `other` draws all that does not show in the first frame, if given.
     """
+    act = _draw_act(rng, frame_size)
+    if other is not None:
+        act = _draw_act(other, frame_size)._replace(
+            scale=act.scale,
+            origin=act.origin,
+            exposure=act.exposure,
+            # as many: a clip without blinks is drawn in float32, others in float64
+            shuts=other.uniform(0.15, 0.95, len(act.shuts)),
+            phases=act.phases,
+        )
     width, height = frame_size
-    scale = height * rng.uniform(0.96, 1.04)
-    origin = (width * (0.5 + rng.uniform(-0.02, 0.02)), height * (0.47 + rng.uniform(-0.02, 0.02)))
-    exposure, strength = rng.uniform(0.93, 1.05), rng.uniform(0.75, 1.05)
-    num_frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
-    onset, rise, back = rng.uniform(0.04, 0.15), rng.uniform(0.25, 0.45), rng.uniform(0.0, 0.6)
-    shuts = rng.uniform(0.15, 0.95, rng.integers(0, 3))
     # how the head moves by itself, (T, 2)
-    seconds = np.arange(num_frames)[:, None] / 19
-    drift = 0.006 * np.sin(seconds * rng.uniform(0.6, 2.2, 2) + rng.uniform(0, 2 * np.pi, 2))
+    seconds = np.arange(act.num_frames)[:, None] / 19
+    drift = 0.006 * np.sin(seconds * act.speeds + act.phases)
     x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
     light = 1 - 0.18 * (x[None, :] ** 2 + 0.5 * (y[:, None] + 0.3) ** 2)
-    behind = Canvas(look.wall * light[..., None], scale, origin)
+    behind = Canvas(look.wall * light[..., None], act.scale, act.origin)
     half, tall = look.size
     if look.long_hair:
         behind.ellipse((0, 0.1), (half * 1.22, tall * 1.2), look.hair * 0.85)
     behind.capsule((0, tall * 0.6), (0, 0.55), 0.115, 0.13, look.skin * 0.8)
     behind.ellipse((0, 0.78), (0.52, 0.3), look.shirt, shade=0.15)
-    for time, step in zip(np.arange(num_frames) / (num_frames - 1), drift, strict=True):
-        level = strength * (_ease((time - onset) / rise) - back * _ease((time - 0.8) / 0.2))
-        shut = max((np.exp(-(((time - when) / 0.025) ** 2)) for when in shuts), default=0.0)
+    for time, step in zip(np.arange(act.num_frames) / (act.num_frames - 1), drift, strict=True):
+        risen, gone = _ease((time - act.onset) / act.rise), _ease((time - 0.8) / 0.2)
+        level = act.strength * (risen - act.back * gone)
+        shut = max((np.exp(-(((time - when) / 0.025) ** 2)) for when in act.shuts), default=0.0)
         face = Face(*(level * muscle for muscle in EXPRESSIONS[expression]))
-        canvas = Canvas(behind.picture, scale, origin)
+        canvas = Canvas(behind.picture, act.scale, act.origin)
         _draw_head(canvas, look, face, step, shut)
-        yield canvas.pixels(exposure)
+        yield canvas.pixels(act.exposure)
 
 
 def _ease(share: float) -> float:

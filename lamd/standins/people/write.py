@@ -64,10 +64,11 @@ def _draw(request: Request, clip: Clip) -> Pictures:
     """Draw a clip; its pixels depend on seed, subject, class, take and size only."""
     subject, label, take = clip
     looks, acts = request.random(subject, "look"), request.random(subject, label, take, "act")
+    other = request.other_motion(subject, label, take)
     if request.dataset.name == "natops":
-        frames = body_frames(BodyLook(looks), label, acts, request.size)
+        frames = body_frames(BodyLook(looks), label, acts, request.size, other)
     else:
-        frames = face_frames(FaceLook(looks), label, acts, request.size)
+        frames = face_frames(FaceLook(looks), label, acts, request.size, other)
     for number, pixels in enumerate(frames):
         file = f"img_{number:04d}.jpg"
         if request.dataset.name == "natops":

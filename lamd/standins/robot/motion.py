@@ -19,6 +19,7 @@ from lamd.standins.robot.scene import (
     draw_scene,
 )
 
+Path = Callable[[np.ndarray], np.ndarray]  # from fractional frames (k,) to targets (k, 5)
 REACH = np.array(TRAY_HALF) - 0.05
 OPEN = 0.035
 # of a gripper target: x, y, z [m], roll [rad], opening [m]
@@ -37,11 +38,12 @@ def draw_start(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_path(
-    rng: np.random.Generator, start: np.ndarray, targets: np.ndarray, num_frames: int
-) -> Callable[[np.ndarray], np.ndarray]:
+    rng: np.random.Generator, start: np.ndarray, targets: np.ndarray, num_frames: int,
+    velocity: np.ndarray | float = 0.0,
+) -> Path:  # fmt: skip
     """Draw a smooth path from `start` for `num_frames` frames, often shoving past `targets` (n, 2).
 
-    It maps fractional frame numbers (k,) to gripper targets (k, 5).
+    `velocity` is that at its start, per frame.
     """
     knots, frames = [start], [0.0]
     pace = rng.uniform(0.9, 1.5)
@@ -51,8 +53,16 @@ def draw_path(
         goal = _next_anchor(rng, here[:2], targets)
         roll = np.clip(here[3] + rng.normal(0, 0.5), -1.5, 1.5)
         knots.append(np.array([*goal, _height(rng), roll, rng.uniform(0.0, OPEN)]))
-    spline = CubicSpline(frames, knots, bc_type="clamped")
+    spline = CubicSpline(frames, knots, bc_type=((1, np.zeros(5) + velocity), "clamped"))
     return lambda at: np.clip(spline(at), LEAST, MOST)
+
+
+def branch_path(path: Path, frame: int, rng: np.random.Generator, targets: np.ndarray) -> Path:
+    """Return `path` up to `frame`, and another one from there, at the same speed."""
+    before, here = path(np.array([frame - 1 / STEPS_PER_FRAME, frame]))
+    velocity = (here - before) * STEPS_PER_FRAME if frame else 0.0
+    other = draw_path(rng, here, targets, NUM_FRAMES - frame, velocity)
+    return lambda at: np.where((at < frame)[:, None], path(at), other(at - frame))
 
 
 def _height(rng: np.random.Generator) -> float:
@@ -105,11 +115,18 @@ class Rollout:
     action: np.ndarray
 
 
-def roll_out(rng: np.random.Generator) -> Rollout:
-    """Draw a scene and a path and let the arm follow it for 30 frames of 0.1 s."""
+def roll_out(
+    rng: np.random.Generator, branch: int = 0, other: np.random.Generator | None = None
+) -> Rollout:
+    """Draw a scene and a path and let the arm follow it for 30 frames of 0.1 s.
+
+    From the frame `branch` on, the path is that of `other`, if it is given.
+    """
     start = draw_start(rng)
     scene = draw_scene(rng, start)
     path = draw_path(rng, start, scene.targets, NUM_FRAMES)
+    if other is not None:
+        path = branch_path(path, branch, other, scene.targets)
     control = joint_angles(path(np.arange(NUM_FRAMES * STEPS_PER_FRAME) / STEPS_PER_FRAME))
     action = np.diff(path(np.arange(NUM_FRAMES + 1.0)), axis=0)[:, :4].astype(np.float32)
     model, data = scene.model, mujoco.MjData(scene.model)

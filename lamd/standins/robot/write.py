@@ -6,12 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lamd.base.errors import LamdError
-from lamd.base.rng import numpy_generator
 from lamd.data.bair import (
-    BAIR,
+    FLOATS,
     FOLDER,
     FULL_SIZE,
+    NUM_FRAMES,
     RECORDS_PER_FILE,
     Trajectory,
     encode_trajectory,
@@ -34,12 +36,17 @@ def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
     write(replace(request, frame_size=None), [FOLDER], _missing_files(request))
 
 
-def simulate_trajectory(seed: int, split: str, i: int) -> Trajectory:
-    """Simulate trajectory `i` of `split`; its bytes depend on these three arguments only."""
-    rollout = roll_out(numpy_generator(BAIR.generator, seed, split, i, "physics"))
-    look = Look(numpy_generator(BAIR.generator, seed, split, i, "look"))
-    videos = render_clip(rollout.scene, look, rollout.qpos, FRAME_SIZE)
-    return {**videos, "action": rollout.action, "endeffector_pos": rollout.endeffector_pos}
+def simulate_trajectory(request: Request, split: str, i: int) -> Trajectory:
+    """Simulate trajectory `i` of `split`; its bytes depend on these, seed and future only."""
+    future, parts = request.future, []
+    for first, end in future.segments(NUM_FRAMES) if future else [(0, NUM_FRAMES)]:
+        motion = request.other_motion(split, i, first)
+        rollout = roll_out(request.random(split, i, "physics"), first, motion)
+        look, part = Look(request.random(split, i, "look")), slice(first, end)
+        videos = render_clip(rollout.scene, look, rollout.qpos[part], FRAME_SIZE)
+        floats = {name: getattr(rollout, name)[part] for name in FLOATS}
+        parts.append({**videos, **floats})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _missing_files(request: Request) -> Iterator[Part]:
@@ -50,9 +57,9 @@ def _missing_files(request: Request) -> Iterator[Part]:
             if not path.exists():
                 for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
                     abandoned.unlink()
-                jobs = [partial(_record, request.seed, split, i) for i in range(first, last + 1)]
+                jobs = [partial(_record, request, split, i) for i in range(first, last + 1)]
                 yield Part(jobs, partial(write_records, path))
 
 
-def _record(seed: int, split: str, i: int) -> bytes:
-    return encode_trajectory(simulate_trajectory(seed, split, i))
+def _record(request: Request, split: str, i: int) -> bytes:
+    return encode_trajectory(simulate_trajectory(request, split, i))

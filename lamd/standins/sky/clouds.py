@@ -1,6 +1,6 @@
 """Layers of clouds: planes of evolving noise in perspective, moved by wind, lit by the sun."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -23,6 +23,7 @@ NEAR = 0.3
 COARSE = 6
 KNOT_FRAMES, NUM_KNOTS = 14, 2 + 400 // 14
 
+Curve = Callable[[float], np.ndarray]
 Octave = tuple[np.ndarray, np.ndarray]  # bins of the half spectrum that matter, their gain
 
 
@@ -52,7 +53,7 @@ class EvolvingNoise:
         self._octaves = list(_octaves(size, len(weights), stretch))
         self._now = [self._draw(octave, state) for octave in self._octaves]
         self._next = [self._draw(octave, change) for octave in self._octaves]
-        self._turned = [0] * len(weights)
+        self._turned, self._since = [0] * len(weights), 0
         self._knot, self._ends = 0, (self._mix(0), self._mix(NOISE_KNOT_FRAMES))
 
     def at(self, frame: float) -> np.ndarray:
@@ -66,10 +67,18 @@ class EvolvingNoise:
         tile += np.float32(1 - part / NOISE_KNOT_FRAMES) * before
         return tile
 
+    def branch(self, change: np.random.Generator) -> None:
+        """Draw what comes after the next knot from `change`."""
+        knot = (self._knot + 1) * NOISE_KNOT_FRAMES
+        turns = [(knot - self._since) / lifetime for lifetime in self.lifetimes]
+        self._now = [self._octave(k, turn) for k, turn in enumerate(turns)]
+        self._next = [self._draw(octave, change) for octave in self._octaves]
+        self._turned, self._since, self._change = [0] * len(turns), knot, change
+
     def _mix(self, frame: float) -> np.ndarray:
         total = np.zeros_like(self._now[0])
         for k, weight in enumerate(self.weights):
-            octave = self._octave(k, frame / self.lifetimes[k])
+            octave = self._octave(k, (frame - self._since) / self.lifetimes[k])
             octave *= weight
             if self.billow and k:  # the lowest octave says where clouds are, not how they look
                 total += np.float32(1 - self.billow) * octave
@@ -175,11 +184,17 @@ class CloudLayer:
             for _ in range(2)
         ]  # fmt: skip
         self.start = state.uniform(0, SIZE, size=(2, 2))
-        self.moved = _draw_wind(kind, change)
-        drift = np.cumsum(change.normal(0, 0.035, NUM_KNOTS))
-        cover = np.clip(kind.cover + np.pad(drift, (1, 0)), 0.08, 0.98)
-        self.cover = CubicSpline(KNOT_FRAMES * np.arange(len(cover)), cover)
+        self.moved: Curve = _draw_wind(kind, change)
+        self.cover: Curve = _draw_cover(kind.cover, change)
         self.places, self.coarse_places = (g.plane(kind.scale) for g in (grid, grid.coarse()))
+
+    def branch(self, frame: float, change: np.random.Generator) -> None:
+        """Draw what comes after `frame`, the last one that was drawn, from `change`."""
+        for noise in (self.noise, *self.warp):
+            noise.branch(change)
+        self.moved = continued(self.moved, frame, _draw_wind(self.kind, change))
+        cover = _draw_cover(float(self.cover(frame)), change)
+        self.cover = lambda time: cover(time - frame)
 
     def density(self, frame: float) -> np.ndarray:
         """Return how thick the clouds are at `frame`: float32 (h, w), 0 where it is clear."""
@@ -225,6 +240,19 @@ class CloudLayer:
             depth += np.asarray(small.transform(small.size, Image.Transform.AFFINE, matrix,
                                                 Image.Resampling.BILINEAR))  # fmt: skip
         return _enlarge(np.exp(np.float32(-self.kind.density / 2) * depth), density.shape)
+
+
+def continued(curve: Curve, frame: float, after: Curve) -> Curve:
+    """Return the curve that goes on by `after`, which starts at 0, where `curve` is at `frame`."""
+    here = curve(frame)
+    return lambda time: here + after(time - frame)
+
+
+def _draw_cover(start: float, change: np.random.Generator) -> CubicSpline:
+    """Draw the share of the plane that is cloud at each frame, from `start` on."""
+    drift = np.cumsum(change.normal(0, 0.035, NUM_KNOTS))
+    cover = np.clip(start + np.pad(drift, (1, 0)), 0.08, 0.98)
+    return CubicSpline(KNOT_FRAMES * np.arange(len(cover)), cover)
 
 
 def _draw_wind(kind: CloudKind, change: np.random.Generator) -> CubicSpline:

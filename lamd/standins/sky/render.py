@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
-from lamd.standins.sky.clouds import CloudLayer, EvolvingNoise, Grid, sample
+from lamd.standins.sky.clouds import CloudLayer, Curve, EvolvingNoise, Grid, continued, sample
 from lamd.standins.sky.light import ClearSky, Palette, Stars, column, develop, lamp, palette
 from lamd.standins.sky.look import Look, Ridge
 
@@ -42,6 +42,13 @@ class Renderer:
             picture = develop(self._light(time)) * 255 + self.dither
             image = Image.fromarray(np.moveaxis(picture, 0, -1).astype(np.uint8))
             yield image.resize(self.frame_size, Image.Resampling.BILINEAR)
+
+    def branch(self, time: float, change: np.random.Generator) -> None:
+        """Draw how it goes on after `time`, that of the last picture, from `change`."""
+        for layer in self.layers:
+            layer.branch(time, change)
+        if self.water is not None:
+            self.water.branch(time, change)
 
     def _light(self, time: float) -> np.ndarray:
         """Return the linear picture (3, H, w) at `time`."""
@@ -116,13 +123,19 @@ class Water:
             state, change, weights=(0.6, 0.9, 1.0, 0.8, 0.5),
             lifetimes=(40, 32, 25, 19, 14), stretch=(3.0, 0.0),
         )  # fmt: skip
-        self.step = change.normal(0, [0.8, 0.5])
+        self.moved = _draw_stream(change)
         self.clear = np.clip(0.92 - 0.9 * below, 0.5, 1).astype(np.float32)
+
+    def branch(self, frame: float, change: np.random.Generator) -> None:
+        """Draw what comes after `frame`, the last one that was drawn, from `change`."""
+        self.ripples.branch(change)
+        self.moved = continued(self.moved, frame, _draw_stream(change))
 
     def mirror(self, sky: np.ndarray, frame: float, colors: Palette) -> np.ndarray:
         """Return the picture (3, rows, w) of the water below `sky` (3, h, w)."""
         _, height, width = sky.shape
-        u, v = self.u + np.float32(self.step[0] * frame), self.v + np.float32(self.step[1] * frame)
+        across, along = self.moved(frame).astype(np.float32)
+        u, v = self.u + across, self.v + along
         ripple = sample(self.ripples.at(frame), u, v)
         row = height - 1 - self.rise * 1.1 - self.swell[0] * self.swell[1] * ripple
         row = np.clip(row, 0, height - 1.001)
@@ -132,3 +145,9 @@ class Water:
         deep = column(0.25 * colors.zenith)
         seen = above + (row - upper) * (under - above)
         return (deep + self.clear * (seen - deep)).astype(np.float32)
+
+
+def _draw_stream(change: np.random.Generator) -> Curve:
+    """Draw how far the ripples have moved at each frame, in texels (2,); zero at frame 0."""
+    step = change.normal(0, [0.8, 0.5])
+    return lambda frame: step * frame

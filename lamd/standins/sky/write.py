@@ -96,16 +96,20 @@ def _draw_numbers(rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw(request: Request, split: str, video: ShortVideo) -> Pictures:
-    """Draw a short video; its pixels depend on seed, split, its number and size only."""
+    """Draw a short video; its pixels depend on these, the seed and the future only."""
     first, long_video = video.frames[0], (split, video.long_video)
-    renderer = Renderer(
-        Look(request.random(*long_video, "look")),
-        request.size,
-        light_start=first - video.begin,
-        scenery=request.random(*long_video, "scenery"),
-        state=request.random(*long_video, video.part, "state"),
-        change=request.random(*long_video, video.part, "change"),
-    )
-    pictures = renderer.frames(number - first for number in video.frames)
-    for number, picture in zip(video.frames, pictures, strict=True):
-        yield f"{video.name}_frames_{number:08d}.jpg", picture
+    future, times = request.future, [number - first for number in video.frames]
+    for start, end in future.segments(len(times)) if future else [(0, len(times))]:
+        renderer = Renderer(
+            Look(request.random(*long_video, "look")),
+            request.size,
+            light_start=first - video.begin,
+            scenery=request.random(*long_video, "scenery"),
+            state=request.random(*long_video, video.part, "state"),
+            change=request.random(*long_video, video.part, "change"),
+        )
+        for k, picture in enumerate(renderer.frames(times[:end])):
+            if k >= start:
+                yield f"{video.name}_frames_{video.frames[k]:08d}.jpg", picture
+            if k == start and (other := request.other_motion(*long_video, video.part, start)):
+                renderer.branch(times[k], other)

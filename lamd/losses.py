@@ -54,16 +54,17 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str) -> T
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """Return lambda = |grad rec| / (|grad gan| + 1e-4) at D_V's last layer, in [0, 1e4].
+    """Return lambda = |grad rec| / (|grad gan| + 1e-4) at D_V's last layer, in [0, 1].
 
     The gradients are those of the mean over all training processes. reported: adaptive; the rule is
-    latent diffusion's.
+    latent diffusion's. Its bound of 1e4 is for a reconstruction summed over pixels: with a mean, it
+    would amplify the noise of a discriminator at chance.
     """
     rec_grad, gan_grad = (
         reduce(torch.autograd.grad(term, last_layer, retain_graph=True)[0], "mean")
         for term in (reconstruction, adversarial)
     )
-    return (rec_grad.norm() / (gan_grad.norm() + 1e-4)).clamp(0.0, 1e4).detach()
+    return (rec_grad.norm() / (gan_grad.norm() + 1e-4)).clamp(0.0, 1.0).detach()
 
 
 def diffusion_loss(

@@ -314,8 +314,4 @@ def fusion_cost(channels: int, content_channels: int, kind: str, cells: int, fra
     if kind == "spade":
         cost = conv2d(content_channels, 2 * channels, cells)
         return cost + norm(channels, cells * frames, affine=False)
-    cost = conv2d(content_channels, channels, cells)
-    if kind == "concat":  # one weight, used in two halves
-        cost += conv(channels, channels, cells * frames)
-        cost += conv(channels, channels, cells, bias=False)
-    return cost
+    return conv2d(content_channels, channels, cells)

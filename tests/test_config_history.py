@@ -138,10 +138,47 @@ def with_another_future(tree: Any) -> Any:
     return own
 
 
+def with_add_and_ramp(tree: Any, paper: bool) -> Any:
+    """Return a config whose D_V fuses by spade or add, and whose lambda rises over a ramp.
+
+    `concat` was `add` with more weights.
+    """
+    if isinstance(tree, list):
+        return [with_add_and_ramp(entry, paper) for entry in tree]
+    if not isinstance(tree, dict):
+        return tree
+    own = {key: with_add_and_ramp(value, paper) for key, value in tree.items()}
+    if "fusion" in own:
+        own["fusion"] = "spade" if paper else "add"
+    if "start_step" in own:
+        own["ramp_steps"] = 5000 if paper else 300
+    return own
+
+
+def with_the_model_of_the_tables(tree: dict[str, Any], profile: str) -> dict[str, Any]:
+    """Return a cost table that times the model of `table_bair`, quick at widths of its own."""
+    table = load_target("table_bair", profile).model_dump(mode="json")
+    vae, dmg = table["vae"], table["dmg"]
+    layout = {"vae_res_blocks": vae["num_res_blocks"], "fusion": vae["fusion"]}
+    layout |= {
+        key: dmg[key]
+        for key in ("channel_multipliers", "num_res_blocks", "attention_factors", "condition")
+    }
+    if profile != "quick":
+        layout |= {key: dmg[key] for key in ("base_channels", "head_channels", "context_channels")}
+        layout |= {
+            key: vae[key] for key in vae if key.endswith(("image_channels", "coder_channels"))
+        }
+    return tree | {"widths": tree["widths"] | layout}
+
+
 @pytest.mark.parametrize("name", BEFORE)
 def test_target_resolves_to_the_config_it_had(name):
     target, profile = name.split("/")
-    before = with_precision_and_recall(renamed(BEFORE[name]))
+    before = renamed(BEFORE[name])
+    if target == "fig_timesteps":  # CATER-GEN in the paper
+        before["sources"] = renamed(BEFORE[f"fig_samples_cater/{profile}"])["sources"]
+    before = with_precision_and_recall(before)
     if profile == "paper" or target == "ablation_tradeoff":
         before = with_kl_per_pixel(before)
     before = with_peers_rules(before)
@@ -149,4 +186,10 @@ def test_target_resolves_to_the_config_it_had(name):
         before = with_size_control(before)
     if profile != "paper":
         before = with_another_future(before)
+    before = with_add_and_ramp(before, profile == "paper")
+    if target == "table_sampling_cost":
+        before = with_the_model_of_the_tables(before, profile)
+    if target == "fig_cost_vs_frames":
+        cost = before["sources"]["table_sampling_cost"]
+        before["sources"] = {"table_sampling_cost": with_the_model_of_the_tables(cost, profile)}
     assert load_target(target, profile).model_dump(mode="json") == before

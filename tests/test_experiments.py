@@ -30,6 +30,7 @@ from lamd.pipeline.graph import TablePlan
 from lamd.targets import KINDS
 from lamd.targets.kind import Graph
 from lamd.targets.table import published_rows
+from lamd.training.networks import NETWORKS
 
 KIND_OF = {path.stem: load_target(path.stem, "quick").kind for path in list_targets()}
 CASES = [
@@ -91,6 +92,28 @@ def test_conditioning_sweep_trains_only_the_mcd_vae_of_the_table():
     table = TablePlan(load_target("table_bair", "standard"), "cpu")
     trained = {plan.stages["vae"].plan_hash for plan in graph.plans.values()}
     assert trained == {table.stages["vae"].plan_hash}
+
+
+def test_no_norm_of_any_network_has_a_group_of_fewer_than_four_channels(target):
+    prompt = target.dmg.prompt
+    vocabulary = Vocabulary(prompt.kind, ("[PAD]", "a", "b")) if prompt else None
+    stages = ["vae", "dmg", *(["captioner"] if target.captioner else [])]
+    if target.baselines is not None:
+        stages += ["pixel", "video_vae", "latent_video"]
+    with torch.device("meta"):
+        networks = {stage: NETWORKS[stage].build(target, vocabulary) for stage in stages}
+        if target.loss.gan is not None:
+            networks["discriminator"] = VideoDiscriminator(target.loss.gan)
+    norms = {
+        (stage, name): module
+        for stage, network in networks.items()
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.GroupNorm)
+    }
+    assert {stage for stage, _ in norms} == set(networks)
+    small = {at: n.num_channels for at, n in norms.items() if n.num_channels < 4 * n.num_groups}
+    assert small == {}
+    assert all(n.num_groups <= 32 for n in norms.values())
 
 
 def test_models_build(target):

@@ -8,16 +8,25 @@ from small import small_dmg, small_unet3d, small_vae, wake
 from torch import nn
 
 from lamd.config import GANConfig, load_target
+from lamd.models.baselines import build_denoiser
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.mcd_vae import Posterior
-from lamd.nn import ResBlock, TemporalUpsample, warp
+from lamd.nn import (
+    Fusion,
+    ResBlock,
+    SpatialTransformer,
+    TemporalUpsample,
+    grid_embedding,
+    sinusoidal_embedding,
+    warp,
+)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"fusion": "concat"},
+        {"fusion": "add"},
         {"fusion": "add", "conv3d": "factorised"},
         {"num_frames": 16, "temporal_downsampling": 16, "motion_channels": 1},
         {"num_frames": 2, "temporal_downsampling": 2, "normalisation": "layer"},
@@ -141,11 +150,86 @@ def test_the_norm_leaves_the_step_embedding_in(kind, channels):
     assert (one - other).abs().mean() > 1e-2
 
 
+@torch.no_grad()
+def test_the_mean_of_the_pixel_denoiser_follows_the_brightness_of_its_clip():
+    # With one channel a group in the last norm, the mean moves by 0.2.
+    target, moves = load_target("table_bair", "quick"), []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        denoiser = build_denoiser(target, "pixel").eval()
+        nn.init.normal_(denoiser.to_eps.weight, std=0.1)  # its output then has unit scale
+        x_t, t, x0 = torch.randn(1, 4, 3, 32, 32), torch.tensor([500]), torch.zeros(1, 3, 32, 32)
+        dark, bright = (denoiser(x_t + level, t, x0) for level in (-1.0, 1.0))
+        moves.append((bright - dark).mean(dim=(1, 3, 4)))
+    assert torch.stack(moves).square().mean().sqrt() > 0.5
+
+
+def test_spade_is_adaptive_in_space_and_add_is_not():
+    # Twice the motion feature changes `add` by the same everywhere; `spade` scales it by content.
+    torch.manual_seed(0)
+    h, content = torch.randn(1, 8, 4, 6, 6), torch.randn(1, 8, 6, 6)
+    step = torch.randn_like(h)
+    for kind, adaptive in (("add", False), ("spade", True)):
+        fusion = Fusion(8, 8, kind)
+        moved = [fusion(h + step, c) - fusion(h, c) for c in (content, content.flip(-1))]
+        assert torch.allclose(*moved, atol=1e-5) != adaptive
+
+
+@pytest.mark.parametrize("fusion", ["spade", "add"])
+def test_bf16_outputs_are_those_of_fp32_to_its_precision(fusion):
+    vae = small_vae(fusion=fusion, first_frame_residual="warp").eval()
+    wake(vae)
+    x, eps = torch.rand(2, *vae.clip_shape) * 2 - 1, torch.zeros(2, *vae.latent_shape)
+    with torch.no_grad():
+        full = vae(x, eps).x_hat
+        with torch.autocast("cpu", torch.bfloat16):
+            half = vae(x, eps).x_hat
+    assert (half - full).abs().mean() < 0.03 * full.std()
+
+
+def test_gradients_of_the_denoiser_are_finite_in_bf16():
+    dmg = small_dmg()
+    wake(dmg)
+    with torch.autocast("cpu", torch.bfloat16):
+        eps_hat = dmg(torch.randn(2, 3, 8, 8), torch.tensor([3, 700]), torch.randn(2, 16, 8, 8))
+    eps_hat.float().square().mean().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in dmg.parameters())
+
+
+@pytest.mark.parametrize("axes", ["instance", "layer"])
+@pytest.mark.parametrize("kept", [1, 2])
+def test_samples_get_the_norm_that_each_training_latent_had(axes, kept):
+    vae = small_vae(normalisation=axes, temporal_downsampling=8 // kept).eval()
+    vae.set_latent_statistics(torch.tensor([0.1, -0.2, 0.0]), torch.tensor([0.9, 1.1, 1.0]))
+    z_m = vae.normalise(torch.randn(4, *vae.latent_shape) * 3 + 1)
+    restored = vae.from_diffusion(vae.to_diffusion(z_m))
+    assert torch.allclose(restored, z_m, atol=1e-4)  # a training latent is left alone
+    sample = vae.from_diffusion(1.3 * torch.randn(4, *vae.latent_shape) + 0.4)
+    over = tuple(range(2 if axes == "instance" else 1, sample.ndim))
+    assert sample.mean(over).abs().max() < 1e-5
+    assert torch.allclose(sample.var(over, unbiased=False), torch.ones(()), atol=1e-3)
+
+
 def test_cross_attention_knows_where_a_content_cell_lies():
     dmg = small_dmg("cross_attention").eval()
     wake(dmg)
     z_t, f_x0, t = torch.randn(1, 3, 8, 8), torch.randn(1, 16, 8, 8), torch.tensor([500])
     assert not torch.allclose(dmg(z_t, t, f_x0), dmg(z_t, t, f_x0.flip(-1)), atol=1e-4)
+
+
+@torch.no_grad()
+def test_queries_of_equal_features_differ_by_position_and_look_where_f_x0_lies():
+    torch.manual_seed(0)
+    layer = SpatialTransformer(16, 8, 16, factor=2)
+    wake(layer)
+    same = torch.ones(1, 16, 4, 4)
+    keys_values = layer.cross_attention.keys_values(torch.randn(1, 64, 16))
+    out = layer(same, keys_values).flatten(2)
+    assert (out - out[..., :1]).abs().amax(dim=(0, 1))[1:].min() > 1e-3
+    # the centre of each coarse cell lies between those of the four cells that it covers
+    (coarse,) = grid_embedding((1, 1), 8, same.device, 2)
+    between = sinusoidal_embedding(torch.tensor([0.5]), 8, 100.0)[0]
+    torch.testing.assert_close(coarse, torch.cat([between, between]))
 
 
 def test_no_norm_of_the_denoiser_trains_on_a_channels_last_input_without_gradient():

@@ -167,6 +167,7 @@ def test_classes_that_take_turns_are_shuffled():
         ("sampler.guidance_scale=2", "needs dmg.prompt with dropout above 0"),
         ("dmg.prompt.num_layers=null", "needed with kind: text, and only there"),
         ("dmg.attention_factors=[]", "cross-attention needs at least one entry"),
+        ("dmg.context_channels=66", "context_channels must be a multiple of 4"),
     ],
 )
 def test_prompt_without_effect_is_refused(override, reason):

@@ -159,7 +159,7 @@ def test_a_captioner_learns_what_two_captions_say(tmp_path):
     videos = ToldVideos()
     for i, video in enumerate(videos.videos):
         video[:] = 255 * (i % 2)
-    target = prompted_target("train_captioner.num_steps=60")
+    target = prompted_target("train_captioner.num_steps=60", "train_captioner.learning_rate=4.0e-3")
     train("captioner", target, videos, tmp_path, run_id="c", device="cpu")
     captioner = load_model(tmp_path, "captioner")
     x = torch.stack([torch.full((4, 3, 16, 16), value) for value in (-1.0, 1.0)])

@@ -195,7 +195,7 @@ def test_figure_shows_lamd_flat_and_the_lines_of_theory(monkeypatch):
         ("table_sampling_cost", "paradigms=[latent-motion, pixels]", "'pixels'"),
         ("table_sampling_cost", "paradigms=[pixel-full]", "needs latent-motion"),
         ("table_sampling_cost", "shapes=[[12, 32]]", "power of two"),
-        ("table_sampling_cost", "shapes=[[16, 30]]", "multiple of 16"),
+        ("table_sampling_cost", "shapes=[[16, 30]]", "multiple of 8 here"),
         ("table_sampling_cost", "shapes=[]", "appear twice"),
         ("table_sampling_cost", "rounds=1", "rounds"),
         ("fig_cost_vs_frames", "sources=[table_bair]", "table_bair is of kind table"),

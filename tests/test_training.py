@@ -1,6 +1,7 @@
 """The engine, its batches, logs, weight average and latents."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,8 +17,11 @@ from lamd.base.errors import LamdError
 from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
 from lamd.io.video import to_model
-from lamd.training import encode_latents, load_model, open_latents, train, vae_stage
+from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.latent_motion import LatentMotion
+from lamd.training import Latents, encode_latents, load_model, open_latents, train, vae_stage
 from lamd.training.checkpoint import list_checkpoints, newest_good
+from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run, learning_rate_factor, make_accelerator, make_ema
 from lamd.training.stages import (
     StepRNG,
@@ -103,9 +107,40 @@ def test_read_ahead_yields_the_batches_of_each_step():
 def test_draws_do_not_depend_on_the_slicing():
     whole = StepRNG(0, "vae", 5, 6, 0, 6)
     parts = [StepRNG(0, "vae", 5, 6, first, 2) for first in (0, 2, 4)]
-    for draw in (lambda rng: rng.normal("eps", (2, 3)), lambda rng: rng.integers("t", 100)):
+    for draw in (lambda rng: rng.normal("eps", (2, 3)), lambda rng: rng.strata("t", 100)):
         assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
     assert not torch.equal(whole.normal("a", (2,)), whole.normal("b", (2,)))
+
+
+def test_first_frames_are_encoded_at_the_precision_of_training_and_validated_in_full(tmp_path):
+    target, videos, seen = tiny_target("train_dmg.precision=bf16"), TinyVideos(), []
+    vae = build_vae(target.vae, target.data).eval()
+    vae.image_encoder.stem.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    windows = training_windows(videos, target.train_dmg, target.data)
+    posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
+    latents = Latents(tmp_path, posterior, windows, "")
+    stage = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
+    given = []
+    stage.model.register_forward_pre_hook(lambda _, arguments: given.append(arguments[2]))
+    stage.terms(stage.model.train(), stage.read(np.arange(4)), StepRNG(0, "dmg", 1, 4, 0, 4))
+    stage.validate(stage.model.eval())
+    assert seen[0] == torch.bfloat16 and set(seen[1:]) == {torch.float32}
+    assert {f_x0.dtype for f_x0 in given} == {torch.float32}
+
+
+def test_each_stratum_of_t_is_hit_once_in_every_global_batch():
+    for step in range(1, 50):
+        parts = [StepRNG(0, "dmg", step, 8, first, 2) for first in (0, 2, 4, 6)]
+        t = torch.cat([part.strata("t", 1000) for part in parts])
+        assert sorted((t * 8 // 1000).tolist()) == list(range(8))
+        assert len({int(value) % 125 for value in t}) == 1  # one offset
+    assert not torch.equal(t.sort().values, t)
+
+
+def test_t_of_each_row_is_uniform():
+    t = torch.stack([StepRNG(0, "dmg", s, 4, 0, 4).strata("t", 10) for s in range(2000)])
+    counts = torch.stack([torch.bincount(row, minlength=10) for row in t.T])
+    assert ((counts - 200).abs() < 5 * math.sqrt(2000 * 0.1 * 0.9)).all()
 
 
 def test_noise_is_drawn_once_for_all_parts_of_a_step(monkeypatch):
@@ -199,6 +234,7 @@ def test_log_names_each_term_from_the_step_it_starts(run):
     assert {"loss", "l1", "kl", "lr", "grad_norm", "clips_per_s", "seconds"} <= first.keys()
     assert not {"gan", "adversary"} & first.keys()
     assert {"gan", "gan_weight", "adversary", "adversary_grad_norm"} <= fourth.keys()
+    assert {"accuracy_real", "accuracy_fake"} <= fourth.keys()
     assert first["loss"] == pytest.approx(first["l1"] + first["kl"])
     assert fourth["loss"] == pytest.approx(fourth["l1"] + fourth["kl"] + fourth["gan"])
     held_out = records(run / "vae", "validation")
@@ -233,9 +269,35 @@ def test_adversary_waits_for_its_start_and_its_gradients_are_its_own():
     assert all(p.grad is None for p in stage.adversary.parameters())
     assert all(p.grad is not None for p in stage.model.parameters())
     stage.model.zero_grad()
-    stage.adversary_loss(stage.adversary, terms.for_discriminator).backward()
+    own = stage.adversary_terms(stage.adversary, terms.for_discriminator)
+    own.losses["adversary"].backward()
     assert all(p.grad is not None for p in stage.adversary.parameters())
     assert all(p.grad is None for p in stage.model.parameters())
+
+
+def test_lambda_rises_over_the_ramp():
+    stage = VAEStage(tiny_target("loss.gan.ramp_steps=4", "loss.gan.adaptive=false"), TinyVideos())
+    batch = stage.read(np.arange(4))
+    steps = [
+        stage.terms(stage.model, batch, StepRNG(0, "vae", step, 4, 0, 4)).notes["gan_weight"]
+        for step in (4, 5, 7, 10)
+    ]
+    assert steps == pytest.approx([0.125, 0.25, 0.5, 0.5])  # gan.weight is 0.5, gan.start_step 3
+
+
+def test_the_adversary_keeps_its_rate_and_learns():
+    options = ("gan.start_step=0", "gan.ramp_steps=200", "gan.loss=bce", "gan.base_channels=16")
+    target = tiny_target("train_vae.num_steps=80", *(f"loss.{option}" for option in options))
+    run = _Run(VAEStage(target, TinyVideos(40)), HERE, "v", "cpu")
+    rates, values = [], []
+    for step, batches in run.batches(1, 80):
+        values.append(run.train_step(step, batches))
+        rates.append([group["lr"] for o in run.optimizers for group in o.param_groups])
+    generator, adversary = zip(*rates, strict=True)
+    assert set(adversary) == {1e-3} and generator[-1] < 0.02 * max(generator)
+    last = values[-20:]
+    right = [float(v["accuracy_real"] + v["accuracy_fake"]) / 2 for v in last]
+    assert np.mean(right) > 0.7  # 0.5 is chance
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])

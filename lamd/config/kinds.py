@@ -134,12 +134,18 @@ Triple = tuple[Count, Count, Count]
 
 
 class WidthsConfig(UNetWidths):
-    """The width of all denoisers, and those of the autoencoders at f_s = 4."""
+    """The width of all denoisers, and those of the autoencoders at f_s = 4, as in a table.
+
+    `attention_factors` are those of the latents; pixel space attends at the same resolutions.
+    """
 
     context_channels: Count
+    condition: Literal["cross_attention", "concat", "both", "none"]  # of the DMG
     image_channels: Triple
     motion_encoder_channels: tuple[Count, Count]
     decoder_channels: Triple
+    vae_res_blocks: tuple[CountOrZero, CountOrZero, CountOrZero]  # of E_I and D_V, finest first
+    fusion: Literal["spade", "add"]
 
 
 class SamplingCost(AnyTarget):

@@ -117,7 +117,7 @@ class VAEConfig(Strict):
     num_latent_blocks: CountOrZero  # 2-D, where time is gone, in E_M and D_V each
     num_skip_scales: CountOrZero  # k
     first_frame_residual: Literal["none", "add", "warp"]  # D_V adds to x_0; warp moves x_0 first
-    fusion: Literal["spade", "concat", "add"]
+    fusion: Literal["spade", "add"]
     conv3d: Literal["full", "factorised"]
     normalisation: Literal["channel", "instance", "layer", "none"]
 
@@ -137,12 +137,13 @@ class GANConfig(Strict):
     """Adversarial term of stage I: a 3-D PatchGAN with LDM's adaptive weight (reported)."""
 
     start_step: CountOrZero
+    ramp_steps: CountOrZero  # lambda rises linearly over so many steps from start_step on
     weight: Positive  # factor on lambda when adaptive, lambda itself when fixed
     adaptive: bool
     loss: Literal["bce", "hinge"]
     base_channels: Count
     num_layers: Count
-    learning_rate: Positive
+    learning_rate: Positive  # of the discriminator, constant
 
 
 class LossConfig(Strict):
@@ -204,6 +205,9 @@ class DMGConfig(UNetWidths):
         attends = self.condition in ("cross_attention", "both") or self.prompt is not None
         if attends and not self.attention_factors:
             yield "cross-attention needs at least one entry in attention_factors"
+        for key in ("base_channels", "context_channels"):
+            if attends and getattr(self, key) % 4:
+                yield f"{key} must be a multiple of 4, for the sines and cosines of two axes"
 
 
 class TrainConfig(BatchConfig):

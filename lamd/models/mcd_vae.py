@@ -209,6 +209,11 @@ class MCDVAE(ScaledLatent):
         """Map a posterior value (B, *latent_shape) to z_m, the latent of D_V and the DMG."""
         return self.latent_norm(z)
 
+    def from_diffusion(self, z: Tensor) -> Tensor:
+        """Invert `to_diffusion`; what each training latent had by its norm, z_m has as well."""
+        z_m = super().from_diffusion(z)
+        return self.latent_norm(z_m) if self.latent_norm.axes in ("instance", "layer") else z_m
+
     def decode(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
         """Map z_m and the content features to x_hat (B, L, 3, H, W), not clamped."""
         return self.video_decoder(z_m, f_x0, skips)

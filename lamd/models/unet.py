@@ -72,14 +72,16 @@ class UNet(nn.Module):
         def residual(in_channels: int, out_channels: int) -> nn.Module:
             return ResBlock(in_channels, out_channels, kind, self.embedding_channels)
 
-        def attention(width: int) -> Transformer:
+        def attention(width: int, factor: int) -> Transformer:
+            heads, context = config.head_channels, context_channels
             if kind is None:
-                return SpatialTransformer(width, config.head_channels, context_channels)
-            return SpaceTimeTransformer(width, config.head_channels, kind, context_channels)
+                return SpatialTransformer(width, heads, context, factor)
+            return SpaceTimeTransformer(width, heads, kind, context, factor)
 
         def stage(in_channels: int, out_channels: int, factor: int) -> Stage:
             # attention draws its initial weights first
-            block = attention(out_channels) if factor in config.attention_factors else None
+            attends = factor in config.attention_factors
+            block = attention(out_channels, factor) if attends else None
             return Stage(residual(in_channels, out_channels), block)
 
         self.stride: int | tuple[int, ...] = 2 if kind is None else (1, 2, 2)
@@ -94,7 +96,7 @@ class UNet(nn.Module):
             if factor < scales[-1][0]:
                 self.down.append(conv(width, width, stride=self.stride))
                 skips.append(width)
-        self.middle = Stage(residual(width, width), attention(width))
+        self.middle = Stage(residual(width, width), attention(width, scales[-1][0]))
         self.middle_out = residual(width, width)
         for factor, narrower in reversed(scales):
             for _ in range(config.num_res_blocks + 1):

@@ -33,6 +33,7 @@ _PROCESS: dict[str, Any] = {
     "beta_start": 0.0015,
     "beta_end": 0.0195,
 }
+_DMG_FIELDS = {*UNetWidths.model_fields, "context_channels", "condition"}
 SCHEDULE = make_schedule(**_PROCESS)
 
 
@@ -74,6 +75,8 @@ def _denoiser(name: Name, widths: WidthsConfig) -> tuple[type[Paradigm], UNet]:
     if name == "latent-motion":
         return LatentMotion, build_dmg(widths)
     if space == "pixel":
+        factors = tuple(SPATIAL_DOWNSAMPLING * factor for factor in widths.attention_factors)
+        widths = widths.model_copy(update={"attention_factors": factors})
         return Pixel, PixelDiffusion(widths, channels=3, conv3d=conv3d)
     return LatentVideo, UNet3d(widths, channels=LATENT_CHANNELS, conv3d=conv3d)
 
@@ -89,9 +92,9 @@ def sampling_costs(
 
 
 def build_dmg(widths: WidthsConfig) -> DMG:
-    """Build the DMG, with f_x0 by cross-attention."""
-    shared = widths.model_dump(include={*UNetWidths.model_fields, "context_channels"})
-    config = DMGConfig(condition="cross_attention", posterior="sample", **shared, **_PROCESS)
+    """Build the DMG."""
+    shared = widths.model_dump(include=_DMG_FIELDS)
+    config = DMGConfig(posterior="sample", **shared, **_PROCESS)
     content_channels = widths.image_channels[-1]
     return DMG(config, motion_channels=LATENT_CHANNELS, content_channels=content_channels)
 
@@ -105,11 +108,11 @@ def build_mcd_vae(widths: WidthsConfig, frames: int, size: int) -> MCDVAE:
         image_channels=widths.image_channels,
         motion_encoder_channels=widths.motion_encoder_channels,
         decoder_channels=widths.decoder_channels,
-        num_res_blocks=(0, 1, 1),
+        num_res_blocks=widths.vae_res_blocks,
         num_latent_blocks=1,
         num_skip_scales=2,
         first_frame_residual="add",
-        fusion="spade",
+        fusion=widths.fusion,
         conv3d="full",
         normalisation="channel",
     )

@@ -91,10 +91,20 @@ class DiffusionStage(Stage):
                 if self.use_sample:
                     z = posterior.sample(rng.normal("posterior", z.shape[1:]).to(device))
                 clean = self.paradigm.to_diffusion(z)
-            given = self.paradigm.encode(x[:, 0])
-        t = rng.integers("t", len(self.schedule)).to(device)
+            condition = self._condition(x[:, 0], model.training)
+        t = rng.strata("t", len(self.schedule)).to(device)
         eps = rng.normal("eps", clean.shape[1:]).to(device)
-        return diffusion_loss(model, self.schedule, clean, t, eps, given.condition, *ids)
+        return diffusion_loss(model, self.schedule, clean, t, eps, condition, *ids)
+
+    def _condition(self, x0: Tensor, training: bool) -> Tensor:
+        """Encode first frames; in training, at its precision.
+
+        They are not cached: those of all windows take hundreds of gigabytes in the paper profile.
+        """
+        half = training and self.train.precision != "fp32"
+        dtype = torch.float16 if self.train.precision == "fp16" else torch.bfloat16
+        with torch.autocast(x0.device.type, dtype, enabled=half):
+            return self.paradigm.encode(x0).condition.float()
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -91,18 +91,18 @@ class _Run:
         device = self.accelerator.device
         stage.to(device)
         modules = [m.to(device).train() for m in (stage.model, stage.adversary) if m is not None]
-        self.rates, self.parts = [self.train.learning_rate], {"model": stage.model}
+        self.parts = {"model": stage.model}
         self.ema = None
         if self.train.ema_decay is not None:
             self.ema = make_ema(stage.model, self.train.ema_decay)
             self.parts["ema"] = self.ema.module
         if stage.adversary is not None:
-            self.rates.append(stage.adversary_rate)
             self.parts["adversary"] = stage.adversary
         adamw = partial(  # fused: one kernel per step, on the CPU too
             AdamW, betas=self.train.adam_betas, weight_decay=self.train.weight_decay, fused=True
         )
-        optimizers = [adamw(m.parameters(), lr=r) for m, r in zip(modules, self.rates, strict=True)]
+        rates = [self.train.learning_rate, stage.adversary_rate][: len(modules)]
+        optimizers = [adamw(m.parameters(), lr=r) for m, r in zip(modules, rates, strict=True)]
         prepared = self.accelerator.prepare(*modules, *optimizers)
         self.modules = list(prepared[: len(modules)])
         self.optimizers = list(prepared[len(modules) :])
@@ -172,10 +172,9 @@ class _Run:
 
     def train_step(self, step: int, batches: list[Batch]) -> dict[str, Tensor]:
         """Update all weights once and return this process's named values."""
-        rate = learning_rate_factor(self.train, step)
-        for optimizer, peak in zip(self.optimizers, self.rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = peak * rate
+        rate = self.train.learning_rate * learning_rate_factor(self.train, step)
+        for group in self.optimizers[0].param_groups:  # the adversary's rate is constant
+            group["lr"] = rate
         active = self.stage.adversary_active(step)
         values: dict[str, Tensor] = {}
         drawn: dict[str, Tensor] = {}
@@ -195,13 +194,13 @@ class _Run:
                 add({"loss": loss, **terms.losses, **terms.notes})
                 self._update(0, step, "loss", "grad_norm", values)
                 if active:
-                    loss = self.stage.adversary_loss(self.modules[1], terms.for_discriminator)
-                    self.accelerator.backward(loss)
-                    add({"adversary": loss})
+                    terms = self.stage.adversary_terms(self.modules[1], terms.for_discriminator)
+                    self.accelerator.backward(terms.losses["adversary"])
+                    add(terms.losses | terms.notes)
                     self._update(1, step, "adversary", "adversary_grad_norm", values)
         if self.ema is not None:
             self.ema.update_parameters(self.stage.model)
-        return values | {"lr": torch.tensor(self.train.learning_rate * rate)}
+        return values | {"lr": torch.tensor(rate)}
 
     def _update(
         self, network: int, step: int, loss: str, norm: str, values: dict[str, Tensor]

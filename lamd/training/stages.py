@@ -53,9 +53,16 @@ class StepRNG:
             self.drawn[what] = torch.randn(self.batch_size, *shape, generator=generator)
         return self._rows(self.drawn[what])
 
-    def integers(self, what: str, high: int) -> Tensor:
-        """Return int64 (count,) in 0..high-1."""
-        return self._rows(torch.randint(high, (self.batch_size,), generator=self._named(what)))
+    def strata(self, what: str, high: int) -> Tensor:
+        """Return int64 (count,) in 0..high-1, uniform in each row and even over the global batch.
+
+        One offset shifts the B strata of [0, 1), which are dealt to the rows at random (as in
+        Variational Diffusion Models, arXiv 2107.00630): B draws of a loss over t vary less.
+        """
+        generator = self._named(what)
+        stratum = torch.randperm(self.batch_size, generator=generator)
+        offset = torch.rand((), generator=generator, dtype=torch.float64)
+        return self._rows(((stratum + offset) / self.batch_size * high).long())
 
     def uniform(self, what: str) -> Tensor:
         """Return float32 (count,) in [0, 1)."""
@@ -78,7 +85,7 @@ class StepTerms:
 
     losses: dict[str, Tensor]  # weighted; their sum is minimised
     notes: dict[str, Tensor] = field(default_factory=dict)  # only logged
-    for_discriminator: tuple[Tensor, ...] = ()  # arguments of the stage's `adversary_loss`
+    for_discriminator: tuple[Tensor, ...] = ()  # arguments of the stage's `adversary_terms`
 
 
 class Stage(ABC):
@@ -88,7 +95,7 @@ class Stage(ABC):
     config: dict[str, Any]  # all that a checkpoint must agree with
     model: Any
     adversary: Any = None  # the discriminator, if any
-    adversary_rate: float = 0.0  # its peak learning rate
+    adversary_rate: float = 0.0  # its learning rate, constant
     best_metric: str  # validation value that picks the best checkpoint; lower is better
 
     def __init__(
@@ -148,8 +155,8 @@ class Stage(ABC):
         """Return whether the discriminator takes part in `step`."""
         return False
 
-    def adversary_loss(self, adversary: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Return the discriminator's loss; only called where it is active."""
+    def adversary_terms(self, adversary: nn.Module, inputs: tuple[Tensor, ...]) -> StepTerms:
+        """Return the discriminator's loss, `adversary`; only called where it is active."""
         raise NotImplementedError
 
     def finish(self, model: Any) -> dict[str, Any]:

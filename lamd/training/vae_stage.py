@@ -69,14 +69,15 @@ class VAEStage(Stage):
         terms = StepTerms(losses, for_discriminator=(x, output.x_hat.detach()))
         if not self.adversary_active(rng.step):
             return terms
-        self.adversary.requires_grad_(False)  # its own step is `adversary_loss`
+        self.adversary.requires_grad_(False)  # its own step is `adversary_terms`
         gan = generator_adversarial(self.adversary(output.x_hat).float(), self.gan.loss)
         self.adversary.requires_grad_(True)
-        weight = self.gan.weight
+        ramp = (rng.step - self.gan.start_step) / max(1, self.gan.ramp_steps)
+        weight = self.gan.weight * min(1.0, ramp)
         if self.gan.adaptive:
             pixels = [losses[name] for name in ("l1", "mse", "lpips") if name in losses]
             weight *= adaptive_weight(reduce(torch.add, pixels), gan, self.model.last_layer)
-            terms.notes["gan_weight"] = weight
+        terms.notes["gan_weight"] = torch.as_tensor(weight)
         losses["gan"] = weight * gan
         return terms
 
@@ -84,11 +85,17 @@ class VAEStage(Stage):
         """Return whether `step` is past gan.start_step."""
         return self.gan is not None and step > self.gan.start_step
 
-    def adversary_loss(self, adversary: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Return the discriminator's loss on real clips and detached reconstructions."""
+    def adversary_terms(self, adversary: nn.Module, inputs: tuple[Tensor, ...]) -> StepTerms:
+        """Return the discriminator's loss on real clips and detached reconstructions.
+
+        Its accuracy, the share of patches on the right side of zero, is noted for each.
+        """
         x, x_hat = inputs
         real, fake = adversary(torch.cat([x, x_hat])).float().chunk(2)
-        return discriminator_loss(real, fake, self.gan.loss)
+        loss = discriminator_loss(real, fake, self.gan.loss)
+        right = {"real": real > 0, "fake": fake < 0}
+        notes = {f"accuracy_{name}": patches.float().mean() for name, patches in right.items()}
+        return StepTerms({"adversary": loss}, notes)
 
     @torch.no_grad()
     def validate(self, model: ScaledLatent) -> dict[str, float]:

@@ -109,10 +109,13 @@ def test_links_out_of_the_root_are_refused(tmp_path):
         BAIR.list_split(root, "test")
 
 
-def test_root_itself_may_be_a_link(tmp_path):
+def test_root_and_data_set_may_be_links(tmp_path):
     write_split(tmp_path / "real", "test", [1])
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert len(BAIR.list_split(tmp_path / "link", "test").videos) == 1
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / FOLDER).symlink_to(tmp_path / "real" / FOLDER)
+    for root in ("link", "root"):
+        assert len(BAIR.list_split(tmp_path / root, "test").videos) == 1
 
 
 def test_verify_sound_stand_in(tmp_path):

@@ -136,9 +136,19 @@ def test_links_out_of_the_root_are_refused(root):
     scene.symlink_to(outside)
     with pytest.raises(LamdError, match=r"scenes/CATER_train_000000.json' is a link out"):
         pack_train(root)
+
+
+@pytest.mark.parametrize("video", ["../secret.avi", "videos/link.avi"])
+def test_a_link_to_the_whole_data_set_is_followed_but_no_path_of_its_lists_leaves_it(root, video):
+    clean = pack_train(root)
     folder_of(root).rename(root.parent / "elsewhere")
     folder_of(root).symlink_to(root.parent / "elsewhere")
-    with pytest.raises(LamdError, match="link leads out"):
+    assert pack_train(root).content_hash == clean.content_hash
+    secret = root / "secret.avi"  # in the root, but not in the data set
+    shutil.copy(folder_of(root) / "videos/CATER_train_000000.avi", secret)
+    (folder_of(root) / "videos/link.avi").symlink_to(secret)
+    change(root, "1", video=video)
+    with pytest.raises(LamdError, match=r"entry '1': .*(leaves|link out)"):
         pack_train(root)
 
 

@@ -198,12 +198,11 @@ UNEXPECTED = {
     "natops/g25s03p01": "unknown gesture 25",
     "natops/g01s21p01": "unknown subject 21",
     "natops/notes": "name is not gGGsSSpPP",
-    "natops/g01s03p01/more.png.txt": "not a .png frame",
+    "natops/g01s03p01/more": "not a .png frame",
     "mug/008/joy": "unknown expression",
     "mug/999": "unknown subject 999",
     "mug/readme": "name is not a subject's number",
     "mug/008/fear": "empty folder",
-    "mug/008/anger/take000/._img_0000.jpg": "not a .jpg frame",
 }
 
 
@@ -211,10 +210,7 @@ UNEXPECTED = {
 def test_pack_unexpected_file_is_ignored_or_raises(root, place):
     name = place.split("/")[0]
     clean = pack(root, name)
-    if place.endswith((".txt", ".jpg")):
-        (root / place).write_text("x")
-    else:
-        (root / place).mkdir()
+    (root / place).mkdir()
     packed = pack(root, name, on_corrupt="skip")
     assert packed.content_hash == clean.content_hash
     assert packed.left_out == [(f"{name}/train/{place.partition('/')[2]}", UNEXPECTED[place])]
@@ -222,15 +218,29 @@ def test_pack_unexpected_file_is_ignored_or_raises(root, place):
         pack(root, name)
 
 
+def test_videos_in_takes_of_mug_are_passed_over_and_counted(root):
+    clean = pack(root, "mug")
+    for name in ("take000", "take001"):
+        (root / "mug" / "008" / "anger" / name / f"{name}.avi").write_text("x")
+        (root / "mug" / "008" / "anger" / f"{name}.avi").write_text("x")
+    assert pack(root, "mug").content_hash == clean.content_hash
+    report = DATASETS["mug"].verify(root)
+    assert report.ok and "    files that are no frames, passed over: 4 .avi\n" in str(report)
+
+
 def test_a_folder_that_is_missing_or_leads_out(root, tmp_path):
     with pytest.raises(LamdError, match="split 'val': unknown"):
         DATASETS["natops"].list_split(root, "val")
     with pytest.raises(LamdError, match="lamd data simulate mug ROOT"):
-        DATASETS["mug"].list_split(tmp_path, "train")
+        DATASETS["mug"].list_split(tmp_path / "none", "train")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mug").symlink_to(root / "mug")
-    with pytest.raises(LamdError, match="link leads out of"):
-        DATASETS["mug"].list_split(tmp_path / "other", "train")
+    assert pack(tmp_path / "other", "mug").content_hash == pack(root, "mug").content_hash
+    subject = root / "mug" / "008"
+    subject.rename(tmp_path / "008")
+    subject.symlink_to(tmp_path / "008")
+    with pytest.raises(LamdError, match="008: link leads out of the data root"):
+        pack(tmp_path / "other", "mug")
 
 
 def test_limits_and_bad_options(root):

@@ -106,11 +106,19 @@ def test_a_split_that_is_missing_or_leads_out(root, tmp_path):
     with pytest.raises(LamdError, match="split 'val': unknown"):
         LANDSCAPE.list_split(root, "val")
     with pytest.raises(LamdError, match="lamd data simulate landscape ROOT"):
-        LANDSCAPE.list_split(tmp_path, "train")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "sky_train").symlink_to(root / "sky_train")
-    with pytest.raises(LamdError, match="link leads out of"):
+        LANDSCAPE.list_split(tmp_path / "none", "train")
+    (tmp_path / "other" / "sky_timelapse").mkdir(parents=True)
+    (tmp_path / "other" / "sky_timelapse" / "sky_train").symlink_to(root / "sky_train")
+    with pytest.raises(LamdError, match=r"link leads out of .* or link all of sky_timelapse"):
         LANDSCAPE.list_split(tmp_path / "other", "train")
+
+
+@pytest.mark.parametrize("name", ["sky_train", "sky_timelapse"])
+def test_a_link_to_the_whole_data_set_is_followed(root, tmp_path, name):
+    (tmp_path / "other").mkdir()
+    target = root if name == "sky_timelapse" else root / name
+    (tmp_path / "other" / name).symlink_to(target)
+    assert pack(tmp_path / "other").content_hash == pack(root).content_hash
 
 
 def test_pack_reuse_decodes_nothing_and_sees_a_repaired_frame(root, monkeypatch):

@@ -1,6 +1,7 @@
 """Landscape's broken videos and unexpected files: named, listed, left out or an error, as asked."""
 
 import os
+import re
 import shutil
 import socket
 
@@ -123,29 +124,15 @@ def test_pack_broken_video_is_left_out_or_raises(root, spoil, capsys):
     assert str(problem) in message
 
 
-def text_file(root):
-    (root / "sky_train" / "a" / "a_2" / "notes.txt").write_text("x")
-    return "a/a_2/notes.txt", "not a .jpg frame"
-
-
-def apple_double(root):
-    (root / "sky_train" / "a" / "a_2" / "._a_2_frames_7.jpg").write_text("x")
-    return "a/a_2/._a_2_frames_7.jpg", "not a .jpg frame"
-
-
 def sub_folder(root):
     (root / "sky_train" / "a" / "a_2" / "more").mkdir()
     return "a/a_2/more", "not a .jpg frame"
 
 
-def file_beside_videos(root):
-    (root / "sky_train" / "a" / "list.csv").write_text("x")
-    return "a/list.csv", "not a folder of frames"
-
-
-def file_beside_long_videos(root):
-    (root / "sky_train" / "readme").write_text("x")
-    return "readme", "not a folder"
+def frames_without_a_folder(root):
+    (root / "sky_train" / "z").mkdir()
+    (root / "sky_train" / "z" / "z_frames_1.jpg").write_text("x")
+    return "z", "holds frames (z_frames_1.jpg), not folders of frames"
 
 
 def empty_long_video(root):
@@ -162,8 +149,7 @@ def socket_beside_long_videos(root):
     return "s", "not a folder"
 
 
-UNEXPECTED = (text_file, apple_double, sub_folder, file_beside_videos, file_beside_long_videos,
-          empty_long_video, socket_beside_long_videos)  # fmt: skip
+UNEXPECTED = (sub_folder, frames_without_a_folder, empty_long_video, socket_beside_long_videos)
 
 
 @pytest.mark.parametrize("add", UNEXPECTED, ids=lambda add: add.__name__)
@@ -173,10 +159,61 @@ def test_pack_unexpected_file_is_ignored_or_raises(root, add):
     packed = pack(root, on_corrupt="skip")
     assert packed.left_out == [(f"landscape/train/{place}", reason)]
     assert packed.content_hash == clean.content_hash
-    with pytest.raises(LamdError, match=reason):
+    with pytest.raises(LamdError, match=re.escape(reason)):
         pack(root)
     report = LANDSCAPE.verify(root)
     assert report.splits["train"].sound == 3
     assert [str(problem) for problem in report.splits["train"].problems] == [
         f"{root / 'sky_train' / place}: {reason}"
     ]
+
+
+OTHERS = ("sky_train/readme", "sky_train/a/list.csv", "sky_train/a/a_2/notes.txt",
+          "sky_train/a/a_2/a.AVI", "sky_train/b/b_1/b.avi")  # fmt: skip
+SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini", "._a_2_frames_7.jpg")
+
+
+def test_files_that_are_no_frames_are_passed_over_and_counted(root, capsys):
+    clean, before = pack(root), LANDSCAPE.list_split(root, "train").fingerprint
+    for path in OTHERS:
+        (root / path).write_text("x")
+    for folder in ("sky_train", "sky_train/a", "sky_train/a/a_2"):
+        (root / folder / "__MACOSX").mkdir()
+        for name in SYSTEM:
+            (root / folder / name).write_text("x")
+    note = "files that are no frames, passed over: 1 without a suffix, 2 .avi, 1 .csv, 1 .txt"
+    assert LANDSCAPE.list_split(root, "train").fingerprint == before
+    packed = pack(root)
+    assert (packed.content_hash, packed.left_out) == (clean.content_hash, [])
+    assert capsys.readouterr().err == f"lamd: landscape/train: {note}\n"
+    check = LANDSCAPE.verify(root).splits["train"]
+    assert (check.sound, check.problems, check.notes[-1]) == (3, (), note)
+
+
+def deeper(root):
+    (root / "sky_train").rename(root / "more")
+    (root / "sky_train").mkdir()
+    (root / "more").rename(root / "sky_train" / "sky_train")
+    return r"sky_train/a: holds folders \(a_2\), not .jpg frames"
+
+
+def shallower(root):
+    for long_video in sorted((root / "sky_train").iterdir()):
+        for folder in long_video.iterdir():
+            folder.rename(root / "sky_train" / folder.name)
+        long_video.rmdir()
+    return r"a_2: holds frames \(a_2_frames_40.jpg\), not folders of frames"
+
+
+@pytest.mark.parametrize("move", [deeper, shallower], ids=lambda move: move.__name__)
+def test_a_layout_with_a_level_too_many_or_too_few_is_named(root, move):
+    reason = move(root)
+    for on_corrupt in ("skip", "raise"):
+        with pytest.raises(LamdError, match=reason):
+            pack(root, on_corrupt=on_corrupt)
+
+
+@pytest.mark.parametrize("below", ["sky_train", "sky_train/a", ".."])
+def test_a_root_at_the_wrong_level_is_named(root, below):
+    with pytest.raises(LamdError, match=f"no such folder, but .*; set LAMD_DATA to {root}$"):
+        LANDSCAPE.list_split((root / below).resolve(), "train")

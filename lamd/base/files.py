@@ -12,12 +12,22 @@ from typing import Any
 
 from lamd.base.errors import LamdError
 
+_SYSTEM_FILES = {
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin",
+    "system volume information", "lost+found",
+}  # fmt: skip
+
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sort `f2` before `f10`; equal numbers, such as `f01` and `f1`, by text."""
     parts: list[Any] = re.split(r"(\d{1,18})", name)
     parts[1::2] = map(int, parts[1::2])
     return parts, name
+
+
+def is_system_file(name: str) -> bool:
+    """Say whether a file or folder is hidden, or one that an operating system leaves in folders."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
 def check_output(path: Path) -> None:

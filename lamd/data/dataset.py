@@ -17,7 +17,7 @@ from lamd.base.errors import LamdError
 from lamd.config import DATA_OPTIONS, DataConfig, closest
 from lamd.config.strict import Strict, Tree, explain
 from lamd.data.frames import Resize, usable_videos
-from lamd.data.listing import SPLITS, Listing, Problem, check_inside
+from lamd.data.listing import SPLITS, Listing, Problem, check_depth, check_inside
 from lamd.data.packed import PackedVideos, pack
 from lamd.data.stand_in import Future, read_stand_in
 from lamd.io.clips import read_picture
@@ -128,6 +128,7 @@ class Dataset:
         """Return the first folder of these names below `root`; LamdError when there is none."""
         folder = next((root / name for name in names if (root / name).is_dir()), None)
         if folder is None:
+            check_depth(root, *names)
             raise self.missing(root / names[0], "no such folder")
         check_inside(folder, root)
         return folder

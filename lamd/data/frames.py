@@ -190,8 +190,9 @@ def usable_videos(
                 if usable == limit:
                     return
     if usable < needed:
+        first = "" if usable else "".join(f" (first, {p})" for p in listing.problems()[:1])
         raise LamdError(
-            f"{listing.folder}: {usable} usable videos, {needed} needed; lower"
+            f"{listing.folder}: {usable} usable videos, {needed} needed{first}; lower"
             f" data.num_{listing.split} or data.num_frames, or run"
             f" `lamd data verify {listing.dataset}`"
         )

@@ -184,7 +184,7 @@ def check_split(dataset: GestureSet, root: Path, split: str) -> SplitCheck:
     num_frames = sum(len(video.frames) for video in listing.videos)
     note = f"classes: {len(classes)} of {len(dataset.classes)}, {num_frames:,} frames"
     note += f"; without a clip: {', '.join(missing)}" if missing else ""
-    return SplitCheck(len(sound), problems, (note,))
+    return SplitCheck(len(sound), problems, (note, *listing.notes))
 
 
 def class_of(key: str) -> str:

@@ -1,18 +1,23 @@
 """Splits listed without reading a pixel: videos, folders of frames, and problems with their files.
 
 Folders and frames are taken in natural order; a gap in the frame numbers does not break a video.
-Nothing outside the data root is read.
+Files of operating systems are passed over, other files that are no frames are counted.
+
+Nothing outside the data root is read, except that a data set's folder right below it may be a link:
+only the root's owner can have made that one.
 """
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from lamd.base.errors import LamdError
-from lamd.base.files import natural_key
+from lamd.base.files import is_system_file, natural_key
+from lamd.io.clips import FRAME_SUFFIXES
 
 SPLITS = ("train", "test")
 
@@ -54,7 +59,7 @@ class Listing(Generic[V]):
     """All videos of a split, and `unexpected_files` next to them.
 
     `fingerprint` changes with whatever decides the videos: names, sizes and times of files,
-    captions.
+    captions. `notes` do not decide them.
     """
 
     dataset: str
@@ -64,6 +69,7 @@ class Listing(Generic[V]):
     fingerprint: str
     unexpected_files: tuple[Problem, ...] = ()
     variant: str | None = None  # the camera or kind of captions, where a data set has several
+    notes: tuple[str, ...] = ()
 
     def problems(self) -> list[Problem]:
         """List all that is wrong with names and folders, without reading a frame."""
@@ -87,40 +93,66 @@ class FolderScan:
 
     def __init__(self, dataset: str, root: Path, split: str, folder: Path) -> None:
         self.dataset, self.split, self.folder = dataset, split, folder
-        self.root, self.state = root.resolve(), hashlib.sha256()
+        self.homes, self.state = _homes(folder, root), hashlib.sha256()
         self.unexpected: list[Problem] = []
+        self.passed_over = Counter[str]()  # suffixes of files that are no frames
 
     def entries(self) -> list[os.DirEntry]:
-        """List the split's own folder."""
+        """List the folders in the split's own folder."""
         try:
-            return self._entries(self.folder)
+            return self._folders(self.folder, self._entries(self.folder))
         except OSError as error:
             raise LamdError(f"{self.folder}: {error.strerror}; make it readable") from None
 
+    def children(self, folder: os.DirEntry) -> list[os.DirEntry]:
+        """List the folders in a folder in natural order."""
+        entries, reason = self._list(folder)
+        if reason:
+            self.skip(folder, reason)
+        return [] if reason else self._folders(Path(folder.path), entries)
+
+    def _folders(self, folder: Path, entries: list[os.DirEntry]) -> list[os.DirEntry]:
+        folders = [entry for entry in entries if not self._is_file(entry)]
+        if not folders:
+            reason = "no folders in it" if entries else "empty folder"
+            for entry in entries:
+                if suffix_of(entry.name) in FRAME_SUFFIXES:
+                    reason = f"holds frames ({printable(entry.name)}), not folders of frames"
+            self._note(folder, reason)
+        return folders
+
+    def _is_file(self, entry: os.DirEntry) -> bool:
+        """Say whether an entry is a file where none is needed, and count it."""
+        try:
+            is_file = entry.is_file()
+        except OSError:  # such as a link to itself
+            return False
+        self.passed_over[suffix_of(entry.name)] += is_file
+        return is_file
+
     def _entries(self, folder: Path) -> list[os.DirEntry]:
         with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: natural_key(entry.name))
-        for entry in entries:
-            self.state.update(os.fsencode(entry.path))
-        return entries
+            entries = [entry for entry in listed if not is_system_file(entry.name)]
+        return sorted(entries, key=lambda entry: natural_key(entry.name))
 
-    def listing(self, videos: Iterable[FrameFolder]) -> Listing[FrameFolder]:
-        """Return `videos` as the split's, with all that was skipped so far."""
+    def listing(self, videos: Iterable[V]) -> Listing[V]:
+        """Return `videos` as the split's, with all that was skipped or passed over so far."""
+        videos = tuple(videos)
+        counts = [f"{n:,} {suffix or 'without a suffix'}" for suffix, n in
+                  sorted(self.passed_over.items()) if n]  # fmt: skip
         return Listing(
-            dataset=self.dataset, split=self.split, folder=self.folder, videos=tuple(videos),
+            dataset=self.dataset, split=self.split, folder=self.folder, videos=videos,
             unexpected_files=tuple(self.unexpected), fingerprint=self.state.hexdigest(),
+            notes=(f"files that are no frames, passed over: {', '.join(counts)}",) * bool(counts),
         )  # fmt: skip
 
     def skip(self, entry: os.DirEntry, reason: str) -> None:
         """Note an entry that is not used."""
-        self.unexpected.append(Problem(Path(entry.path), reason))
+        self._note(Path(entry.path), reason)
 
-    def children(self, folder: os.DirEntry) -> list[os.DirEntry]:
-        """List a folder in natural order."""
-        entries, reason = self._list(folder)
-        if reason or not entries:
-            self.skip(folder, reason or "empty folder")
-        return entries
+    def _note(self, path: Path, reason: str) -> None:
+        self.state.update(os.fsencode(path))
+        self.unexpected.append(Problem(path, reason))
 
     def _list(self, folder: os.DirEntry) -> tuple[list[os.DirEntry], str | None]:
         try:
@@ -133,8 +165,9 @@ class FolderScan:
         """Return why the entry cannot be read as a folder or a file, if so."""
         if not entry.name.isprintable():
             return "name with unprintable characters"
-        if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(self.root):
+        if entry.is_symlink() and not is_inside(Path(entry.path), *self.homes):
             return "link leads out of the data root"
+        self.state.update(os.fsencode(entry.path))
         try:
             if not (entry.is_dir() if folder else entry.is_file()):  # a pipe would block for ever
                 return f"not a {'folder' if folder else 'file'}"
@@ -152,13 +185,18 @@ class FolderScan:
         names, problems, unexpected = [], [], []
         entries, reason = self._list(folder)
         for entry in entries:
-            if not entry.name.lower().endswith(tuple(suffixes)) or entry.name.startswith("."):
-                unexpected.append(Problem(Path(entry.path), f"not a {suffixes[0]} frame"))
+            if suffix_of(entry.name) not in suffixes:
+                if not self._is_file(entry):
+                    self.state.update(os.fsencode(entry.path))
+                    unexpected.append(Problem(Path(entry.path), f"not a {suffixes[0]} frame"))
             elif problem := self._reason(entry, folder=False):
                 problems.append(Problem(Path(entry.path), problem))
             else:
                 names.append(entry.name)
         path = Path(folder.path)
+        inner = [problem.path.name for problem in unexpected if problem.path.is_dir()]
+        if inner and not names:
+            reason = f"holds folders ({printable(inner[0])}), not {suffixes[0]} frames"
         if reason or (len(names) < 2 and not problems):
             problems.append(Problem(path, reason or ("a single frame" if names else "no frames")))
         return FrameFolder(
@@ -169,9 +207,40 @@ class FolderScan:
 
 
 def check_inside(path: Path, root: Path) -> None:
-    """Raise LamdError when `path` is a link that leads out of `root`."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise LamdError(f"{path}: link leads out of {root}; put the data itself there")
+    """Raise LamdError when a link leads `path` out of `root`, other than its data set's folder."""
+    if not is_inside(path, *_homes(path, root)):
+        name = path.relative_to(root).parts[0]
+        raise LamdError(
+            f"{path}: link leads out of {root}; put the data itself there, or link all of {name}"
+        )
+
+
+def _homes(path: Path, root: Path) -> tuple[Path, Path]:
+    return root.resolve(), (root / path.relative_to(root).parts[0]).resolve()
+
+
+def is_inside(path: Path, *homes: Path) -> bool:
+    """Say whether `path`, its links followed, is in one of these resolved folders."""
+    real = Path(os.path.realpath(path))  # `Path.resolve` raises on a link to itself
+    return any(real.is_relative_to(home) for home in homes)
+
+
+def check_depth(root: Path, *names: str) -> None:
+    """Raise LamdError when a folder of these names is up to two levels above or below `root`."""
+    for name in names:
+        above = [parent / name for parent in list(root.absolute().parents)[:3]]
+        below = sorted(path for depth in ("*", "*/*") for path in root.glob(f"{depth}/{name}"))
+        for folder in (*above, *below):
+            if os.path.isdir(folder):
+                right = str(folder).removesuffix(f"/{name}")
+                raise LamdError(
+                    f"{root / name}: no such folder, but {folder} is one; set LAMD_DATA to {right}"
+                )
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name, such as `.jpg`, in lower case."""
+    return os.path.splitext(name)[1].lower()
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -139,6 +139,8 @@ def pack(
     stem = "-".join(part for part in parts if part is not None)
     target = cache / f"{stem}-{listing.fingerprint[:10]}"
     building = cache / f".{target.name}.tmp"
+    for note in listing.notes:
+        print(f"lamd: {listing.dataset}/{listing.split}: {note}", file=sys.stderr)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{stem}.lock"):

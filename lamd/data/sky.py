@@ -64,10 +64,7 @@ def list_split(
     videos = []
     for long_video in scan.entries():
         for entry in scan.children(long_video):
-            if entry.is_symlink() or entry.is_dir():
-                videos.append(scan.frames(entry, (".jpg", ".jpeg")))
-            else:
-                scan.skip(entry, "not a folder of frames")
+            videos.append(scan.frames(entry, (".jpg", ".jpeg")))
     listing = scan.listing(videos)
     return listing if video_lists is None else _listed(listing, Path(video_lists).expanduser())
 
@@ -115,4 +112,4 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
         for video, length in zip(sound, lengths, strict=True)
         if length < CLIP_FRAMES
     ]
-    return SplitCheck(len(sound), problems, tuple(notes))
+    return SplitCheck(len(sound), problems, (*notes, *listing.notes))

@@ -21,7 +21,15 @@ from lamd.config.strict import Count
 from lamd.data.cater.captions import MODES, WORDS, Mode, describes, moves_of, parse
 from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
 from lamd.data.frames import Decoder, Resize, resize
-from lamd.data.listing import Listing, Problem, Video, check_inside, printable
+from lamd.data.listing import (
+    Listing,
+    Problem,
+    Video,
+    check_depth,
+    check_inside,
+    is_inside,
+    printable,
+)
 from lamd.data.vocabulary import tokenize
 from lamd.io.clips import decode_with_decord
 
@@ -85,6 +93,7 @@ def find_split(dataset: Dataset, root: Path, split: str) -> Path:
     """Find the folder that contains captions of a split."""
     folder = data_folder(root, dataset.name)
     if not any(captions_file(folder, split, mode).is_file() for mode in MODES):
+        check_depth(root, folder.name)
         raise dataset.missing(folder, f"no captions of the {split} split there")
     return folder
 
@@ -140,7 +149,7 @@ def _inside(folder: Path, home: Path, video: str, where: str) -> Path:
     if parts.is_absolute() or ".." in parts.parts or not parts.name:
         raise LamdError(f"{where}: path {name!r} leaves the data set's folder; correct it")
     file = folder / parts
-    if not file.resolve().is_relative_to(home):
+    if not is_inside(file, home):
         raise LamdError(f"{where}: {name!r} is a link out of {folder}; put the file itself there")
     return file
 

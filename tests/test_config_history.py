@@ -37,8 +37,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 # Keys of real data sets that came later; what they stand for was Lanczos, and frames 0, s, 2 s, ...
 MAGE = {"resize": "pillow_bilinear", "sampling": "interval"}
 REAL_DATA: dict[str, dict[str, Any]] = {
-    "bair": {}, "landscape": {"resize": "pillow_bilinear"}, "cater_v1": MAGE, "cater_v2": MAGE,
-    "mug": {"resize": "area"}, "natops": {"resize": "area"},
+    "bair": {}, "landscape": {"resize": "pillow_bilinear", "on_corrupt": "load_truncated"},
+    "cater_v1": MAGE, "cater_v2": MAGE, "mug": {"resize": "area"}, "natops": {"resize": "area"},
 }  # fmt: skip
 OWN_OPTIONS = ("camera", "on_corrupt", "captions", "frame_interval")  # null where not of the set
 
@@ -97,7 +97,7 @@ def with_kl_per_pixel(tree: Any) -> Any:
 
 
 def with_peers_rules(tree: Any) -> Any:
-    """Return a config whose real data are resized as the published methods' are."""
+    """Return a config whose real data are resized and loaded as the published methods' are."""
     if not isinstance(tree, dict):
         return tree
     own = {key: with_peers_rules(value) for key, value in tree.items()}

@@ -2,6 +2,7 @@
 
 import os
 
+import cv2
 import numpy as np
 import pytest
 from gesture_files import level, write_frame, write_mug, write_natops
@@ -109,8 +110,8 @@ def test_packed_frames_are_those_drawn(root):
     np.testing.assert_allclose(levels(12), [level(n) for n in (*range(9), 8, 8, 8)], atol=1)
 
 
-def squared(gestures, size, picture):
-    decoder = FrameDecoder(size, 1, gestures.image_formats, gestures.crop)
+def squared(gestures, size, picture, rule="lanczos"):
+    decoder = FrameDecoder(size, 1, gestures.image_formats, gestures.crop, rule)
     return np.asarray(decoder.square(Image.fromarray(picture)))
 
 
@@ -126,6 +127,25 @@ def test_a_frame_is_cropped_and_keeps_its_aspect():
     assert np.abs(small.astype(int) - square).mean() < 3
     full = squared(MUG, 32, picture)
     assert (full[:4] == 0).all() and (full[-4:] == 0).all()
+
+
+def lfdm_square(picture, size):
+    """Crop, resize and pad as LFDM's NATOPS does, by OpenCV."""
+    picture = picture[10:239, 30:290]
+    ratio = size / max(picture.shape[:2])
+    height, width = (int(side * ratio) for side in picture.shape[:2])
+    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    above, left = (size - height) // 2, (size - width) // 2
+    return cv2.copyMakeBorder(picture, above, size - height - above, left, size - width - left,
+                              cv2.BORDER_CONSTANT, value=[0, 0, 0])  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 197, 256, 260])
+def test_a_frame_of_natops_by_area_equals_that_of_lfdm_to_the_pixel(size):
+    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        squared(NATOPS, size, picture, "area"), lfdm_square(picture, size)
+    )
 
 
 def first(folder):

@@ -5,9 +5,10 @@ import re
 import shutil
 import socket
 
+import numpy as np
 import pytest
 from landscape_files import frame_pixels, pack, truncate, write_root
-from PIL import Image
+from PIL import Image, ImageFile
 
 from lamd.base.errors import LamdError
 from lamd.data.sky import LANDSCAPE
@@ -217,3 +218,37 @@ def test_a_layout_with_a_level_too_many_or_too_few_is_named(root, move):
 def test_a_root_at_the_wrong_level_is_named(root, below):
     with pytest.raises(LamdError, match=f"no such folder, but .*; set LAMD_DATA to {root}$"):
         LANDSCAPE.list_split((root / below).resolve(), "train")
+
+
+def test_load_truncated_loads_frames_as_pillow_does_and_counts_them(root, monkeypatch, capsys):
+    path = root / "sky_train" / "a" / "a_2" / "a_2_frames_7.jpg"
+    sound = path.read_bytes()
+    start = sound.index(b"\xff\xda")  # of the pixels
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for size in (8, 64):  # with and without the JPEG's own scaling
+        for end in (start + 20, start + 60, len(sound) - 100, len(sound) - 30):
+            path.write_bytes(sound[:end])
+            packed = pack(root, on_corrupt="load_truncated", size=size)
+            assert (packed.left_out, packed.index.truncated_frames) == ([], 1)
+            loaded = packed.clip(0, 6, 1)[0]
+            assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+            with monkeypatch.context() as patch:
+                patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+                expected = LANDSCAPE.read_image(path, size) if size == 64 else drafted(path, size)
+            np.testing.assert_array_equal(loaded, expected)
+    check = LANDSCAPE.verify(root).splits["train"]
+    (problem,) = check.problems
+    assert str(problem).startswith(f"{path}: broken JPEG (image file is truncated")
+    assert check.notes[-1] == ("truncated frames, which data.on_corrupt: load_truncated loads: 1")
+
+
+def drafted(path, size):
+    with Image.open(path) as image:
+        image.draft("RGB", (size, size))
+        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def test_load_truncated_leaves_out_what_is_otherwise_broken(root):
+    no_jpeg(root / "sky_train" / "a" / "a_2")
+    ((key, reason),) = pack(root, on_corrupt="load_truncated").left_out
+    assert (key, reason) == ("landscape/train/a/a_2", "a_2_frames_7.jpg: not a JPEG")

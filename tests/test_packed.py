@@ -15,7 +15,7 @@ from lamd.base.errors import LamdError
 from lamd.data.bair import BairDecoder
 from lamd.data.dataset import find_dataset
 from lamd.data.listing import Listing
-from lamd.data.packed import open_packed, pack, windows
+from lamd.data.packed import Packable, open_packed, pack, windows
 
 LISTING = Listing(dataset="d", split="test", folder=Path(), videos=(), fingerprint="f" * 64)
 
@@ -90,7 +90,7 @@ def test_windows_of_equal_videos_keep_the_order_training_has_always_had():
 def test_videos_of_different_lengths(cache):
     rng = np.random.default_rng(0)
     videos = {f"k/{n}": rng.integers(0, 256, (n, 4, 4, 3), np.uint8) for n in (5, 2, 7)}
-    items = [("k/0", "empty", None), *((key, video, None) for key, video in videos.items())]
+    items = [Packable("k/0", "empty"), *(Packable(*item) for item in videos.items())]
     packed = pack(LISTING, items, cache, size=4, identity=("x",))
     assert packed.lengths.tolist() == [5, 2, 7]
     assert packed.left_out == [("k/0", "empty")]
@@ -108,8 +108,8 @@ def test_conditions_are_kept_and_hashed(cache):
     pixels = {f"toy/train/{i}": np.full((2, 4, 4, 3), i, np.uint8) for i in range(3)}
 
     def packed_with(*conditions):
-        items = [(*item, y) for item, y in zip(pixels.items(), conditions, strict=True)]
-        items.append(("toy/train/bad", "unreadable", "left out"))
+        items = [Packable(*item, y) for item, y in zip(pixels.items(), conditions, strict=True)]
+        items.append(Packable("toy/train/bad", "unreadable", "left out"))
         return pack(LISTING, items, cache, size=4, identity=(str(conditions),))
 
     packed = packed_with("a cone", "a ball", "Würfel")

@@ -57,6 +57,8 @@ def data_prepare(
         root = DATASETS[data.name].locate()
         for split, videos in pack_splits(data, root, cache_root() / "packed").items():
             left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
+            truncated = videos.index.truncated_frames
+            left_out += f", {truncated} frames truncated" if truncated else ""
             counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
             print(f"{data.name}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}")
 

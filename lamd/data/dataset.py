@@ -23,16 +23,22 @@ from lamd.data.stand_in import Future, read_stand_in
 from lamd.io.clips import read_picture
 
 
-class CorruptOptions(Strict):
-    """A data set whose unreadable videos may be left out."""
+class ResizeOptions(Strict):
+    """A data set whose frames are resized."""
+
+    resize: Resize | None = None  # of real frames; None, of simulated ones: lanczos
+
+
+class CorruptOptions(ResizeOptions):
+    """A resized data set whose unreadable videos may be left out."""
 
     on_corrupt: Literal["skip", "raise"]
 
 
-class ResizeOptions(CorruptOptions):
-    """A data set whose frames are resized."""
+class FrameOptions(ResizeOptions):
+    """A resized data set of JPEGs: `load_truncated` loads those that end early, else is `skip`."""
 
-    resize: Resize | None = None  # of real frames; None, of simulated ones: lanczos
+    on_corrupt: Literal["skip", "raise", "load_truncated"]
 
 
 @dataclass(frozen=True)

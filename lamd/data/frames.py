@@ -5,9 +5,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from lamd.data.listing import FrameFolder, Listing, Problem, V, Video, printable
 from lamd.data.packed import Packable
 
 Result = TypeVar("Result")
+_END_OF_JPEG = b"\xff\xd9"
 # `lanczos`: Pillow's, a JPEG first decoded smaller by 2, 4 or 8 where that stays above the size;
 # `pillow_bilinear`: Pillow's, which averages (MDGAN, DTVNet, MAGE);
 # `bilinear`: PyTorch's `interpolate`, no antialiasing (cINN); `area`: OpenCV's (LFDM)
@@ -40,6 +43,13 @@ def resize(image: Image.Image, size: tuple[int, int], rule: Resize) -> Image.Ima
     values = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     values = interpolate(values, size=size[::-1], mode="bilinear").round()[0].permute(1, 2, 0)
     return Image.fromarray(values.to(torch.uint8).numpy())
+
+
+class Truncated(NamedTuple):
+    """A frame, or a video, and what was not read of its files."""
+
+    pixels: np.ndarray  # uint8 (size, size, 3), or (T, size, size, 3)
+    problems: tuple[Problem, ...]  # of each truncated frame
 
 
 @dataclass(frozen=True)
@@ -78,38 +88,43 @@ class FrameDecoder(Decoder):
     image_formats: tuple[str, ...] = ("JPEG",)
     crop: tuple[float, float, float, float] | None = None  # left, top, right, bottom, as shares
     resize: Resize = "lanczos"
+    load_truncated: bool = False  # a truncated JPEG; what is missing is grey, as Pillow fills it
 
-    def __call__(self, video: FrameFolder) -> np.ndarray | Problem | str:
+    def __call__(self, video: FrameFolder) -> np.ndarray | Truncated | Problem | str:
         """Return the video, its first problem, or that it is too short."""
         length = len(video.frames)
         if self.crop is None and length < self.num_frames:
             return f"{length} frames, fewer than {self.num_frames}"
         numbers = evenly_drawn(length, self.num_frames) if self.crop else range(length)
-        frames = {}
+        frames, problems = {}, tuple[Problem, ...]()
         for number, frame in self.read(video, dict.fromkeys(numbers)):
             if isinstance(frame, Problem):
                 return frame
+            if isinstance(frame, Truncated):
+                problems += frame.problems
+                frame = frame.pixels
             frames[number] = frame
-        return np.stack([frames[number] for number in numbers])
+        pixels = np.stack([frames[number] for number in numbers])
+        return Truncated(pixels, problems) if problems else pixels
 
     def read(
         self, video: FrameFolder, numbers: Iterable[int]
-    ) -> Iterator[tuple[int, np.ndarray | Problem]]:
+    ) -> Iterator[tuple[int, np.ndarray | Truncated | Problem]]:
         """Yield these frames with their number: uint8 (size, size, 3), or why there is none."""
         kind, first_size = " or ".join(self.image_formats), None
         for number in numbers:
-            frame: np.ndarray | str
+            frame: np.ndarray | Truncated | str
             path = video.path / video.frames[number]
             try:
-                with Image.open(path, formats=self.image_formats) as image:
-                    size = image.size
-                    if first_size not in (None, size):
-                        sizes = ("{}x{}".format(*pair) for pair in (size, first_size))
-                        raise ValueError("{} pixels, the first frame has {}".format(*sizes))
-                    if self.resize == "lanczos":
-                        image.draft("RGB", (self.size, self.size))
-                    frame = np.asarray(self.square(image.convert("RGB")))
-                first_size = size
+                try:
+                    frame, first_size = self._decode(path, first_size)
+                except OSError as error:
+                    if not self.load_truncated:
+                        raise
+                    # Pillow's LOAD_TRUNCATED_IMAGES does the same, but for the whole process.
+                    completed = BytesIO(path.read_bytes() + _END_OF_JPEG)
+                    pixels, first_size = self._decode(completed, first_size)
+                    frame = Truncated(pixels, (Problem(path, f"broken JPEG ({error})"),))
             except Image.UnidentifiedImageError:
                 frame = f"not a {kind}"
             except (OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -118,6 +133,18 @@ class FrameDecoder(Decoder):
             except ValueError as error:
                 frame = str(error)
             yield number, Problem(path, frame) if isinstance(frame, str) else frame
+
+    def _decode(
+        self, file: Path | BytesIO, first_size: tuple[int, int] | None
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        with Image.open(file, formats=self.image_formats) as image:
+            size = image.size
+            if first_size not in (None, size):
+                sizes = ("{}x{}".format(*pair) for pair in (size, first_size))
+                raise ValueError("{} pixels, the first frame has {}".format(*sizes))
+            if self.resize == "lanczos":
+                image.draft("RGB", (self.size, self.size))
+            return np.asarray(self.square(image.convert("RGB"))), size
 
     def square(self, image: Image.Image) -> Image.Image:
         """Resize an image whole; with a `crop`, letterbox it."""
@@ -137,26 +164,29 @@ class FrameDecoder(Decoder):
 
 def check_frames(
     listing: Listing[FrameFolder], image_formats: tuple[str, ...] = ("JPEG",)
-) -> tuple[list[FrameFolder], tuple[Problem, ...]]:
-    """Decode all frames of a split; return the sound videos and all problems."""
-    decoder = FrameDecoder(1, 1, image_formats)
+) -> tuple[list[FrameFolder], tuple[Problem, ...], tuple[str, ...]]:
+    """Decode all frames of a split; return the sound videos, all problems, and notes."""
+    decoder = FrameDecoder(1, 1, image_formats, load_truncated=True)
 
-    def unreadable(video: FrameFolder) -> list[Problem]:
+    def unsound(video: FrameFolder) -> list[Problem | Truncated]:
         frames = decoder.read(video, range(len(video.frames)))
-        return [frame for _, frame in frames if isinstance(frame, Problem)]
+        return [frame for _, frame in frames if not isinstance(frame, np.ndarray)]
 
     label = f"verifying {listing.dataset}/{listing.split}"
-    sound, problems = [], listing.problems()
-    for video, broken in decode_ahead(unreadable, listing.videos, label):
-        problems += broken
+    sound, problems, truncated = [], listing.problems(), 0
+    for video, broken in decode_ahead(unsound, listing.videos, label):
+        for frame in broken:
+            truncated += isinstance(frame, Truncated)
+            problems += frame.problems if isinstance(frame, Truncated) else [frame]
         if not (broken or video.problems):
             sound.append(video)
-    return sound, tuple(problems)
+    note = f"truncated frames, which data.on_corrupt: load_truncated loads: {truncated:,}"
+    return sound, tuple(problems), (*listing.notes, *[note] * bool(truncated))
 
 
 def usable_videos(
-    listing: Listing, decoder: Callable[[Any], np.ndarray | Problem | str], limit: int | None,
-    on_corrupt: str,
+    listing: Listing, decoder: Callable[[Any], np.ndarray | Truncated | Problem | str],
+    limit: int | None, on_corrupt: str,
 ) -> Iterator[Packable]:  # fmt: skip
     """Decode the first `limit` usable videos of a listing; what is left out comes with a reason.
 
@@ -165,10 +195,13 @@ def usable_videos(
     if on_corrupt == "raise":
         for problem in listing.problems():
             raise _corrupt(listing, problem)
+    if on_corrupt == "load_truncated":
+        assert isinstance(decoder, FrameDecoder), "only an option of folders of frames"
+        decoder = replace(decoder, load_truncated=True)
     for problem in listing.unexpected_files:
-        yield listing.key(problem.path), problem.reason, None
+        yield Packable(listing.key(problem.path), problem.reason)
 
-    def decode(video: Video) -> np.ndarray | Problem | str:
+    def decode(video: Video) -> np.ndarray | Truncated | Problem | str:
         return video.problems[0] if video.problems else decoder(video)
 
     usable, needed = 0, limit or 1
@@ -179,13 +212,16 @@ def usable_videos(
         with closing(decode_ahead(decode, listing.videos, label)) as decoded:
             for video, pixels in decoded:
                 for problem in video.unexpected_files:
-                    yield listing.key(problem.path), problem.reason, None
+                    yield Packable(listing.key(problem.path), problem.reason)
+                truncated: tuple[Problem, ...] = ()
+                if isinstance(pixels, Truncated):
+                    pixels, truncated = pixels
                 if isinstance(pixels, Problem):
                     if on_corrupt == "raise":
                         raise _corrupt(listing, pixels)
                     file = "" if pixels.path == video.path else f"{pixels.path.name}: "
                     pixels = printable(f"{file}{pixels.reason}")
-                yield video.key, pixels, video.condition
+                yield Packable(video.key, pixels, video.condition, len(truncated))
                 usable += not isinstance(pixels, str)
                 if usable == limit:
                     return

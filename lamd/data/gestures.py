@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from lamd.config.strict import Strict
-from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
+from lamd.data.dataset import CorruptOptions, Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
 from lamd.data.listing import FolderScan, FrameFolder, Listing
 
@@ -39,7 +39,7 @@ class GestureSet(Dataset):
     image_formats: tuple[str, ...]
     crop: tuple[float, float, float, float]  # left, top, right, bottom; shares of width and height
     reader: str = __name__
-    options: type[Strict] = ResizeOptions
+    options: type[Strict] = CorruptOptions
     published_resize: Resize | None = "area"  # LFDM's
     unit: str = "clips"
     simulator: str | None = "lamd.standins.people.write:simulate"
@@ -91,6 +91,7 @@ MUG = GestureSet(
     label="MUG",
     published_size=256,
     download="ask for MUG and put it at $LAMD_DATA/mug/<subject>/<expression>/<take>/*.jpg",
+    options=FrameOptions,
     generator="mug_sim.v1",
     frame_sizes={64: (128, 128), 128: (256, 256)},
     classes=("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
@@ -178,13 +179,13 @@ def decoder(
 def check_split(dataset: GestureSet, root: Path, split: str) -> SplitCheck:
     """Decode every frame of a split; note classes, and those without a clip."""
     listing = list_split(dataset, root, split)
-    sound, problems = check_frames(listing, dataset.image_formats)
+    sound, problems, notes = check_frames(listing, dataset.image_formats)
     classes = {video.condition for video in sound}
     missing = [label for label in dataset.classes if label not in classes]
     num_frames = sum(len(video.frames) for video in listing.videos)
     note = f"classes: {len(classes)} of {len(dataset.classes)}, {num_frames:,} frames"
     note += f"; without a clip: {', '.join(missing)}" if missing else ""
-    return SplitCheck(len(sound), problems, (note, *listing.notes))
+    return SplitCheck(len(sound), problems, (note, *notes))
 
 
 def class_of(key: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -25,8 +25,15 @@ from lamd.data.listing import Listing, digest
 
 FRAMES_FILE = "frames.npy"
 INDEX_FILE = "index.json"
-# key; uint8 (T, size, size, 3) or the reason why the video is left out; caption or class
-Packable = tuple[str, np.ndarray | str, str | None]
+
+
+class Packable(NamedTuple):
+    """A video to pack: uint8 (T, size, size, 3), or the reason why it is left out."""
+
+    key: str
+    video: np.ndarray | str
+    condition: str | None = None  # caption or class
+    truncated: int = 0  # frames whose files end early
 
 
 class PackedIndex(Strict):
@@ -43,6 +50,7 @@ class PackedIndex(Strict):
     content_hash: str  # SHA-256 over the pixel bytes, each video's condition after it, hexadecimal
     source_fingerprint: str
     conditions: tuple[str, ...] | None = None  # caption or class y of each, where there is one
+    truncated_frames: int = 0  # loaded from files that end early
 
 
 class PackedVideos:
@@ -166,9 +174,11 @@ def _build(folder: Path, listing: Listing, videos: Iterable[Packable], size: int
     lengths: dict[str, int] = {}
     conditions: list[str] = []
     left_out: list[tuple[str, str]] = []
+    truncated_frames = 0
     with (folder / FRAMES_FILE).open("wb") as stream:
         data_start = _write_header(stream, 0, size)
-        for key, video, condition in videos:
+        for key, video, condition, truncated in videos:
+            truncated_frames += truncated
             if isinstance(video, str):
                 left_out.append((key, video))
                 continue
@@ -191,7 +201,7 @@ def _build(folder: Path, listing: Listing, videos: Iterable[Packable], size: int
         dataset=listing.dataset, split=listing.split, variant=listing.variant, size=size,
         keys=tuple(lengths), lengths=tuple(lengths.values()), left_out=tuple(left_out),
         content_hash=content.hexdigest(), source_fingerprint=listing.fingerprint,
-        conditions=tuple(conditions) or None,
+        conditions=tuple(conditions) or None, truncated_frames=truncated_frames,
     )  # fmt: skip
     write_atomically(folder / INDEX_FILE, index.model_dump_json())
 

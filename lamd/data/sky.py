@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
+from lamd.data.dataset import Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
 from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, printable
 from lamd.data.packed import windows
@@ -19,7 +19,7 @@ CLIP_FRAMES = 32
 README = {"train": (997, 35_383), "test": (111, 2_815)}
 
 
-class LandscapeOptions(ResizeOptions):
+class LandscapeOptions(FrameOptions):
     """Own keys of Landscape."""
 
     # folder of train.txt and test.txt, a short video `<video>/<video>_<n>` per line; None: all
@@ -98,7 +98,7 @@ def decoder(
 def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
     """Decode every frame of a split; note long videos, clips, and short videos, which are sound."""
     listing = list_split(dataset, root, split)
-    sound, problems = check_frames(listing)
+    sound, problems, seen = check_frames(listing)
     lengths = [len(video.frames) for video in sound]
     num_clips = len(windows(lengths, CLIP_FRAMES, CLIP_FRAMES))
     num_long = len({video.path.parent for video in listing.videos})
@@ -112,4 +112,4 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
         for video, length in zip(sound, lengths, strict=True)
         if length < CLIP_FRAMES
     ]
-    return SplitCheck(len(sound), problems, (*notes, *listing.notes))
+    return SplitCheck(len(sound), problems, (*notes, *seen))

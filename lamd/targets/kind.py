@@ -350,6 +350,9 @@ def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
             first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             yield f"{name} {split}, left out: {first}{more}"
+    for split, count in data.get("truncated", {}).items():  # not in older cells
+        if count:
+            yield f"{name} {split}: {count:,} frames loaded from files that end early"
 
 
 def _deviations(target: Target) -> tuple[str, ...]:

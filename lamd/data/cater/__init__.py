@@ -19,7 +19,7 @@ from lamd.base.files import natural_key
 from lamd.base.progress import track
 from lamd.config.strict import Count
 from lamd.data.cater.captions import MODES, WORDS, Mode, describes, moves_of, parse
-from lamd.data.dataset import Dataset, ResizeOptions, SplitCheck, register
+from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
 from lamd.data.frames import Decoder, Resize, resize
 from lamd.data.listing import (
     Listing,
@@ -39,7 +39,7 @@ _RIFF_HEADER = 8  # bytes
 Sampling = Literal["interval", "linspace"]
 
 
-class CaterOptions(ResizeOptions):
+class CaterOptions(CorruptOptions):
     """Own keys of CATER-GEN."""
 
     captions: Mode  # the conditions

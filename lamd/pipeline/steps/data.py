@@ -55,6 +55,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
         "videos": {split: len(videos) for split, videos in splits.items()},
         "clips": {split: len(videos.windows(length, length)) for split, videos in splits.items()},
         "left_out": {split: videos.left_out for split, videos in splits.items()},
+        "truncated": {split: videos.index.truncated_frames for split, videos in splits.items()},
         "stand_in": None if stand_in is None else str(stand_in),
     }
 

@@ -1,9 +1,12 @@
 """The door: speed, exit codes, one line for each mistake, and what the small commands print."""
 
+import errno
+import multiprocessing.synchronize
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -225,3 +228,24 @@ def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, c
     assert text in done.stdout + done.stderr
     if arguments == ("list",):
         assert cpu_seconds_of_children() - start < 2
+
+
+def test_no_temporary_folder_is_one_line(lamd, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])
+    code, _, err = lamd("list")
+    assert code == 2
+    assert "No usable temporary directory" in one_line(err) and "set TMPDIR" in err
+
+
+def test_worker_processes_without_room_for_locks_are_one_line(lamd, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(multiprocessing.synchronize._multiprocessing, "SemLock", refuse)
+    simulate = ("data", "simulate", "bair", "root", "--num-train", "1", "--num-test", "1")
+    sweep = ("reproduce", str(ROOT / "tests" / "sweep_tiny.yaml"), "--jobs", "2")
+    for arguments in ((*simulate, "--workers", "2"), (*sweep, "--runs", "runs")):
+        code, _, err = lamd(*arguments)
+        assert code == 2
+        assert "/dev/shm: locks of worker processes" in one_line(err)

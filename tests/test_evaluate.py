@@ -1,6 +1,7 @@
 """`lamd evaluate` on files: what is read, what is refused, and with which one line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -137,6 +138,49 @@ def test_folders_that_hold_no_clips(clips, tmp_path):
     (mixed / "readme.md").unlink()
     (mixed / "clip_1" / "a.txt").write_text("x")
     assert "a.txt: not a frame file" in refusal(load_clips, mixed)
+
+
+def test_folders_on_the_wrong_level_are_named(clips, tmp_path):
+    ucf = tmp_path / "ucf"
+    ucf.mkdir()
+    save_videos(ucf / "Archery", clips)
+    text = refusal(load_clips, ucf)
+    assert "holds folders of videos (Archery/clip_0.avi), not videos or folders of frames" in text
+    assert f"give {ucf / 'Archery'} or another of them" in text
+    text = refusal(load_clips, save_frames(tmp_path / "sky" / "a", clips).parent)
+    assert "holds folders of folders (a/clip_0)" in text and f"give {tmp_path}/sky/a or" in text
+    text = refusal(load_clips, tmp_path / "sky" / "a" / "clip_0")
+    assert "clip_0: holds frames (frame_0.png), not videos" in text and "folder above" in text
+
+
+def test_system_files_are_passed_over(clips, tmp_path):
+    folder = save_frames(tmp_path / "f", clips)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._clip_0"):
+        for place in (folder, folder / "clip_0"):
+            (place / name).write_text("x")
+    (folder / "__MACOSX").mkdir()
+    np.testing.assert_array_equal(load_clips(folder).videos, clips)
+
+
+def test_load_clips_dead_link_or_pipe_is_one_line(clips, tmp_path):
+    folder = save_videos(tmp_path / "v", clips)
+    (folder / "clip_3.avi").symlink_to("nowhere.avi")
+    assert refusal(load_clips, folder).startswith(f"{folder / 'clip_3.avi'}: a dead link; fix it")
+    (folder / "clip_3.avi").unlink()
+    os.mkfifo(folder / "clip_3.avi")
+    assert "clip_3.avi: not a file or folder" in refusal(load_clips, folder)
+    frames = save_frames(tmp_path / "f", clips)
+    (frames / "clip_1" / "frame_3.png").unlink()
+    (frames / "clip_1" / "frame_3.png").symlink_to("nowhere.png")
+    assert "frame_3.png: a dead link" in refusal(load_clips, frames)
+
+
+def test_a_picture_of_too_many_pixels_is_one_line(clips, tmp_path, recwarn):
+    folder = save_frames(tmp_path / "f", clips)
+    bad = folder / "clip_1" / "frame_0.png"
+    Image.new("1", (20_000, 9_000)).save(bad)
+    assert refusal(load_clips, folder).startswith(f"{bad}: not a readable image (Image size (180")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut"])

@@ -2,9 +2,13 @@
 
 import multiprocessing
 import os
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+
+from lamd.base.errors import LamdError
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -25,6 +29,27 @@ def threads_each(count: int) -> Iterator[None]:
         for name in _THREADS:
             del os.environ[name]
         os.environ.update(before)
+
+
+def check_temporary_folder() -> None:
+    """Raise LamdError when there is no folder for temporary files, which torch needs at import."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise LamdError(f"{error.strerror}; set TMPDIR to a folder that can be written") from None
+
+
+def start_pool(workers: int, initializer: Callable[[], None]) -> ProcessPoolExecutor:
+    """Return a pool of spawned processes; LamdError when the system has no room for its locks."""
+    try:
+        return ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=initializer
+        )
+    except (OSError, NotImplementedError) as error:
+        raise LamdError(
+            f"/dev/shm: locks of worker processes cannot be made there ({error});"
+            " make it writable, with room"
+        ) from None
 
 
 def leave_with_parent() -> None:

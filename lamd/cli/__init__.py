@@ -8,6 +8,7 @@ import typer
 from lamd import __version__
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
+from lamd.base.processes import check_temporary_folder
 from lamd.cli import doctor, evaluate, generate, reproduce, show
 from lamd.cli.data import data_app, weights_app
 from lamd.cli.output import report_failures
@@ -51,6 +52,7 @@ def _options(
     ] = False,
 ) -> None:
     """Latent Motion Diffusion: every table and figure by one command."""
+    check_temporary_folder()
     load_extensions()
 
 

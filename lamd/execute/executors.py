@@ -4,7 +4,6 @@ A job's pickled cell travels to any process that sees the same run folder.
 """
 
 import math
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,7 +21,7 @@ import yaml
 
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
-from lamd.base.processes import leave_with_parent, threads_each
+from lamd.base.processes import leave_with_parent, start_pool, threads_each
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import CellFailed, Store
@@ -110,8 +109,7 @@ class Processes:
         return [self._submit(job) for job in jobs]
 
     def _submit(self, job: Job) -> Future[JobResult]:
-        context = multiprocessing.get_context("spawn")
-        pool = self._idle.pop() if self._idle else ProcessPoolExecutor(1, context, _begin_worker)
+        pool = self._idle.pop() if self._idle else start_pool(1, _begin_worker)
         with threads_each(job.threads):  # the first submission starts the process
             future = pool.submit(run_job, job)
         self._busy[future] = pool

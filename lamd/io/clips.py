@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
-from lamd.base.files import natural_key
+from lamd.base.files import is_system_file, natural_key
 
 VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 FRAME_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -43,7 +43,7 @@ class Clips:
 def load_clips(path: Path | str) -> Clips:
     """Read an `.npy` (memory-mapped), a folder of video files, or a folder of frame folders.
 
-    Clips are in natural order of names; those that begin with a dot are passed over.
+    Clips are in natural order of names; files of operating systems and hidden ones are passed over.
 
     Raises:
         LamdError: when anything there is unreadable or no clip, or clips differ in length or size.
@@ -63,13 +63,29 @@ def load_clips(path: Path | str) -> Clips:
     allowed, kind = (FRAME_SUFFIXES, "frame") if folders else (VIDEO_SUFFIXES, "video")
     files = [file for folder in folders for file in _listing(folder)] or entries
     for file in files:
-        if file.suffix.lower() not in allowed:
+        if file.is_dir() or file.suffix.lower() not in allowed:
+            _check_layout(path, file)
             hint = "take it out" if folders else "make one folder of frames for each clip"
             raise LamdError(f"{file}: not a {kind} file ({', '.join(sorted(allowed))}); {hint}")
     videos = _stack(path, entries, _read_frames if folders else _read_video)
     names = tuple(entry.name if folders else entry.stem for entry in entries)
     lossy = not folders or any(file.suffix.lower() in _LOSSY_FRAMES for file in files)
     return Clips(path, videos, names, lossless=not lossy)
+
+
+def _check_layout(path: Path, file: Path) -> None:
+    """Raise LamdError when clips are on another level than in or one below the folder `path`."""
+    name, nested = file.relative_to(path), file.parent != path
+    if file.is_dir():
+        level, fix = "folders of folders", f"give {file.parent} or another of them"
+    elif nested and file.suffix.lower() in VIDEO_SUFFIXES:
+        level = "folders of videos"
+        fix = f"give {file.parent} or another of them, or put all videos into one folder"
+    elif not nested and file.suffix.lower() in FRAME_SUFFIXES:
+        level, fix = "frames", "give the folder above, or make one folder of frames for each clip"
+    else:
+        return
+    raise LamdError(f"{path}: holds {level} ({name}), not videos or folders of frames; {fix}")
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -89,9 +105,16 @@ def _load_npy(path: Path) -> np.ndarray:
 
 
 def _listing(folder: Path) -> list[Path]:
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    try:
+        entries = [entry for entry in folder.iterdir() if not is_system_file(entry.name)]
+    except OSError as error:
+        raise LamdError(f"{folder}: {error.strerror}; make it readable") from None
     if not entries:
         raise LamdError(f"{folder}: an empty folder; {_FORMS}")
+    for entry in entries:
+        if not os.path.isfile(entry) and not os.path.isdir(entry):
+            what = "a dead link" if entry.is_symlink() else "not a file or folder"
+            raise LamdError(f"{entry}: {what}; fix it or take it out")
     return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 

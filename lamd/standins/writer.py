@@ -3,12 +3,10 @@
 A stand-in lists its parts and their jobs; complete files of an interrupted run are kept.
 """
 
-import multiprocessing
 import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from filelock import FileLock
 from PIL import Image
 
 from lamd.base.errors import LamdError
-from lamd.base.processes import leave_with_parent, threads_each
+from lamd.base.processes import leave_with_parent, start_pool, threads_each
 from lamd.base.progress import track
 from lamd.base.rng import numpy_generator
 from lamd.data.dataset import Dataset
@@ -177,8 +175,7 @@ def _in_order(jobs: list[Job], workers: int) -> Generator[Any, None, None]:
     if workers <= 1:
         yield from (job() for job in jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=leave_with_parent)
+    pool = start_pool(workers, leave_with_parent)
     todo = iter(jobs)
     try:
         with threads_each(1):  # the first submission starts all processes

@@ -66,8 +66,8 @@ NATOPS = GestureSet(
     name="natops",
     label="NATOPS",
     published_size=128,
-    download="get NATOPS, cut its videos by segmentation.txt, and put the frames at "
-    "$LAMD_DATA/natops/gGGsSSpPP/*.png",
+    download="get NATOPS, cut its videos by segmentation.txt as docs/data.md says, and put the "
+    "frames at $LAMD_DATA/natops/gGGsSSpPP/*.png",
     expected_counts={"train": 4800, "test": 4320},  # clips that LFDM's preprocessing makes
     generator="natops_sim.v1",
     frame_sizes={64: (160, 120)},

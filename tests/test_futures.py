@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_stand_ins import GOLDEN, SIZES, brightness
+from golden_stand_ins import GOLDEN, SIZES, brightness, own_options
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
@@ -37,14 +37,18 @@ def short_skies():
 def packed(request, tmp_path_factory):
     """Return the test split of a stand-in, and two other futures of it."""
     name, root = request.param, tmp_path_factory.mktemp(request.param)
-    data, shape = DATASETS[name], {"size": 32, "num_frames": NUM_FRAMES}
-    own = {key: value for key, value in data.prepared.items() if key not in shape}
+    data, own = DATASETS[name], own_options(name)
     asked = {"num_test": NUM_TEST, "seed": 3, "num_workers": 1, "frame_size": SIZES[name]}
     data.simulate(root / "data", num_train=1, **asked)
     for number in range(2):
         data.simulate_future(root / str(number), Future(number, NUM_FRAMES, own), **asked)
     return [
-        data.pack(root / path, root / f"packed {path}", split="test", **shape)
+        data.pack(
+            root / path,
+            root / f"packed {path}",
+            split="test",
+            **{"size": 32, "num_frames": NUM_FRAMES, **own},
+        )
         for path in ("data", "0", "1")
     ]
 

@@ -20,12 +20,12 @@ def reconstruction_terms(
     output: VAEOutput,
     loss: LossConfig,
     lpips_net: nn.Module | None,
-    generator: torch.Generator,
+    order: Tensor,
 ) -> dict[str, Tensor]:
     """Return the weighted terms of L_GEN by name for x (B, L, 3, H, W) in [-1, 1].
 
-    A term of weight zero is left out. The frozen LPIPS is None only with lpips_weight 0; the CPU
-    generator picks the `loss.lpips_frames` frames of each clip.
+    A term of weight zero is left out. The frozen LPIPS is None only with lpips_weight 0; it sees
+    the first `loss.lpips_frames` frames of each clip in the random order (B, L) of numbers.
     """
     terms = {}
     if loss.l1_weight:
@@ -34,7 +34,7 @@ def reconstruction_terms(
         terms["mse"] = loss.mse_weight * F.mse_loss(output.x_hat, x)
     if loss.lpips_weight:
         assert lpips_net is not None, "lpips_weight above 0 needs the LPIPS network"
-        real, fake = _pick_frames(x, output.x_hat, loss.lpips_frames, generator)
+        real, fake = _pick_frames(x, output.x_hat, loss.lpips_frames, order)
         terms["lpips"] = loss.lpips_weight * lpips_net(fake, real).mean()
     if loss.kl_weight:
         terms["kl"] = loss.kl_weight * output.posterior.kl(loss.kl_reduction, x[0].numel())
@@ -53,15 +53,19 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str) -> T
     return F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean()
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+def adaptive_weight(
+    reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, num_clips: int
+) -> Tensor:
     """Return lambda = |grad rec| / (|grad gan| + 1e-4) at D_V's last layer, in [0, 1].
 
-    The gradients are those of the mean over all training processes. reported: adaptive; the rule is
-    latent diffusion's. Its bound of 1e4 is for a reconstruction summed over pixels: with a mean, it
-    would amplify the noise of a discriminator at chance.
+    The gradients are those of the mean over the `num_clips` clips of each training process.
+    reported: adaptive; the rule is latent diffusion's. Its bound of 1e4 is for a reconstruction
+    summed over pixels: with a mean, it would amplify the noise of a discriminator at chance.
     """
+    total = reduce(torch.tensor(float(num_clips), device=last_layer.device), "sum")
     rec_grad, gan_grad = (
-        reduce(torch.autograd.grad(term, last_layer, retain_graph=True)[0], "mean")
+        reduce(num_clips * torch.autograd.grad(term, last_layer, retain_graph=True)[0], "sum")
+        / total
         for term in (reconstruction, adversarial)
     )
     return (rec_grad.norm() / (gan_grad.norm() + 1e-4)).clamp(0.0, 1.0).detach()
@@ -79,11 +83,9 @@ def diffusion_loss(
     return F.mse_loss(network(z_t, t, *y), prediction_target(schedule, z, t, eps))
 
 
-def _pick_frames(
-    x: Tensor, x_hat: Tensor, count: int | None, generator: torch.Generator
-) -> list[Tensor]:
+def _pick_frames(x: Tensor, x_hat: Tensor, count: int | None, order: Tensor) -> list[Tensor]:
     if count is not None:
-        picks = torch.rand(x.shape[:2], generator=generator).argsort(dim=1)[:, :count]  # (B, count)
+        picks = order.argsort(dim=1)[:, :count]  # (B, count)
         rows = torch.arange(len(x))[:, None]
         x, x_hat = x[rows, picks], x_hat[rows, picks]
     return [rearrange(clip, "b l c h w -> (b l) c h w") for clip in (x, x_hat)]

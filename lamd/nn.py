@@ -55,9 +55,12 @@ def all_gather_with_grad(x: Tensor) -> tuple[Tensor, slice]:
         return x, slice(None)
     from torch.distributed.nn.functional import all_reduce  # unlike dist's, it has a gradient
 
-    count, rank = dist.get_world_size(), dist.get_rank()
-    parts = [x if number == rank else torch.zeros_like(x) for number in range(count)]
-    return all_reduce(torch.cat(parts)), slice(rank * len(x), (rank + 1) * len(x))
+    rank, rows = dist.get_rank(), torch.tensor([len(x)], device=x.device)
+    counts = [torch.zeros_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, rows)
+    first, after = int(sum(counts[:rank])), int(sum(counts[rank + 1 :]))
+    zeros = [x.new_zeros(number, *x.shape[1:]) for number in (first, after)]
+    return all_reduce(torch.cat([zeros[0], x, zeros[1]])), slice(first, first + len(x))
 
 
 def warp(x0: Tensor, flow: Tensor) -> Tensor:

@@ -86,6 +86,18 @@ def renamed(tree: Any, name: str = "") -> Any:
     return own
 
 
+def with_micro_batches(tree: Any) -> Any:
+    """Return a config with the size of accumulated parts in place of their number."""
+    if isinstance(tree, list):
+        return [with_micro_batches(entry) for entry in tree]
+    if not isinstance(tree, dict):
+        return tree
+    own = {key: with_micro_batches(value) for key, value in tree.items()}
+    if parts := own.pop("gradient_accumulation", None):
+        own["micro_batch_size"] = own["batch_size"] // parts if parts > 1 else None
+    return own
+
+
 def with_kl_per_pixel(tree: Any) -> Any:
     """Return a config whose KL counts per pixel: as a mean, the paper's beta empties z_m."""
     if isinstance(tree, list):
@@ -178,7 +190,7 @@ def test_target_resolves_to_the_config_it_had(name):
     before = renamed(BEFORE[name])
     if target == "fig_timesteps":  # CATER-GEN in the paper
         before["sources"] = renamed(BEFORE[f"fig_samples_cater/{profile}"])["sources"]
-    before = with_precision_and_recall(before)
+    before = with_micro_batches(with_precision_and_recall(before))
     if profile == "paper" or target == "ablation_tradeoff":
         before = with_kl_per_pixel(before)
     before = with_peers_rules(before)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from small import small_dmg, small_unet3d, small_vae, wake
 from torch import nn
+from torch.nn import functional as F
 
 from lamd.config import GANConfig, load_target
 from lamd.models.baselines import build_denoiser
 from lamd.models.discriminator import VideoDiscriminator
-from lamd.models.mcd_vae import Posterior
+from lamd.models.mcd_vae import LatentNorm, Posterior
 from lamd.nn import (
     Fusion,
     ResBlock,
@@ -107,6 +108,20 @@ def test_channel_normalisation_uses_batch_statistics_then_running_ones():
         vae.normalise(z)
     vae.eval()
     assert torch.allclose(vae.normalise(z[:1]), normalised[:1], atol=1e-2)
+
+
+def test_channel_normalisation_sees_one_micro_batch_at_a_time():
+    norm = LatentNorm(3, "channel")
+    norm.num_clips = 2
+    z = 5 + 3 * torch.randn(5, 3, 4, 4)
+    out = norm(z)
+    mean, variance = torch.zeros(3), torch.ones(3)
+    for part in z.split(2):
+        expected = F.batch_norm(part, mean, variance, training=True)
+        assert torch.allclose(out[: len(part)], expected, atol=1e-6)
+        out = out[len(part) :]
+    assert torch.allclose(norm.batch.running_mean, mean)
+    assert torch.allclose(norm.batch.running_var, variance)
 
 
 def test_diffusion_scaling_inverts():

@@ -24,7 +24,6 @@ SMALL = [
     for key, value in {
         "precision": "fp32",
         "batch_size": 1,
-        "gradient_accumulation": 1,
         "num_validation_clips": 1,
     }.items()
 ]

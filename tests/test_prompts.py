@@ -1,5 +1,6 @@
 """Prompts from the words to the samples: text and class, guidance, training and resuming."""
 
+import numpy as np
 import pytest
 import torch
 from small import small_dmg, small_vae, wake
@@ -13,6 +14,8 @@ from lamd.generate import generate
 from lamd.paradigms.base import Given
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import encode_latents, load_model, train
+from lamd.training.captioner_stage import CaptionerStage
+from lamd.training.stages import StepRNG
 
 CAPTIONS = ("the cone is rotating.", "the snitch is sliding to the first quadrant.")
 TEXT = Vocabulary.build("text", CAPTIONS)
@@ -128,7 +131,7 @@ def prompted_target(*overrides):
 
 
 TRAIN = {
-    "batch_size": 4, "gradient_accumulation": 1, "learning_rate": 2e-3, "lr_schedule": "cosine",
+    "batch_size": 4, "learning_rate": 2e-3, "lr_schedule": "cosine",
     "warmup_steps": 1, "weight_decay": 0.01, "adam_betas": "[0.9, 0.99]", "gradient_clip": 1.0,
     "ema_decay": 0.9, "precision": "fp32", "window_stride": 2, "log_every": 1,
     "checkpoint_every": 2, "validate_every": 2, "num_validation_clips": 2, "keep_last": 1,
@@ -165,6 +168,21 @@ def test_a_captioner_learns_what_two_captions_say(tmp_path):
     x = torch.stack([torch.full((4, 3, 16, 16), value) for value in (-1.0, 1.0)])
     captions = captioner.caption(x)
     assert [caption.replace(" .", ".") for caption in captions] == list(CAPTIONS)
+
+
+def test_slices_weigh_as_much_as_the_tokens_in_their_captions():
+    stage = CaptionerStage(prompted_target(), ToldVideos())
+    rows = np.arange(4)
+
+    def loss(rows: np.ndarray) -> float:
+        terms = stage.terms(stage.model, stage.read(rows), StepRNG(0, "", 1, 4, 0, 4))
+        return terms.losses["cross_entropy"].item()
+
+    slices = (rows[:1], rows[1:])
+    weights = [stage.weight(part) / stage.weight(rows) for part in slices]
+    assert sum(weights) == pytest.approx(1) and weights[0] != pytest.approx(0.25, rel=1e-3)
+    parts = sum(w * loss(part) for w, part in zip(weights, slices, strict=True))
+    assert parts == pytest.approx(loss(rows), rel=1e-5)
 
 
 def test_prompts_need_conditions(tmp_path):

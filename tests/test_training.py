@@ -28,6 +28,7 @@ from lamd.training.stages import (
     batch_rows,
     read_ahead,
     read_windows,
+    shared_rows,
     training_windows,
     validation_windows,
 )
@@ -107,7 +108,12 @@ def test_read_ahead_yields_the_batches_of_each_step():
 def test_draws_do_not_depend_on_the_slicing():
     whole = StepRNG(0, "vae", 5, 6, 0, 6)
     parts = [StepRNG(0, "vae", 5, 6, first, 2) for first in (0, 2, 4)]
-    for draw in (lambda rng: rng.normal("eps", (2, 3)), lambda rng: rng.strata("t", 100)):
+    draws = (
+        lambda rng: rng.normal("eps", (2, 3)),
+        lambda rng: rng.strata("t", 100),
+        lambda rng: rng.uniform("order", shape=(3,)),
+    )
+    for draw in draws:
         assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
     assert not torch.equal(whole.normal("a", (2,)), whole.normal("b", (2,)))
 
@@ -147,7 +153,7 @@ def test_noise_is_drawn_once_for_all_parts_of_a_step(monkeypatch):
     draws = []
     randn = torch.randn
     monkeypatch.setattr(torch, "randn", lambda *a, **kw: draws.append(a) or randn(*a, **kw))
-    target = tiny_target("train_vae.gradient_accumulation=4")
+    target = tiny_target("train_vae.micro_batch_size=1")
     stage = VAEStage(target, TinyVideos())
     run = _Run(stage, HERE, "v", "cpu")
     draws.clear()
@@ -195,11 +201,34 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
     # Without BatchNorm and the ratio of gradient norms, both of which see parts of the batch.
     fixed = ["vae.normalisation=layer", "loss.gan.adaptive=false"]
     losses = []
-    for parts in (1, 2):
-        target = tiny_target(*fixed, f"train_vae.gradient_accumulation={parts}")
-        folder = train("vae", target, TinyVideos(), tmp_path / str(parts), run_id="v", device="cpu")
+    for size in ("null", "2", "3"):
+        target = tiny_target(*fixed, f"train_vae.micro_batch_size={size}")
+        folder = train("vae", target, TinyVideos(), tmp_path / size, run_id="v", device="cpu")
         losses.append([record["loss"] for record in records(folder)])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("batch", [24, 25, 96])
+@pytest.mark.parametrize("micro", [None, 2, 4, 6])
+@pytest.mark.parametrize("processes", [1, 2, 3, 5, 8])
+def test_shared_rows_are_the_whole_batch_in_few_parts(batch, micro, processes):
+    train = schedule(batch_size=batch, micro_batch_size=micro)
+    slices = [shared_rows(train, processes, rank) for rank in range(processes)]
+    parts = list(zip(*slices, strict=True))
+    assert len(parts) == -(-batch // (processes * (micro or batch)))
+    rows = [row for part in parts for own in part for row in range(own.start, own.stop)]
+    assert rows == list(range(batch))
+    sizes = [[own.stop - own.start for own in part] for part in parts]
+    assert all(min(part) >= 1 and max(part) <= min(part) + 1 for part in sizes)
+    assert max(map(max, sizes)) <= (micro or batch)
+    assert all(part[0].start % (micro or batch) == 0 for part in parts)
+
+
+def test_more_processes_than_clips_are_refused():
+    train = schedule(batch_size=5, micro_batch_size=1)
+    with pytest.raises(LamdError, match="batch_size: 4 processes cannot share 2 clips"):
+        shared_rows(train, 4, 0)
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,24 @@ class UNetWidths(Strict):
 
 
 class BatchConfig(Strict):
-    """A batch, global over all processes and `gradient_accumulation` parts, and its step size."""
+    """A batch, global over all processes, and its step size.
+
+    A micro-batch is the most that a process holds at once. It counts as part of the method, since
+    BatchNorm sees one at a time, whatever the number of processes.
+    """
 
     batch_size: Count
-    gradient_accumulation: Count
+    micro_batch_size: Count | None = None  # None: the whole batch
     learning_rate: Positive
 
+    @property
+    def clips_at_once(self) -> int:
+        """The size of a whole micro-batch."""
+        return self.micro_batch_size or self.batch_size
+
     def problems(self) -> Iterator[str]:
-        if self.batch_size % self.gradient_accumulation:
-            yield "batch_size must be a multiple of gradient_accumulation"
+        if self.micro_batch_size is not None and self.micro_batch_size >= self.batch_size:
+            yield "micro_batch_size must be below batch_size; null means the whole batch"
 
 
 class DataConfig(Strict):

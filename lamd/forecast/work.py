@@ -103,7 +103,7 @@ def training_step(target: Target, stage: str, *, adversary: bool = False) -> Uni
         flops=train.batch_size * _step_flops(target, stage, adversary),
         parameters=network.parameters,
         memory=_FLOAT * (copies * network.parameters + rest.parameters)
-        + train.batch_size // train.gradient_accumulation * activations,
+        + train.clips_at_once * activations,
     )
 
 
@@ -156,7 +156,7 @@ def _loss_costs(target: Target, adversary: bool) -> Cost:
 def _captioner(target: Target) -> Cost:
     assert target.captioner is not None, "only a target with a captioner trains it"
     train, data = stage_options(target, "captioner"), target.data
-    batch = train.batch_size // train.gradient_accumulation
+    batch = train.clips_at_once
     with torch.device("meta"):
         network = NETWORKS["captioner"].build(target, VOCABULARIES["text"])
         clips = torch.empty(batch, data.num_frames, 3, data.size, data.size)

@@ -41,14 +41,18 @@ class LatentNorm(nn.Module):
     def __init__(self, motion_channels: int, axes: str):
         super().__init__()
         self.axes = axes
+        self.num_clips: int | None = None  # of the training clips at once; None: of all processes
         self.batch = nn.BatchNorm2d(motion_channels, affine=False) if axes == "channel" else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, d, h, w) or (B, d, l, h, w) to the same shape; time counts as space."""
         if self.batch is not None:
-            # the training statistics are those of the batches of all processes
+            # the training statistics are those of micro-batches, which processes may share
             gathered, own = all_gather_with_grad(z) if self.training else (z, slice(None))
-            out = self.batch(rearrange(gathered, "b d ... w -> b d (...) w"))
+            clips = rearrange(gathered, "b d ... w -> b d (...) w")
+            out = torch.cat(
+                [self.batch(part) for part in clips.split(self.num_clips or len(clips))]
+            )
             return out[own].reshape(z.shape)
         if self.axes == "instance":
             return F.instance_norm(z)

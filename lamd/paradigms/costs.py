@@ -146,7 +146,7 @@ def _autoencoder_step(target: Target, kind: type[Paradigm], adversary: bool) -> 
 
     def step() -> None:
         output = autoencoder(x, z)
-        terms = reconstruction_terms(x, output, loss, lpips_net, torch.Generator())
+        terms = reconstruction_terms(x, output, loss, lpips_net, torch.zeros(x.shape[:2]))
         total = reduce(torch.add, terms.values())
         if adversary:
             judge.requires_grad_(False)

@@ -34,6 +34,11 @@ class CaptionerStage(Stage):
         """Return video (B, L, H, W, 3) and the token ids of its captions (B, M)."""
         return *super().read(rows), self.model.token_ids(self.conditions(self.windows[rows]))
 
+    def weight(self, rows: np.ndarray) -> float:
+        """Return the number of tokens to predict."""
+        token_ids = self.model.token_ids(self.conditions(self.windows[rows]))
+        return int((token_ids[:, 1:] != 0).sum())
+
     def terms(self, model: nn.Module, batch: Batch, rng: StepRNG) -> StepTerms:
         """Return the cross-entropy over tokens, padding left out."""
         video, token_ids = batch

@@ -2,9 +2,9 @@
 
 Step s (counted from 1) is a function of the state after s - 1, the seed and s alone, so a killed
 run that continues from a checkpoint ends, on one CPU process, with the same bits. The learning rate
-is a function of s and has no state. The global batch is cut into equal slices over gradient
-accumulation and processes, so the clips of a step do not depend on their number. BatchNorm and the
-adaptive GAN weight see the slices of all processes, one accumulation part at a time.
+is a function of s and has no state. The clips of a step, their noise, their weight in the loss and
+the micro-batches that BatchNorm sees do not depend on the number of processes. The adaptive GAN
+weight is that of an accumulation part, over all processes.
 """
 
 import math
@@ -15,6 +15,7 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
@@ -27,7 +28,7 @@ from lamd.config import Target, TrainConfig
 from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
 from lamd.training.networks import INFO, read_info, write_final
-from lamd.training.stages import Batch, Stage, StepRNG, batch_rows, read_ahead
+from lamd.training.stages import Batch, Stage, StepRNG, batch_rows, read_ahead, shared_rows
 
 FINAL_LR = 0.01  # the cosine ends at this part of the peak
 _TIMED, _TIMED_SECONDS = 4, 30.0  # steps at most; no further step begins after these seconds
@@ -88,7 +89,9 @@ class _Run:
     def __init__(self, stage: Stage, folder: Path, run_id: str, device_name: str | None):
         self.stage, self.train, self.folder, self.run_id = stage, stage.train, folder, run_id
         self.accelerator = make_accelerator(self.train, device_name)
-        device = self.accelerator.device
+        self.processes, device = self.accelerator.num_processes, self.accelerator.device
+        self.slices = shared_rows(self.train, self.processes, self.accelerator.process_index)
+        self.accelerator.gradient_accumulation_steps = len(self.slices)
         stage.to(device)
         modules = [m.to(device).train() for m in (stage.model, stage.adversary) if m is not None]
         self.parts = {"model": stage.model}
@@ -111,19 +114,14 @@ class _Run:
         self.best_value = math.inf
         self.validation: dict[str, float] | None = None
 
-    @property
-    def slices(self) -> list[slice]:
-        """The rows of the global batch that this process takes, one slice per accumulation part."""
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        size = self.train.batch_size // (processes * self.train.gradient_accumulation)
-        firsts = [(m * processes + rank) * size for m in range(self.train.gradient_accumulation)]
-        return [slice(first, first + size) for first in firsts]
+    def rows(self, step: int) -> np.ndarray:
+        """Return the window numbers of the global batch."""
+        train = self.train
+        return batch_rows(train.seed, step, train.batch_size, len(self.stage.windows))
 
     def batches(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
-        train, num_windows = self.train, len(self.stage.windows)
-
         def read(step: int) -> list[Batch]:
-            rows = batch_rows(train.seed, step, train.batch_size, num_windows)
+            rows = self.rows(step)
             return [self.stage.read(rows[part]) for part in self.slices]
 
         return read_ahead(read, first, last, self.accelerator.device)
@@ -178,25 +176,29 @@ class _Run:
         active = self.stage.adversary_active(step)
         values: dict[str, Tensor] = {}
         drawn: dict[str, Tensor] = {}
+        step_rows = self.rows(step)
+        total, means = self.stage.weight(step_rows), self.processes * len(batches)
 
-        def add(terms: dict[str, Tensor]) -> None:
+        def add(terms: dict[str, Tensor], weight: float) -> None:
             for name, value in terms.items():
-                share = value.detach() / len(batches)
+                share = value.detach() * weight / len(batches)
                 values[name] = values[name] + share if name in values else share
 
         for part, batch in zip(self.slices, batches, strict=True):
+            # All losses are means over rows, and their gradients are averaged over `means` slices.
+            weight = self.stage.weight(step_rows[part]) * means / total
             with self.accelerator.accumulate(*self.modules):
                 rows = (self.train.batch_size, part.start, part.stop - part.start)
                 rng = StepRNG(self.train.seed, self.stage.name, step, *rows, drawn)
                 terms = self.stage.terms(self.modules[0], batch, rng)
                 loss = reduce(torch.add, terms.losses.values())
-                self.accelerator.backward(loss)
-                add({"loss": loss, **terms.losses, **terms.notes})
+                self.accelerator.backward(loss * weight)
+                add({"loss": loss, **terms.losses, **terms.notes}, weight)
                 self._update(0, step, "loss", "grad_norm", values)
                 if active:
                     terms = self.stage.adversary_terms(self.modules[1], terms.for_discriminator)
-                    self.accelerator.backward(terms.losses["adversary"])
-                    add(terms.losses | terms.notes)
+                    self.accelerator.backward(terms.losses["adversary"] * weight)
+                    add(terms.losses | terms.notes, weight)
                     self._update(1, step, "adversary", "adversary_grad_norm", values)
         if self.ema is not None:
             self.ema.update_parameters(self.stage.model)
@@ -300,12 +302,7 @@ def learning_rate_factor(train: TrainConfig, step: int) -> float:
 
 
 def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
-    """Return an accelerator of the stage's precision and accumulation.
-
-    Raises:
-        LamdError: when the device or the precision is not available, or the batch cannot be
-            shared evenly.
-    """
+    """Return an accelerator of the stage's precision; LamdError where that is not available."""
     if device not in (None, "cpu", "cuda"):
         raise LamdError(f"device {device!r}: not known; use cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
@@ -317,18 +314,9 @@ def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
     # accelerate keeps its settings in singletons and refuses a second precision in one process.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     GradientState._reset_state()
-    accelerator = Accelerator(
-        cpu=on_cpu,
-        mixed_precision="no" if train.precision == "fp32" else train.precision,
-        gradient_accumulation_steps=train.gradient_accumulation,
+    return Accelerator(
+        cpu=on_cpu, mixed_precision="no" if train.precision == "fp32" else train.precision
     )
-    parts = accelerator.num_processes * train.gradient_accumulation
-    if train.batch_size % parts:
-        raise LamdError(
-            f"batch_size: {train.batch_size} is not a multiple of {parts} "
-            "(processes x gradient_accumulation); change it"
-        )
-    return accelerator
 
 
 def make_ema(model: nn.Module, decay: float) -> AveragedModel:

@@ -8,6 +8,7 @@ A window is (video, first frame). Each epoch visits every training window once i
 batch may span two epochs.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from lamd.base.errors import LamdError
 from lamd.base.rng import derive_seed, numpy_generator, torch_generator
 from lamd.config import DataConfig, Target, TrainConfig
+from lamd.config.schema import BatchConfig
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Kind, Vocabulary
 from lamd.io.video import to_model
@@ -64,13 +66,9 @@ class StepRNG:
         offset = torch.rand((), generator=generator, dtype=torch.float64)
         return self._rows(((stratum + offset) / self.batch_size * high).long())
 
-    def uniform(self, what: str) -> Tensor:
-        """Return float32 (count,) in [0, 1)."""
-        return self._rows(torch.rand(self.batch_size, generator=self._named(what)))
-
-    def generator(self, what: str) -> torch.Generator:
-        """Return a generator for these rows."""
-        return self._named(what, self.first)
+    def uniform(self, *what: int | str, shape: Sequence[int] = ()) -> Tensor:
+        """Return float32 (count, *shape) in [0, 1)."""
+        return self._rows(torch.rand(self.batch_size, *shape, generator=self._named(*what)))
 
     def _named(self, *what: int | str) -> torch.Generator:
         return torch_generator(self.seed, self.stage, self.step, *what)
@@ -143,6 +141,10 @@ class Stage(ABC):
         """
         return (read_windows(self.videos, self.windows[rows], self.data.num_frames),)
 
+    def weight(self, rows: np.ndarray) -> float:
+        """Return the number of things that the losses of the windows `rows` are means over."""
+        return len(rows)
+
     @abstractmethod
     def terms(self, model: nn.Module, batch: Batch, rng: StepRNG) -> StepTerms:
         """Run the model on a batch."""
@@ -208,6 +210,28 @@ def batch_rows(seed: int, step: int, batch_size: int, num_windows: int) -> np.nd
     position = np.arange((step - 1) * batch_size, step * batch_size)
     places = zip(position // num_windows, position % num_windows, strict=True)
     return np.array([_epoch_order(seed, int(epoch), num_windows)[at] for epoch, at in places])
+
+
+def shared_rows(train: BatchConfig, processes: int, rank: int) -> list[slice]:
+    """Return the rows of the global batch that a process takes, one slice per accumulation part.
+
+    A part has whole micro-batches, at most one per process, and its rows are shared evenly.
+
+    Raises:
+        LamdError: when a part has fewer rows than there are processes.
+    """
+    edges = [*range(0, train.batch_size, train.clips_at_once), train.batch_size]
+    parts, slices = math.ceil((len(edges) - 1) / processes), []
+    for part in range(parts):
+        first, last = (edges[(len(edges) - 1) * i // parts] for i in (part, part + 1))
+        if last - first < processes:
+            raise LamdError(
+                f"batch_size: {processes} processes cannot share {last - first} clips; start fewer "
+                "or raise batch_size or micro_batch_size"
+            )
+        start, stop = (first + (last - first) * i // processes for i in (rank, rank + 1))
+        slices.append(slice(start, stop))
+    return slices
 
 
 def read_windows(videos: PackedVideos, windows: np.ndarray, num_frames: int) -> Tensor:

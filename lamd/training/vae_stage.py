@@ -23,6 +23,7 @@ from lamd.losses import (
 from lamd.metrics.motion_latent import ACTIVE_VARIANCE, posterior_mean_variance
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.latent import ScaledLatent
+from lamd.models.mcd_vae import MCDVAE
 from lamd.training.latents import latent_statistics
 from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
 
@@ -39,6 +40,8 @@ class VAEStage(Stage):
         self.config["loss"] = target.loss.model_dump(mode="json")
         with seeded(self.train.seed, "init", self.name):
             self.model = self.network.build(target, None)
+            if isinstance(self.model, MCDVAE):
+                self.model.latent_norm.num_clips = self.train.micro_batch_size
             if self.gan:
                 self.adversary = VideoDiscriminator(self.gan)
                 self.adversary_rate = self.gan.learning_rate
@@ -63,9 +66,10 @@ class VAEStage(Stage):
         """Return l1, mse, lpips, kl and, from gan.start_step on, the weighted gan term."""
         x = to_model(batch[0])
         eps = rng.normal("posterior", self.model.latent_shape).to(x.device)
+        order = rng.uniform("lpips", 0, shape=x.shape[1:2])
         output = model(x, eps)
         output = replace(output, x_hat=output.x_hat.float())
-        losses = reconstruction_terms(x, output, self.loss, self.lpips_net, rng.generator("lpips"))
+        losses = reconstruction_terms(x, output, self.loss, self.lpips_net, order)
         terms = StepTerms(losses, for_discriminator=(x, output.x_hat.detach()))
         if not self.adversary_active(rng.step):
             return terms
@@ -76,7 +80,8 @@ class VAEStage(Stage):
         weight = self.gan.weight * min(1.0, ramp)
         if self.gan.adaptive:
             pixels = [losses[name] for name in ("l1", "mse", "lpips") if name in losses]
-            weight *= adaptive_weight(reduce(torch.add, pixels), gan, self.model.last_layer)
+            pixel = reduce(torch.add, pixels)
+            weight *= adaptive_weight(pixel, gan, self.model.last_layer, num_clips=len(x))
         terms.notes["gan_weight"] = torch.as_tensor(weight)
         losses["gan"] = weight * gan
         return terms

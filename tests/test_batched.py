@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from tiny import TinyVideos, tiny_target
 
+from lamd.base import processes
+from lamd.base.batched import DONE, fill_batches
+from lamd.base.errors import LamdError
 from lamd.base.files import load_json
 from lamd.pipeline.contents import CLIPS, FEATURES, KEYS, PROMPTS, read_clips
 from lamd.pipeline.steps import clips, values
-from lamd.pipeline.steps.batched import DONE, fill_batches
 
 SHAPE = (4, 16, 16, 3)  # of a clip
 
@@ -81,7 +84,7 @@ def test_batches_continue_after_a_kill_with_equal_bytes(make, tmp_path):
 def in_processes(monkeypatch):
     """Return a function that calls another with each rank, in threads that stand for processes."""
     ranks = threading.local()
-    monkeypatch.setattr("lamd.pipeline.steps.batched.rank_and_world", lambda: ranks.value)
+    monkeypatch.setattr("lamd.base.batched.rank_and_world", lambda: ranks.value)
 
     def run(world: int, call: Callable[[int], object]) -> None:
         def work(rank: int) -> None:
@@ -205,3 +208,33 @@ def test_repeated_clips_store_one_frame_and_read_as_a_view(tmp_path):
     assert np.array_equal(repeated, np.repeat(real[:, :1], SHAPE[0], axis=1))
     assert repeated.strides[1] == 0 and load_json(folder / KEYS) == list("abcde")
     assert sum(path.stat().st_size for path in folder.iterdir()) < real[:, 0].nbytes + 500
+
+
+def test_a_process_says_what_it_waits_for_and_ends(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(processes, "WAIT_LIMIT", 0.9)
+    monkeypatch.setattr(processes, "_SAID", 0.3)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    rows = np.zeros((3, 2))
+    with pytest.raises(LamdError, match="process 0: the others' part of x: no progress"):
+        fill_batches(tmp_path / "x.npy", (3, 2), float, 1, lambda at: rows[at], "x")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lamd: process 0 waits for the others' part of x, 0.015 minutes")
+
+
+def test_progress_of_the_others_is_waited_for(monkeypatch):
+    monkeypatch.setattr(processes, "WAIT_LIMIT", 0.5)
+    started = time.monotonic()
+    processes.wait_until(
+        lambda: time.monotonic() - started > 1.5, "x", progress=lambda: time.monotonic()
+    )
+
+
+def test_heartbeat_touches_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_BEAT", 0.05)
+    path = tmp_path / "lock"
+    assert processes.modified(path) is None
+    with processes.heartbeat(path):
+        time.sleep(0.3)
+        first = processes.modified(path)
+        time.sleep(0.3)
+        assert processes.modified(path) > first > 0

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import pickle
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,22 @@ def test_another_process_trains_along_or_waits(tmp_path, monkeypatch):
     first.run(one)
     assert other.run(one) == store.folder(one)
     assert len(calls) == 1
+
+
+def test_another_process_ends_with_the_failure_of_the_first(tmp_path, monkeypatch):
+    first = Runner(Store(tmp_path), "cpu")
+    bad = cell("vae", writer(fail=LamdError("disk is full")))
+    first.store.is_being_made(bad)  # makes the folder of all cells
+    monkeypatch.setenv("RANK", "1")
+    other = Runner(Store(tmp_path), "cpu")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other.run, bad)
+        time.sleep(0.3)
+        assert not waiting.done()
+        with pytest.raises(CellFailed):
+            first.run(bad)
+        with pytest.raises(CellFailed, match="disk is full"):
+            waiting.result(timeout=10)
 
 
 def test_cell_pickles_with_its_ancestors():

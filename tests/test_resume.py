@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import HERE, tiny_target, train_both
+from tiny import HERE, records, tiny_target, train_both
 
 from lamd.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 
@@ -32,10 +32,6 @@ def same_bits(a: Path, b: Path) -> None:
         for number, moments in left["state"].items():
             for name, tensor in moments.items():
                 assert torch.equal(tensor, right["state"][number][name])
-
-
-def records(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def trained_steps(folder: Path) -> list[int]:

@@ -1,12 +1,12 @@
 """A target and clips that train in milliseconds a step; also run as a script, to be killed."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lamd.base.processes import rank_and_world
 from lamd.config import Target, load_target
 from lamd.data.packed import windows
 from lamd.pipeline.cell import Cell
@@ -51,6 +51,11 @@ class TinyVideos:
         return windows(self.lengths, num_frames, stride)
 
 
+def records(folder: Path) -> list[dict]:
+    """Return the lines of a training's log."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
 def train_both(
     target: Target, folder: Path, *, vae_steps: int | None = None, dmg_steps: int | None = None
 ) -> None:
@@ -59,8 +64,8 @@ def train_both(
     train("vae", target, videos, vae, run_id="v", device="cpu", max_steps=vae_steps)
     if vae_steps is not None:
         return
-    if rank_and_world()[0] == 0:
-        encode_latents(target, videos, vae, latents, run_id="l", device="cpu")
+    latents.mkdir(exist_ok=True)
+    encode_latents(target, videos, vae, latents, run_id="l")
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
     parents = {"autoencoder": vae, "latents": latents}

@@ -1,21 +1,81 @@
-"""Processes: their rank in a launch, how many threads they use, that none outlives its parent."""
+"""Processes: rank and waiting in a launch, how many threads they use, none outlives its parent."""
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from lamd.base.errors import LamdError
 
+WAIT_LIMIT = 1800.0  # seconds without progress after which a process of a launch ends
+_SAID, _POLL, _BEAT = 60.0, 0.2, 30.0  # seconds
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def rank_and_world() -> tuple[int, int]:
     """Return this process's rank and their number in an `accelerate launch`; (0, 1) outside."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def wait_until(
+    ready: Callable[[], bool], what: str, progress: Callable[[], object] = lambda: None
+) -> None:
+    """Wait for other processes of a launch; after a minute a line on stderr says for `what`.
+
+    Raises:
+        LamdError: when `progress` has not changed for `WAIT_LIMIT` seconds.
+    """
+    rank, minutes, said = rank_and_world()[0], f"{WAIT_LIMIT / 60:.3g} minutes", False
+    seen, since = progress(), time.monotonic()
+    while not ready():
+        if (now := progress()) != seen:
+            seen, since = now, time.monotonic()
+        waited = time.monotonic() - since
+        if waited > WAIT_LIMIT:
+            raise LamdError(
+                f"process {rank}: {what}: no progress for {minutes}; see what the other processes "
+                "say, and start all of them again"
+            )
+        if waited > _SAID and not said:
+            said = True
+            print(
+                f"lamd: process {rank} waits for {what}, {minutes} without progress at most",
+                file=sys.stderr,
+                flush=True,
+            )
+        time.sleep(_POLL)
+
+
+@contextmanager
+def heartbeat(path: Path) -> Iterator[None]:
+    """Touch `path` again and again, so that other processes see this one at work."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(_BEAT):
+            path.touch()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def modified(path: Path) -> int | None:
+    """Return when a file was last changed or touched, in ns; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager

@@ -186,6 +186,7 @@ class TablePlan:
                 config={k: dump["train_dmg"][k] for k in ("window_stride", "num_validation_clips")},
                 parents={"data": stages["data"], "autoencoder": stages[autoencoder]},
                 step=step_of("train:encode_latents", stage=autoencoder, **where),
+                collective=True,
             )
             return {"autoencoder": stages[autoencoder], "latents": stages[kind]}
 

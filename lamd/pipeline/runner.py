@@ -12,7 +12,7 @@ from pathlib import Path
 from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.files import dump_json
-from lamd.base.processes import rank_and_world
+from lamd.base.processes import heartbeat, modified, rank_and_world, wait_until
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import CELL, FAILED, PARTIAL, CellFailed, Store
 
@@ -63,7 +63,8 @@ class Runner:
         folder, partial = self.store.folder(cell), self.store.folder(cell, PARTIAL)
         if self.store.is_being_made(cell):
             self.say(f"{cell.name}: another run is making it, waiting")
-        with self.store.lock(cell):
+        seen = heartbeat(self.store.lock_file(cell)) if self.world > 1 else contextlib.nullcontext()
+        with self.store.lock(cell), seen:
             if not self.store.is_complete(cell):
                 resumed = partial.is_dir()
                 partial.mkdir(exist_ok=True)
@@ -101,13 +102,21 @@ class Runner:
 
     def _join_collective(self, cell: Cell, inputs: dict[str, Path]) -> Path:
         """Run as one of the other processes: take part, or wait for the first process."""
-        joined = False
-        while not self.store.is_complete(cell):
-            partial = self.store.folder(cell, PARTIAL)
-            if cell.collective and not joined and partial.is_dir():
+        partial, failed = self.store.folder(cell, PARTIAL), self.store.folder(cell, FAILED)
+        lock, before = self.store.lock_file(cell), modified(failed)
+
+        def is_complete() -> bool:
+            if modified(failed) not in (None, before) and (reason := self.store.failure(cell)):
+                raise reason
+            return self.store.is_complete(cell)
+
+        def can_join() -> bool:
+            return is_complete() or (cell.collective and partial.is_dir())
+
+        for ready in (can_join, is_complete):
+            wait_until(ready, cell.name, progress=lambda: modified(lock))
+            if not self.store.is_complete(cell):
                 cell.step(partial, inputs)
-                joined = True
-            time.sleep(0.2)
         return self.store.folder(cell)
 
     def _record_failure(self, cell: Cell, error: Exception) -> CellFailed:

@@ -106,7 +106,11 @@ class Store:
 
     def lock(self, cell: Cell) -> FileLock:
         """Return the lock that the process which makes the cell holds."""
-        return FileLock(self.root / f".{self.folder(cell).name}.lock")
+        return FileLock(self.lock_file(cell))
+
+    def lock_file(self, cell: Cell) -> Path:
+        """Return the path of the lock; a process of a launch touches it while at work."""
+        return self.root / f".{self.folder(cell).name}.lock"
 
     def is_being_made(self, cell: Cell) -> bool:
         """Return whether another process is at work on the cell; its key must be known."""

@@ -162,7 +162,7 @@ def train(
     if row in ROW_RULES and ROW_RULES[row].baseline:
         overrides = [*overrides, f"rows=[{row}]"]
     plan, store = open_target(name, profile, overrides, runs, device)
-    stages = {key: cell for key, cell in plan.stages.items() if cell.collective}
+    stages = {key: cell for key, cell in plan.stages.items() if "train" in cell.config}
     if stage not in stages:
         raise LamdError(
             f"--stage {stage}: unknown; use {', '.join(stages)}, video_vae or a row of another "

@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from lamd.base.errors import LamdError
+from lamd.base.processes import WAIT_LIMIT
 from lamd.config import Target, TrainConfig
 from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
@@ -315,7 +318,9 @@ def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     GradientState._reset_state()
     return Accelerator(
-        cpu=on_cpu, mixed_precision="no" if train.precision == "fp32" else train.precision
+        cpu=on_cpu,
+        mixed_precision="no" if train.precision == "fp32" else train.precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=WAIT_LIMIT))],
     )
 
 

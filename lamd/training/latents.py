@@ -1,6 +1,5 @@
 """Posteriors of all training windows, encoded once by a frozen autoencoder for stage II."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamd.base.files import replace_folder, sha256_of
-from lamd.base.progress import track
+from lamd.base.batched import fill_batches
+from lamd.base.files import sha256_of
 from lamd.base.rng import torch_generator
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
@@ -21,7 +20,7 @@ from lamd.training.stages import read_windows, training_windows
 
 _BATCH = 16
 _ADVICE = "delete the folder and encode the latents again"
-_FILES = ("posterior.npy", "windows.npy")
+_FILES, _INFO = ("posterior.npy", "windows.npy"), "latents.json"  # written last: complete
 
 
 @dataclass(frozen=True)
@@ -45,45 +44,40 @@ def encode_latents(
     *,
     run_id: str,
     stage: str = "vae",
-    device: str | None = None,
+    device: str = "cpu",
 ) -> Path:
-    """Encode every window that stage II trains on; return `folder`, complete or absent.
+    """Encode every window that stage II trains on in `folder`, of this run alone; return it.
 
-    One process does it; the others of a launch must not call this at the same time. A folder that
-    is already complete and of this run is left unchanged.
+    A killed encoding continues. The processes of a launch share the work; the first one returns
+    when it is complete. A complete folder of this run is left unchanged.
 
     Args:
         target: `train_dmg.window_stride` and `num_validation_clips` select the windows.
         vae_folder: of the trained autoencoder of `stage`, `vae` or `video_vae`.
         run_id: hash of all that the posteriors depend on.
-        device: `cpu`, `cuda` or None for the best available.
 
     Raises:
         LamdError: on a damaged or other autoencoder, or a damaged or other `folder`.
     """
-    if folder.is_dir():
+    if (folder / _INFO).is_file():
         open_latents(folder, run_id=run_id)
         return folder
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     vae = load_model(vae_folder, stage, target, device=device)
     windows = training_windows(train, target.train_dmg, target.data)
 
-    def fill(temporary: Path) -> None:
-        posterior, shape = temporary / "posterior.npy", (len(windows), 2, *vae.latent_shape)
-        stored = np.lib.format.open_memmap(posterior, mode="w+", dtype=np.float32, shape=shape)
-        batches = _posteriors(vae, train, windows)
-        for rows, q in track(batches, "latents", -(-len(windows) // _BATCH)):
-            stored[rows] = torch.stack([q.mean, q.logvar], dim=1).cpu().numpy()
-        stored.flush()
-        np.save(temporary / "windows.npy", windows, allow_pickle=False)
+    def encode(at: slice) -> np.ndarray:
+        q = _posterior(vae, train, windows[at])
+        return torch.stack([q.mean, q.logvar], dim=1).cpu().numpy()
+
+    posterior, shape = folder / "posterior.npy", (len(windows), 2, *vae.latent_shape)
+    if fill_batches(posterior, shape, np.float32, _BATCH, encode, "latents"):
+        np.save(folder / "windows.npy", windows, allow_pickle=False)
         meta = {
             "identity": run_id,
             "vae_sha256": read_info(vae_folder, stage=stage)["sha256"],
-            "sha256": {name: sha256_of(temporary / name) for name in _FILES},
+            "sha256": {name: sha256_of(folder / name) for name in _FILES},
         }
-        write_json(temporary / "latents.json", meta)
-
-    replace_folder(folder, fill)
+        write_json(folder / _INFO, meta)
     return folder
 
 
@@ -93,7 +87,7 @@ def open_latents(folder: Path, *, run_id: str | None = None) -> Latents:
     Raises:
         LamdError: when a file is missing or damaged, or was made by another run.
     """
-    meta = read_json(folder / "latents.json", _ADVICE)
+    meta = read_json(folder / _INFO, _ADVICE)
     check_run_id(folder, meta, run_id)
     for name in _FILES:
         check_sha256(folder / name, meta["sha256"][name], _ADVICE)
@@ -115,8 +109,9 @@ def latent_statistics(
     chosen = windows[np.linspace(0, len(windows) - 1, count).astype(np.int64)]
     total = squares = torch.zeros_like(vae.latent_mean, dtype=torch.float64)
     n = 0
-    for rows, posterior in _posteriors(vae, videos, chosen):
-        generator = torch_generator(seed, "statistics", int(rows.start))
+    for first in range(0, count, _BATCH):
+        posterior = _posterior(vae, videos, chosen[first : first + _BATCH])
+        generator = torch_generator(seed, "statistics", first)
         eps = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         z_m = vae.normalise(posterior.sample(eps)).double()
         over = (0, *range(2, z_m.ndim))
@@ -127,11 +122,6 @@ def latent_statistics(
 
 
 @torch.no_grad()
-def _posteriors(
-    vae: ScaledLatent, videos: PackedVideos, windows: np.ndarray
-) -> Iterator[tuple[slice, Posterior]]:
-    device = vae.latent_mean.device
-    for first in range(0, len(windows), _BATCH):
-        rows = slice(first, min(first + _BATCH, len(windows)))
-        video = read_windows(videos, windows[rows], vae.clip_shape[0]).to(device)
-        yield rows, vae.encode(to_model(video))
+def _posterior(vae: ScaledLatent, videos: PackedVideos, windows: np.ndarray) -> Posterior:
+    video = read_windows(videos, windows, vae.clip_shape[0]).to(vae.latent_mean.device)
+    return vae.encode(to_model(video))

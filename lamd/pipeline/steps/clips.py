@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lamd.base.batched import Rows, fill_batches
 from lamd.base.errors import LamdError
 from lamd.base.files import dump_json, load_json
 from lamd.base.progress import track
@@ -18,7 +19,6 @@ from lamd.data.stand_in import Future
 from lamd.evaluate import resolve_device
 from lamd.pipeline import contents
 from lamd.pipeline.contents import Folders
-from lamd.pipeline.steps.batched import Rows, fill_batches
 from lamd.pipeline.steps.data import open_split
 
 _REAL_BATCH, _CAPTIONS_BATCH = 64, 32

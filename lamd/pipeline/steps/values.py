@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lamd.base.batched import fill_batches
 from lamd.base.files import dump_json, load_json
 from lamd.data.dataset import class_of
 from lamd.evaluate import resolve_device
@@ -14,7 +15,6 @@ from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.values import Inputs
 from lamd.pipeline import contents
 from lamd.pipeline.contents import Folders
-from lamd.pipeline.steps.batched import fill_batches
 
 _FEATURES_BATCH = 32  # clips; a multiple of the network's own batches
 

@@ -7,7 +7,6 @@ Both are in the cell's folder. Rank r of W processes takes the batches r, r + W,
 of one batch, whatever N.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from lamd.base.files import replace_file
-from lamd.base.processes import rank_and_world
+from lamd.base.processes import rank_and_world, wait_until
 from lamd.base.progress import track
 
 DONE = "done.npy"
-_POLL = 0.2  # seconds between looks at the other processes' rows
 Rows = Callable[[slice], np.ndarray]  # the rows of a batch
 
 
@@ -30,12 +28,15 @@ def fill_batches(
 
     Return whether this is the first process; it waits until all rows are written, so that it
     alone completes the cell.
+
+    Raises:
+        LamdError: when the other processes write no row for long.
     """
     done, (rank, _) = array.with_name(DONE), rank_and_world()
     if rank:
-        while array.parent.is_dir() and not done.exists():
-            time.sleep(_POLL)
+        wait_until(lambda: done.exists() or not array.parent.is_dir(), f"the first of {label}")
     elif not done.exists():
+        array.parent.mkdir(parents=True, exist_ok=True)
         _create(array, shape, dtype)
         _create(done, shape[:1], bool)
     for at in track(pending(done, batch_size), label):
@@ -43,9 +44,14 @@ def fill_batches(
             stored = np.load(path, mmap_mode="r+", allow_pickle=False)
             stored[at] = values
             stored.flush()  # rows count as done only once they are on the disk
-    while not rank and not np.load(done).all():
-        time.sleep(_POLL)
-    return not rank
+    if rank:
+        return False
+    wait_until(
+        lambda: bool(np.load(done).all()),
+        f"the others' part of {label}",
+        progress=lambda: int(np.load(done).sum()),
+    )
+    return True
 
 
 def pending(done: Path, batch_size: int) -> list[slice]:

@@ -132,7 +132,7 @@ def test_a_row_whose_protocols_all_lack_weights_takes_no_time(store, monkeypatch
 def test_the_paper_profile_needs_neither_data_nor_gpu(store, target):
     found = works(load_target(target, "paper"), store)
     for name in ("vae", "dmg"):
-        assert found[name].flops > 1e18
+        assert found[name].flops > 5e17
         assert found[name].memory > 1e9
         assert found[name].disk > 1e8
     assert (found["latents"].disk is None) == (target in ("table_cater_v2", "table_mug"))

@@ -171,7 +171,14 @@ def one_and_two_processes(folder: Path, *overrides: str) -> None:
         [],
         ["vae.normalisation=layer", "train_vae.micro_batch_size=2"],
         # Shares of 1, 1 and 1, 2 clips. With the hinge, the gradient of D's last bias is rounding.
-        ["train_vae.batch_size=5", "train_vae.micro_batch_size=2", "loss.gan.loss=bce"],
+        [
+            "train_vae.batch_size=5",
+            "train_vae.micro_batch_size=2",
+            "loss.gan.loss=bce",
+            "baselines=null",
+            "train_dmg.early_stopping={patience: 1}",
+            "train_dmg.validate_every=1",
+        ],
     ],
 )
 def test_two_processes_give_the_losses_of_one(tmp_path, extra):

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from itertools import chain
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import HERE, TinyVideos, tiny_target, train_both
 
 from lamd.base.errors import LamdError
@@ -23,6 +25,7 @@ from lamd.training import Latents, encode_latents, load_model, open_latents, tra
 from lamd.training.checkpoint import list_checkpoints, newest_good
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run, learning_rate_factor, make_accelerator, make_ema
+from lamd.training.networks import read_info
 from lamd.training.stages import (
     StepRNG,
     batch_rows,
@@ -75,6 +78,15 @@ def test_held_out_clips_are_never_trained_on():
     assert set(trained[:, 0]) == set(range(10))
     assert [tuple(w) for w in held_out] == [(10, 0), (11, 0)]
     assert set(trained[:, 1]) == {0, 2, 4}  # 9 frames, windows of 4, stride 2
+
+
+def test_a_fraction_limits_the_held_out_clips():
+    train = schedule(num_validation_clips=256, validation_fraction=0.05)
+    assert [train.num_held_out(count) for count in (43_264, 465, 3)] == [256, 23, 1]
+    few = schedule(num_validation_clips=4, validation_fraction=0.1)
+    held_out = validation_windows(TinyVideos(), few)
+    assert [tuple(w) for w in held_out] == [(11, 0)]
+    assert set(training_windows(TinyVideos(), few, tiny_target().data)[:, 0]) == set(range(11))
 
 
 @pytest.mark.parametrize(
@@ -285,6 +297,33 @@ def test_checkpoints_kept_are_the_last_ones_and_the_best(run):
     best = min(held_out, key=lambda record: record["l1_lpips"])["step"]
     kept = {int(path.name.removeprefix("step_")) for path in list_checkpoints(run / "vae")}
     assert kept == {15, 20, best}
+
+
+def test_early_stopping_keeps_the_best_model_and_survives_a_stop(tmp_path, monkeypatch):
+    target = tiny_target(
+        "loss.gan=null", "train_vae.validate_every=1", "train_vae.early_stopping={patience: 2}"
+    )
+    for name, stops in (("once", [None]), ("twice", [4, None]), ("at the end", [5, None])):
+        values = [{"l1_lpips": loss} for loss in (5.0, 4.0, 3.0, 3.5, 3.0, 1.0)]
+        monkeypatch.setattr(VAEStage, "validate", Mock(side_effect=values))
+        for steps in stops:
+            folder = train(
+                "vae", target, TinyVideos(), tmp_path / name,
+                run_id="v", device="cpu", max_steps=steps,
+            )  # fmt: skip
+        assert [record["step"] for record in records(folder)] == [1, 2, 3, 4, 5]
+        info = read_info(folder, stage="vae")
+        assert (info["step"], info["validation"]) == (3, {"l1_lpips": 3.0})
+        best = load_file(folder / "checkpoints" / "step_00000003" / "weights.safetensors")
+        for key, tensor in load_model(folder, "vae").state_dict().items():
+            if key not in ("latent_mean", "latent_std"):
+                assert torch.equal(tensor, best[f"ema.{key}"]), key
+
+
+def test_early_stopping_is_refused_where_it_would_choose_wrongly():
+    for stage, words in (("vae", "needs loss.gan null"), ("dmg", "needs baselines null")):
+        with pytest.raises(LamdError, match=words):
+            tiny_target(f"train_{stage}.early_stopping={{patience: 2}}")
 
 
 def test_adversary_waits_for_its_start_and_its_gradients_are_its_own():

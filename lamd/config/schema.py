@@ -219,6 +219,12 @@ class DMGConfig(UNetWidths):
                 yield f"{key} must be a multiple of 4, for the sines and cosines of two axes"
 
 
+class EarlyStopping(Strict):
+    """End of a training whose validation loss no longer falls; the best checkpoint is its model."""
+
+    patience: Count  # validations in a row without a new best
+
+
 class TrainConfig(BatchConfig):
     """A training stage; times and intervals are numbers of optimiser steps."""
 
@@ -235,8 +241,16 @@ class TrainConfig(BatchConfig):
     checkpoint_every: Count
     validate_every: Count
     num_validation_clips: Count
+    validation_fraction: Fraction | None = None  # of the videos, at most; None: no such limit
+    early_stopping: EarlyStopping | None = None  # None: the model is the last one
     keep_last: Count
     seed: int
+
+    def num_held_out(self, num_videos: int) -> int:
+        """Return how many of the videos are held out for validation."""
+        if self.validation_fraction is None:
+            return self.num_validation_clips
+        return min(self.num_validation_clips, max(1, int(self.validation_fraction * num_videos)))
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -379,6 +393,10 @@ class Target(AnyTarget):
         yield from _halving_problems("dmg", latent_size, self.dmg)
         if loss.gan is not None and loss.gan.start_step >= self.train_vae.num_steps:
             yield "loss.gan.start_step at or above train_vae.num_steps has no effect"
+        if loss.gan is not None and self.train_vae.early_stopping is not None:
+            yield "train_vae.early_stopping needs loss.gan null: an adversary raises l1_lpips"
+        if self.baselines is not None and self.train_dmg.early_stopping is not None:
+            yield "train_dmg.early_stopping needs baselines null: budgets count all steps"
         if loss.lpips_frames is not None and loss.lpips_frames >= data.num_frames:
             yield "loss.lpips_frames must be below data.num_frames; null means all"
         if self.sampler.num_steps > self.dmg.num_train_steps:

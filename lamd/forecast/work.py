@@ -263,7 +263,7 @@ def _training(cell: Cell, target: Target, frames: Frames) -> Work:
 
 def _latents(cell: Cell, target: Target, frames: Frames) -> Work:
     train, stage, lengths = target.train_dmg, cell.parents["autoencoder"].kind, frames["train"]
-    kept = lengths[: len(lengths) - train.num_validation_clips]
+    kept = lengths[: len(lengths) - train.num_held_out(len(lengths))]
     number = len(windows(kept, target.data.num_frames, train.window_stride))
     with torch.device("meta"):
         model: Any = NETWORKS[stage].build(target, None)

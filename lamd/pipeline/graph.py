@@ -16,6 +16,7 @@ from lamd.paradigms.budget import row_training
 from lamd.pipeline.cell import Cell, step_of
 from lamd.pipeline.rows import ROWS, generated
 
+WINDOWS = ("window_stride", "num_validation_clips", "validation_fraction")  # what selects them
 DIAGNOSED_CLIPS = 256  # at most, evenly spaced
 
 
@@ -183,7 +184,7 @@ class TablePlan:
             """Plan the latents of an autoencoder; return both by role."""
             stages[kind] = Cell(
                 kind=kind,
-                config={k: dump["train_dmg"][k] for k in ("window_stride", "num_validation_clips")},
+                config={key: dump["train_dmg"][key] for key in WINDOWS},
                 parents={"data": stages["data"], "autoencoder": stages[autoencoder]},
                 step=step_of("train:encode_latents", stage=autoencoder, **where),
                 collective=True,

@@ -45,8 +45,8 @@ class DiffusionStage(Stage):
         self.use_sample = target.dmg.posterior == "sample"
         if latents is not None and not np.array_equal(latents.windows, self.windows):
             raise LamdError(
-                f"{latents.folder}: holds other windows than train_dmg.window_stride and "
-                "num_validation_clips ask for; encode the latents into another folder"
+                f"{latents.folder}: holds other windows than train_dmg.window_stride and its "
+                "held-out videos ask for; encode the latents into another folder"
             )
 
     def to(self, device: torch.device) -> None:

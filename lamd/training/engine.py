@@ -49,7 +49,8 @@ def train_stage(
     """Train `stage` in `folder`; arguments and errors as for `lamd.training.train`.
 
     The final model is the last EMA (the last weights without EMA), not the best checkpoint: the
-    LR schedule ends there, and picking by a handful of clips would add their noise.
+    LR schedule ends there, and picking by a handful of clips would add their noise. With
+    `early_stopping` it is the best one.
     """
     if (folder / INFO).is_file():
         read_info(folder, stage=stage.name, run_id=run_id)
@@ -66,7 +67,7 @@ def train_stage(
         if run.step:
             log.say(f"{stage.name}: continuing from step {run.step}")
         run.loop(last, log)
-    if last == stage.train.num_steps:
+    if run.step == stage.train.num_steps or run.is_exhausted():
         run.finish(target)
     return folder
 
@@ -155,6 +156,8 @@ class _Run:
     def loop(self, last: int, log: TrainingLog) -> None:
         train, started, spent, since = self.train, time.monotonic(), 0.0, 0
         before = self.seconds
+        if self.is_exhausted():
+            return
         for step, batches in self.batches(self.step + 1, last):
             began = time.monotonic()
             values = self.train_step(step, batches)
@@ -167,9 +170,14 @@ class _Run:
                 log.write(step, self._averaged(values) | speed, "train")
                 spent, since = 0.0, 0
             due = step % train.validate_every == 0 or step == train.num_steps
-            if (due and self.validate(log)) or step % train.checkpoint_every == 0 or step == last:
+            is_best = due and self.validate(log)
+            is_over = due and self.is_exhausted()
+            if is_best or is_over or step % train.checkpoint_every == 0 or step == last:
                 self.seconds = before + time.monotonic() - started
                 self.save()
+            if is_over:
+                log.say(f"{self.stage.name}: stopped at step {step}, step {self.best_step} is best")
+                return
 
     def train_step(self, step: int, batches: list[Batch]) -> dict[str, Tensor]:
         """Update all weights once and return this process's named values."""
@@ -248,9 +256,16 @@ class _Run:
             self.stage.model.train()
         value = (self.validation or {}).get(self.stage.best_metric, math.inf)
         flag = torch.tensor([float(value < self.best_value)], device=self.accelerator.device)
-        if flag:
-            self.best_value, self.best_step = value, self.step
-        return bool(self.accelerator.reduce(flag).item())
+        if not self.accelerator.reduce(flag).item():
+            return False
+        self.best_value, self.best_step = min(value, self.best_value), self.step
+        return True
+
+    def is_exhausted(self) -> bool:
+        """Return whether `early_stopping.patience` validations have found no better model."""
+        stopping, every = self.train.early_stopping, self.train.validate_every
+        since = self.step // every - (self.best_step or 0) // every
+        return stopping is not None and since >= stopping.patience
 
     def save(self) -> None:
         if self.accelerator.is_main_process:
@@ -278,13 +293,20 @@ class _Run:
 
     def finish(self, target: Target) -> None:
         if self.accelerator.is_main_process:
-            started, model = time.monotonic(), self._result().eval()
+            started, model, step = time.monotonic(), self._result().eval(), self.step
+            if self.train.early_stopping is not None and self.best_step is not None:
+                best = ckpt.read_checkpoint(
+                    ckpt.checkpoint_path(self.folder, self.best_step),
+                    config=self.stage.config, run_id=self.run_id,
+                )  # fmt: skip
+                model.load_state_dict(best.part("model" if self.ema is None else "ema"))
+                step, self.validation = best.step, best.validation
             extra = self.stage.finish(model)
             info = {
                 "stage": self.stage.name,
                 "target": target.model_dump(mode="json"),
                 "identity": self.run_id,
-                "step": self.step,
+                "step": step,
                 "validation": self.validation,
                 "num_parameters": sum(p.numel() for p in model.parameters()),
                 "seconds": self.seconds + time.monotonic() - started,

@@ -52,7 +52,7 @@ def encode_latents(
     when it is complete. A complete folder of this run is left unchanged.
 
     Args:
-        target: `train_dmg.window_stride` and `num_validation_clips` select the windows.
+        target: `train_dmg.window_stride` and the videos it holds out select the windows.
         vae_folder: of the trained autoencoder of `stage`, `vae` or `video_vae`.
         run_id: hash of all that the posteriors depend on.
 

@@ -180,7 +180,8 @@ def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig)
     Raises:
         LamdError: when the videos are too short, too few or of another size.
     """
-    num_frames, kept = data.num_frames, len(videos) - train.num_validation_clips
+    num_frames, held_out = data.num_frames, train.num_held_out(len(videos))
+    kept = len(videos) - held_out
     if videos.size != data.size:
         raise LamdError(
             f"data.size: {data.size} requested, the frames have {videos.size}; change it"
@@ -192,7 +193,7 @@ def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig)
         )
     if kept < 1:
         raise LamdError(
-            f"num_validation_clips: {train.num_validation_clips} of {len(videos)} videos are "
+            f"num_validation_clips: {held_out} of {len(videos)} videos are "
             "held out and none is left to train on; lower it or raise data.num_train"
         )
     windows = videos.windows(num_frames, train.window_stride)
@@ -201,7 +202,7 @@ def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig)
 
 def validation_windows(videos: PackedVideos, train: TrainConfig) -> np.ndarray:
     """List the held-out windows (V, 2): the first frames of the last videos."""
-    last = np.arange(len(videos) - train.num_validation_clips, len(videos))
+    last = np.arange(len(videos) - train.num_held_out(len(videos)), len(videos))
     return np.stack([last, np.zeros_like(last)], axis=1)
 
 

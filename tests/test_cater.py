@@ -240,7 +240,7 @@ def test_words_are_as_many_as_mage_has():
 
 
 def cater_target(**prompt):
-    tiny = tiny_target("evaluate.protocols=[psnr.v1,action_precision.v1]")
+    tiny = tiny_target("evaluate.protocols=[psnr.v1,action_precision.mage.v1]")
     own = DataConfig(
         name="cater_v2", source="real", num_frames=4, size=16, num_train=None, num_test=None,
         captions="explicit", frame_interval=5, on_corrupt="skip", resize="pillow_bilinear",

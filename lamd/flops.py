@@ -1,18 +1,21 @@
-"""FLOPs, parameters and activations of networks, counted by PyTorch on the meta device.
+"""FLOPs, parameters, activations and memory of networks, counted on the meta device.
 
 A module that is built and called under `torch.device("meta")` takes no memory and does no
 arithmetic; `count` reads what its forward pass would cost.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 _WRITERS = {
     "conv2d",
@@ -52,18 +55,51 @@ def count(run: Callable[[], object], clips: int = 1) -> Cost:
     New tensors are on the meta device, gradients are off; existing modules and inputs must be on
     the meta device already.
     """
-    counter, tally = FlopCounterMode(display=False), _Tally()
-    with torch.no_grad(), torch.device("meta"), counter, tally:
+    meter, tally = Meter(), _Tally()
+    with torch.no_grad(), torch.device("meta"), meter, tally:
         run()
     parameters = sum(parameter.numel() for parameter in tally.parameters)
-    return Cost(counter.get_total_flops() // clips, parameters, tally.elements // clips)
+    return Cost(meter.flops // clips, parameters, tally.elements // clips)
+
+
+class Meter(TorchDispatchMode):
+    """Counts what runs on the meta device, as PyTorch dispatches it.
+
+    Attributes:
+        flops: as in `Cost`.
+        peak: the most bytes of tensors that were made in it and alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = self.peak = self._alive = 0
+        self._storages: dict[weakref.ref, int] = {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        out = function(*args, **kwargs or {})
+        if (flops := flop_registry.get(function._overloadpacket)) is not None:
+            self.flops += flops(*args, **kwargs or {}, out_val=out)
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                storage = tensor.untyped_storage()
+                reference = weakref.ref(storage, self._free)
+                if reference not in self._storages:
+                    self._storages[reference] = storage.nbytes()
+                    self._alive += storage.nbytes()
+        self.peak = max(self.peak, self._alive)
+        return out
+
+    def _free(self, reference: weakref.ref) -> None:
+        self._alive -= self._storages.pop(reference)
 
 
 def count_flops(run: Callable[[], object]) -> int:
     """Return the FLOPs of `run` with its backward passes; its tensors are on the meta device."""
-    with FlopCounterMode(display=False) as counter:
+    with Meter() as meter:
         run()
-    return counter.get_total_flops()
+    return meter.flops
 
 
 class _Tally(TorchFunctionMode):

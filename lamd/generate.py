@@ -73,14 +73,20 @@ def generate(
     x0: Tensor,
     keys: Sequence[str],
     prompts: Sequence[str] | None = None,
+    *,
+    decoding_batch_size: int | None = None,
 ) -> Tensor:
     """Map x0 (B, 3, H, W) in [-1, 1] to x_hat (B, L, 3, H, W), not clamped; else as `trajectory`.
 
-    Frame 0 is the decoder's, not the given frame.
+    Frame 0 is the decoder's, not the given frame. The autoencoder runs on `decoding_batch_size`
+    clips at once, by default on all.
     """
-    given = paradigm.encode(x0)
+    size = decoding_batch_size or len(x0)
+    parts = [paradigm.encode(part) for part in x0.split(size)]
+    given = Given(torch.cat([part.condition for part in parts]))
     _, z = last(trajectory(paradigm, sampler, given, keys, prompts))
-    return paradigm.decode(paradigm.from_diffusion(z), given)
+    latents = paradigm.from_diffusion(z).split(size)
+    return torch.cat([paradigm.decode(*pair) for pair in zip(latents, parts, strict=True)])
 
 
 def generate_clips(
@@ -91,13 +97,20 @@ def generate_clips(
     prompts: Sequence[str] | None = None,
     *,
     batch_size: int,
+    decoding_batch_size: int | None = None,
 ) -> np.ndarray:
-    """Generate uint8 clips (N, L, H, W, 3) that begin with `frames`, uint8 (N, H, W, 3)."""
+    """Generate uint8 clips (N, L, H, W, 3) that begin with `frames`, uint8 (N, H, W, 3).
+
+    `batch_size` clips are denoised at once, `decoding_batch_size` decoded, by default as many;
+    neither changes a clip by more than rounding.
+    """
     device, clips = next(paradigm.network.parameters()).device, []
+    decoded = decoding_batch_size or batch_size
     batches = [slice(first, first + batch_size) for first in range(0, len(frames), batch_size)]
     for at in track(batches, "sampling") if len(batches) > 1 else batches:
         cond = None if prompts is None else prompts[at]
-        x_hat = generate(paradigm, sampler, first_frames(frames[at], device), keys[at], cond)
+        x0 = first_frames(frames[at], device)
+        x_hat = generate(paradigm, sampler, x0, keys[at], cond, decoding_batch_size=decoded)
         clips.append(to_uint8(x_hat).cpu().numpy())
     result = np.concatenate(clips)
     result[:, 0] = frames

@@ -14,6 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 KeysValues = tuple[Tensor, Tensor]  # two tensors (B, heads, M, C / heads)
 
@@ -341,3 +342,21 @@ class TemporalUpsample(nn.Module):
         following = torch.cat([h[:, :, 1:], h[:, :, -1:]], dim=2)
         between = torch.stack([0.75 * h + 0.25 * previous, 0.75 * h + 0.25 * following], dim=3)
         return rearrange(between + offset, "b c l two h w -> b c (l two) h w")
+
+
+_BLOCKS = ResBlock, SpatialTransformer, SpaceTimeTransformer, Fusion, TemporalUpsample
+
+
+def checkpoint_blocks(network: nn.Module, **options: Any) -> None:
+    """Let residual, attention, fusion and upsampling blocks keep only their inputs to train.
+
+    Each block runs again in the backward pass. It draws no random numbers and updates no
+    statistics, so that gradients are the same up to rounding. `options` are further ones of
+    `torch.utils.checkpoint`.
+    """
+    options = {"use_reentrant": False, "preserve_rng_state": False} | options
+    for child in network.children():
+        if isinstance(child, _BLOCKS):
+            child.forward = partial(checkpoint, child.forward, **options)  # type: ignore[method-assign]  # in place
+        else:
+            checkpoint_blocks(child, **options)

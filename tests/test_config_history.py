@@ -95,6 +95,8 @@ def renamed(tree: Any, name: str = "") -> Any:
         own["rows"] = [ROWS.get(row, row) for row in own["rows"]]
         own["runtime"] = {
             "sampling_batch_size": own["sampler"].pop("batch_size"),
+            "decoding_batch_size": None,
+            "gradient_checkpointing": False,
             "compile": bool(own["sampler"].pop("compile", False)),
             "threads": None,
             "gpus": 0.0,
@@ -225,6 +227,18 @@ def with_the_model_of_the_tables(tree: dict[str, Any], profile: str) -> dict[str
     return tree | {"widths": tree["widths"] | layout}
 
 
+def with_decoding_batches(tree: Any) -> Any:
+    """Return a paper profile that decodes eight clips at once, two of 256 x 256."""
+    if isinstance(tree, list):
+        return [with_decoding_batches(entry) for entry in tree]
+    if not isinstance(tree, dict):
+        return tree
+    own = {key: with_decoding_batches(value) for key, value in tree.items()}
+    if own.get("kind") == "table":
+        own["runtime"]["decoding_batch_size"] = 2 if own["data"]["size"] == 256 else 8
+    return own
+
+
 @pytest.mark.parametrize("name", BEFORE)
 def test_target_resolves_to_the_config_it_had(name):
     target, profile = name.split("/")
@@ -247,4 +261,5 @@ def test_target_resolves_to_the_config_it_had(name):
         before["sources"] = {"table_sampling_cost": with_the_model_of_the_tables(cost, profile)}
     if profile == "paper":
         before = with_paper_training(before)
+        before = with_decoding_batches(before)
     assert load_target(target, profile).model_dump(mode="json") == before

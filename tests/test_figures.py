@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from small import small_dmg, small_vae, wake
 
-from lamd.config import SamplerConfig
+from lamd.config import RuntimeConfig, SamplerConfig
 from lamd.diffusion import make_schedule
 from lamd.generate import generate_clips, roll_out
 from lamd.paradigms.latent_motion import LatentMotion
@@ -35,7 +35,7 @@ def scene(real) -> Scene:
     wake(dmg)
     models = LatentMotion(vae, dmg, make_schedule("sqrt_linear", 1000, 0.0015, 0.0195))
     sampler = SamplerConfig(name="ddim", num_steps=10, eta=0.0, seed=0)
-    return Scene(models, sampler, 2, real, KEYS)
+    return Scene(models, sampler, RuntimeConfig(sampling_batch_size=2), real, KEYS)
 
 
 def only(scene: Scene, n: int) -> Scene:

@@ -1,6 +1,7 @@
 """The paper profiles at full size: one training step of each stage, on noise in place of clips."""
 
 import math
+import os
 import resource
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from tiny import TinyVideos
 
 from lamd.config import load_target
+from lamd.forecast.step import count_step
 from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training.diffusion_stage import DiffusionStage
@@ -44,6 +46,9 @@ def test_one_step(table, stage, tmp_path):
         posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
         latents = Latents(tmp_path, posterior, windows, "")
         made = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
+    predicted = count_step(target, stage, stage == "vae").memory
+    if predicted > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        pytest.skip(f"needs {predicted / 1e9:.1f} GB of memory")
     run = _Run(made, tmp_path, "paper", "cpu")
     values = run.train_step(1, [made.read(np.array([0]))])
     assert all(math.isfinite(float(value)) for value in values.values())

@@ -14,7 +14,7 @@ from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
 from lamd.flops import Cost
-from lamd.forecast import predict, probe, work
+from lamd.forecast import predict, probe, step, work
 from lamd.forecast.predict import accuracy, forecast, forecast_table
 from lamd.forecast.probe import time_unit
 from lamd.forecast.work import Unit, work_of
@@ -245,7 +245,7 @@ def test_a_unit_takes_time(kind, subject):
 
 
 def test_noise_has_what_training_reads():
-    videos = probe._NoiseVideos(tiny_target(), 3)
+    videos = step.NoiseVideos(tiny_target(), 3)
     assert len(training_windows(videos, tiny_target().train_vae, tiny_target().data)) == 9
     assert videos.clip(2, 1, 2).shape == (2, 16, 16, 3)
     assert np.array_equal(videos.clip(0, 0, 4), videos.clip(5, 0, 4))

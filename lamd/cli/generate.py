@@ -79,6 +79,7 @@ def generate(
     extend = partial(
         generate_clips, paradigm, config.sampler, prompts=prompts,
         batch_size=config.runtime.sampling_batch_size,
+        decoding_batch_size=config.runtime.decoding_batch_size,
     )  # fmt: skip
     keys = [f"{key}#{sample}" for key in keys for sample in range(samples)]
     clips = roll_out(extend, np.repeat(first, samples, axis=0), keys, rollout)

@@ -278,10 +278,17 @@ class SamplerConfig(Strict):
 class RuntimeConfig(Strict):
     """Use of the machine; no hash covers it, since values change by rounding at most."""
 
-    sampling_batch_size: Count
-    compile: bool = False  # torch.compile of the denoiser
+    sampling_batch_size: Count  # clips denoised at once
+    decoding_batch_size: Count | None = None  # clips in the autoencoder; None: as many
+    gradient_checkpointing: bool = False  # recompute blocks in the backward pass: less memory
+    compile: bool = False  # torch.compile of the denoiser, to sample
     threads: Count | None = None  # of a cell in an executor; None: the cores are shared by the jobs
     gpus: NonNegative = 0.0  # of a cell, requested from a cluster
+
+    @property
+    def decoded_at_once(self) -> int:
+        """Clips in a batch of the autoencoder."""
+        return self.decoding_batch_size or self.sampling_batch_size
 
 
 class CaptionerConfig(Strict):

@@ -20,10 +20,10 @@ from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.processes import leave_with_parent
 from lamd.config import Target
-from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Vocabulary
 from lamd.evaluate import resolve_device
-from lamd.forecast.work import AUTOENCODERS, DENOISERS, Unit, stage_options
+from lamd.forecast.step import AUTOENCODERS, noise, noise_stage
+from lamd.forecast.work import Unit
 from lamd.generate import compile_denoiser, generate
 from lamd.metrics import i3d
 from lamd.metrics.frames import BACKBONES
@@ -31,16 +31,11 @@ from lamd.metrics.registry import METRICS
 from lamd.metrics.values import Inputs
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.steps.data import build_data
-from lamd.training.captioner_stage import CaptionerStage
-from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import time_steps
-from lamd.training.latents import Latents
 from lamd.training.networks import NETWORKS
-from lamd.training.stages import Stage, training_windows
-from lamd.training.vae_stage import VAEStage
 
-_STARTED = 60.0  # seconds that importing PyTorch may take in addition to the limit
 _PROMPT = "the cone is rotating."
+_STARTED = 60.0  # seconds that importing PyTorch may take in addition to the limit
 
 Times = dict[Unit, float | str]  # seconds per unit, or why they are not known
 
@@ -102,44 +97,9 @@ def _training(unit: Unit, target: Target, device: str) -> float:
     first, gan = 1, target.loss.gan
     if unit.kind == "step, adversary" and gan is not None:
         first += gan.start_step
-    return time_steps(_stage(unit.subject, target), first=first, device=device)
-
-
-def _stage(name: str, target: Target) -> Stage:
-    train = stage_options(target, name)
-    videos = _NoiseVideos(target, train.num_validation_clips)
-    if name == "captioner":
-        return CaptionerStage(target, videos)
-    if name in AUTOENCODERS:
-        if target.loss.lpips_weight:
-            _check_weights(BACKBONES[target.loss.lpips_backbone])
-        return VAEStage(target, videos, name)
-    kind, autoencoder, latents = DENOISERS[name], None, None
-    if kind.autoencoder_stage is not None:
-        autoencoder = _network(kind.autoencoder_stage, target).requires_grad_(False)
-        rows = training_windows(videos, train, target.data)
-        posterior = np.zeros((len(rows), 2, *autoencoder.latent_shape), np.float32)
-        latents = Latents(Path(), posterior, rows, "")
-    return DiffusionStage(kind, target, train, videos, autoencoder, latents)
-
-
-class _NoiseVideos(PackedVideos):
-    """Random clips of a target's shape."""
-
-    def __init__(self, target: Target, held_out: int):
-        count, data = held_out + 8, target.data
-        self.keys, self.conditions = ["noise"] * count, (_PROMPT,) * count
-        self.size, self.content_hash = data.size, "noise"
-        self.lengths = np.full(count, data.num_frames)
-        self._clip = _noise(data.num_frames, data.size)
-
-    def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
-        return self._clip[start : start + num_frames].copy()
-
-
-def _noise(num_frames: int, size: int) -> np.ndarray:
-    shape = (num_frames, size, size, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    if unit.subject in AUTOENCODERS and target.loss.lpips_weight:
+        _check_weights(BACKBONES[target.loss.lpips_backbone])
+    return time_steps(noise_stage(unit.subject, target), first=first, device=device)
 
 
 def _network(stage: str, target: Target, vocabulary: Vocabulary | None = None) -> Any:
@@ -184,7 +144,7 @@ def _sampling(unit: Unit, target: Target, device: str) -> float:
 
 
 def _comparison(unit: Unit, target: Target, device: str) -> float:
-    clip, inputs = _noise(*unit.shape), Inputs(device=device)
+    clip, inputs = noise(*unit.shape), Inputs(device=device)
 
     def clips(count: int) -> np.ndarray:
         return np.stack([clip] * count)

@@ -1,8 +1,8 @@
 """The work of a cell: units, such as training steps or clips, and the bytes that it leaves on disk.
 
 All is counted from a target's config alone, training by the account of the baselines' budgets;
-norms and optimisers are not counted. Memory is the least that the tensors take: weights, gradients,
-Adam's two moments, the weight average, and what the layers write for the backward pass.
+norms and optimisers are not counted. Memory of a training step is the peak of its tensors, that of
+all else the weights alone.
 """
 
 import math
@@ -14,17 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lamd.config import Target, TrainConfig, is_baseline
+from lamd.config import Target
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
 from lamd.data.packed import windows, windows_by_rule
 from lamd.flops import Cost, count
+from lamd.forecast.step import AUTOENCODERS, DENOISERS, count_step, stage_options
 from lamd.metrics.frames import BACKBONES
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
-from lamd.models.discriminator import VideoDiscriminator
-from lamd.paradigms.budget import row_training
-from lamd.paradigms.costs import VOCABULARIES, costs, meta_lpips, row_parts, training_flops
+from lamd.paradigms.costs import costs, meta_lpips, row_parts, training_flops
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
@@ -32,15 +31,8 @@ from lamd.pipeline.steps.data import open_split
 from lamd.pipeline.store import Store
 from lamd.training.networks import NETWORKS
 
-AUTOENCODERS = {
-    kind.autoencoder_stage: name
-    for name, kind in PARADIGMS.items()
-    if kind.autoencoder_stage is not None
-}
-DENOISERS = {kind.denoiser_stage: kind for kind in PARADIGMS.values()}
 _METRICS = ("psnr", "ssim", *(f"lpips-{backbone}" for backbone in BACKBONES))
 _FLOAT = 4  # bytes
-_BACKWARD = 3  # forward passes that a step of the captioner costs, forward and backward
 _ENCODED = 16  # clips in a batch of `training.latents`
 
 
@@ -91,77 +83,19 @@ class Work(NamedTuple):
 
 def training_step(target: Target, stage: str, *, adversary: bool = False) -> Unit:
     """Return a step of a stage's training; `adversary` takes part from gan.start_step on."""
-    train, data = stage_options(target, stage), target.data
-    network, rest = _step_costs(target, stage, adversary)
-    copies = 5 if train.ema_decay is not None else 4  # with gradients and Adam's moments
-    value = _FLOAT if train.precision == "fp32" else 2
-    activations = value * (network.activations + rest.activations)
-    return Unit(
-        kind="step, adversary" if adversary else "step",
-        subject=stage,
-        shape=(train.batch_size, data.num_frames, data.size),
-        flops=train.batch_size * _step_flops(target, stage, adversary),
-        parameters=network.parameters,
-        memory=_FLOAT * (copies * network.parameters + rest.parameters)
-        + train.clips_at_once * activations,
+    data, train = target.data, stage_options(target, stage)
+    shape, step = (
+        (train.batch_size, data.num_frames, data.size),
+        count_step(target, stage, adversary),
     )
-
-
-def _step_flops(target: Target, stage: str, adversary: bool) -> int:
-    """Return the FLOPs per clip of a training step, forward and backward."""
-    if stage == "captioner":
-        return _BACKWARD * _captioner(target).flops
+    flops = step.flops
     if stage in AUTOENCODERS:
-        return training_flops(target, AUTOENCODERS[stage], "autoencoder", adversary=adversary)
-    return training_flops(target, DENOISERS[stage].name, "denoiser")
-
-
-def stage_options(target: Target, stage: str) -> TrainConfig:
-    """Return the training options of a stage; of a baseline, for as many clips as the DMG's."""
-    if is_baseline(f"{stage}_clips"):
-        return row_training(target, f"{stage}_clips")
-    options = {"dmg": target.train_dmg, "captioner": target.train_captioner}
-    return options.get(stage) or target.train_vae
-
-
-def _step_costs(target: Target, stage: str, adversary: bool) -> tuple[Cost, Cost]:
-    """Return the costs per clip of the trained network's forward pass, and of all else in memory.
-
-    The second has all copies of the parameters in it.
-    """
-    if stage == "captioner":
-        return _captioner(target), Cost()
-    if stage in AUTOENCODERS:
-        cost = costs(target, AUTOENCODERS[stage])
-        return cost["autoencoder"], _loss_costs(target, adversary)
-    cost = costs(target, DENOISERS[stage].name)
-    return cost["denoiser"], Cost(parameters=cost["autoencoder"].parameters)
-
-
-def _loss_costs(target: Target, adversary: bool) -> Cost:
-    """Return parameters and activations per clip of LPIPS and the discriminator in a step."""
-    loss, data, total = target.loss, target.data, Cost()
-    if loss.lpips_weight:
-        frames = loss.lpips_frames or data.num_frames
-        trunk, heads = lpips_costs(loss.lpips_backbone, data.size)
-        total += Cost(0, trunk.parameters + heads.parameters, 2 * frames * trunk.activations)
-    if loss.gan is not None:
-        gan, shape = loss.gan, (2, data.num_frames, 3, data.size, data.size)
-        judge = count(lambda: VideoDiscriminator(gan)(torch.empty(shape)), 2)
-        # with gradients and Adam's moments
-        total += Cost(0, 4 * judge.parameters, judge.activations if adversary else 0)
-    return total
-
-
-def _captioner(target: Target) -> Cost:
-    assert target.captioner is not None, "only a target with a captioner trains it"
-    train, data = stage_options(target, "captioner"), target.data
-    batch = train.clips_at_once
-    with torch.device("meta"):
-        network = NETWORKS["captioner"].build(target, VOCABULARIES["text"])
-        clips = torch.empty(batch, data.num_frames, 3, data.size, data.size)
-        tokens = torch.zeros(batch, target.captioner.max_tokens, dtype=torch.int64)
-    return count(lambda: network(clips, tokens), batch)
+        clip = training_flops(target, AUTOENCODERS[stage], "autoencoder", adversary=adversary)
+        flops = train.batch_size * clip
+    elif stage in DENOISERS:
+        flops = train.batch_size * training_flops(target, DENOISERS[stage].name, "denoiser")
+    kind = "step, adversary" if adversary else "step"
+    return Unit(kind, stage, shape, flops, step.parameters, step.memory)
 
 
 @cache

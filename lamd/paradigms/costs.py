@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamd.config import Target, is_baseline, split_row
-from lamd.data.vocabulary import Vocabulary
+from lamd.data.vocabulary import Kind, Vocabulary
 from lamd.flops import Cost, count, count_flops
 from lamd.losses import generator_adversarial, reconstruction_terms
 from lamd.models.discriminator import VideoDiscriminator
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     import lpips
 
 # The vocabularies are known once the data is: tokens of captions (MAGE's larger one), classes.
-VOCABULARIES = {
-    "text": Vocabulary.build("text", map(str, range(47))),
-    "class": Vocabulary.build("class", map(str, range(24))),
+WORDS: dict[Kind, tuple[str, ...]] = {
+    "text": tuple(map(str, range(47))),
+    "class": tuple(map(str, range(24))),
 }
+VOCABULARIES = {kind: Vocabulary.build(kind, words) for kind, words in WORDS.items()}
 _CLIPS = 2  # counted at once: in training, a group norm refuses a single value per channel
 _counted: dict[str, dict[str, Cost]] = {}
 _trained: dict[str, int] = {}

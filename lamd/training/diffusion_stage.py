@@ -103,7 +103,7 @@ class DiffusionStage(Stage):
         """
         half = training and self.train.precision != "fp32"
         dtype = torch.float16 if self.train.precision == "fp16" else torch.bfloat16
-        with torch.autocast(x0.device.type, dtype, enabled=half):
+        with torch.autocast("cuda" if x0.is_cuda else "cpu", dtype, enabled=half):
             return self.paradigm.encode(x0).condition.float()
 
     @torch.no_grad()

@@ -28,6 +28,7 @@ from torch.optim.swa_utils import AveragedModel
 from lamd.base.errors import LamdError
 from lamd.base.processes import WAIT_LIMIT
 from lamd.config import Target, TrainConfig
+from lamd.nn import checkpoint_blocks
 from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
 from lamd.training.networks import INFO, read_info, write_final
@@ -103,6 +104,8 @@ class _Run:
         if self.train.ema_decay is not None:
             self.ema = make_ema(stage.model, self.train.ema_decay)
             self.parts["ema"] = self.ema.module
+        if stage.checkpoints_blocks:
+            checkpoint_blocks(stage.model)
         if stage.adversary is not None:
             self.parts["adversary"] = stage.adversary
         adamw = partial(  # fused: one kernel per step, on the CPU too

@@ -101,6 +101,7 @@ class Stage(ABC):
     ):
         """Set up the clips of a stage; `name` also names its random streams."""
         self.name, self.train, self.videos, self.data = name, train, videos, target.data
+        self.checkpoints_blocks = target.runtime.gradient_checkpointing
         self.windows, self.network = training_windows(videos, train, target.data), NETWORKS[name]
         self.config = {
             "data": target.data.model_dump(mode="json"),

@@ -156,7 +156,8 @@ def generated_clips(
     from lamd.generate import generate_clips
     from lamd.training import load_paradigm
 
-    test, size = inputs["test"], target.runtime.sampling_batch_size
+    test, runtime = inputs["test"], target.runtime
+    size, decoded = runtime.sampling_batch_size, runtime.decoding_batch_size
     real = contents.read_clips(test)[:limit]
     keys = [f"{key}#{s}" for key in load_json(test / contents.KEYS)[:limit] for s in samples]
     prompts = None
@@ -170,7 +171,9 @@ def generated_clips(
     def sample(at: slice) -> np.ndarray:
         frames = real[np.arange(at.start, at.stop) // len(samples), 0]
         cond = None if prompts is None else prompts[at]
-        return generate_clips(models, sampler, frames, keys[at], cond, batch_size=size)
+        return generate_clips(
+            models, sampler, frames, keys[at], cond, batch_size=size, decoding_batch_size=decoded
+        )
 
     return _write(folder, keys, real.shape[1:], size, sample, "sampling")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamd.base.files import dump_json, load_json
-from lamd.config import Figure, SamplerConfig, kinds
+from lamd.config import Figure, RuntimeConfig, SamplerConfig, kinds
 from lamd.evaluate import resolve_device
 from lamd.generate import first_frames, generate_clips, roll_out, trajectory
 from lamd.metrics import i3d
@@ -36,7 +36,7 @@ class Scene:
 
     models: LatentMotion
     sampler: SamplerConfig
-    batch_size: int
+    runtime: RuntimeConfig
     real: np.ndarray
     keys: Sequence[str]
     prompts: Sequence[str] | None = None
@@ -50,7 +50,7 @@ class Scene:
     @property
     def motion(self) -> MotionLatents:
         """Motion latents of clips, and back."""
-        return MotionLatents(self.models, self.batch_size)
+        return MotionLatents(self.models, self.runtime.decoded_at_once)
 
     def decode(self, z_m: Tensor) -> np.ndarray:
         """Return z_m decoded with the content of the first frames."""
@@ -60,8 +60,11 @@ class Scene:
         self, frames: np.ndarray, keys: Sequence[str], prompts: Sequence[str] | None = None
     ) -> np.ndarray:
         """Return clips that begin with `frames`."""
-        size = self.batch_size
-        return generate_clips(self.models, self.sampler, frames, keys, prompts, batch_size=size)
+        return generate_clips(
+            self.models, self.sampler, frames, keys, prompts,
+            batch_size=self.runtime.sampling_batch_size,
+            decoding_batch_size=self.runtime.decoding_batch_size,
+        )  # fmt: skip
 
     def sample(self, number: int, prompts: Sequence[str] | None = None) -> np.ndarray:
         """Return sample `number` of each first frame, under the clips' own prompts by default."""
@@ -88,7 +91,7 @@ def build_panels(folder: Path, inputs: Folders, figure: Figure, source: str, dev
     scene = Scene(
         cast(LatentMotion, models),
         target.sampler,
-        target.runtime.sampling_batch_size,
+        target.runtime,
         np.array(contents.read_clips(test)[:count]),
         load_json(test / contents.KEYS)[:count],
         None if target.dmg.prompt is None else load_json(test / contents.PROMPTS)[:count],

@@ -38,7 +38,7 @@ class MotionLatents:
     ) -> Self:
         """Load a paradigm's autoencoder from the folder `autoencoder`."""
         models = load_paradigm(paradigm, target, inputs, resolve_device(device))
-        return cls(models, target.runtime.sampling_batch_size)
+        return cls(models, target.runtime.decoded_at_once)
 
     def encode(self, clips: np.ndarray) -> Tensor:
         """Return z_m of each clip, from the posterior mean."""

@@ -137,7 +137,7 @@ def with_paper_training(tree: Any) -> Any:
         for stage, changes in PAPER_TRAINING.get(own["data"]["name"], {}).items():
             own[stage] |= changes
         if own["data"]["name"] == "mug":
-            own["loss"]["gan"]["start_step"] = 4500
+            own["loss"]["gan"] |= {"start_step": 4500, "ramp_steps": 450}
     return own
 
 

@@ -31,7 +31,8 @@ def _clip_protocols() -> list[str]:
     return [
         name
         for name, metric in metrics.items()
-        if metric.needs != "captions" and not (metric.per_class or metric.sampled_only)
+        if metric.needs not in ("captions", "tracks")
+        and not (metric.per_class or metric.sampled_only)
     ]
 
 

@@ -32,6 +32,7 @@ ROOTS = {
     ],
     "clips": ["lamd.pipeline.steps.clips"],
     "captions": ["lamd.pipeline.steps.clips", "lamd.models.captioner"],
+    "tracks": ["lamd.pipeline.steps.clips", "lamd.standins.robot", "lamd.standins.blocks"],
     "features": ["lamd.metrics.i3d"],
     "values": ["lamd.pipeline.steps.values", "lamd.metrics"],
     "diagnostics": ["lamd.pipeline.steps.latents"],

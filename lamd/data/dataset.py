@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
+from lamd.base.rng import numpy_generator
 from lamd.config import DATA_OPTIONS, DataConfig, closest
 from lamd.config.strict import Strict, Tree, explain
 from lamd.data.frames import Resize, usable_videos
@@ -97,7 +98,8 @@ class Dataset:
     - `class_of(key)`: the class that a clip's key names, where `classes` is not empty.
 
     `simulator` is called as `function(dataset, root, counts=, seed=, num_workers=, frame_size=)`,
-    and where it `has_futures` with a `future=` as well.
+    and where it `has_futures` with a `future=` as well; `tracks` as
+    `function(dataset, num_test=, seed=, size=, num_frames=, **options)`.
     """
 
     name: str  # as in a config
@@ -115,6 +117,7 @@ class Dataset:
     classes: Sequence[str] = ()  # they take turns in a split
     simulator: str | None = None  # `package.module:function` that writes the stand-in, if any
     has_futures: bool = False  # the simulator can draw other motion from the same states
+    tracks: str | None = None  # `package.module:function`, the stand-in's true tracks, if any
     generator: str = ""  # version of the simulator; names every random stream: a new one, new data
     # simulated (width, height) by the largest clip size that it serves, ascending; larger clips are
     # simulated at the real size
@@ -231,6 +234,37 @@ class Dataset:
         if self.simulator is None:
             raise LamdError(f"{self.name}: has no stand-in; use the real data")
         resolve_name(self.simulator)(self, root, counts=counts, seed=seed, **options)
+
+    def random(self, seed: int, *name: int | str) -> np.random.Generator:
+        """Return the random stream `name` of the simulator with a seed."""
+        return numpy_generator(self.generator, seed, *name)
+
+    def true_tracks(
+        self, *, num_test: int, seed: int, size: int, num_frames: int, **own: Any
+    ) -> dict[str, np.ndarray]:
+        """Return where things that move are in the test videos of `simulate`, by key.
+
+        No picture is drawn again. A track is float64 (T, P, 2): (x, y) of P things in the frames
+        that `pack` stores, in pixels from the top left corner. A thing out of the frame is at its
+        edge; NaN are things that other videos have more of.
+
+        Args:
+            own: the data set's own keys.
+        """
+        assert self.tracks is not None, "checked with the plan"
+        own.pop("on_corrupt", None)
+        tracks = resolve_name(self.tracks)(
+            self, num_test=num_test, seed=seed, size=size, num_frames=num_frames, **own
+        )
+        most = max(track.shape[1] for track in tracks.values())
+        return {
+            key: np.pad(
+                np.clip(track, 0.5, size - 0.5),
+                [(0, 0), (0, most - track.shape[1]), (0, 0)],
+                constant_values=np.nan,
+            )
+            for key, track in tracks.items()
+        }
 
     def simulated_size(self, size: int) -> tuple[int, int] | None:
         """Return the (width, height) to simulate for clips of `size` pixels; None: the real one."""

@@ -244,7 +244,9 @@ def _values(cell: Cell, target: Target, frames: Frames) -> Work:
         if metric.name in _METRICS:
             number, _ = _num_clips(cell, target, frames)
             units.append((_comparison(metric.name, target, PROTOCOLS[name].first_frame), number))
-        elif metric.needs not in ("i3d", "captions") and (metric.paired or metric.weights):
+        elif metric.needs not in ("i3d", "captions", "tracks") and (
+            metric.paired or metric.weights
+        ):
             return Work(None, reason=f"no rule for {metric.name}")
         # other metrics take seconds, whatever the target
     return Work(units)
@@ -259,6 +261,7 @@ _RULES: dict[str, tuple[Sequence[str], Callable[[Cell, Target, Frames], Work]]] 
     "features": (["test"], _features),
     "values": (["test"], _values),
     "diagnostics": (["test"], _diagnostics),
+    "tracks": ((), lambda *_: Work([])),  # seconds: no picture is drawn
     "latency": ((), lambda *_: Work(None, reason="it is a measurement of time itself")),
 }
 

@@ -17,8 +17,8 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
 
     Args:
         name: a key of `PROTOCOLS`.
-        inputs: what its metric needs: features or their clips, clips or captions. Paired metrics
-            take one real clip or caption per condition.
+        inputs: what its metric needs: features or their clips, clips, captions or tracks. Paired
+            metrics take one real clip or caption per condition.
 
     Raises:
         LamdError: when weights cannot be fetched or do not have their pinned hash
@@ -36,7 +36,7 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
         num_conditions = len(fake) // samples if metric.paired else len(real)
         clusters = inputs.clusters(num_conditions, len(fake))
         result = _mean(np.asarray(result, np.float64), clusters, inputs.seed)
-        if not (metric.from_features or (metric.needs == "clips" and metric.paired)):
+        if not (metric.from_features or (metric.from_clips and metric.paired)):
             n_real = 0
     return MetricValue(
         protocol=name,
@@ -70,6 +70,10 @@ def _counted(protocol: Protocol, inputs: Inputs) -> tuple[Any, Any, int | None]:
     if pair is None:
         raise ValueError(f"{protocol.name} needs {metric.needs}, got none")
     real, fake = pair
+    if metric.needs == "tracks" and (
+        inputs.tracks is None or inputs.tracks.shape[:2] != real.shape[:2]
+    ):
+        raise ValueError(f"{protocol.name} needs the tracks of {real.shape[:2]} real frames")
     repeats = inputs.samples if metric.paired else 1
     if metric.needs == "captions":
         return [caption for caption in real for _ in range(repeats)], fake, None

@@ -268,6 +268,16 @@ for _protocol in (
         "total variation distance of histograms of DIS optical flow, medium preset, 6 lengths from "
         "0.25 to 8 % of the shorter side on, 8 directions, and one bin for still pixels",
     ),
+    Protocol(
+        "trajectory_error.v1",
+        "trajectory_error",
+        "what moves, where a frame is most like its pictures in the real clip, against its true "
+        "position in the simulator, mean over frames and things, then over clips",
+        "normalised cross-correlation of patches of a sixth of the frame's side, up to a sixth "
+        "of it per frame, parabolas between pixels; distance in pixels of the clips",
+        departure="stand-ins only: comparable with no published value",
+        **_GIVEN1,
+    ),
     _alex(
         "diversity.lpips-alex.v1",
         "diversity",

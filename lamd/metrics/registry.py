@@ -21,7 +21,7 @@ class Metric:
             sets, and the `Inputs` for the options. It returns float64 (N,), one value per generated
             clip or condition, or a `SetValue`. Empty for columns of published values.
         needs: clips uint8 (N, L, H, W, 3), I3D features (N, 400), Inception features (N, L, 2048),
-            or captions.
+            captions, or clips and the true tracks of the real ones, which stand-ins have.
         per_class: whether clips are compared class by class.
         paired: whether each generated clip is compared with its own real one.
         sampled_only: whether it needs several samples per condition.
@@ -38,7 +38,7 @@ class Metric:
     higher_is_better: bool | None = False
     tolerance: float | None = None
     measure: str = ""
-    needs: Literal["clips", "i3d", "inception", "captions"] = "clips"
+    needs: Literal["clips", "i3d", "inception", "captions", "tracks"] = "clips"
     per_class: bool = False
     paired: bool = False
     sampled_only: bool = False
@@ -64,6 +64,11 @@ class Metric:
     def from_features(self) -> bool:
         """Whether it compares sets of network features."""
         return self.needs in ("i3d", "inception")
+
+    @property
+    def from_clips(self) -> bool:
+        """Whether it compares clips themselves."""
+        return self.needs in ("clips", "tracks")
 
 
 METRICS: dict[str, Metric] = {}
@@ -171,6 +176,16 @@ for _metric in (
         unit="%",
         measure="lamd.metrics.motion:flow_histogram",
         min_frames=2,
+        min_size=16,
+    ),
+    Metric(
+        "trajectory_error",
+        "trajectory error",
+        digits=2,
+        unit="px",
+        measure="lamd.metrics.trajectory:trajectory_error",
+        needs="tracks",
+        paired=True,
         min_size=16,
     ),
     _percent("motion_smoothness_percent", "motion smoothness"),

@@ -23,6 +23,8 @@ class Inputs:
         features: in place of clips, of the frames that count: I3D (N, 400) and (M, 400), or
             Inception (N, L, 2048) and (M, L, 2048).
         captions, classes: of each real and each generated clip.
+        tracks: of each real clip (N, L, P, 2), (x, y) in pixels of the P things that move, from the
+            top left corner, within the frame; NaN for things that others have more of.
         num_frames: length of the clips behind `features`, given frames included, where known.
         samples: consecutive generated clips per condition; 0 for the protocol's number.
         windows: consecutive real clips per video; `measure` sets the protocol's number.
@@ -37,6 +39,7 @@ class Inputs:
     features: tuple[np.ndarray, np.ndarray] | None = None
     captions: tuple[Sequence[str], Sequence[str]] | None = None
     classes: tuple[Sequence[str], Sequence[str]] | None = None
+    tracks: np.ndarray | None = None
     num_frames: int | None = None
     samples: int = 0
     windows: int = 1

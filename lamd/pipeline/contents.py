@@ -4,6 +4,7 @@ clips     clips.npy, uint8 (N, L, H, W, 3), and keys.json, N names such as `bair
           frame is repeated, frames.npy, (N, 1, H, W, 3), and L in repeated.json instead of
           clips.npy; real sets of data with captions or classes have prompts.json
 captions  captions.json, one per clip
+tracks    tracks.npy, float64 (N, L, P, 2), of each real clip
 features  features.npy, float32 (N, 400)
 values    values.json, of `MetricValue.as_dict`, and <protocol>.npy, float64 (N,), a value per clip
           or, of whole sets that are paired, a pseudo-value per real clip
@@ -21,7 +22,8 @@ from lamd.base.files import load_json
 
 CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
 FRAMES, REPEATED = "frames.npy", "repeated.json"
-CAPTIONS, FEATURES, VALUES, LATENCY = "captions.json", "features.npy", "values.json", "latency.json"
+CAPTIONS, TRACKS, FEATURES = "captions.json", "tracks.npy", "features.npy"
+VALUES, LATENCY = "values.json", "latency.json"
 PICTURES, WORDS = "panels.npy", "panels.json"
 Folders = Mapping[str, Path]  # of a cell's parents, by role
 

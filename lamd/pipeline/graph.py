@@ -127,6 +127,8 @@ class TablePlan:
                     parents={"clips": fake, "captioner": self.stages["captioner"]},
                     step=step_of("clips:write_captions", device=self.device),
                 )
+            if metric.needs == "tracks":
+                parents["tracks"] = self.tracks()
         return Cell(
             kind="values",
             row=row,
@@ -140,6 +142,19 @@ class TablePlan:
                 device=self.device,
             ),
             weights=tuple(dict.fromkeys(w for name in names for w in metric_for(name).weights)),
+        )
+
+    def simulation(self) -> dict[str, Any]:
+        """Return what decides the test split of a stand-in, for keys."""
+        return {k: v for k, v in self.stages["data"].config.items() if k != "num_train"}
+
+    def tracks(self) -> Cell:
+        """Plan the true tracks of the real test clips."""
+        return Cell(
+            kind="tracks",
+            config={"simulated": self.simulation()},
+            parents={"test": self.test},
+            step=step_of("clips:true_tracks", target=self.target),
         )
 
     def features(self, clips: Cell, first_frame: int) -> Cell:
@@ -262,6 +277,12 @@ def _check_metrics(target: Target) -> None:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
     if any(m.needs == "captions" for m in metrics) and target.captioner is None:
         raise LamdError("evaluate.protocols: captions need a captioner; add it or take them out")
+    if any(m.needs == "tracks" for m in metrics):
+        wrong = "data.source: simulated" if target.data.source != "simulated" else ""
+        if not DATASETS[target.data.name].tracks:
+            wrong = f"true tracks, the simulator of {target.data.name} has none"
+        if wrong:
+            raise LamdError(f"evaluate.protocols: trajectory_error needs {wrong}; take it out")
     if any(m.per_class for m in metrics):
         data = target.data
         classes = DATASETS[data.name].classes

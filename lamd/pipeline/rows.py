@@ -101,11 +101,10 @@ def _another_future(plan: "TablePlan") -> Cell:
     if not DATASETS[target.data.name].has_futures:
         reason = f"the simulator of {target.data.name} draws no other future"
         raise LamdError(f"rows: another_future: {reason}; take it out")
-    simulated = {k: v for k, v in plan.stages["data"].config.items() if k != "num_train"}
     return Cell(
         kind="clips",
         row="another_future",
-        config={"simulated": simulated, "samples": [samples.start, samples.stop]},
+        config={"simulated": plan.simulation(), "samples": [samples.start, samples.stop]},
         parents={"test": plan.test},
         step=step_of("clips:future_clips", target=target, samples=samples),
     )

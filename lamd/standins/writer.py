@@ -22,7 +22,6 @@ from PIL import Image
 from lamd.base.errors import LamdError
 from lamd.base.processes import leave_with_parent, start_pool, threads_each
 from lamd.base.progress import track
-from lamd.base.rng import numpy_generator
 from lamd.data.dataset import Dataset
 from lamd.data.stand_in import MANIFEST, Future, StandIn, read_stand_in, write_stand_in
 
@@ -64,8 +63,8 @@ class Request:
         return self.frame_size
 
     def random(self, *name: int | str) -> np.random.Generator:
-        """Return the random stream `name` of this generator and seed."""
-        return numpy_generator(self.dataset.generator, self.seed, *name)
+        """Return the random stream `name` of this seed."""
+        return self.dataset.random(self.seed, *name)
 
     def other_motion(self, *name: int | str) -> np.random.Generator | None:
         """Return the random stream of the motion of `name` in another future, if asked for."""

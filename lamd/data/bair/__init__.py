@@ -55,6 +55,7 @@ BAIR = register(
         video_frames={"real": NUM_FRAMES, "simulated": NUM_FRAMES},
         simulator="lamd.standins.robot.write:simulate",
         has_futures=True,
+        tracks="lamd.standins.robot.track:true_tracks",
         generator="bair_sim.v1",
     )
 )

@@ -62,6 +62,7 @@ def _register(version: str, counts: dict[str, int]) -> Dataset:
             expected_counts=counts,
             simulator="lamd.standins.blocks.write:simulate",
             has_futures=True,
+            tracks="lamd.standins.blocks.track:true_tracks",
             generator=f"cater_{version}_sim.v2",
             frame_sizes={64: (96, 72)},
         )
@@ -172,19 +173,21 @@ class CaterDecoder(Decoder):
         """Return the clip, or why the video cannot be used."""
         if not video.condition:
             return Problem(video.path, "empty caption")
+        whole, end = self.sampling == "linspace", (self.num_frames - 1) * self.frame_interval + 1
         try:
-            numbers = np.arange(self.num_frames) * self.frame_interval
-            whole = self.sampling == "linspace"
-            frames = _decode(video.path, None if whole else int(numbers[-1]) + 1)
+            frames = _decode(video.path, None if whole else end)
         except ValueError as error:
             return Problem(video.path, str(error))
-        last = len(frames) - 1
-        if whole:
-            count = max(1, round(len(frames) / self.frame_interval))
-            even = np.linspace(0, last, count, dtype=int)
-            numbers = even[np.minimum(np.arange(self.num_frames), count - 1)]
-        wanted = frames[np.minimum(numbers, last)]
+        wanted = frames[self.numbers(len(frames))]
         return np.stack([np.asarray(self.square(Image.fromarray(frame))) for frame in wanted])
+
+    def numbers(self, length: int) -> np.ndarray:
+        """Return the numbers of the frames that are taken of a video of `length`."""
+        numbers = np.arange(self.num_frames)
+        if self.sampling == "interval":
+            return np.minimum(numbers * self.frame_interval, length - 1)
+        count = max(1, round(length / self.frame_interval))
+        return np.linspace(0, length - 1, count, dtype=int)[np.minimum(numbers, count - 1)]
 
     def square(self, image: Image.Image) -> Image.Image:
         """Make an RGB image square: its centre, by the rule `resize`."""

@@ -88,6 +88,24 @@ def _simulate_future(folder: Path, target: Target, number: int) -> PackedVideos:
     return dataset.pack(folder / "raw", folder / "packed", split="test", **options)
 
 
+def true_tracks(folder: Path, inputs: Folders, target: Target) -> dict:
+    """Write where things that move are in each real clip, float64 (N, L, P, 2), by the simulator.
+
+    A track is NaN where a clip has fewer things.
+    """
+    data, keys = target.data, load_json(inputs["test"] / contents.KEYS)
+    assert data.num_test and data.simulation_seed is not None
+    tracks = DATASETS[data.name].true_tracks(
+        num_test=data.num_test, seed=data.simulation_seed, size=data.size,
+        num_frames=data.num_frames, **data.own,
+    )  # fmt: skip
+    clips = []
+    for video, _, start in (key.rpartition("@") for key in keys):
+        clips.append(tracks[video][int(start) : int(start) + data.num_frames])
+    np.save(folder / contents.TRACKS, np.stack(clips))
+    return {"clips": len(clips)}
+
+
 def repeated_clips(folder: Path, inputs: Folders) -> dict:
     """Write the first frame of each real clip; `read_clips` repeats it L times."""
     real = contents.read_clips(inputs["test"])

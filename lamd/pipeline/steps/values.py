@@ -45,7 +45,8 @@ def row_values(
 
     Args:
         inputs: folders by role, as the protocols need them: `real`, `fake`, `captions` of `fake`,
-            and features of both from the first frame that counts, such as `real features 1`.
+            `tracks` of `real`, and features of both from the first frame that counts, such as
+            `real features 1`.
         samples: consecutive clips of `fake` for each of `real`.
     """
     values = load_json(folder / contents.VALUES) if (folder / contents.VALUES).is_file() else []
@@ -68,6 +69,8 @@ def row_values(
             data["captions"] = tuple(map(load_json, files))
         else:
             data["clips"] = contents.read_clips(inputs["real"]), contents.read_clips(inputs["fake"])
+        if metric.needs == "tracks":
+            data["tracks"] = np.load(inputs["tracks"] / contents.TRACKS)
         if metric.per_class:
             data["classes"] = tuple(
                 [class_of(key) for key in load_json(inputs[role] / contents.KEYS)]

@@ -279,10 +279,8 @@ def scene_json(
 
 
 def _pixel(position: np.ndarray, frame_size: tuple[int, int]) -> list[float]:
-    right, up, depth = VIEWPOINT.axes @ (position * UNIT - VIEWPOINT.position)
-    width, height = frame_size
-    scale = height / 2 / VIEWPOINT.half_side / depth
-    return [width / 2 + right * scale, height / 2 - up * scale, depth / UNIT]
+    x, y, depth = VIEWPOINT.project(position * UNIT, frame_size).tolist()
+    return [x, y, depth / UNIT]
 
 
 class Studio(View):

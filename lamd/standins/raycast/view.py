@@ -56,6 +56,14 @@ class Camera:
         rays /= np.sqrt(1 + x * x + y * y)[..., None]
         return rays
 
+    def project(self, points: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
+        """Return (x, y) in pixels from the top left corner, and depth [m], of `points` (..., 3)."""
+        ray = (self.axes @ (points - self.position)[..., None])[..., 0]
+        right, up, depth = np.moveaxis(ray, -1, 0)
+        width, height = frame_size
+        scale = height / 2 / self.half_side / depth
+        return np.stack([width / 2 + right * scale, height / 2 - up * scale, depth], axis=-1)
+
 
 class View:
     """Cameras, a point light and the light from all around; fixed within a clip.

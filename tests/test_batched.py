@@ -33,7 +33,7 @@ class Models:
     def sampler(self, target):
         return None
 
-    def generate(self, _, sampler, frames, keys, prompts, *, batch_size):
+    def generate(self, _, sampler, frames, keys, prompts, *, batch_size, **options):
         if len(self.calls) == self.stop_after:
             raise KeyboardInterrupt
         self.calls.append(list(keys))

@@ -26,6 +26,7 @@ SMALL = [
     for key, value in {
         "precision": "fp32",
         "batch_size": 1,
+        "micro_batch_size": "null",
         "num_validation_clips": 1,
     }.items()
 ]

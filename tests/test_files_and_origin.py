@@ -22,6 +22,16 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
+def test_current_origin_takes_no_lock_of_git(monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        "subprocess.check_output", lambda command, **_: commands.append(command) or ""
+    )
+    current_origin("cpu")
+    assert commands
+    assert all(command[:2] == ("git", "--no-optional-locks") for command in commands)
+
+
 def test_current_origin_works_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     origin = current_origin("cpu")

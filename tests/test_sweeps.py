@@ -90,7 +90,7 @@ def kill_once(
     """
 
     def watch() -> None:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while len(killed) < len(numbers) and time.monotonic() < deadline:
             for found in cells(root).glob(pattern):
                 folder = next(p for p in (found, *found.parents) if p.suffix == ".partial")

@@ -102,9 +102,12 @@ def _git_state(root: Path) -> tuple[str | None, bool | None]:
         return None, None
 
     def git(*arguments: str) -> str | None:
-        command, silent = ("git", "-C", str(root), *arguments), subprocess.DEVNULL
+        # a run that is killed here must not leave an index.lock behind
+        command = ("git", "--no-optional-locks", "-C", str(root), *arguments)
         with suppress(OSError, subprocess.SubprocessError):
-            return subprocess.check_output(command, stderr=silent, text=True, timeout=20).strip()
+            return subprocess.check_output(
+                command, stderr=subprocess.DEVNULL, text=True, timeout=20
+            ).strip()
         return None
 
     commit = git("rev-parse", "HEAD")

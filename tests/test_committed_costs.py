@@ -13,8 +13,6 @@ costs_of = cache(sampling_costs)  # the figure and the table share their shapes
 RESULTS = Path(__file__).parent.parent / "results"
 
 
-# They hold the model before that of the tables; made again, they pass, and this mark goes.
-@pytest.mark.xfail(strict=True)
 @pytest.mark.parametrize("target", ["table_sampling_cost", "fig_cost_vs_frames"])
 def test_sampling_costs_equal_the_committed_ones(target):
     results = read_results(RESULTS / target / "quick/record.json")

@@ -23,7 +23,7 @@ from lamd.generate import generate, generate_clips
 from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.paradigms.budget import ACCOUNT, row_budget
+from lamd.paradigms.budget import ACCOUNT, _windows, row_budget
 from lamd.paradigms.costs import costs
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.contents import LATENCY
@@ -32,6 +32,7 @@ from lamd.pipeline.steps.timing import time_samplers
 from lamd.report.results import read_results
 from lamd.targets import reproduce as run
 from lamd.training import encode_latents, load_model, load_paradigm, train
+from lamd.training.stages import training_windows
 
 ROWS = ("pixel_clips", "pixel_flops", "latent_video_clips", "latent_video_flops")
 TABLES = [(name, p) for name in ("table_bair", "table_landscape") for p in PROFILES]
@@ -385,3 +386,11 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     assert ACCOUNT in table
     fewer = run.reproduce(path, "quick", [f"rows=[{','.join(rows[:3])}]", overrides[1]], **places)
     assert fewer.folder.name == f"quick-{fewer.results.config_hash}"
+
+
+@pytest.mark.parametrize("fraction", ["null", "0.1"])
+def test_budget_counts_the_windows_that_training_has(fraction):
+    target = tiny_target(f"train_dmg.validation_fraction={fraction}")
+    videos = TinyVideos(12, 30, 16)
+    expected = len(training_windows(videos, target.train_dmg, target.data))
+    assert _windows(target, target.train_dmg) == expected

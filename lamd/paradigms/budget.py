@@ -113,7 +113,7 @@ def _windows(target: Target, train: TrainConfig) -> int:
     lengths = DATASETS[target.data.name].expected_lengths(target.data).get("train")
     if lengths is None:
         return 0
-    kept = lengths[: len(lengths) - train.num_validation_clips]
+    kept = lengths[: len(lengths) - train.num_held_out(len(lengths))]
     return int(((kept - target.data.num_frames) // train.window_stride + 1).sum())
 
 

@@ -63,15 +63,16 @@ def count(run: Callable[[], object], clips: int = 1) -> Cost:
 
 
 class Meter(TorchDispatchMode):
-    """Counts what runs on the meta device, as PyTorch dispatches it.
+    """Counts what runs on a device, as PyTorch dispatches it.
 
     Attributes:
         flops: as in `Cost`.
         peak: the most bytes of tensors that were made in it and alive at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "meta") -> None:
         super().__init__()
+        self.device = device
         self.flops = self.peak = self._alive = 0
         self._storages: dict[weakref.ref, int] = {}
 
@@ -82,7 +83,7 @@ class Meter(TorchDispatchMode):
         if (flops := flop_registry.get(function._overloadpacket)) is not None:
             self.flops += flops(*args, **kwargs or {}, out_val=out)
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.is_meta:
+            if isinstance(tensor, Tensor) and tensor.device.type == self.device:
                 storage = tensor.untyped_storage()
                 reference = weakref.ref(storage, self._free)
                 if reference not in self._storages:

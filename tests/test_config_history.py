@@ -66,6 +66,12 @@ PAPER_TRAINING: dict[str, dict[str, dict[str, Any]]] = {
 OWN_OPTIONS = ("camera", "on_corrupt", "captions", "frame_interval")  # null where not of the set
 
 
+AUGMENT = {
+    "mug": {"variants": 16, "flip": True, "crop": 1.0, "time_jitter": True},
+    "natops": {"variants": 8, "flip": False, "crop": 1.0, "time_jitter": True},
+}
+
+
 def column(text: str) -> dict[str, str]:
     return dict(zip(("row", "metric"), text.split(" "), strict=True))
 
@@ -134,6 +140,8 @@ def with_paper_training(tree: Any) -> Any:
         for stage in ("train_vae", "train_dmg", "train_captioner"):
             if own[stage] is not None:
                 own[stage] |= {"validation_fraction": 0.05}
+        if own["data"]["name"] in AUGMENT:
+            own["data"]["augment"] = AUGMENT[own["data"]["name"]]
         for stage, changes in PAPER_TRAINING.get(own["data"]["name"], {}).items():
             own[stage] |= changes
         if own["data"]["name"] == "mug":

@@ -14,8 +14,9 @@ from lamd.base.errors import LamdError
 from lamd.base.files import load_json
 from lamd.config import DataConfig
 from lamd.data.dataset import DATASETS, class_of
-from lamd.data.frames import FrameDecoder, evenly_drawn
+from lamd.data.frames import FrameDecoder
 from lamd.data.gestures import MUG, NATOPS
+from lamd.data.packed import evenly_drawn
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.pipeline.contents import KEYS
 from lamd.pipeline.steps.clips import real_clips
@@ -99,7 +100,7 @@ def test_the_first_so_many_are_spread_over_classes_and_subjects(of, split):
     [(9, 4, [0, 2, 5, 8]), (4, 4, [0, 1, 2, 3]), (3, 5, [0, 1, 2, 2, 2]), (40, 3, [0, 19, 39])],
 )
 def test_frames_are_drawn_evenly_or_the_last_repeats(length, num_frames, drawn):
-    assert evenly_drawn(length, num_frames) == drawn
+    assert evenly_drawn(length, num_frames).tolist() == drawn
 
 
 def test_packed_frames_are_those_drawn(root):

@@ -22,6 +22,7 @@ from lamd.io.video import to_model
 from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, encode_latents, load_model, open_latents, train, vae_stage
+from lamd.training.augment import read_windows
 from lamd.training.checkpoint import list_checkpoints, newest_good
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run, learning_rate_factor, make_accelerator, make_ema
@@ -30,7 +31,6 @@ from lamd.training.stages import (
     StepRNG,
     batch_rows,
     read_ahead,
-    read_windows,
     shared_rows,
     training_windows,
     validation_windows,

@@ -24,6 +24,7 @@ from lamd.config.registries import (
     ROW_RULES,
     SAMPLERS,
     Baseline,
+    DataOptions,
     RowRule,
     SamplerRule,
     is_baseline,
@@ -53,11 +54,11 @@ from lamd.config.sweep import Sweep
 
 __all__ = [
     "DATA_OPTIONS", "KINDS", "PROFILES", "ROW_RULES", "SAMPLERS", "AnyTarget", "Baseline",
-    "CaptionerConfig", "CostFigure", "DMGConfig", "DataConfig", "Derived", "Figure", "GANConfig",
-    "LatentVideoConfig", "LossConfig", "Point", "QualityFigure", "ReconstructionTable", "RowRule",
-    "RuntimeConfig",
-    "SamplerConfig", "SamplerRule", "SamplingCost", "Sweep", "Target", "TrainConfig", "VAEConfig",
-    "VideoAutoencoderConfig", "baseline_sampler", "closest", "config_hash", "denoised_shape",
-    "denoiser_config", "describe_target", "experiments_dir", "is_baseline", "list_targets",
-    "load_experiment", "load_target", "split_row", "unet_options",
+    "CaptionerConfig", "CostFigure", "DMGConfig", "DataConfig", "DataOptions", "Derived", "Figure",
+    "GANConfig", "LatentVideoConfig", "LossConfig", "Point", "QualityFigure",
+    "ReconstructionTable", "RowRule", "RuntimeConfig", "SamplerConfig", "SamplerRule",
+    "SamplingCost", "Sweep", "Target", "TrainConfig", "VAEConfig", "VideoAutoencoderConfig",
+    "baseline_sampler", "closest", "config_hash", "denoised_shape", "denoiser_config",
+    "describe_target", "experiments_dir", "is_baseline", "list_targets", "load_experiment",
+    "load_target", "split_row", "unet_options",
 ]  # fmt: skip

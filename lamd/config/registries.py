@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
@@ -59,8 +59,17 @@ SAMPLERS: dict[str, SamplerRule] = {
 }
 
 
-# The model of each data set's own keys under `data:`; `lamd.data.dataset.register` fills it.
-DATA_OPTIONS: dict[str, type[Strict]] = {}
+class DataOptions(Strict):
+    """Base of a data set's own keys under `data:`.
+
+    `augmentations` are the keys of `data.augment` that leave clip and condition true to each other.
+    """
+
+    augmentations: ClassVar[frozenset[str]] = frozenset()
+
+
+# by data set; `lamd.data.dataset.register` fills it
+DATA_OPTIONS: dict[str, type[DataOptions]] = {}
 
 
 def _registered(registry: Mapping[str, Any], noun: str) -> AfterValidator:

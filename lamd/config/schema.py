@@ -68,6 +68,25 @@ class BatchConfig(Strict):
             yield "micro_batch_size must be below batch_size; null means the whole batch"
 
 
+class AugmentConfig(Strict):
+    """Random changes to training clips, drawn once per variant and equal in both stages."""
+
+    variants: int = Field(ge=2)  # of each training window; the first is unchanged
+    flip: bool  # mirrors left and right, half of the others
+    crop: float = Field(ge=0.5, le=1.0)  # least side of a random square, resized to the whole; ours
+    time_jitter: bool  # frame i of L is drawn from the i-th L-th of the video, not fixed (LFDM's)
+
+    @property
+    def used(self) -> list[str]:
+        """The keys that change clips."""
+        used = {"flip": self.flip, "crop": self.crop < 1.0, "time_jitter": self.time_jitter}
+        return [key for key, value in used.items() if value]
+
+    def problems(self) -> Iterator[str]:
+        if not self.used:
+            yield "changes nothing; set flip, crop or time_jitter, or augment to null"
+
+
 class DataConfig(Strict):
     """The videos that are used; a data set's own keys, such as `camera`, follow the common ones."""
 
@@ -80,6 +99,8 @@ class DataConfig(Strict):
     num_train: Count | None  # videos; None = the whole split
     num_test: Count | None
     simulation_seed: int | None = None
+    # left out of hashes while there is none
+    augment: AugmentConfig | None = Field(None, exclude_if=lambda augment: augment is None)
 
     @classmethod
     def known_keys(cls) -> set[str]:
@@ -111,6 +132,9 @@ class DataConfig(Strict):
         resized = "resize" in DATA_OPTIONS[self.name].model_fields
         if resized and simulated != (self.own.get("resize") is None):
             yield "resize is needed with source: real, and only there"
+        for key in self.augment.used if self.augment else ():
+            if key not in DATA_OPTIONS[self.name].augmentations:
+                yield f"augment.{key} would falsify the clips of {self.name}; switch it off"
 
 
 class VAEConfig(Strict):

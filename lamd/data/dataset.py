@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.base.rng import numpy_generator
-from lamd.config import DATA_OPTIONS, DataConfig, closest
-from lamd.config.strict import Strict, Tree, explain
+from lamd.config import DATA_OPTIONS, DataConfig, DataOptions, closest
+from lamd.config.strict import Tree, explain
 from lamd.data.frames import Resize, usable_videos
 from lamd.data.listing import SPLITS, Listing, Problem, check_depth, check_inside
 from lamd.data.packed import PackedVideos, pack
@@ -24,7 +24,7 @@ from lamd.data.stand_in import Future, read_stand_in
 from lamd.io.clips import read_picture
 
 
-class ResizeOptions(Strict):
+class ResizeOptions(DataOptions):
     """A data set whose frames are resized."""
 
     resize: Resize | None = None  # of real frames; None, of simulated ones: lanczos
@@ -108,7 +108,7 @@ class Dataset:
     published_resize: Resize | None = None  # of the methods published next to the paper
     download: str  # how to get the data and where to put it below LAMD_DATA
     reader: str
-    options: type[Strict] = Strict  # the data set's own keys under `data:`
+    options: type[DataOptions] = DataOptions  # the data set's own keys under `data:`
     expected_counts: Mapping[str, int] = field(default_factory=dict)  # videos, where known
     unit: str = "videos"  # name of what is counted
     packed_counts: Mapping[str, int] = field(default_factory=dict)  # of real videos, where known
@@ -158,12 +158,13 @@ class Dataset:
         return self._call("list_split", root, split, **options)
 
     def pack(
-        self, root: Path, cache: Path, *, split: str, limit: int | None = None, **options: Any
-    ) -> PackedVideos:
+        self, root: Path, cache: Path, *, split: str, limit: int | None = None,
+        all_frames: bool = False, **options: Any,
+    ) -> PackedVideos:  # fmt: skip
         """Decode a split below `root` once into the folder `cache`, or reuse what is stored there.
 
         Only the first `limit` usable videos are used; `options` are size, num_frames and the data
-        set's own keys.
+        set's own keys. With `all_frames`, those that `num_frames` are evenly drawn from are stored.
 
         Raises:
             LamdError: on unknown options and values, missing or malformed files, too few usable
@@ -178,11 +179,17 @@ class Dataset:
         except ValidationError as error:
             raise LamdError(explain(error, self.options, Tree(options, {}, self.name))) from None
         on_corrupt = own.pop("on_corrupt", "raise")
+        num_drawn = common["num_frames"] if all_frames else None
+        if all_frames:
+            common["num_frames"] = None
         decoder = self._call("decoder", **common, **own)
         listing = self.list_split(root, split, **own)
         videos = usable_videos(listing, decoder, limit, on_corrupt)
-        identity = (str(root.resolve()), str(limit), on_corrupt, repr(own), repr(decoder))
-        return pack(listing, videos, cache, size=decoder.size, identity=identity)
+        identity = [str(root.resolve()), str(limit), on_corrupt, repr(own), repr(decoder)]
+        if num_drawn is not None:
+            identity.append(str(num_drawn))
+        options = {"identity": tuple(identity), "num_drawn": num_drawn}
+        return pack(listing, videos, cache, size=decoder.size, **options)
 
     def verify(self, root: Path) -> VerifyReport:
         """Read the whole data set below `root`, count it, and name all that is broken or missing.

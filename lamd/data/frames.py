@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from lamd.base.errors import LamdError
 from lamd.base.progress import track
 from lamd.data.listing import FrameFolder, Listing, Problem, V, Video, printable
-from lamd.data.packed import Packable
+from lamd.data.packed import Packable, evenly_drawn
 
 Result = TypeVar("Result")
 _END_OF_JPEG = b"\xff\xd9"
@@ -63,28 +63,17 @@ class Decoder:
         return ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
 
 
-def evenly_drawn(length: int, num_frames: int) -> list[int]:
-    """Return the numbers of `num_frames` frames of a clip of `length` (LFDM's rule, reported).
-
-    They are even, rounded down, from the first to the last; of a shorter clip all, the last
-    repeated.
-    """
-    if length < num_frames:
-        return [*range(length), *[length - 1] * (num_frames - length)]
-    return np.linspace(0, length - 1, num_frames, dtype=int).tolist()
-
-
 @dataclass(frozen=True)
 class FrameDecoder(Decoder):
     """Decodes a folder of frames to uint8 (T, size, size, 3).
 
-    With a `crop`, `num_frames` frames are `evenly_drawn` and fitted into a square, the aspect kept
-    (reported), filled up with black; without one all frames are taken, of `num_frames` or more, and
-    resized whole; both by the rule `resize`. Flipped bits that leave a readable picture go
-    unnoticed.
+    With a `crop`, `num_frames` frames are `evenly_drawn`, or all taken where that is None, and
+    fitted into a square, the aspect kept (reported), filled up with black; without one all frames
+    are taken, of `num_frames` or more, and resized whole; both by the rule `resize`. Flipped bits
+    that leave a readable picture go unnoticed.
     """
 
-    num_frames: int
+    num_frames: int | None
     image_formats: tuple[str, ...] = ("JPEG",)
     crop: tuple[float, float, float, float] | None = None  # left, top, right, bottom, as shares
     resize: Resize = "lanczos"
@@ -92,19 +81,21 @@ class FrameDecoder(Decoder):
 
     def __call__(self, video: FrameFolder) -> np.ndarray | Truncated | Problem | str:
         """Return the video, its first problem, or that it is too short."""
-        length = len(video.frames)
-        if self.crop is None and length < self.num_frames:
-            return f"{length} frames, fewer than {self.num_frames}"
-        numbers = evenly_drawn(length, self.num_frames) if self.crop else range(length)
+        length, wanted = len(video.frames), self.num_frames
+        if self.crop is None and wanted is not None and length < wanted:
+            return f"{length} frames, fewer than {wanted}"
+        numbers = np.arange(length)
+        if self.crop is not None and wanted is not None:
+            numbers = evenly_drawn(length, wanted)
         frames, problems = {}, tuple[Problem, ...]()
-        for number, frame in self.read(video, dict.fromkeys(numbers)):
+        for number, frame in self.read(video, np.unique(numbers).tolist()):
             if isinstance(frame, Problem):
                 return frame
             if isinstance(frame, Truncated):
                 problems += frame.problems
                 frame = frame.pixels
             frames[number] = frame
-        pixels = np.stack([frames[number] for number in numbers])
+        pixels = np.stack([frames[number] for number in numbers.tolist()])
         return Truncated(pixels, problems) if problems else pixels
 
     def read(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from lamd.config.strict import Strict
+from lamd.config import DataOptions
 from lamd.data.dataset import CorruptOptions, Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
 from lamd.data.listing import FolderScan, FrameFolder, Listing
@@ -27,6 +27,18 @@ from lamd.data.listing import FolderScan, FrameFolder, Listing
 SESSION = "session0"
 _NATOPS_NAME = re.compile(r"g(\d\d)s(\d\d)p(\d\d)")
 _MUG_SUBJECT = re.compile(r"\d{3}")
+
+
+class NatopsOptions(CorruptOptions):
+    """Own keys of NATOPS."""
+
+    augmentations = frozenset({"crop", "time_jitter"})  # `Turn Left` mirrored is `Turn Right`
+
+
+class MugOptions(FrameOptions):
+    """Own keys of MUG."""
+
+    augmentations = frozenset({"flip", "crop", "time_jitter"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +51,7 @@ class GestureSet(Dataset):
     image_formats: tuple[str, ...]
     crop: tuple[float, float, float, float]  # left, top, right, bottom; shares of width and height
     reader: str = __name__
-    options: type[Strict] = CorruptOptions
+    options: type[DataOptions] = NatopsOptions
     published_resize: Resize | None = "area"  # LFDM's
     unit: str = "clips"
     simulator: str | None = "lamd.standins.people.write:simulate"
@@ -91,7 +103,7 @@ MUG = GestureSet(
     label="MUG",
     published_size=256,
     download="ask for MUG and put it at $LAMD_DATA/mug/<subject>/<expression>/<take>/*.jpg",
-    options=FrameOptions,
+    options=MugOptions,
     generator="mug_sim.v1",
     frame_sizes={64: (128, 128), 128: (256, 256)},
     classes=("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
@@ -169,9 +181,9 @@ def _is_wanted(dataset: GestureSet, scan: FolderScan, entry: os.DirEntry, subjec
 
 
 def decoder(
-    dataset: GestureSet, *, size: int, num_frames: int, resize: Resize | None = None
+    dataset: GestureSet, *, size: int, num_frames: int | None, resize: Resize | None = None
 ) -> FrameDecoder:
-    """Return LFDM's rules for a clip (reported): `evenly_drawn` frames, cropped."""
+    """Return LFDM's rules for a clip (reported): `evenly_drawn` frames, cropped; None: all."""
     rule = resize or "lanczos"
     return FrameDecoder(size, num_frames, dataset.image_formats, dataset.crop, rule)
 

@@ -46,6 +46,8 @@ class PackedIndex(Strict):
     size: int  # height and width in pixels
     keys: tuple[str, ...]  # of the videos in order, such as `bair/train/7`
     lengths: tuple[int, ...]  # frames of each video
+    # frames that are stored of each, where those of `lengths` are evenly drawn from them
+    stored_lengths: tuple[int, ...] | None = None
     left_out: tuple[tuple[str, str], ...]  # key of what was not packed, and why
     content_hash: str  # SHA-256 over the pixel bytes, each video's condition after it, hexadecimal
     source_fingerprint: str
@@ -62,6 +64,7 @@ class PackedVideos:
     def __init__(self, path: Path, index: PackedIndex) -> None:
         self.path, self.index = path, index
         self.lengths = np.array(index.lengths, np.int64)
+        self.stored_lengths = np.array(index.stored_lengths or index.lengths, np.int64)
         self.keys, self.left_out = list(index.keys), list(index.left_out)
         self.size, self.conditions = index.size, index.conditions
         self.content_hash = index.content_hash
@@ -81,8 +84,14 @@ class PackedVideos:
         """Copy `num_frames` frames of video `i` from `start`: uint8 (L, H, W, 3); or IndexError."""
         if not (0 <= i < len(self) and 0 <= start <= start + num_frames <= self.lengths[i]):
             raise IndexError(f"video {i}, frames {start}..{start + num_frames} of {len(self)}")
-        first = self.lengths[:i].sum() + start
-        return np.array(self.frames[first : first + num_frames])
+        numbers = np.arange(start, start + num_frames)
+        if self.index.stored_lengths is not None:
+            numbers = evenly_drawn(self.stored_lengths[i], self.lengths[i])[numbers]
+        return self.stored_frames(i, numbers)
+
+    def stored_frames(self, i: int, numbers: np.ndarray) -> np.ndarray:
+        """Copy frames of all that are stored of video `i`: uint8 (len(numbers), H, W, 3)."""
+        return self.frames[self._first[i] + numbers]
 
     def windows(self, num_frames: int, stride: int) -> np.ndarray:
         """List windows as (video, first frame), by the rule of `windows`."""
@@ -90,7 +99,18 @@ class PackedVideos:
 
     @cached_property
     def _first(self) -> np.ndarray:
-        return np.cumsum(self.lengths) - self.lengths
+        return np.cumsum(self.stored_lengths) - self.stored_lengths
+
+
+def evenly_drawn(length: int, num_frames: int) -> np.ndarray:
+    """Return the numbers of `num_frames` frames of a clip of `length` (LFDM's rule, reported).
+
+    They are even, rounded down, from the first to the last; of a shorter clip all, the last
+    repeated.
+    """
+    if length < num_frames:
+        return np.minimum(np.arange(num_frames), length - 1)
+    return np.linspace(0, length - 1, num_frames, dtype=int)
 
 
 def windows(lengths: Sequence[int] | np.ndarray, num_frames: int, stride: int) -> np.ndarray:
@@ -127,18 +147,20 @@ def open_packed(path: Path) -> PackedVideos:
         raise LamdError(f"{path}: damaged packed data set ({reason}); {fix}") from None
     except (OSError, ValueError, EOFError) as error:
         raise LamdError(f"{path}: not a packed data set ({error}); {fix}") from None
-    expected = (sum(index.lengths), index.size, index.size, 3)
-    if shape != expected or dtype != np.uint8 or len(index.keys) != len(index.lengths):
+    expected = (int(videos.stored_lengths.sum()), index.size, index.size, 3)
+    counts = {len(index.keys), len(index.lengths), len(videos.stored_lengths)}
+    if shape != expected or dtype != np.uint8 or len(counts) > 1:
         raise LamdError(f"{path}: holds {dtype} {shape}, index says {expected}; {fix}")
     return videos
 
 
 def pack(
     listing: Listing, videos: Iterable[Packable], cache: Path, *, size: int,
-    identity: tuple[str, ...],
+    identity: tuple[str, ...], num_drawn: int | None = None,
 ) -> PackedVideos:  # fmt: skip
     """Store `videos` of `listing` in `cache`, or reuse what is stored there for the same files.
 
+    With `num_drawn`, each video has that many frames, evenly drawn from those that are stored.
     Concurrent processes wait for each other; a damaged folder or one of an older format is made
     again. `identity` names all that decides which pixels come out of given files. LamdError when
     the cache cannot be written.
@@ -158,7 +180,7 @@ def pack(
                 shutil.rmtree(stale)
             building.mkdir()
             try:
-                _build(building, listing, videos, size)
+                _build(building, listing, videos, size, num_drawn)
                 os.replace(building, target)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
@@ -169,7 +191,9 @@ def pack(
     return open_packed(target)
 
 
-def _build(folder: Path, listing: Listing, videos: Iterable[Packable], size: int) -> None:
+def _build(
+    folder: Path, listing: Listing, videos: Iterable[Packable], size: int, num_drawn: int | None
+) -> None:
     content = hashlib.sha256()
     lengths: dict[str, int] = {}
     conditions: list[str] = []
@@ -203,6 +227,9 @@ def _build(folder: Path, listing: Listing, videos: Iterable[Packable], size: int
         content_hash=content.hexdigest(), source_fingerprint=listing.fingerprint,
         conditions=tuple(conditions) or None, truncated_frames=truncated_frames,
     )  # fmt: skip
+    if num_drawn is not None:
+        drawn = {"lengths": (num_drawn,) * len(lengths), "stored_lengths": index.lengths}
+        index = index.model_copy(update=drawn)
     write_atomically(folder / INDEX_FILE, index.model_dump_json())
 
 

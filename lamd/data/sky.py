@@ -22,6 +22,8 @@ README = {"train": (997, 35_383), "test": (111, 2_815)}
 class LandscapeOptions(FrameOptions):
     """Own keys of Landscape."""
 
+    augmentations = frozenset({"flip", "crop"})
+
     # folder of train.txt and test.txt, a short video `<video>/<video>_<n>` per line; None: all
     video_lists: str | None = None
 

@@ -91,11 +91,14 @@ class NoiseVideos(PackedVideos):
         self.keys = ["noise"] * count
         self.conditions = count * WORDS["text" if prompt is None else prompt.kind]
         self.size, self.content_hash = data.size, "noise"
-        self.lengths = np.full(count, data.num_frames)
+        self.lengths = self.stored_lengths = np.full(count, data.num_frames)
         self._clip = noise(data.num_frames, data.size)
 
     def clip(self, i: int, start: int, num_frames: int) -> np.ndarray:
         return self._clip[start : start + num_frames].copy()
+
+    def stored_frames(self, i: int, numbers: np.ndarray) -> np.ndarray:
+        return self._clip[numbers]
 
 
 def noise(num_frames: int, size: int) -> np.ndarray:

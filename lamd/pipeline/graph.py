@@ -146,7 +146,8 @@ class TablePlan:
 
     def simulation(self) -> dict[str, Any]:
         """Return what decides the test split of a stand-in, for keys."""
-        return {k: v for k, v in self.stages["data"].config.items() if k != "num_train"}
+        config = self.stages["data"].config
+        return {k: v for k, v in config.items() if k not in ("num_train", "all_frames")}
 
     def tracks(self) -> Cell:
         """Plan the true tracks of the real test clips."""
@@ -195,24 +196,26 @@ class TablePlan:
                 weights=lpips if "loss" in config and target.loss.lpips_weight else (),
             )
 
+        augment = {} if target.data.augment is None else {"augment": dump["data"]["augment"]}
+
         def encode(kind: str, autoencoder: str) -> dict[str, Cell]:
             """Plan the latents of an autoencoder; return both by role."""
             stages[kind] = Cell(
                 kind=kind,
-                config={key: dump["train_dmg"][key] for key in WINDOWS},
+                config={key: dump["train_dmg"][key] for key in WINDOWS} | augment,
                 parents={"data": stages["data"], "autoencoder": stages[autoencoder]},
                 step=step_of("train:encode_latents", stage=autoencoder, **where),
                 collective=True,
             )
             return {"autoencoder": stages[autoencoder], "latents": stages[kind]}
 
-        shape = {"num_frames": target.data.num_frames, "size": target.data.size}
+        shape = {"num_frames": target.data.num_frames, "size": target.data.size} | augment
         first = {"data": shape, "loss": dump["loss"], "train": dump["train_vae"]}
         train("vae", first | {"vae": dump["vae"]})
         second = {"dmg": dump["dmg"], "train": dump["train_dmg"]}
         train("dmg", second, encode("latents", "vae"))
         if target.captioner is not None:
-            captioner = {"captioner": dump["captioner"], "train": dump["train_captioner"]}
+            captioner = {"captioner": dump["captioner"], "train": dump["train_captioner"]} | augment
             train("captioner", captioner)
         if any(ROW_RULES[row].baseline == "latent_video" for row in target.rows):
             autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
@@ -229,7 +232,9 @@ class TablePlan:
     def _data(self) -> Cell:
         data = self.target.data
         dataset = DATASETS[data.name]
-        config = data.model_dump(mode="json")
+        config = data.model_dump(mode="json", exclude={"augment"})
+        if data.augment is not None and data.augment.time_jitter:
+            config["all_frames"] = True
         if data.source == "simulated":
             config["generator"] = dataset.generator
         else:

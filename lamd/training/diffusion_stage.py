@@ -14,8 +14,9 @@ from lamd.io.video import to_model
 from lamd.losses import diffusion_loss
 from lamd.models.latent import Posterior, ScaledLatent
 from lamd.paradigms.base import Paradigm
+from lamd.training.augment import read_rows
 from lamd.training.latents import Latents
-from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, read_windows, seeded
+from lamd.training.stages import Batch, Stage, StepRNG, StepTerms, seeded
 
 _REPEATS = 4  # draws of (t, eps) per held-out clip
 
@@ -63,7 +64,8 @@ class DiffusionStage(Stage):
         if self.latents is None:
             return *super().read(rows), *self._token_ids(windows)
         stored = torch.from_numpy(self.latents.posterior[rows])
-        return read_windows(self.videos, windows, 1), stored, *self._token_ids(windows)
+        first = read_rows(self.videos, self.windows, rows, self.data, 1)
+        return first, stored, *self._token_ids(windows)
 
     def _token_ids(self, windows: np.ndarray) -> Batch:
         if self.tokens is None:

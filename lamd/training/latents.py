@@ -1,5 +1,6 @@
 """Posteriors of all training windows, encoded once by a frozen autoencoder for stage II."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
 from lamd.models.latent import STATISTICS_WINDOWS, Posterior, ScaledLatent
+from lamd.training.augment import read_rows
 from lamd.training.checkpoint import check_run_id, check_sha256, read_json, write_json
 from lamd.training.networks import load_model, read_info
-from lamd.training.stages import read_windows, training_windows
+from lamd.training.stages import training_windows
 
 _BATCH = 16
 _ADVICE = "delete the folder and encode the latents again"
@@ -66,7 +68,7 @@ def encode_latents(
     windows = training_windows(train, target.train_dmg, target.data)
 
     def encode(at: slice) -> np.ndarray:
-        q = _posterior(vae, train, windows[at])
+        q = _posterior(vae, read_rows(train, windows, np.arange(len(windows))[at], target.data))
         return torch.stack([q.mean, q.logvar], dim=1).cpu().numpy()
 
     posterior, shape = folder / "posterior.npy", (len(windows), 2, *vae.latent_shape)
@@ -98,19 +100,22 @@ def open_latents(folder: Path, *, run_id: str | None = None) -> Latents:
 
 
 def latent_statistics(
-    vae: ScaledLatent, videos: PackedVideos, windows: np.ndarray, *, seed: int
+    vae: ScaledLatent, read: Callable[[np.ndarray], Tensor], num_windows: int, *, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation (d,) of sampled z_m, measured in float64.
 
-    At most 1024 windows, evenly spread over `windows`, are encoded: with h * w values per channel
-    and window, the error of the mean is far below one percent of the deviation.
+    At most 1024 windows, evenly spread over all, are encoded: with h * w values per channel and
+    window, the error of the mean is far below one percent of the deviation.
+
+    Args:
+        read: returns windows by number as uint8 video (B, L, H, W, 3).
     """
-    count = min(len(windows), STATISTICS_WINDOWS)
-    chosen = windows[np.linspace(0, len(windows) - 1, count).astype(np.int64)]
+    count = min(num_windows, STATISTICS_WINDOWS)
+    chosen = np.linspace(0, num_windows - 1, count).astype(np.int64)
     total = squares = torch.zeros_like(vae.latent_mean, dtype=torch.float64)
     n = 0
     for first in range(0, count, _BATCH):
-        posterior = _posterior(vae, videos, chosen[first : first + _BATCH])
+        posterior = _posterior(vae, read(chosen[first : first + _BATCH]))
         generator = torch_generator(seed, "statistics", first)
         eps = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         z_m = vae.normalise(posterior.sample(eps)).double()
@@ -122,6 +127,5 @@ def latent_statistics(
 
 
 @torch.no_grad()
-def _posterior(vae: ScaledLatent, videos: PackedVideos, windows: np.ndarray) -> Posterior:
-    video = read_windows(videos, windows, vae.clip_shape[0]).to(vae.latent_mean.device)
-    return vae.encode(to_model(video))
+def _posterior(vae: ScaledLatent, video: Tensor) -> Posterior:
+    return vae.encode(to_model(video.to(vae.latent_mean.device)))

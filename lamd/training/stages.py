@@ -28,6 +28,7 @@ from lamd.config.schema import BatchConfig
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Kind, Vocabulary
 from lamd.io.video import to_model
+from lamd.training.augment import read_rows, read_windows
 from lamd.training.networks import NETWORKS
 
 Batch = tuple[Tensor, ...]
@@ -140,7 +141,7 @@ class Stage(ABC):
 
         Called from another thread.
         """
-        return (read_windows(self.videos, self.windows[rows], self.data.num_frames),)
+        return (read_rows(self.videos, self.windows, rows, self.data),)
 
     def weight(self, rows: np.ndarray) -> float:
         """Return the number of things that the losses of the windows `rows` are means over."""
@@ -178,6 +179,8 @@ def seeded(*parts: int | str) -> Iterator[None]:
 def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig) -> np.ndarray:
     """List the training windows (W, 2) int64: starts 0, s, 2s, ... of all but the held-out videos.
 
+    With `data.augment`, the list comes once per variant, one after another.
+
     Raises:
         LamdError: when the videos are too short, too few or of another size.
     """
@@ -198,7 +201,8 @@ def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig)
             "held out and none is left to train on; lower it or raise data.num_train"
         )
     windows = videos.windows(num_frames, train.window_stride)
-    return windows[windows[:, 0] < kept]
+    variants = 1 if data.augment is None else data.augment.variants
+    return np.tile(windows[windows[:, 0] < kept], (variants, 1))
 
 
 def validation_windows(videos: PackedVideos, train: TrainConfig) -> np.ndarray:
@@ -234,12 +238,6 @@ def shared_rows(train: BatchConfig, processes: int, rank: int) -> list[slice]:
         start, stop = (first + (last - first) * i // processes for i in (rank, rank + 1))
         slices.append(slice(start, stop))
     return slices
-
-
-def read_windows(videos: PackedVideos, windows: np.ndarray, num_frames: int) -> Tensor:
-    """Read windows (B, 2) as uint8 video (B, L, H, W, 3)."""
-    clips = [videos.clip(int(i), int(start), num_frames) for i, start in windows]
-    return torch.from_numpy(np.stack(clips))
 
 
 def read_ahead(

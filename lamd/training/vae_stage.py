@@ -133,6 +133,8 @@ class VAEStage(Stage):
     @torch.no_grad()
     def finish(self, model: ScaledLatent) -> dict[str, Any]:
         """Measure the latent statistics over the training windows."""
-        mean, std = latent_statistics(model, self.videos, self.windows, seed=self.train.seed)
+        mean, std = latent_statistics(
+            model, lambda rows: self.read(rows)[0], len(self.windows), seed=self.train.seed
+        )
         model.set_latent_statistics(mean, std)
         return {}

@@ -16,7 +16,7 @@ import numpy as np
 from lamd.base.errors import LamdError
 from lamd.base.files import natural_key
 from lamd.base.progress import track
-from lamd.config.strict import Strict
+from lamd.config import DataOptions
 from lamd.data.bair import tfrecord
 from lamd.data.bair.tfrecord import RecordError, RecordSpan
 from lamd.data.dataset import Dataset, SplitCheck, register
@@ -34,8 +34,10 @@ _FILE_NAME = re.compile(r"traj_\d+_to_\d+\.tfrecords")
 Trajectory = dict[str, np.ndarray]  # camera: uint8 (30, 64, 64, 3); floats: float32 (30, n)
 
 
-class BairOptions(Strict):
+class BairOptions(DataOptions):
     """Own keys of BAIR."""
+
+    augmentations = frozenset({"flip", "crop"})
 
     camera: Literal["image_main", "image_aux1"]
 

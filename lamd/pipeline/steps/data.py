@@ -67,7 +67,12 @@ def pack_splits(data: DataConfig, raw: Path, cache: Path) -> dict[str, PackedVid
         limits = {}  # all that was simulated is used, short videos apart
     options = {"size": data.size, "num_frames": data.num_frames, **data.own}
     dataset = find_dataset(data.name)
-    return {s: dataset.pack(raw, cache, split=s, limit=limits.get(s), **options) for s in SPLITS}
+    is_jittered = data.augment is not None and data.augment.time_jitter
+    packed = {}
+    for split in SPLITS:
+        options["all_frames"] = is_jittered and split == "train"
+        packed[split] = dataset.pack(raw, cache, split=split, limit=limits.get(split), **options)
+    return packed
 
 
 def _check_prompts(target: Target, splits: Mapping[str, PackedVideos]) -> None:

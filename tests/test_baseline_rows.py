@@ -388,9 +388,12 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
     assert fewer.folder.name == f"quick-{fewer.results.config_hash}"
 
 
-@pytest.mark.parametrize("fraction", ["null", "0.1"])
-def test_budget_counts_the_windows_that_training_has(fraction):
-    target = tiny_target(f"train_dmg.validation_fraction={fraction}")
+@pytest.mark.parametrize("option", [
+    "train_dmg.validation_fraction=null", "train_dmg.validation_fraction=0.1",
+    "data.augment={variants: 3, flip: true, crop: 1.0, time_jitter: false}",
+])  # fmt: skip
+def test_budget_counts_the_windows_that_training_has(option):
+    target = tiny_target(option)
     videos = TinyVideos(12, 30, 16)
     expected = len(training_windows(videos, target.train_dmg, target.data))
     assert _windows(target, target.train_dmg) == expected

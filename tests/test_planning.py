@@ -109,7 +109,8 @@ def test_the_other_paradigms_are_counted(store):
 
 
 def test_latents_are_counted_as_training_cuts_them(store):
-    target = tiny_target(ROWS)
+    augment = "data.augment={variants: 3, flip: true, crop: 1.0, time_jitter: false}"
+    target = tiny_target(ROWS, augment)
     videos = TinyVideos(count=12, num_frames=30)
     wanted = len(training_windows(videos, target.train_dmg, target.data))
     assert counts(works(target, store)["latents"]) == {"vae encoding": wanted}

@@ -112,6 +112,11 @@ class DataConfig(Strict):
         """The data set's own keys."""
         return dict(self.model_extra or {})
 
+    @property
+    def num_variants(self) -> int:
+        """The number of clips that stages train on per training window."""
+        return 1 if self.augment is None else self.augment.variants
+
     @model_validator(mode="before")
     @classmethod
     def _check_own(cls, tree: Any) -> Any:

@@ -199,7 +199,7 @@ def _latents(cell: Cell, target: Target, frames: Frames) -> Work:
     train, stage, lengths = target.train_dmg, cell.parents["autoencoder"].kind, frames["train"]
     kept = lengths[: len(lengths) - train.num_held_out(len(lengths))]
     number = len(windows(kept, target.data.num_frames, train.window_stride))
-    number *= 1 if target.data.augment is None else target.data.augment.variants
+    number *= target.data.num_variants
     with torch.device("meta"):
         model: Any = NETWORKS[stage].build(target, None)
     encoder = costs(target, AUTOENCODERS[stage])["posterior"]

@@ -109,12 +109,13 @@ def _autoencoder_flops(target: Target, paradigm: str) -> int:
 
 
 def _windows(target: Target, train: TrainConfig) -> int:
-    """Return how many windows a stage trains on; 0 where the number of videos is not known."""
+    """Return how many windows a stage trains on, variants counted; 0 where that is not known."""
     lengths = DATASETS[target.data.name].expected_lengths(target.data).get("train")
     if lengths is None:
         return 0
     kept = lengths[: len(lengths) - train.num_held_out(len(lengths))]
-    return int(((kept - target.data.num_frames) // train.window_stride + 1).sum())
+    windows = ((kept - target.data.num_frames) // train.window_stride + 1).sum()
+    return target.data.num_variants * int(windows)
 
 
 def _clips(train: TrainConfig) -> int:

@@ -201,8 +201,7 @@ def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig)
             "held out and none is left to train on; lower it or raise data.num_train"
         )
     windows = videos.windows(num_frames, train.window_stride)
-    variants = 1 if data.augment is None else data.augment.variants
-    return np.tile(windows[windows[:, 0] < kept], (variants, 1))
+    return np.tile(windows[windows[:, 0] < kept], (data.num_variants, 1))
 
 
 def validation_windows(videos: PackedVideos, train: TrainConfig) -> np.ndarray:

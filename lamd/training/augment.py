@@ -48,7 +48,7 @@ def _variant(
     if not variant:
         return videos.clip(i, start, data.num_frames)
     rng = numpy_generator(0, "augment", i, start, variant)
-    flip, scale, *place = rng.random(4)
+    flip, scale, *corner = rng.random(4)
     if augment.time_jitter:
         spans = np.arange(data.num_frames) + rng.random(data.num_frames)
         numbers = spans / data.num_frames * videos.stored_lengths[i]
@@ -57,7 +57,7 @@ def _variant(
         clip = videos.clip(i, start, data.num_frames)
     side = round(data.size * (augment.crop + (1 - augment.crop) * scale))
     if side < data.size:
-        top, left = (int(share * (data.size - side + 1)) for share in place)
+        top, left = (int(share * (data.size - side + 1)) for share in corner)
         square = clip[:, top : top + side, left : left + side]
         whole = (data.size, data.size)
         clip = np.stack([cv2.resize(f, whole, interpolation=cv2.INTER_CUBIC) for f in square])

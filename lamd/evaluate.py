@@ -1,6 +1,5 @@
 """`lamd evaluate`: metrics between two sets of clips that need not come from this package."""
 
-import json
 import os
 import re
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.base.origin import current_origin
 from lamd.config import closest
 from lamd.io.clips import Clips, load_clips, size_text
@@ -104,7 +104,7 @@ def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[Met
 
 def _read_captions(path: Path) -> list[str]:
     try:
-        captions = json.loads(path.read_text(encoding="utf-8"))
+        captions = load_json(path)
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LamdError(f"{path}: not readable JSON ({reason}); give a list of captions") from None

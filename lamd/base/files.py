@@ -1,12 +1,18 @@
-"""Files and folders that are complete or absent: written next to their place, synced, renamed."""
+"""Files and folders: safe names, inputs that are files, outputs that are complete or absent.
+
+What is written appears by renaming. Below a folder that the user names (runs, results, cache) no
+link is followed: in a shared one, others may have put it there.
+"""
 
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,98 @@ _SYSTEM_FILES = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin",
     "system volume information", "lost+found",
 }  # fmt: skip
+_NAME = re.compile(r"\w[\w.+-]*")
+_LONGEST_NAME = 100  # bytes; file systems take 255, suffixes included
+_KINDS = {
+    stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+def check_name(name: str) -> str:
+    """Return `name`, which becomes part of a path; ValueError unless it can be one."""
+    if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(
+            f"{name[:_LONGEST_NAME]!r} cannot name a file or folder; use up to {_LONGEST_NAME} "
+            "letters, digits, `.`, `_`, `+` and `-`, first a letter or digit"
+        )
+    return name
+
+
+def below(root: Path, *names: str) -> Path:
+    """Return the path of these names, each in the one before, below `root`, which may be a link.
+
+    Raises:
+        LamdError: on a name that leaves the folder, or where a link is in the place of one.
+    """
+    path = root
+    for name in names:
+        try:
+            path = refuse_link(path / check_name(name))
+        except ValueError as error:
+            raise LamdError(f"{path}: {error}") from None
+    return path
+
+
+def refuse_link(path: Path) -> Path:
+    """Return `path`; LamdError where it is a link."""
+    if path.is_symlink():
+        raise LamdError(f"{path}: a link, which is not followed here; delete it")
+    return path
+
+
+def check_own(folder: Path) -> None:
+    """Raise LamdError unless `folder` and all in it are this user's folders and files, no links."""
+    with tempfile.TemporaryFile(dir=folder.parent) as probe:  # a share may give all to one user
+        owners = {os.geteuid(), os.fstat(probe.fileno()).st_uid}
+    for path in _tree(folder):
+        with suppress(FileNotFoundError):  # temporary, of another process of the launch
+            status = path.lstat()
+            kind = stat.S_IFMT(status.st_mode)
+            if kind != stat.S_IFDIR and (kind != stat.S_IFREG or path == folder):
+                raise LamdError(f"{path}: {_KINDS[kind]}; delete {folder}")
+            if status.st_uid not in owners:
+                raise LamdError(f"{path}: belongs to another user; delete {folder}")
+
+
+def _tree(folder: Path) -> Iterator[Path]:
+    yield folder
+    if not folder.is_symlink():
+        for top, folders, files in os.walk(folder):
+            yield from (Path(top, name) for name in (*folders, *files))
+
+
+def make_private(folder: Path) -> Path:
+    """Return `folder`, made where it is missing, which no other user can look into.
+
+    Raises:
+        LamdError: when it is another's, a link, or open to others.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise LamdError(f"{folder}: not a folder of yours with mode 0700; delete it")
+    return folder
+
+
+def open_unlinked(path: str, flags: int) -> int:
+    """Open a file, as an `opener` of `open`, that is no link; OSError where it is one."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def input_file(path: Path) -> Path:
+    """Return `path`, which is about to be read; LamdError on a FIFO, device, socket or folder.
+
+    Reading these may wait for ever. A missing file is left to the reader.
+    """
+    with suppress(OSError):
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind != stat.S_IFREG:
+            raise LamdError(f"{path}: {_KINDS[kind]}, not a file; give a file")
+    return path
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -34,6 +132,8 @@ def check_output(path: Path) -> None:
     """Raise LamdError unless a file can be written at `path`, whose folder is made."""
     if path.is_dir():
         raise LamdError(f"{path}: is a folder; name a file in it")
+    if path.is_fifo() or path.is_socket():
+        raise LamdError(f"{path}: is a FIFO or socket; name a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -43,17 +143,22 @@ def check_output(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path`, whose folder is made where it is missing.
-
-    A link is followed, and what is no regular file, such as `/dev/null`, is written to.
-    """
-    path = Path(os.path.realpath(path))
+    """Write `content` to `path`, whose folder is made where it is missing; a link is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
+    replace_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_output(path: Path, content: str | bytes) -> None:
+    """Write `content` to a file that the user named, for which `check_output`.
+
+    A link is followed, and a device, such as `/dev/null`, is written to.
+    """
+    path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        path.write_bytes(data)
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     else:
-        replace_file(path, lambda temporary: temporary.write_bytes(data))
+        write_atomically(path, content)
 
 
 def dump_json(path: Path, value: object, indent: int | None = 1) -> None:
@@ -63,7 +168,7 @@ def dump_json(path: Path, value: object, indent: int | None = 1) -> None:
 
 def load_json(path: Path) -> Any:
     """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(input_file(path).read_text(encoding="utf-8"))
 
 
 def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
@@ -98,7 +203,7 @@ def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
+    with input_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

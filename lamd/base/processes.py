@@ -11,7 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lamd.base.errors import LamdError
+from lamd.base.files import refuse_link
 
 WAIT_LIMIT = 1800.0  # seconds without progress after which a process of a launch ends
 _SAID, _POLL, _BEAT = 60.0, 0.2, 30.0  # seconds
@@ -50,6 +53,27 @@ def wait_until(
                 flush=True,
             )
         time.sleep(_POLL)
+
+
+def file_lock(path: Path) -> FileLock:
+    """Return the lock of a file; LamdError where a link is in its place."""
+    return FileLock(refuse_link(path))
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a file; a line on stderr says that another process is at work on `what`."""
+    lock = file_lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        line = f"lamd: waiting for {what}: another process is at work on it and holds {path}"
+        print(line, file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -42,6 +42,7 @@ def data_prepare(
     set_: Set = None,
 ) -> None:
     """Pack the real data that a target reads into the cache, ahead of its run."""
+    from lamd.base.files import below
     from lamd.config import load_target
     from lamd.data.dataset import DATASETS
     from lamd.pipeline.steps.data import pack_splits
@@ -55,7 +56,7 @@ def data_prepare(
         raise LamdError(f"{target}: profile {profile} reads no real data; name another profile")
     for data in real.values():
         root = DATASETS[data.name].locate()
-        for split, videos in pack_splits(data, root, cache_root() / "packed").items():
+        for split, videos in pack_splits(data, root, below(cache_root(), "packed")).items():
             left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
             truncated = videos.index.truncated_frames
             left_out += f", {truncated} frames truncated" if truncated else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lamd.base.files import check_output, write_atomically
+from lamd.base.files import check_output, write_output
 from lamd.cli.options import Device
 from lamd.cli.output import print_table
 
@@ -36,7 +36,7 @@ def evaluate(
     values = evaluate.evaluate_paths(real, fake, names, device=device, batch_size=batch_size)
     if json_ is not None:  # before the table: a closed pipe must not lose it
         report = evaluate.to_json(real, fake, values, device)
-        write_atomically(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_output(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     _print_values(values)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lamd.base.errors import LamdError
-from lamd.base.files import check_output, natural_key, write_atomically
+from lamd.base.files import check_output, natural_key, write_output
 from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def generate(
     if out.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, clips, allow_pickle=False)
-        write_atomically(out, buffer.getvalue())
+        write_output(out, buffer.getvalue())
     else:
-        write_atomically(out, ENCODERS[out.suffix](tile_clips(clips)))
+        write_output(out, ENCODERS[out.suffix](tile_clips(clips)))
     count, length, height, width = clips.shape[:4]
     print(f"{out}: {count} clips of {length} frames, {height}x{width}")
     if rollout > 1:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lamd.base.files import write_atomically
+from lamd.base.files import check_output, write_output
 from lamd.cli.options import RESULTS, RUNS, Device, Profile, Runs, Set, TargetArg
 from lamd.cli.output import print_table
 
@@ -79,7 +79,8 @@ def results(
     frame = load_results(paths or [RESULTS])
     for path, write in ((csv, frame.to_csv), (parquet, frame.to_parquet)):
         if path is not None:
-            write_atomically(path, write(index=False))
+            check_output(path)
+            write_output(path, write(index=False))
             print(f"{path}: {len(frame)} values")
     if csv is None and parquet is None:
         print(frame[COLUMNS].to_string(index=False))

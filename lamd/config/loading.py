@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lamd.base.errors import LamdError
+from lamd.base.files import input_file
 from lamd.config.kinds import CostFigure, Figure, QualityFigure, ReconstructionTable, SamplingCost
 from lamd.config.schema import AnyTarget, Target
 from lamd.config.strict import Tree, closest, explain, nest
@@ -214,7 +215,7 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
 
 def _read(path: Path) -> Tree:
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        node = yaml.compose(input_file(path).read_text(encoding="utf-8"), Loader=_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -12,7 +12,16 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from lamd.config import registries
 from lamd.config.registries import DATA_OPTIONS, ROW_RULES, SAMPLERS, Baseline
-from lamd.config.strict import DISTINCT, Count, CountOrZero, Fraction, NonNegative, Positive, Strict
+from lamd.config.strict import (
+    DISTINCT,
+    Count,
+    CountOrZero,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    Strict,
+)
 
 
 def _power_of_two(value: int) -> int:
@@ -393,7 +402,7 @@ class BaselinesConfig(Strict):
 class AnyTarget(Strict):
     """Base of all kinds of target; a kind narrows `kind` to its own name."""
 
-    target: str
+    target: Name
     kind: str
     title: str
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lamd.base.files import check_name
+
 
 def _distinct(values: tuple) -> tuple:
     if not values or len(set(values)) != len(values):
@@ -16,6 +18,7 @@ def _distinct(values: tuple) -> tuple:
 
 
 DISTINCT = AfterValidator(_distinct)
+Name = Annotated[str, AfterValidator(check_name)]  # becomes part of a path
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0.0)]

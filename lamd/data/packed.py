@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import below, input_file, refuse_link, write_atomically
+from lamd.base.processes import locked
 from lamd.config.schema import Windows
 from lamd.config.strict import Strict
 from lamd.data.listing import Listing, digest
@@ -72,7 +72,7 @@ class PackedVideos:
     @cached_property
     def frames(self) -> np.memmap:
         """All frames of all videos, uint8 (F, H, W, 3), read-only."""
-        return np.load(self.path / FRAMES_FILE, mmap_mode="r", allow_pickle=False)
+        return np.load(input_file(self.path / FRAMES_FILE), mmap_mode="r", allow_pickle=False)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -138,7 +138,7 @@ def open_packed(path: Path) -> PackedVideos:
     """
     fix = "delete the folder and run `lamd data prepare` again"
     try:
-        index = PackedIndex.model_validate_json((path / INDEX_FILE).read_bytes())
+        index = PackedIndex.model_validate_json(input_file(path / INDEX_FILE).read_bytes())
         videos = PackedVideos(path, index)
         shape, dtype = videos.frames.shape, videos.frames.dtype
     except ValidationError as error:
@@ -167,17 +167,17 @@ def pack(
     """
     parts = (listing.dataset, listing.split, listing.variant, digest(*identity)[:10])
     stem = "-".join(part for part in parts if part is not None)
-    target = cache / f"{stem}-{listing.fingerprint[:10]}"
+    target = below(cache, f"{stem}-{listing.fingerprint[:10]}")
     building = cache / f".{target.name}.tmp"
     for note in listing.notes:
         print(f"lamd: {listing.dataset}/{listing.split}: {note}", file=sys.stderr)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f".{stem}.lock"):
+        with locked(cache / f".{stem}.lock", f"the pack of {stem}"):
             with suppress(LamdError):
                 return open_packed(target)
             for stale in (*cache.glob(f"{stem}-*"), *cache.glob(f".{stem}-*.tmp")):
-                shutil.rmtree(stale)
+                shutil.rmtree(refuse_link(stale))
             building.mkdir()
             try:
                 _build(building, listing, videos, size, num_drawn)

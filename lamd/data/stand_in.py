@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import input_file, write_atomically
 from lamd.config.strict import Strict
 
 MANIFEST = "stand_in.json"
@@ -53,7 +53,7 @@ def read_stand_in(root: Path, dataset: str | None = None) -> StandIn | None:
     if not path.exists():
         return None
     try:
-        stand_in = StandIn.model_validate_json(path.read_bytes())
+        stand_in = StandIn.model_validate_json(input_file(path).read_bytes())
     except (OSError, ValueError):
         raise LamdError(
             f"{path}: not a stand-in's manifest; delete the folder and simulate it again"

@@ -46,7 +46,7 @@ def open_executor(options: ExecutorOptions, *, threads: int, gpus: float, store:
     if options.executor == "ray":
         return Ray(options.ray_address, threads=threads, gpus=gpus)
     if options.executor == "slurm":
-        return Slurm(store.runs / "slurm", options.slurm, threads=threads, gpus=gpus)
+        return Slurm(store.runs, options.slurm, threads=threads, gpus=gpus)
     return Processes(options.jobs or 1)
 
 

@@ -21,6 +21,7 @@ import yaml
 
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
+from lamd.base.files import make_private
 from lamd.base.processes import leave_with_parent, start_pool, threads_each
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.runner import Runner
@@ -175,15 +176,19 @@ class Ray:
 
 
 class Slurm:
-    """Slurm through submitit: ready jobs go as one array; a preempted job is queued again."""
+    """Slurm through submitit: ready jobs go as one array; a preempted job is queued again.
+
+    Jobs and results are pickles, in a folder of `runs` that this user alone can look into.
+    """
 
     slots = _MANY
 
-    def __init__(self, logs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
+    def __init__(self, runs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
         submitit = _installed("submitit", "slurm")
+        logs = make_private(runs.absolute() / f"slurm-{os.geteuid()}")
         own = {"timeout_min": _TIMEOUT, "cpus_per_task": threads, "gpus_per_node": math.ceil(gpus)}
         try:
-            self._executor = submitit.AutoExecutor(folder=logs.absolute(), cluster="slurm")
+            self._executor = submitit.AutoExecutor(folder=logs, cluster="slurm")
             self._executor.update_parameters(name="lamd", **own | _parse(options))
         except (RuntimeError, NameError, TypeError, ValueError) as error:
             raise LamdError(

@@ -43,6 +43,7 @@ class Schedule:
         self._running: dict[Any, Job] = {}  # by the executor's handle
         self._lost: Counter[str] = Counter()  # workers, by plan hash
         self._made: set[str] = set()
+        self._elsewhere: set[str] = set()  # made by another run, said once
         self._failed: dict[str, CellFailed] = {}
         for source, cells in self.sources.items():
             for cell in with_ancestors(cells):
@@ -74,7 +75,11 @@ class Schedule:
             elif self._made.issuperset(parents):
                 if self.store.is_complete(cell):
                     self._made.add(name)
-                elif not self.store.is_being_made(cell) and not self._failed_before(cell):
+                elif self.store.is_being_made(cell):
+                    if name not in self._elsewhere:
+                        self.say(f"{cell.name}: another run is making it, waiting")
+                    self._elsewhere.add(name)
+                elif not self._failed_before(cell):
                     ready.append(job)
         return ready
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import load_json, write_atomically
 from lamd.base.origin import CellInfo
 from lamd.config import AnyTarget
 from lamd.pipeline.cell import Cell
@@ -114,7 +114,7 @@ def read_predictions(store: Store) -> dict[str, float]:
     """
     path = store.runs / PREDICTIONS
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = load_json(path)
         if not all(isinstance(seconds, int | float) for seconds in kept.values()):
             raise ValueError("seconds by cell are expected")
     except FileNotFoundError:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
-from lamd.base.files import is_system_file, natural_key
+from lamd.base.files import input_file, is_system_file, natural_key
 
 VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 FRAME_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -51,7 +51,8 @@ def load_clips(path: Path | str) -> Clips:
     path = Path(path)
     if not path.exists():
         raise LamdError(f"{path}: does not exist; {_FORMS}")
-    if path.is_file():
+    if not path.is_dir():
+        input_file(path)
         if path.suffix != ".npy":
             raise LamdError(f"{path}: a single file that is no .npy; {_FORMS}")
         return Clips(path, _load_npy(path), (), lossless=True)
@@ -254,7 +255,7 @@ def read_picture(path: Path) -> Image.Image:
         LamdError: when it is unreadable, or has pixels that RGB cannot hold.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(input_file(path)) as image:
             if image.mode not in ("RGB", "L", "P", "1"):
                 raise LamdError(f"{path}: pixels are {image.mode}; save it as 8-bit RGB")
             return ImageOps.exif_transpose(image).convert("RGB")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lamd import weights
-from lamd.base.files import replace_file
+from lamd.base.files import below, input_file, replace_file
 from lamd.metrics import i3d, inception
 from lamd.metrics.values import DEFAULTS, Inputs
 
@@ -32,12 +32,12 @@ def cached_features(
     errors are those of the network's function; `needs` is "i3d" or "inception".
     """
     network, kept_axes = _NETWORKS[needs]
-    folder = inputs.cache or weights.cache_root() / "features"
+    folder = inputs.cache or below(weights.cache_root(), "features")
     weights_hash = weights.ARTIFACTS[network.WEIGHTS].member_sha256
     path = folder / f"{hash_videos(videos)}-{weights_hash[:16]}-{network.RESIZE_RULE}.npy"
     shape = (*videos.shape[:kept_axes], network.NUM_FEATURES)
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = np.load(input_file(path), allow_pickle=False)
         if rows.shape == shape and rows.dtype == np.float32:
             return rows
     except (OSError, ValueError, EOFError):  # not there or damaged: extracted again

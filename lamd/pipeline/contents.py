@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamd.base.files import load_json
+from lamd.base.files import below, input_file, load_json
 
 CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
 FRAMES, REPEATED = "frames.npy", "repeated.json"
@@ -41,9 +41,9 @@ def read_clips(folder: Path) -> np.ndarray:
     """Memory-map the clips of a set, uint8 (N, L, H, W, 3), read-only."""
     if (folder / REPEATED).is_file():
         num_frames = load_json(folder / REPEATED)["num_frames"]
-        frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
+        frames = np.load(input_file(folder / FRAMES), mmap_mode="r", allow_pickle=False)
         return np.broadcast_to(frames, (len(frames), num_frames, *frames.shape[2:]))
-    return np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
+    return np.load(input_file(folder / CLIPS), mmap_mode="r", allow_pickle=False)
 
 
 def read_videos(folder: Path) -> list[str]:
@@ -53,12 +53,13 @@ def read_videos(folder: Path) -> list[str]:
 
 def read_per_clip(folder: Path) -> dict[str, np.ndarray]:
     """Return the values per clip of a `values` cell by protocol, for those that have them."""
-    paths = {v["protocol"]: folder / f"{v['protocol']}.npy" for v in load_json(folder / VALUES)}
+    names = [value["protocol"] for value in load_json(folder / VALUES)]
+    paths = {name: below(folder, f"{name}.npy") for name in names}
     return {name: np.load(path) for name, path in paths.items() if path.is_file()}
 
 
 def read_panels(folder: Path) -> Panels:
     """Return the rows and numbers of a figure."""
     words = load_json(folder / WORDS)
-    clips = np.load(folder / PICTURES, mmap_mode="r", allow_pickle=False)
+    clips = np.load(input_file(folder / PICTURES), mmap_mode="r", allow_pickle=False)
     return Panels(tuple(words["labels"]), clips, words["numbers"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lamd.base import origin
 from lamd.base.errors import LamdError
-from lamd.base.files import dump_json
+from lamd.base.files import check_own, dump_json, open_unlinked, replace_file
 from lamd.base.processes import heartbeat, modified, rank_and_world, wait_until
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import CELL, FAILED, PARTIAL, CellFailed, Store
@@ -67,12 +67,14 @@ class Runner:
         with self.store.lock(cell), seen:
             if not self.store.is_complete(cell):
                 resumed = partial.is_dir()
-                partial.mkdir(exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    partial.mkdir()
+                check_own(partial)
                 for stale in partial.glob(".*.tmp"):  # of a killed run
                     stale.unlink()
                 self.store.folder(cell, FAILED).unlink(missing_ok=True)
                 process = {"host": socket.gethostname(), "pid": os.getpid()}
-                with (partial / ATTEMPTS).open("a", encoding="utf-8") as file:
+                with open(partial / ATTEMPTS, "a", opener=open_unlinked) as file:
                     file.write(json.dumps(process | {"time": round(time.time(), 3)}) + "\n")
                 self.say(f"{cell.name}: {'resuming' if resumed else 'making'} {folder.name}")
                 dump_json(partial / CELL, self._execute(cell, partial, inputs, resumed))
@@ -116,6 +118,7 @@ class Runner:
         for ready in (can_join, is_complete):
             wait_until(ready, cell.name, progress=lambda: modified(lock))
             if not self.store.is_complete(cell):
+                check_own(partial)
                 cell.step(partial, inputs)
         return self.store.folder(cell)
 
@@ -125,8 +128,9 @@ class Runner:
         reason = text if user_error else f"{type(error).__name__}: {text}"
         if not user_error:
             log = self.store.folder(cell, PARTIAL) / "error.log"
+            trace = "".join(traceback.format_exception(error))
             with contextlib.suppress(OSError):
-                log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+                replace_file(log, lambda path: path.write_text(trace, encoding="utf-8"))
                 reason += f" (traceback in {log})"
         failure = CellFailed(cell.name, reason, user_error)
         self._failures[cell.plan_hash] = failure

@@ -15,8 +15,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lamd.base.errors import LamdError
-from lamd.base.files import dump_json, load_json
+from lamd.base.files import below, dump_json, load_json
 from lamd.base.origin import CellInfo
+from lamd.base.processes import file_lock
 from lamd.pipeline.cell import Cell, with_ancestors
 
 PARTIAL, FAILED = ".partial", ".failed"
@@ -40,7 +41,7 @@ class Store:
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs.expanduser().absolute()
-        self.root = self.runs / "cells"
+        self.root = below(self.runs, "cells")
         self._keys: dict[str, str] = {}  # plan hash -> key, once it is known
 
     def key(self, cell: Cell) -> str | None:
@@ -57,11 +58,12 @@ class Store:
 
         Raises:
             LookupError: while the key is unknown.
+            LamdError: where a link is in its place.
         """
         key = self.key(cell)
         if key is None:
             raise LookupError(f"{cell.name}: its key is known once the data is made")
-        return self.root / f"{cell.kind}-{key}{suffix}"
+        return below(self.root, f"{cell.kind}-{key}{suffix}")
 
     def is_complete(self, cell: Cell) -> bool:
         """Return whether the cell is made."""
@@ -106,7 +108,7 @@ class Store:
 
     def lock(self, cell: Cell) -> FileLock:
         """Return the lock that the process which makes the cell holds."""
-        return FileLock(self.lock_file(cell))
+        return file_lock(self.lock_file(cell))
 
     def lock_file(self, cell: Cell) -> Path:
         """Return the path of the lock; a process of a launch touches it while at work."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import below, write_atomically
 from lamd.report.results import RECORD, Results, read_results
 
 
@@ -14,13 +14,14 @@ def choose_folder(root: Path, results: Results) -> tuple[Path, str | None]:
     results lack, fewer missing values or other overrides, or that cannot be read, is kept: then
     they belong in a folder named by their config hash next to it.
     """
-    folder = root / results.target / results.profile
+    folder = below(root, results.target, results.profile)
     reason = _reason_to_keep(folder / RECORD, results)
     if reason is None:
         return folder, None
-    other, number = folder.with_name(f"{results.profile}-{results.config_hash}"), 2
+    name, number = f"{results.profile}-{results.config_hash}", 2
+    other = below(root, results.target, name)
     while _reason_to_keep(other / RECORD, results):
-        other = folder.with_name(f"{results.profile}-{results.config_hash}-{number}")
+        other = below(root, results.target, f"{name}-{number}")
         number += 1
     return other, f"{folder} is kept: {reason}; these results are in {other}"
 
@@ -62,9 +63,9 @@ def write_folder(folder: Path, results: Results, files: dict[str, bytes]) -> lis
         stale = set()
     results = results.model_copy(update={"files": tuple(sorted(files))})
     for name in stale:  # first: killed later, nothing would name them any more
-        (folder / Path(name).name).unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
     for name, content in (files | {RECORD: results.to_json().encode()}).items():
-        path = folder / name
+        path = below(folder, name)
         if not path.is_file() or path.read_bytes() != content:
             write_atomically(path, content)
     return [folder / name for name in (*files, RECORD)]

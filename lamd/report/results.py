@@ -12,7 +12,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lamd.base.errors import LamdError
+from lamd.base.files import input_file
 from lamd.base.origin import CellInfo
+from lamd.config.strict import Name
 from lamd.config.sweep import Column
 
 RECORD = "record.json"
@@ -142,9 +144,9 @@ class Results(Frozen):
 
     format: Literal["lamd.results.v1"] = "lamd.results.v1"
     kind: str
-    target: str
+    target: Name
     title: str
-    profile: str
+    profile: Name
     config: dict[str, Any]
     config_hash: str
     overrides: tuple[str, ...] = ()
@@ -161,7 +163,7 @@ class Results(Frozen):
     pictures: tuple[Picture, ...] = ()
     cells: tuple[CellInfo, ...] = ()
     measured: dict[str, str] = {}  # times: device, dtype, threads, date
-    files: tuple[str, ...] = ()
+    files: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
@@ -204,7 +206,7 @@ def read_results(path: Path) -> Results:
         LamdError: when the file is not a record, naming its first wrong field.
     """
     try:
-        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+        return Results.model_validate_json(input_file(path).read_text(encoding="utf-8"))
     except ValidationError as error:
         raise LamdError(
             f"{path}: not a record of lamd.results.v1 ({first_problem(error)}); "

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
 from lamd.base.errors import LamdError
-from lamd.base.processes import leave_with_parent, start_pool, threads_each
+from lamd.base.processes import leave_with_parent, locked, start_pool, threads_each
 from lamd.base.progress import track
 from lamd.data.dataset import Dataset
 from lamd.data.stand_in import MANIFEST, Future, StandIn, read_stand_in, write_stand_in
@@ -101,7 +100,7 @@ def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> No
         raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
     _claim(request, folders)
     try:
-        with FileLock(root / ".simulate.lock"):
+        with locked(root / ".simulate.lock", f"the stand-in {root}"):
             parts = list(parts)
             jobs = [job for part in parts for job in part.jobs]
             with closing(_in_order(jobs, min(num_workers, len(jobs)))) as results:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
+from lamd.base.files import below
 from lamd.base.processes import rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
@@ -59,6 +60,7 @@ def reproduce(
         CellFailed: when nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
+    below(results, config.target, profile)
     kind = KINDS[config.kind]
     graph = kind.plan(config, device)
     if options is None and isinstance(config, Sweep):

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lamd.base.errors import LamdError
-from lamd.base.files import replace_folder, sha256_of, write_atomically
+from lamd.base.files import load_json, replace_folder, sha256_of, write_atomically
 
 FORMAT = 2  # of all files here; 1 had other config keys and parameter names
 _ADVICE = "delete this checkpoint's folder to continue from an older one"
@@ -207,7 +207,7 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
         LamdError: on another version of the format.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
         intact = value.pop("checksum") == _checksum(value)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         intact = False

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from lamd.base.errors import LamdError
-from lamd.base.files import write_atomically
+from lamd.base.files import below, input_file, write_atomically
+from lamd.base.processes import locked
 from lamd.weights.manifest import ARTIFACTS, Artifact
 
 # NumPy's own array reconstruction, under the names old and new releases pickle it with.
@@ -76,18 +76,18 @@ def fetch(name: str, source: Path | None = None) -> Path:
     """
     artifact, path = _artifact(name), weights_path(name)
     if path.exists():
-        return path
+        return input_file(path)
     if source is None and os.environ.get("LAMD_WEIGHTS"):
         source = Path(os.environ["LAMD_WEIGHTS"]).expanduser()
     if source is None and not artifact.sdist:
         raise _missing(artifact, path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        below(cache_root(), path.parent.name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LamdError(
             f"{path.parent}: {error.strerror}; set LAMD_CACHE to a folder that can be written"
         ) from None
-    lock = FileLock(path.parent / f".{artifact.accepted[0]}.lock")
+    lock = locked(path.parent / f".{artifact.accepted[0]}.lock", f"weights {name}")
     with lock, tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
         if path.exists():
             return path
@@ -219,7 +219,7 @@ def _read(artifact: Artifact, source: Path) -> bytes:
             )
         source = files[0]
     try:
-        data, origin = source.read_bytes(), str(source)
+        data, origin = input_file(source).read_bytes(), str(source)
     except OSError as error:
         names = " or ".join(artifact.accepted)
         raise LamdError(f"{source}: {error.strerror}; give {names}") from None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.files import dump_json, load_json
+from lamd.base.files import below, dump_json, load_json
 from lamd.base.rng import derive_seed
 from lamd.config import DataConfig, Target
 from lamd.data.cater.captions import parse
@@ -35,7 +35,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
             frame_size=dataset.simulated_size(data.size),
         )  # fmt: skip
     else:
-        raw, packed = dataset.locate(), cache_root() / "packed"
+        raw, packed = dataset.locate(), below(cache_root(), "packed")
     # Not the config but the files decide: a stand-in under LAMD_DATA stays a stand-in.
     stand_in = read_stand_in(raw, data.name)
     splits = pack_splits(data, raw, packed)
@@ -97,5 +97,5 @@ def _check_prompts(target: Target, splits: Mapping[str, PackedVideos]) -> None:
 
 def open_split(folder: Path, split: str) -> PackedVideos:
     """Open a split of a finished data cell."""
-    path = load_json(folder / DATA)[split]
-    return open_packed(folder / path)  # an absolute path stays as it is
+    path = Path(load_json(folder / DATA)[split])
+    return open_packed(path if path.is_absolute() else below(folder, *path.parts))

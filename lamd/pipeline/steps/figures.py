@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamd.base.files import dump_json, load_json
+from lamd.base.files import dump_json, input_file, load_json
 from lamd.config import Figure, RuntimeConfig, SamplerConfig, kinds
 from lamd.evaluate import resolve_device
 from lamd.generate import first_frames, generate_clips, roll_out, trajectory
@@ -95,7 +95,7 @@ def build_panels(folder: Path, inputs: Folders, figure: Figure, source: str, dev
         np.array(contents.read_clips(test)[:count]),
         load_json(test / contents.KEYS)[:count],
         None if target.dmg.prompt is None else load_json(test / contents.PROMPTS)[:count],
-        np.load(inputs["features"] / contents.FEATURES) if is_measured else None,
+        np.load(input_file(inputs["features"] / contents.FEATURES)) if is_measured else None,
     )
     make = {maker.__name__: maker for maker in _MAKERS}[figure.figure.name]
     panels = make(scene, figure.figure)

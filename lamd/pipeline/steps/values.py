@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lamd.base.batched import fill_batches
-from lamd.base.files import dump_json, load_json
+from lamd.base.files import dump_json, input_file, load_json
 from lamd.data.dataset import class_of
 from lamd.evaluate import resolve_device
 from lamd.metrics.measure import measure
@@ -63,14 +63,15 @@ def row_values(
         data: dict[str, Any] = {}
         if metric.needs == "i3d":
             roles = [f"{side} features {PROTOCOLS[name].first_frame}" for side in ("real", "fake")]
-            data["features"] = tuple(np.load(inputs[role] / contents.FEATURES) for role in roles)
+            paths = [inputs[role] / contents.FEATURES for role in roles]
+            data["features"] = tuple(np.load(input_file(path)) for path in paths)
         elif metric.needs == "captions":
             files = inputs["real"] / contents.PROMPTS, inputs["captions"] / contents.CAPTIONS
             data["captions"] = tuple(map(load_json, files))
         else:
             data["clips"] = contents.read_clips(inputs["real"]), contents.read_clips(inputs["fake"])
         if metric.needs == "tracks":
-            data["tracks"] = np.load(inputs["tracks"] / contents.TRACKS)
+            data["tracks"] = np.load(input_file(inputs["tracks"] / contents.TRACKS))
         if metric.per_class:
             data["classes"] = tuple(
                 [class_of(key) for key in load_json(inputs[role] / contents.KEYS)]

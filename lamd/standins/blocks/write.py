@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from lamd.base.files import write_atomically
+from lamd.base.files import load_json, write_atomically
 from lamd.data.cater import captions_file, data_folder
 from lamd.data.cater.captions import MODES, Mode, scene_caption
 from lamd.data.dataset import Dataset
@@ -83,7 +83,7 @@ def _write_captions(files: Mapping[Mode, Path], jobs: list[_Job], done: Iterator
     for mode, path in files.items():
         captions = {}
         for job in jobs:
-            scene = json.loads(job.scene.read_text(encoding="utf-8"))
+            scene = load_json(job.scene)
             text = scene_caption(scene, job.version, mode, job.random("caption"))
             captions[str(job.number)] = {"video": f"videos/{job.video.name}", "caption": text}
         write_atomically(path, json.dumps(captions))

@@ -1,6 +1,7 @@
 """Names that become paths, links in shared folders, inputs that are no files, waits."""
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from test_cells import cell, writer
 from tiny import tiny_target
 
 from lamd import cli, weights
+from lamd.base import processes
 from lamd.base.errors import LamdError
 from lamd.base.files import (
     below,
@@ -25,9 +27,11 @@ from lamd.base.files import (
 )
 from lamd.base.processes import locked
 from lamd.config import PROFILES, Target, list_targets, load_target
+from lamd.data.dataset import find_dataset
 from lamd.data.packed import Packable, open_packed, pack
 from lamd.data.stand_in import read_stand_in
-from lamd.execute.executors import Slurm
+from lamd.execute.executors import Processes, Slurm
+from lamd.execute.schedule import Schedule
 from lamd.io.clips import load_clips, read_picture
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.contents import VALUES, read_per_clip
@@ -288,3 +292,33 @@ def test_waiting_for_a_lock_is_said(tmp_path, capfd):
         assert f"holds {tmp_path / 'lock'}" in line
     waits.join(10)
     assert not waits.is_alive()
+
+
+def test_waiting_for_a_stopped_process_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "WAIT_LIMIT", 0.5)
+    store, one = Store(tmp_path), cell("vae")
+    store.root.mkdir()
+    with FileLock(store.lock_file(one)):  # as a process does that is stopped: no heartbeat
+        with pytest.raises(CellFailed, match="vae: no progress for"):
+            Runner(store, "cpu").run(one)
+        said = []
+        with pytest.raises(LamdError, match=r"cells of another run \(vae\): no progress for"):
+            Schedule({"a": [one]}, store, Processes(1), say=said.append).run()
+        assert said == ["vae: another run is making it, waiting"]
+
+
+@pytest.mark.parametrize("name", ["softmotion30_44k", "softmotion30_44k/train"])
+def test_a_stand_in_is_not_written_through_a_link(tmp_path, outside, name):
+    dataset, root = find_dataset("bair"), tmp_path / "data"
+    dataset.simulate(root, num_train=1, num_test=1, seed=0, num_workers=1)
+    shutil.rmtree(root / name)
+    (root / name).symlink_to(outside)
+    with pytest.raises(LamdError, match=f"{name}: a link; delete"):
+        dataset.simulate(root, num_train=1, num_test=1, seed=0, num_workers=1)
+    assert untouched(outside)
+
+
+def test_a_relative_cache_is_one_of_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAMD_CACHE", "cache")
+    assert weights.cache_root() == tmp_path / "cache"

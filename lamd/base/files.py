@@ -65,8 +65,9 @@ def refuse_link(path: Path) -> Path:
 
 def check_own(folder: Path) -> None:
     """Raise LamdError unless `folder` and all in it are this user's folders and files, no links."""
-    with tempfile.TemporaryFile(dir=folder.parent) as probe:  # a share may give all to one user
-        owners = {os.geteuid(), os.fstat(probe.fileno()).st_uid}
+    owners = {os.geteuid()}
+    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as probe:
+        owners.add(os.fstat(probe.fileno()).st_uid)  # of all files, on some network shares
     for path in _tree(folder):
         with suppress(FileNotFoundError):  # temporary, of another process of the launch
             status = path.lstat()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -62,16 +62,25 @@ def file_lock(path: Path) -> FileLock:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a file; a line on stderr says that another process is at work on `what`."""
+    """Hold the lock of a file; when another process is at work on `what`, say so and wait for it.
+
+    Raises:
+        LamdError: where a link is in its place, or when that process is stopped for long.
+    """
     lock = file_lock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+
+    def acquired() -> bool:
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        return lock.is_locked
+
+    if not acquired():
         line = f"lamd: waiting for {what}: another process is at work on it and holds {path}"
         print(line, file=sys.stderr, flush=True)
-        lock.acquire()
+        wait_until(acquired, what, progress=lambda: modified(path))
     try:
-        yield
+        with heartbeat(path):
+            yield
     finally:
         lock.release()
 

@@ -248,9 +248,11 @@ def _queued() -> set[str] | None:
 
     None when the controller does not answer, as busy ones do at times: then nothing is known.
     """
-    listed = subprocess.run(
-        ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True
-    )
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=_LATE)
+    except subprocess.TimeoutExpired:
+        return None
     return set(listed.stdout.split()) if listed.returncode == 0 else None
 
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lamd.base.processes import modified, wait_until
 from lamd.execute.executors import Executor, Job, JobResult
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.store import CellFailed, Store
 
 WORKERS_PER_CELL = 3  # that may die before the cell counts as failed
-_POLL = 2.0  # seconds between two looks at cells that other runs are making
+_POLL = 2.0  # seconds between two looks at jobs, or at a cell that is to appear
 _LATE = 90.0  # seconds: a network folder may show a new file after a minute
 
 
@@ -43,7 +44,7 @@ class Schedule:
         self._running: dict[Any, Job] = {}  # by the executor's handle
         self._lost: Counter[str] = Counter()  # workers, by plan hash
         self._made: set[str] = set()
-        self._elsewhere: set[str] = set()  # made by another run, said once
+        self._elsewhere: dict[str, Cell] = {}  # made by other runs, by plan hash
         self._failed: dict[str, CellFailed] = {}
         for source, cells in self.sources.items():
             for cell in with_ancestors(cells):
@@ -57,14 +58,15 @@ class Schedule:
             self._running |= zip(self.executor.submit(begun), begun, strict=True)
             if len(self._made) + len(self._failed) == len(self._jobs):
                 return self._failed
-            if not self._running:  # another run makes what is missing
-                time.sleep(_POLL)
+            if not self._running:
+                self._wait_for_others()
                 continue
             for handle in self.executor.ended(list(self._running), _POLL):
                 self._end(self._running.pop(handle).cell, self.executor.result(handle))
 
     def _ready(self) -> list[Job]:
         ready, running = [], set(self._running.values())
+        before, self._elsewhere = self._elsewhere, {}
         for name, job in self._jobs.items():
             if name in self._made or name in self._failed or job in running:
                 continue
@@ -76,12 +78,20 @@ class Schedule:
                 if self.store.is_complete(cell):
                     self._made.add(name)
                 elif self.store.is_being_made(cell):
-                    if name not in self._elsewhere:
+                    self._elsewhere[name] = cell
+                    if name not in before:
                         self.say(f"{cell.name}: another run is making it, waiting")
-                    self._elsewhere.add(name)
                 elif not self._failed_before(cell):
                     ready.append(job)
         return ready
+
+    def _wait_for_others(self) -> None:
+        cells = self._elsewhere.values()
+        wait_until(
+            lambda: not cells or not all(map(self.store.is_being_made, cells)),
+            f"cells of another run ({', '.join(cell.name for cell in cells)})",
+            progress=lambda: [modified(self.store.lock_file(cell)) for cell in cells],
+        )
 
     def _failed_before(self, cell: Cell) -> bool:
         retry = self.retry_failed or self._lost[cell.plan_hash]

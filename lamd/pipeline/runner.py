@@ -12,7 +12,7 @@ from pathlib import Path
 from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.files import check_own, dump_json, open_unlinked, replace_file
-from lamd.base.processes import heartbeat, modified, rank_and_world, wait_until
+from lamd.base.processes import modified, rank_and_world, wait_until
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import CELL, FAILED, PARTIAL, CellFailed, Store
 
@@ -61,10 +61,7 @@ class Runner:
         if self.rank:
             return self._join_collective(cell, inputs)
         folder, partial = self.store.folder(cell), self.store.folder(cell, PARTIAL)
-        if self.store.is_being_made(cell):
-            self.say(f"{cell.name}: another run is making it, waiting")
-        seen = heartbeat(self.store.lock_file(cell)) if self.world > 1 else contextlib.nullcontext()
-        with self.store.lock(cell), seen:
+        with self.store.lock(cell):
             if not self.store.is_complete(cell):
                 resumed = partial.is_dir()
                 with contextlib.suppress(FileExistsError):

@@ -8,16 +8,17 @@ The key hashes the kind, its code version, the part of the config that the cell 
 parents' keys; a parent that states its content (data) counts by its content hash instead.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from lamd.base.errors import LamdError
 from lamd.base.files import below, dump_json, load_json
 from lamd.base.origin import CellInfo
-from lamd.base.processes import file_lock
+from lamd.base.processes import file_lock, locked
 from lamd.pipeline.cell import Cell, with_ancestors
 
 PARTIAL, FAILED = ".partial", ".failed"
@@ -106,19 +107,20 @@ class Store:
         content = {"reason": failure.reason, "user_error": failure.user_error}
         dump_json(self.folder(cell, FAILED), content, indent=None)
 
-    def lock(self, cell: Cell) -> FileLock:
+    def lock(self, cell: Cell) -> AbstractContextManager[None]:
         """Return the lock that the process which makes the cell holds."""
-        return file_lock(self.lock_file(cell))
+        self.root.mkdir(parents=True, exist_ok=True)
+        return locked(self.lock_file(cell), cell.name)
 
     def lock_file(self, cell: Cell) -> Path:
-        """Return the path of the lock; a process of a launch touches it while at work."""
+        """Return the path of the lock; the process that holds it touches it while at work."""
         return self.root / f".{self.folder(cell).name}.lock"
 
     def is_being_made(self, cell: Cell) -> bool:
         """Return whether another process is at work on the cell; its key must be known."""
         self.root.mkdir(parents=True, exist_ok=True)
         try:
-            with self.lock(cell).acquire(timeout=0):
+            with file_lock(self.lock_file(cell)).acquire(timeout=0):
                 return False
         except Timeout:
             return True

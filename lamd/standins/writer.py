@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from lamd.base.errors import LamdError
+from lamd.base.files import check_own
 from lamd.base.processes import leave_with_parent, locked, start_pool, threads_each
 from lamd.base.progress import track
 from lamd.data.dataset import Dataset
@@ -100,6 +101,7 @@ def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> No
         raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
     _claim(request, folders)
     try:
+        check_own(root.resolve())
         with locked(root / ".simulate.lock", f"the stand-in {root}"):
             parts = list(parts)
             jobs = [job for part in parts for job in part.jobs]

@@ -53,8 +53,8 @@ class Status(NamedTuple):
 def cache_root() -> Path:
     """Return `$LAMD_CACHE`, or `lamd` below `$XDG_CACHE_HOME` or `~/.cache`."""
     if root := os.environ.get("LAMD_CACHE"):
-        return Path(root).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lamd"
+        return Path(root).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "lamd"
 
 
 def weights_path(name: str) -> Path:

@@ -10,15 +10,15 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from lamd.config.registries import ROW_RULES, SAMPLERS, RowName, SamplerName
-from lamd.config.schema import AnyTarget, Target, UNetWidths
-from lamd.config.strict import DISTINCT, Count, CountOrZero, NonNegative, Strict
+from lamd.config.schema import AnyTarget, Target, UNetWidths, clip_problems
+from lamd.config.strict import DISTINCT, Count, CountOrZero, Layers, NonNegative, Size, Strict
 
-Several = Annotated[int, Field(ge=2)]
+Several = Annotated[Size, Field(ge=2)]
 
 
 class _Shown(Strict):
-    clips: Count  # test clips shown, the first ones, not chosen
-    frames: Count  # frames of a clip in the still picture, at even distances
+    clips: Size  # test clips shown, the first ones, not chosen
+    frames: Size  # frames of a clip in the still picture, at even distances
 
 
 class DecodedFigure(_Shown):
@@ -39,7 +39,7 @@ class PromptsFigure(_Shown):
 
     name: Literal["prompts"]
     prompts: Annotated[tuple[str, ...], Field(min_length=1)]
-    samples: Count  # of the first prompt
+    samples: Size  # of the first prompt
 
 
 class TimestepsFigure(_Shown):
@@ -130,7 +130,7 @@ Paradigm = Literal[
 ]
 SPATIAL_DOWNSAMPLING = 4  # f_s of both autoencoders
 TEMPORAL_DOWNSAMPLING = 4  # f_t of latent video; the MCD-VAE's is the number of frames
-Triple = tuple[Count, Count, Count]
+Triple = tuple[Size, Size, Size]
 
 
 class WidthsConfig(UNetWidths):
@@ -139,12 +139,12 @@ class WidthsConfig(UNetWidths):
     `attention_factors` are those of the latents; pixel space attends at the same resolutions.
     """
 
-    context_channels: Count
+    context_channels: Size
     condition: Literal["cross_attention", "concat", "both", "none"]  # of the DMG
     image_channels: Triple
-    motion_encoder_channels: tuple[Count, Count]
+    motion_encoder_channels: tuple[Size, Size]
     decoder_channels: Triple
-    vae_res_blocks: tuple[CountOrZero, CountOrZero, CountOrZero]  # of E_I and D_V, finest first
+    vae_res_blocks: tuple[Layers, Layers, Layers]  # of E_I and D_V, finest first
     fusion: Literal["spade", "add"]
 
 
@@ -154,13 +154,13 @@ class SamplingCost(AnyTarget):
     kind: Literal["cost"]
     paradigms: Annotated[tuple[Paradigm, ...], DISTINCT]
     widths: WidthsConfig
-    shapes: Annotated[tuple[tuple[Count, Count], ...], DISTINCT]  # frames, pixels
+    shapes: Annotated[tuple[tuple[Size, Size], ...], DISTINCT]  # frames, pixels
     num_steps: Count  # K
-    num_train_steps: Count  # T
+    num_train_steps: Size  # T
     timed_steps: Count  # of the K; each costs the same
     rounds: Several  # in each, everything is timed once
-    batch_size: Count
-    threads: Count  # of the CPU
+    batch_size: Size
+    threads: Size  # of the CPU
 
     def problems(self) -> Iterator[str]:
         if "latent-motion" not in self.paradigms:
@@ -169,6 +169,7 @@ class SamplingCost(AnyTarget):
             yield "needs timed_steps <= num_steps (K) <= num_train_steps (T)"
         multiple = 4 * 2 ** (len(self.widths.channel_multipliers) - 1)
         for frames, size in self.shapes:
+            yield from clip_problems(frames, size)
             if frames < 4 or frames & (frames - 1) or size % multiple:
                 yield (
                     f"shapes: {frames} frames of {size} pixels; frames are a power of two from 4 "
@@ -221,8 +222,8 @@ class QualityFigure(Derived):
     fast: Choice  # is its FVD within the interval of `reference`, and in what share of the time?
     reference: Choice
     rounds: Several
-    batch_size: Count  # clips timed at once
-    threads: Count  # of the CPU, while timing
+    batch_size: Size  # clips timed at once
+    threads: Size  # of the CPU, while timing
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

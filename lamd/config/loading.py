@@ -17,14 +17,16 @@ from pydantic import BaseModel, ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file
+from lamd.base.reading import read_bounded
 from lamd.config.kinds import CostFigure, Figure, QualityFigure, ReconstructionTable, SamplingCost
+from lamd.config.plain import MOST_BYTES, compose, construct
 from lamd.config.schema import AnyTarget, Target
 from lamd.config.strict import Tree, closest, explain, nest
 from lamd.config.sweep import Sweep, expand
 
 PROFILES = ("quick", "standard", "paper")
 _MAP_TAG = "tag:yaml.org,2002:map"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without libyaml
+_MOST_BASES = 8  # of a file, one on another
 KINDS: dict[str, type[AnyTarget]] = {
     "table": Target,
     "figure": Figure,
@@ -111,7 +113,7 @@ def _with_models(target: AnyTarget, name: str) -> Target:
     raise LamdError(f"{name}: kind {target.kind} trains nothing itself; {hint}")
 
 
-def _load(path: Path, profile: str, overlays: Sequence[Tree]) -> AnyTarget:
+def _load(path: Path, profile: str, overlays: Sequence[Tree], is_source: bool = False) -> AnyTarget:
     tree = _read_with_base(path)
     profiles = tree.data.pop("profiles")
     name = str(tree.data.get("kind"))
@@ -120,6 +122,8 @@ def _load(path: Path, profile: str, overlays: Sequence[Tree]) -> AnyTarget:
         raise LamdError(f"{at}: kind {name!r}{closest(name, KINDS)}; use {', '.join(KINDS)}")
     kind = KINDS[name]
     shows = "sources" in kind.model_fields
+    if shows and is_source:
+        raise LamdError(f"{path}: kind {name} trains nothing itself; name what it shows")
     known = PROFILES if shows else profiles
     if profile not in known:
         raise LamdError(f"{path}: no profile {profile!r}; it has: {', '.join(known) or 'none'}")
@@ -177,7 +181,7 @@ def _load_source(
     if name not in known:
         hint = closest(name, known)
         raise LamdError(f"{at}: sources: no {name}.yaml next to it{hint}; fix the name")
-    loaded = _load(known[name], profile, overlays)
+    loaded = _load(known[name], profile, overlays, is_source=True)
     _, wanted = get_args(kind.model_fields["sources"].annotation)
     if wanted is Target:
         return _with_models(loaded, str(known[name]))
@@ -207,6 +211,8 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
         raise LamdError(f"{at}: base {base!r} is not a file next to {path.name}; fix the name")
     if parent in (path.resolve(), *users):
         raise LamdError(f"{at}: base {base!r} leads back to this file; delete one `base:`")
+    if len(users) >= _MOST_BASES:
+        raise LamdError(f"{at}: more than {_MOST_BASES} files by `base:`; join some")
     merged = _read_with_base(parent, (path.resolve(), *users))
     merged.lay(tree)
     merged.source = tree.source
@@ -215,7 +221,7 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
 
 def _read(path: Path) -> Tree:
     try:
-        node = yaml.compose(input_file(path).read_text(encoding="utf-8"), Loader=_LOADER)
+        node = compose(read_bounded(input_file(path), MOST_BYTES).decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -244,7 +250,7 @@ def _construct(node: yaml.Node, at: tuple[str, ...], tree: Tree) -> Any:
             result[key] = _construct(value_node, (*at, key), tree)
         return result
     try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
+        return construct(node)
     except (yaml.YAMLError, ValueError) as error:  # of a date that does not exist, ValueError
         problem = getattr(error, "problem", error)
         raise LamdError(f"{line}: {problem}; YAML here is plain data") from None
@@ -252,12 +258,12 @@ def _construct(node: yaml.Node, at: tuple[str, ...], tree: Tree) -> Any:
 
 def _parse_override(text: str) -> Tree:
     key, equals, value = text.partition("=")
+    at = f"--set {text if len(text) <= 80 else f'{text[:77]}...'}"
     if not equals or not all(key.strip().split(".")):
-        raise LamdError(
-            f"--set {text}: expected key.subkey=value; write for example data.num_test=8"
-        )
+        raise LamdError(f"{at}: expected key.subkey=value; write for example data.num_test=8")
     try:
-        tree: Any = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
-        raise LamdError(f"--set {text}: the value is not valid YAML; quote it") from None
-    return nest(key.strip(), tree, f"--set {text}")
+        tree = construct(compose(value))
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", error)
+        raise LamdError(f"{at}: the value is not valid YAML ({problem}); quote it") from None
+    return nest(key.strip(), tree, at)

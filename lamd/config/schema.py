@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from lamd.base.reading import MOST_CLIP
 from lamd.config import registries
 from lamd.config.registries import DATA_OPTIONS, ROW_RULES, SAMPLERS, Baseline
 from lamd.config.strict import (
@@ -17,9 +18,12 @@ from lamd.config.strict import (
     Count,
     CountOrZero,
     Fraction,
+    Layers,
     Name,
     NonNegative,
     Positive,
+    Scales,
+    Size,
     Strict,
 )
 
@@ -30,17 +34,18 @@ def _power_of_two(value: int) -> int:
     return value
 
 
-PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
+Videos = Annotated[Count, Field(le=10**6)]
+PowerOfTwo = Annotated[Size, AfterValidator(_power_of_two)]
 
 
 class UNetWidths(Strict):
     """The skeleton of a denoiser."""
 
-    base_channels: Count
-    channel_multipliers: tuple[Count, ...]
-    num_res_blocks: Count
-    attention_factors: tuple[Count, ...]  # down-sampling factors that get attention
-    head_channels: Count
+    base_channels: Size
+    channel_multipliers: Scales
+    num_res_blocks: Annotated[Layers, Field(ge=1)]
+    attention_factors: tuple[Size, ...]  # down-sampling factors that get attention
+    head_channels: Size
 
     def problems(self) -> Iterator[str]:
         factors = [2**level for level in range(len(self.channel_multipliers))]
@@ -63,8 +68,8 @@ class BatchConfig(Strict):
     BatchNorm sees one at a time, whatever the number of processes.
     """
 
-    batch_size: Count
-    micro_batch_size: Count | None = None  # None: the whole batch
+    batch_size: Size
+    micro_batch_size: Size | None = None  # None: the whole batch
     learning_rate: Positive
 
     @property
@@ -80,7 +85,7 @@ class BatchConfig(Strict):
 class AugmentConfig(Strict):
     """Random changes to training clips, drawn once per variant and equal in both stages."""
 
-    variants: int = Field(ge=2)  # of each training window; the first is unchanged
+    variants: int = Field(ge=2, le=1000)  # of each training window; the first is unchanged
     flip: bool  # mirrors left and right, half of the others
     crop: float = Field(ge=0.5, le=1.0)  # least side of a random square, resized to the whole; ours
     time_jitter: bool  # frame i of L is drawn from the i-th L-th of the video, not fixed (LFDM's)
@@ -103,10 +108,10 @@ class DataConfig(Strict):
 
     name: registries.DataName
     source: Literal["real", "simulated"]
-    num_frames: Count  # L
-    size: Count  # H = W, pixels
-    num_train: Count | None  # videos; None = the whole split
-    num_test: Count | None
+    num_frames: Size  # L
+    size: Size  # H = W, pixels
+    num_train: Videos | None  # None = the whole split
+    num_test: Videos | None
     simulation_seed: int | None = None
     # left out of hashes while there is none
     augment: AugmentConfig | None = Field(None, exclude_if=lambda augment: augment is None)
@@ -143,6 +148,7 @@ class DataConfig(Strict):
             yield "simulation_seed is needed with source: simulated, and only there"
         if simulated and (self.num_train is None or self.num_test is None):
             yield "source: simulated needs num_train and num_test"
+        yield from clip_problems(self.num_frames, self.size)
         resized = "resize" in DATA_OPTIONS[self.name].model_fields
         if resized and simulated != (self.own.get("resize") is None):
             yield "resize is needed with source: real, and only there"
@@ -151,18 +157,24 @@ class DataConfig(Strict):
                 yield f"augment.{key} would falsify the clips of {self.name}; switch it off"
 
 
+def clip_problems(num_frames: int, size: int) -> Iterator[str]:
+    """Yield that a clip of so many frames and pixels is larger than may be, if it is."""
+    if num_frames * size**2 * 3 > MOST_CLIP:
+        yield f"a clip of {num_frames:,} frames of {size:,} pixels is above {MOST_CLIP:,} bytes"
+
+
 class VAEConfig(Strict):
     """MCD-VAE: E_I, E_M, the bottleneck and D_V (paper Sec. 3.1)."""
 
     spatial_downsampling: PowerOfTwo  # f_s
     temporal_downsampling: PowerOfTwo  # f_t; below L, z_m keeps a time axis of L / f_t
-    motion_channels: Count  # d
-    image_channels: tuple[Count, ...]  # E_I, finest scale first; the last is d' of f_x0
-    motion_encoder_channels: tuple[Count, ...]  # E_M, one width per spatial halving, finest first
-    decoder_channels: tuple[Count, ...]  # D_V, finest scale first
-    num_res_blocks: tuple[CountOrZero, ...]  # E_I and D_V, finest scale first
-    num_latent_blocks: CountOrZero  # 2-D, where time is gone, in E_M and D_V each
-    num_skip_scales: CountOrZero  # k
+    motion_channels: Size  # d
+    image_channels: Scales  # E_I, finest scale first; the last is d' of f_x0
+    motion_encoder_channels: Scales  # E_M, one width per spatial halving, finest first
+    decoder_channels: Scales  # D_V, finest scale first
+    num_res_blocks: tuple[Layers, ...]  # E_I and D_V, finest scale first
+    num_latent_blocks: Layers  # 2-D, where time is gone, in E_M and D_V each
+    num_skip_scales: Layers  # k
     first_frame_residual: Literal["none", "add", "warp"]  # D_V adds to x_0; warp moves x_0 first
     fusion: Literal["spade", "add"]
     conv3d: Literal["full", "factorised"]
@@ -188,8 +200,8 @@ class GANConfig(Strict):
     weight: Positive  # factor on lambda when adaptive, lambda itself when fixed
     adaptive: bool
     loss: Literal["bce", "hinge"]
-    base_channels: Count
-    num_layers: Count
+    base_channels: Size
+    num_layers: Annotated[Layers, Field(ge=1)]
     learning_rate: Positive  # of the discriminator, constant
 
 
@@ -219,8 +231,8 @@ class PromptConfig(Strict):
     """The DMG's condition next to f_x0: a caption (TI2V) or a class, as cross-attention tokens."""
 
     kind: Literal["text", "class"]
-    max_tokens: Count | None = None  # of a caption, start and end included
-    num_layers: CountOrZero | None = None  # of the text encoder
+    max_tokens: Size | None = None  # of a caption, start and end included
+    num_layers: Layers | None = None  # of the text encoder
     dropout: Fraction  # share of training clips without prompt, for classifier-free guidance
     pooled: bool = False  # the sum of its tokens is added to the step embedding; False: paper
 
@@ -233,10 +245,10 @@ class PromptConfig(Strict):
 class DMGConfig(UNetWidths):
     """DMG: LDM's 2-D UNet with cross-attention on z_m, and its diffusion process."""
 
-    context_channels: Count
+    context_channels: Size
     condition: Literal["cross_attention", "concat", "both", "none"]
     posterior: Literal["sample", "mean"]  # which posterior value is diffused
-    num_train_steps: Count  # T
+    num_train_steps: Size  # T
     schedule: Literal["sqrt_linear", "linear", "cosine"]
     beta_start: Positive | None = None
     beta_end: Positive | None = None
@@ -278,7 +290,7 @@ class TrainConfig(BatchConfig):
     log_every: Count
     checkpoint_every: Count
     validate_every: Count
-    num_validation_clips: Count
+    num_validation_clips: Videos
     validation_fraction: Fraction | None = None  # of the videos, at most; None: no such limit
     early_stopping: EarlyStopping | None = None  # None: the model is the last one
     keep_last: Count
@@ -316,11 +328,11 @@ class SamplerConfig(Strict):
 class RuntimeConfig(Strict):
     """Use of the machine; no hash covers it, since values change by rounding at most."""
 
-    sampling_batch_size: Count  # clips denoised at once
-    decoding_batch_size: Count | None = None  # clips in the autoencoder; None: as many
+    sampling_batch_size: Size  # clips denoised at once
+    decoding_batch_size: Size | None = None  # clips in the autoencoder; None: as many
     gradient_checkpointing: bool = False  # recompute blocks in the backward pass: less memory
     compile: bool = False  # torch.compile of the denoiser, to sample
-    threads: Count | None = None  # of a cell in an executor; None: the cores are shared by the jobs
+    threads: Size | None = None  # of a cell in an executor; None: the cores are shared by the jobs
     gpus: NonNegative = 0.0  # of a cell, requested from a cluster
 
     @property
@@ -332,10 +344,10 @@ class RuntimeConfig(Strict):
 class CaptionerConfig(Strict):
     """Captioner that scores clips by their prompts: 3-D encoder, transformer decoder."""
 
-    channels: tuple[Count, ...]  # of the encoder, one width per spatial halving, finest first
-    num_layers: Count  # of the decoder
-    head_channels: Count
-    max_tokens: Count
+    channels: Scales  # of the encoder, one width per spatial halving, finest first
+    num_layers: Annotated[Layers, Field(ge=1)]  # of the decoder
+    head_channels: Size
+    max_tokens: Size
 
 
 # Windows of L frames of a test video: `disjoint` from frames 0, L, 2 L, ..., the `first`, or `all`
@@ -347,8 +359,8 @@ class EvaluateConfig(Strict):
 
     protocols: tuple[str, ...]
     windows: Windows = Field("disjoint", exclude_if=lambda rule: rule == "disjoint")
-    samples_per_clip: Count
-    grid_clips: Count  # clips shown in the grid
+    samples_per_clip: Size
+    grid_clips: Size  # clips shown in the grid
 
 
 class DenoiserConfig(BatchConfig):
@@ -365,9 +377,9 @@ class VideoAutoencoderConfig(Strict):
 
     spatial_downsampling: PowerOfTwo  # f_s
     temporal_downsampling: PowerOfTwo  # f_t
-    latent_channels: Count
-    channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # finest scale first
-    num_res_blocks: CountOrZero
+    latent_channels: Size
+    channels: Annotated[Scales, Field(min_length=1)]  # finest scale first
+    num_res_blocks: Layers
     conv3d: Literal["full", "factorised"]
     # whether the decoder sees x_0, at each of its scales
     first_frame: Literal["none", "concat"] = Field(

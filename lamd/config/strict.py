@@ -9,6 +9,8 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lamd.base.files import check_name
+from lamd.base.errors import LamdError
+from lamd.config.plain import MOST_LEVELS
 
 
 def _distinct(values: tuple) -> tuple:
@@ -19,10 +21,14 @@ def _distinct(values: tuple) -> tuple:
 
 DISTINCT = AfterValidator(_distinct)
 Name = Annotated[str, AfterValidator(check_name)]  # becomes part of a path
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
+# Upper bounds, far above any use, refuse a mistyped number before the work.
+Count = Annotated[int, Field(ge=1, le=10**9)]  # of what is only counted, such as training steps
+Size = Annotated[int, Field(ge=1, le=2**16)]  # of what memory grows with, such as a batch
+Layers = Annotated[int, Field(ge=0, le=1000)]
+Scales = Annotated[tuple[Size, ...], Field(max_length=16)]  # channels of a network by scale
+CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -84,6 +90,8 @@ def _merge(tree: dict, overlay: dict) -> None:
 def nest(key: str, value: Any, at: str) -> Tree:
     """Return the tree that `a.b.c` = `value` means, and `at` as the line of its keys."""
     parts = tuple(key.split("."))
+    if len(parts) > MOST_LEVELS:
+        raise LamdError(f"{at}: a key of more than {MOST_LEVELS} levels; correct it")
     for part in reversed(parts):
         value = {part: value}
     return Tree(value, {parts[: i + 1]: at for i in range(len(parts))}, at)
@@ -102,7 +110,7 @@ def explain(error: ValidationError, kind: type[Strict], tree: Tree) -> str:
     if first["type"] == "missing":
         return f"{at}: missing key {key!r}; add it{more}"
     reason = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r:.100}"
     if first["type"] == "literal_error":  # its `expected` is the words, quoted
         got += closest(str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
     return f"{at}: {key + ': ' if key else ''}{reason}{got}; fix the value{more}"

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from lamd.base.errors import LamdError
 from lamd.config.kinds import Derived
 from lamd.config.schema import Target
-from lamd.config.strict import Count, NonNegative, Strict, Tree, explain, nest
+from lamd.config.strict import NonNegative, Size, Strict, Tree, explain, nest
 
 MOST_POINTS = 1000
 Point = dict[str, Any]  # config key -> value
@@ -51,7 +51,7 @@ class TradeoffFigure(Strict):
 class WorkerConfig(Strict):
     """Resources of a cell, however many run at once; in no hash."""
 
-    threads: Count  # values depend on it in the last bits
+    threads: Size  # values depend on it in the last bits
     gpus: NonNegative  # requested from a cluster
 
 
@@ -123,6 +123,7 @@ def expand(grid: Any, sweep: Tree) -> tuple[Point, ...]:
         _limit(math.prod(map(len, sides)), at)
         points = tuple(dict(ChainMap(*steps[::-1])) for steps in itertools.product(*sides))
     elif isinstance(grid, list) and grid and all(isinstance(p, dict) and p for p in grid):
+        _limit(len(grid), at)
         points = tuple({str(key): value for key, value in point.items()} for point in grid)
         if any(point.keys() != points[0].keys() for point in points):
             raise LamdError(f"{at}: sweep: each point names the same keys; add the missing ones")

@@ -23,6 +23,7 @@ from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
 from lamd.base.files import make_private
 from lamd.base.processes import leave_with_parent, start_pool, threads_each
+from lamd.config.plain import compose, construct
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import CellFailed, Store
@@ -261,8 +262,8 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         try:
-            parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            parsed[key.strip()] = construct(compose(value))
+        except (yaml.YAMLError, ValueError):
             equals = ""
         if not equals:
             raise LamdError(f"--slurm {option}: expected key=value, e.g. slurm_partition=gpu")

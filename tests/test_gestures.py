@@ -112,7 +112,7 @@ def test_packed_frames_are_those_drawn(root):
 
 
 def squared(gestures, size, picture, rule="lanczos"):
-    decoder = FrameDecoder(size, 1, gestures.image_formats, gestures.crop, rule)
+    decoder = FrameDecoder(size, 1, gestures.crop, rule)
     return np.asarray(decoder.square(Image.fromarray(picture)))
 
 

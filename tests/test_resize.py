@@ -71,7 +71,7 @@ def test_frame_decoder_letterboxes_natops_as_lfdm_does(tmp_path):
     for path in paths:
         Image.fromarray(pixels).save(path)
     video = FrameFolder(key="k", path=folder, frames=tuple(path.name for path in paths))
-    frames = FrameDecoder(128, 2, ("PNG",), NATOPS.crop, "area")(video)
+    frames = FrameDecoder(128, 2, NATOPS.crop, "area")(video)
     # rows 10-239 and columns 30-290 to 128 x int(229 * 128 / 260), 8 black rows above and below
     inner = cv2.resize(pixels[10:239, 30:290], (128, 112), interpolation=cv2.INTER_AREA)
     expected = cv2.copyMakeBorder(inner, 8, 8, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))

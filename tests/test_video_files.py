@@ -8,7 +8,8 @@ from PIL import Image
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.io.clips import decode_video, load_clips, read_picture
+from lamd.io.clips import decode_video, load_clips
+from lamd.io.pictures import read_picture
 
 
 @pytest.fixture

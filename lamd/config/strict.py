@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lamd.base.files import check_name
 from lamd.base.errors import LamdError
+from lamd.base.files import check_name
 from lamd.config.plain import MOST_LEVELS
 
 

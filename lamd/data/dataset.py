@@ -21,7 +21,7 @@ from lamd.data.frames import Resize, usable_videos
 from lamd.data.listing import SPLITS, Listing, Problem, check_depth, check_inside
 from lamd.data.packed import PackedVideos, pack
 from lamd.data.stand_in import Future, read_stand_in
-from lamd.io.clips import read_picture
+from lamd.io.pictures import read_picture
 
 
 class ResizeOptions(DataOptions):

@@ -17,10 +17,13 @@ from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
 from lamd.base.progress import track
+from lamd.base.reading import read_bounded
 from lamd.data.listing import FrameFolder, Listing, Problem, V, Video, printable
 from lamd.data.packed import Packable, evenly_drawn
+from lamd.io.pictures import FORMATS, MOST_BYTES, open_picture
 
 Result = TypeVar("Result")
+MOST_VIDEO = 2**32  # bytes of a folder's frames, resized: 87,000 of 128 pixels
 _END_OF_JPEG = b"\xff\xd9"
 # `lanczos`: Pillow's, a JPEG first decoded smaller by 2, 4 or 8 where that stays above the size;
 # `pillow_bilinear`: Pillow's, which averages (MDGAN, DTVNet, MAGE);
@@ -74,7 +77,6 @@ class FrameDecoder(Decoder):
     """
 
     num_frames: int | None
-    image_formats: tuple[str, ...] = ("JPEG",)
     crop: tuple[float, float, float, float] | None = None  # left, top, right, bottom, as shares
     resize: Resize = "lanczos"
     load_truncated: bool = False  # a truncated JPEG; what is missing is grey, as Pillow fills it
@@ -87,6 +89,8 @@ class FrameDecoder(Decoder):
         numbers = np.arange(length)
         if self.crop is not None and wanted is not None:
             numbers = evenly_drawn(length, wanted)
+        if len(numbers) * self.size**2 * 3 > MOST_VIDEO:
+            return f"{len(numbers):,} frames of {self.size} pixels are above {MOST_VIDEO:,} bytes"
         frames, problems = {}, tuple[Problem, ...]()
         for number, frame in self.read(video, np.unique(numbers).tolist()):
             if isinstance(frame, Problem):
@@ -102,33 +106,31 @@ class FrameDecoder(Decoder):
         self, video: FrameFolder, numbers: Iterable[int]
     ) -> Iterator[tuple[int, np.ndarray | Truncated | Problem]]:
         """Yield these frames with their number: uint8 (size, size, 3), or why there is none."""
-        kind, first_size = " or ".join(self.image_formats), None
+        first_size = None
         for number in numbers:
             frame: np.ndarray | Truncated | str
             path = video.path / video.frames[number]
             try:
                 try:
-                    frame, first_size = self._decode(path, first_size)
+                    frame, first_size = self._decode(path, None, first_size)
                 except OSError as error:
                     if not self.load_truncated:
                         raise
                     # Pillow's LOAD_TRUNCATED_IMAGES does the same, but for the whole process.
-                    completed = BytesIO(path.read_bytes() + _END_OF_JPEG)
-                    pixels, first_size = self._decode(completed, first_size)
+                    completed = BytesIO(read_bounded(path, MOST_BYTES) + _END_OF_JPEG)
+                    pixels, first_size = self._decode(path, completed, first_size)
                     frame = Truncated(pixels, (Problem(path, f"broken JPEG ({error})"),))
-            except Image.UnidentifiedImageError:
-                frame = f"not a {kind}"
-            except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            except OSError as error:
                 reason = getattr(error, "strerror", None) or error
-                frame = f"broken {kind} ({' '.join(str(reason).split())})"
+                frame = f"broken {FORMATS[path.suffix.lower()]} ({' '.join(str(reason).split())})"
             except ValueError as error:
                 frame = str(error)
             yield number, Problem(path, frame) if isinstance(frame, str) else frame
 
     def _decode(
-        self, file: Path | BytesIO, first_size: tuple[int, int] | None
+        self, path: Path, file: BytesIO | None, first_size: tuple[int, int] | None
     ) -> tuple[np.ndarray, tuple[int, int]]:
-        with Image.open(file, formats=self.image_formats) as image:
+        with open_picture(path, file) as image:
             size = image.size
             if first_size not in (None, size):
                 sizes = ("{}x{}".format(*pair) for pair in (size, first_size))
@@ -154,10 +156,10 @@ class FrameDecoder(Decoder):
 
 
 def check_frames(
-    listing: Listing[FrameFolder], image_formats: tuple[str, ...] = ("JPEG",)
+    listing: Listing[FrameFolder],
 ) -> tuple[list[FrameFolder], tuple[Problem, ...], tuple[str, ...]]:
     """Decode all frames of a split; return the sound videos, all problems, and notes."""
-    decoder = FrameDecoder(1, 1, image_formats, load_truncated=True)
+    decoder = FrameDecoder(1, 1, load_truncated=True)
 
     def unsound(video: FrameFolder) -> list[Problem | Truncated]:
         frames = decoder.read(video, range(len(video.frames)))

@@ -48,7 +48,6 @@ class GestureSet(Dataset):
     subjects: Mapping[str, tuple[int, ...]]
     unused: tuple[int, ...]  # subjects in neither split
     suffixes: tuple[str, ...]
-    image_formats: tuple[str, ...]
     crop: tuple[float, float, float, float]  # left, top, right, bottom; shares of width and height
     reader: str = __name__
     options: type[DataOptions] = NatopsOptions
@@ -95,7 +94,6 @@ NATOPS = GestureSet(
     },
     unused=(1,),
     suffixes=(".png",),
-    image_formats=("PNG",),
     crop=(30 / 320, 10 / 240, 290 / 320, 239 / 240),  # LFDM's rows 10-239, columns 30-290
 )  # fmt: skip
 MUG = GestureSet(
@@ -115,7 +113,6 @@ MUG = GestureSet(
     },
     unused=(3,),
     suffixes=(".jpg", ".jpeg", ".png"),
-    image_formats=("JPEG", "PNG"),
     crop=(0.0, 0.0, 1.0, 1.0),
 )  # fmt: skip
 register(NATOPS)
@@ -185,13 +182,13 @@ def decoder(
 ) -> FrameDecoder:
     """Return LFDM's rules for a clip (reported): `evenly_drawn` frames, cropped; None: all."""
     rule = resize or "lanczos"
-    return FrameDecoder(size, num_frames, dataset.image_formats, dataset.crop, rule)
+    return FrameDecoder(size, num_frames, dataset.crop, rule)
 
 
 def check_split(dataset: GestureSet, root: Path, split: str) -> SplitCheck:
     """Decode every frame of a split; note classes, and those without a clip."""
     listing = list_split(dataset, root, split)
-    sound, problems, notes = check_frames(listing, dataset.image_formats)
+    sound, problems, notes = check_frames(listing)
     classes = {video.condition for video in sound}
     missing = [label for label in dataset.classes if label not in classes]
     num_frames = sum(len(video.frames) for video in listing.videos)

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from lamd.base.errors import LamdError
 from lamd.base.files import is_system_file, natural_key
-from lamd.io.clips import FRAME_SUFFIXES
+from lamd.io.pictures import FORMATS
 
 SPLITS = ("train", "test")
 
@@ -116,7 +116,7 @@ class FolderScan:
         if not folders:
             reason = "no folders in it" if entries else "empty folder"
             for entry in entries:
-                if suffix_of(entry.name) in FRAME_SUFFIXES:
+                if suffix_of(entry.name) in FORMATS:
                     reason = f"holds frames ({printable(entry.name)}), not folders of frames"
             self._note(folder, reason)
         return folders

@@ -3,22 +3,22 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file, is_system_file, natural_key
+from lamd.base.reading import MOST_CLIP, map_array
+from lamd.io.native import ONE_THREAD, memory_bounded, stderr_hidden
+from lamd.io.pictures import FORMATS, read_picture
 
 VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
-FRAME_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _LOSSY_FRAMES = {".jpeg", ".jpg", ".webp"}
 _FORMS = (
     "give an .npy of uint8 (N, L, H, W, 3), a folder of video files, or a folder of frame folders"
@@ -26,8 +26,10 @@ _FORMS = (
 
 # Demuxers of the suffixes above: a playlist under such a name would open other files.
 _CONTAINERS = "avi,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,m4v,mpeg,mpegvideo,mpegts"
-
-_ONE_THREAD = Lock()  # changes modules and stderr of the whole process
+_MOST_PIXELS = 2**26  # of a frame; 8K has half as many
+_MOST_MEMORY = MOST_CLIP + 2**28  # bytes, of a clip's frames and what a decoder takes for itself
+_ARRAY_BYTES = 200  # of memory that an array takes, besides its pixels
+_CHUNK_BYTES = 8  # that a frame of an AVI takes at least
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def load_clips(path: Path | str) -> Clips:
     if folders and len(folders) < len(entries):
         odd = next(entry for entry in entries if not entry.is_dir())
         raise LamdError(f"{path}: holds folders and files ({odd.name}); keep one kind")
-    allowed, kind = (FRAME_SUFFIXES, "frame") if folders else (VIDEO_SUFFIXES, "video")
+    allowed, kind = (set(FORMATS), "frame") if folders else (VIDEO_SUFFIXES, "video")
     files = [file for folder in folders for file in _listing(folder)] or entries
     for file in files:
         if file.is_dir() or file.suffix.lower() not in allowed:
@@ -82,7 +84,7 @@ def _check_layout(path: Path, file: Path) -> None:
     elif nested and file.suffix.lower() in VIDEO_SUFFIXES:
         level = "folders of videos"
         fix = f"give {file.parent} or another of them, or put all videos into one folder"
-    elif not nested and file.suffix.lower() in FRAME_SUFFIXES:
+    elif not nested and file.suffix.lower() in FORMATS:
         level, fix = "frames", "give the folder above, or make one folder of frames for each clip"
     else:
         return
@@ -92,12 +94,10 @@ def _check_layout(path: Path, file: Path) -> None:
 def _load_npy(path: Path) -> np.ndarray:
     hint = "save uint8 (N, L, H, W, 3) with numpy.save"
     try:
-        videos = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        videos = map_array(path)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise LamdError(f"{path}: not a readable .npy ({reason}); {hint}") from None
-    if not isinstance(videos, np.ndarray):
-        raise LamdError(f"{path}: an archive of arrays, not one; {hint}")
     if videos.dtype != np.uint8:
         raise LamdError(f"{path}: dtype is {videos.dtype}, not uint8; {hint}")
     if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
@@ -120,13 +120,13 @@ def _listing(folder: Path) -> list[Path]:
 
 
 def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    first = read(entries[0])
-    videos = np.empty((len(entries), *first.shape), np.uint8)
-    shapes = []
+    clip = read(entries[0])
+    _check_memory(path, len(entries), clip)
+    videos, shapes = np.empty((len(entries), *clip.shape), np.uint8), []
     for i, entry in enumerate(entries):
-        clip = read(entry) if i else first
+        clip = read(entry) if i else clip
         shapes.append(clip.shape)
-        if clip.shape == first.shape:
+        if clip.shape == videos.shape[1:]:
             videos[i] = clip
     usual, count = Counter(shapes).most_common(1)[0]
     odd = [
@@ -141,6 +141,33 @@ def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) 
     return videos
 
 
+def _check_memory(path: Path, count: int, clip: np.ndarray) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if count * clip.nbytes > memory:
+        raise LamdError(
+            f"{path}: {count:,} clips of {size_text(clip.shape)} take {count * clip.nbytes:,} "
+            f"bytes, this machine has {memory:,}; give an .npy, which is read piece by piece"
+        )
+
+
+def _stack_frames(frames: Generator[np.ndarray, None, None]) -> np.ndarray:
+    """Stack the frames of a clip; ValueError when there are none, or too many to keep."""
+    kept, size = list[np.ndarray](), 0
+    with closing(frames):
+        for frame in frames:
+            size += frame.nbytes + _ARRAY_BYTES
+            if size > MOST_CLIP:
+                height, width = frame.shape[:2]
+                raise ValueError(
+                    f"more than {len(kept)} frames of {height} x {width}, a clip of at most "
+                    f"{MOST_CLIP:,} bytes is read"
+                )
+            kept.append(frame)
+    if not kept:
+        raise ValueError("a video without frames")
+    return np.stack(kept)
+
+
 def size_text(shape: tuple[int, ...] | list[int]) -> str:
     """Return (L, H, W, ...) in words."""
     return f"{shape[0]} frames of {shape[1]} x {shape[2]}"
@@ -153,7 +180,7 @@ def import_decord() -> ModuleType:
     is among them and takes over the `sgemm` of a torch imported later, which then crashes. The CPU
     build needs none of it.
     """
-    with _ONE_THREAD:
+    with ONE_THREAD:
         if "decord" not in sys.modules:
             hidden = {"nvidia": sys.modules["nvidia"]} if "nvidia" in sys.modules else {}
             sys.modules["nvidia"] = None  # type: ignore[assignment]  # hides the package
@@ -169,20 +196,33 @@ def decode_video(path: Path) -> np.ndarray:
     """Decode a video as ffmpeg shows it: uint8 (T, H, W, 3), cuts and rotation applied.
 
     Raises:
-        ValueError: when it cannot be decoded; says why.
+        ValueError: when it cannot be decoded, or is too large; says why.
     """
+    return _stack_frames(_frames(path))
+
+
+def _frames(path: Path) -> Generator[np.ndarray, None, None]:
+    with _open_video(path) as (container, stream):
+        for frame in container.decode(stream):
+            yield _upright(frame)
+
+
+@contextmanager
+def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Open a container, for reading in the body, and its video stream; errors of `decode_video`."""
     import av
 
-    options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+    bounds = {"max_pixels": str(_MOST_PIXELS)}
+    options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, **bounds}
     try:
-        with av.open(str(path), options=options) as container:
-            frames = [_upright(frame) for frame in container.decode(container.streams.video[0])]
-    except (av.FFmpegError, IndexError) as error:
+        # A demuxer makes room for as many packets as a few bytes of a header state.
+        with memory_bounded(_MOST_MEMORY), av.open(str(path), options=options) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.options = bounds
+            yield container, stream
+    except (av.FFmpegError, IndexError, MemoryError) as error:
         reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
         raise ValueError(f"not a readable video ({reason})") from None
-    if not frames:
-        raise ValueError("a video without frames")
-    return np.stack(frames)
 
 
 def _upright(frame: Any) -> np.ndarray:
@@ -205,21 +245,33 @@ def decode_with_decord(path: Path, max_frames: int | None = None) -> np.ndarray:
     An AVI has no edit list and no display matrix, which decord would not follow.
 
     Raises:
-        ValueError: when it cannot be decoded; says why.
+        ValueError: when it cannot be decoded, or is too large; says why.
     """
+    return _stack_frames(_frames_of_decord(path, max_frames))
+
+
+def count_with_decord(path: Path) -> int:
+    """Decode an AVI and count its frames, none of them kept; ValueError as `decode_with_decord`."""
+    return sum(1 for _ in _frames_of_decord(path))
+
+
+def _frames_of_decord(
+    path: Path, max_frames: int | None = None
+) -> Generator[np.ndarray, None, None]:
+    with _open_video(path) as (container, stream):  # decord has no bounds
+        if stream.frames * _CHUNK_BYTES > path.stat().st_size:
+            raise ValueError(f"states {stream.frames:,} frames, more than it has room for")
+        next(container.decode(stream), None)
     decord = import_decord()
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        with _native_stderr_hidden():
+        with stderr_hidden():
             reader = decord.VideoReader(str(path), num_threads=1)
-            count = len(reader) if max_frames is None else min(len(reader), max_frames)
-            frames = [_unpadded(reader.next().asnumpy()) for _ in range(count)]
+            for _ in range(len(reader))[:max_frames]:
+                yield _unpadded(reader.next().asnumpy())
     except (decord.DECORDError, RuntimeError, StopIteration) as error:
         reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
         raise ValueError(f"not a readable video ({reason})") from None
-    if not frames:
-        raise ValueError("a video without frames")
-    return np.stack(frames)
 
 
 def _read_video(path: Path) -> np.ndarray:
@@ -235,42 +287,21 @@ def _unpadded(frame: np.ndarray) -> np.ndarray:
     return frame.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
 
 
-@contextmanager
-def _native_stderr_hidden() -> Iterator[None]:
-    # decord's C++ side writes its own lines on a bad file, whatever its log level.
-    with _ONE_THREAD, open(os.devnull, "wb") as sink:
-        saved = os.dup(2)
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def read_picture(path: Path) -> Image.Image:
-    """Read a picture as it is shown, its EXIF orientation applied, in RGB.
-
-    Raises:
-        LamdError: when it is unreadable, or has pixels that RGB cannot hold.
-    """
-    try:
-        with Image.open(input_file(path)) as image:
-            if image.mode not in ("RGB", "L", "P", "1"):
-                raise LamdError(f"{path}: pixels are {image.mode}; save it as 8-bit RGB")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise LamdError(f"{path}: not a readable image ({reason}); write it again") from None
-
-
 def _read_frames(folder: Path) -> np.ndarray:
-    files, frames = _listing(folder), list[np.ndarray]()
+    try:
+        return _stack_frames(_pictures(_listing(folder)))
+    except ValueError as error:
+        raise LamdError(f"{folder}: {error}; make the clip shorter or smaller") from None
+
+
+def _pictures(files: list[Path]) -> Generator[np.ndarray, None, None]:
+    first = None
     for file in files:
-        frames.append(np.asarray(read_picture(file)))
-        if frames[-1].shape != frames[0].shape:
-            sizes = ["{} x {}".format(*frame.shape[:2]) for frame in (frames[-1], frames[0])]
+        frame = np.asarray(read_picture(file))
+        first = frame.shape if first is None else first
+        if frame.shape != first:
+            sizes = ["{} x {}".format(*shape) for shape in (frame.shape, first)]
             raise LamdError(
                 f"{file}: is {sizes[0]}, {files[0].name} is {sizes[1]}; make them equal"
             )
-    return np.stack(frames)
+        yield frame

@@ -31,7 +31,7 @@ from lamd.data.listing import (
     printable,
 )
 from lamd.data.vocabulary import tokenize
-from lamd.io.clips import decode_with_decord
+from lamd.io.clips import count_with_decord, decode_with_decord
 
 _RIFF_HEADER = 8  # bytes
 # `interval`: frames 0, s, 2 s, ... for a frame interval s; `linspace`: the first ones of
@@ -175,7 +175,8 @@ class CaterDecoder(Decoder):
             return Problem(video.path, "empty caption")
         whole, end = self.sampling == "linspace", (self.num_frames - 1) * self.frame_interval + 1
         try:
-            frames = _decode(video.path, None if whole else end)
+            _check_avi(video.path)
+            frames = decode_with_decord(video.path, None if whole else end)
         except ValueError as error:
             return Problem(video.path, str(error))
         wanted = frames[self.numbers(len(frames))]
@@ -209,8 +210,8 @@ def decoder(
     return CaterDecoder(size, num_frames, frame_interval, *rules)
 
 
-def _decode(path: Path, limit: int | None = None) -> np.ndarray:
-    """Decode an AVI or raise ValueError, also for a torn one, which decoders read as short."""
+def _check_avi(path: Path) -> None:
+    """Raise ValueError unless it is an AVI, also for a torn one, which decoders read as short."""
     try:
         if not path.is_file():  # a pipe would block for ever
             raise ValueError("no such file")
@@ -224,7 +225,6 @@ def _decode(path: Path, limit: int | None = None) -> np.ndarray:
     stated = int.from_bytes(header[4:], "little") + _RIFF_HEADER
     if stated > size or stated == _RIFF_HEADER:
         raise ValueError(f"truncated AVI ({size} of {stated} bytes)")
-    return decode_with_decord(path, limit)
 
 
 def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
@@ -243,7 +243,8 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
     paths = dict.fromkeys(video.path for listing in listings.values() for video in listing.videos)
     for path in track(paths, f"verifying {dataset.name}/{split}", len(paths)):
         try:
-            lengths[len(_decode(path))] += 1
+            _check_avi(path)
+            lengths[count_with_decord(path)] += 1
         except ValueError as error:
             problems[path] = str(error)
     counts = ", ".join(f"{length} ({number:,})" for length, number in sorted(lengths.items()))

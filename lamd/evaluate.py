@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.base.origin import current_origin
+from lamd.base.reading import read_bounded
 from lamd.config import closest
+from lamd.data.cater.captions import MOST_CHARACTERS
 from lamd.io.clips import Clips, load_clips, size_text
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, Protocol, metric_for
@@ -104,13 +105,17 @@ def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[Met
 
 def _read_captions(path: Path) -> list[str]:
     try:
-        captions = load_json(path)
+        captions = json.loads(read_bounded(path))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LamdError(f"{path}: not readable JSON ({reason}); give a list of captions") from None
     is_list = isinstance(captions, list) and all(isinstance(item, str) for item in captions)
     if not is_list or not captions:
         raise LamdError(f'{path}: not a list of captions; give one, ["the cone is rotating."]')
+    for number, caption in enumerate(captions):
+        if len(caption) > MOST_CHARACTERS:
+            reason = f"caption {number} has more than {MOST_CHARACTERS:,} characters"
+            raise LamdError(f"{path}: {reason}; shorten it")
     return captions
 
 

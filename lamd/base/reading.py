@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lamd.base.errors import LamdError
+from lamd.base.files import input_file
 
 MOST_TEXT = 2**25  # bytes of a JSON or text file; a list of it takes up to 20 times as much memory
 MOST_CLIP = 2**29  # bytes of a decoded clip, uint8 (L, H, W, 3): 2,730 frames of 256 x 256
@@ -19,7 +20,7 @@ def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
         OSError: when it cannot be read.
         LamdError: when it is larger.
     """
-    with path.open("rb") as file:
+    with input_file(path).open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise LamdError(f"{path}: larger than {most:,} bytes; give the right file, or split it")

@@ -8,6 +8,7 @@ import typer
 from lamd.base.errors import LamdError
 from lamd.cli.options import Profile, Set
 from lamd.cli.output import print_table, say
+from lamd.config.schema import MOST_VIDEOS
 
 data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
 weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_help=True)
@@ -19,10 +20,12 @@ DatasetArg = Annotated[str, typer.Argument(help="A data set, such as bair or cat
 def data_simulate(
     dataset: DatasetArg,
     root: Annotated[Path, typer.Argument(help="Written here, in the data set's own layout.")],
-    num_train: Annotated[int, typer.Option(min=1, help="Videos.")] = 1024,
-    num_test: Annotated[int, typer.Option(min=1, help="Videos.")] = 256,
+    num_train: Annotated[int, typer.Option(min=1, max=MOST_VIDEOS, help="Videos.")] = 1024,
+    num_test: Annotated[int, typer.Option(min=1, max=MOST_VIDEOS, help="Videos.")] = 256,
     seed: int = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="One per core by default.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="One per core by default.")
+    ] = None,
 ) -> None:
     """Simulate the stand-in of a data set; with LAMD_DATA=ROOT it is read, and labelled, as one."""
     from lamd.data.dataset import find_dataset

@@ -27,12 +27,15 @@ def generate(
         str, typer.Option(help="An image, a folder of images, or `test` for the test split.")
     ] = "test",
     count: Annotated[int, typer.Option(min=1, help="At most this many first frames.")] = 16,
-    samples: Annotated[int, typer.Option(min=1, help="Clips per first frame.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=10_000, help="Clips per first frame.")] = 1,
     prompt: Annotated[
         str | None, typer.Option(help="Caption or class; of `test` frames their own by default.")
     ] = None,
     rollout: Annotated[
-        int, typer.Option(min=1, help="Chunks per clip, each from the last frame of the previous.")
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Chunks per clip, each from the last frame of the previous."
+        ),
     ] = 1,
     seed: Annotated[int | None, typer.Option(help="Of the noise; the config's by default.")] = None,
     vae: Annotated[Path | None, typer.Option(help="Folder of a trained MCD-VAE.")] = None,

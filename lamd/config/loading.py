@@ -16,7 +16,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.base.files import input_file
 from lamd.base.reading import read_bounded
 from lamd.config.kinds import CostFigure, Figure, QualityFigure, ReconstructionTable, SamplingCost
 from lamd.config.plain import MOST_BYTES, compose, construct
@@ -221,7 +220,7 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
 
 def _read(path: Path) -> Tree:
     try:
-        node = compose(read_bounded(input_file(path), MOST_BYTES).decode("utf-8"))
+        node = compose(read_bounded(path, MOST_BYTES).decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

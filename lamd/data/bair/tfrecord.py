@@ -6,6 +6,7 @@ of the data.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,6 +20,9 @@ from lamd.base.files import replace_file
 
 _CRC_BYTES = 4
 _HEADER_BYTES = 8 + _CRC_BYTES
+MOST_BYTES = 2**22  # of a record; one of BAIR has 0.7 million
+MOST_RECORDS = 2**16  # of a file; one of BAIR has 256
+_MOST_GUESSES = 16  # of the length of a record whose header is broken
 
 # tensorflow/core/example/{feature,example}.proto; on the wire a map is repeated entries of a key
 # and a value, a oneof is plain fields
@@ -122,18 +126,24 @@ def scan_records(path: Path, lengths: dict[int, None]) -> Iterator[RecordSpan | 
 
     The scan goes on where a sound header or the end of the file follows a record of the length that
     the broken header states, or of one of `lengths`, to which those of sound headers are added.
+    It ends after `MOST_RECORDS`, with an error.
     """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        offset = 0
+        offset = count = 0
         while offset < size:
+            if (count := count + 1) > MOST_RECORDS:
+                reason = f"more than {MOST_RECORDS:,} records"
+                yield RecordError(path, offset, reason, size - offset)
+                return
             length, reason = _read_header(stream, offset, size)
             if not reason:
                 lengths[length] = None
                 yield RecordSpan(offset, length)
                 offset = RecordSpan(offset, length).end
                 continue
-            ends = (RecordSpan(offset, guess).end for guess in (length, *lengths))
+            guesses = (length, *islice(lengths, _MOST_GUESSES))
+            ends = (RecordSpan(offset, guess).end for guess in guesses)
             sound = (end for end in ends if end <= size and not _read_header(stream, end, size)[1])
             behind = next(sound, None)
             yield RecordError(path, offset, reason, size - offset if behind is None else 0)
@@ -151,6 +161,8 @@ def _read_header(stream: BinaryIO, offset: int, size: int) -> tuple[int, str]:
     length = int.from_bytes(header[:8], "little")
     if header[8:] != masked_crc(header[:8]):
         return length, "length checksum mismatch"
+    if length > MOST_BYTES:
+        return length, f"states {length:,} bytes, more than {MOST_BYTES:,}"
     if RecordSpan(offset, length).end > size:
         left = size - offset - _HEADER_BYTES
         return length, f"truncated data ({left} of {length + _CRC_BYTES} bytes)"

@@ -18,7 +18,15 @@ from lamd.base.errors import LamdError
 from lamd.base.files import natural_key
 from lamd.base.progress import track
 from lamd.config.strict import Count
-from lamd.data.cater.captions import MODES, WORDS, Mode, describes, moves_of, parse
+from lamd.data.cater.captions import (
+    MODES,
+    MOST_CHARACTERS,
+    WORDS,
+    Mode,
+    describes,
+    moves_of,
+    parse,
+)
 from lamd.data.dataset import CorruptOptions, Dataset, SplitCheck, register
 from lamd.data.frames import Decoder, Resize, resize
 from lamd.data.listing import (
@@ -128,6 +136,9 @@ def list_split(
                 file = _inside(folder, home, video, where)
             case _:
                 raise LamdError(f"{where}: has no video and caption; get the file again")
+        if len(caption) > MOST_CHARACTERS:
+            reason = f"its caption has more than {MOST_CHARACTERS:,} characters"
+            raise LamdError(f"{where}: {reason}; get the file again")
         if not caption.isascii():
             raise LamdError(f"{where}: its caption is not ASCII; get the file again")
         if file.is_file():

@@ -30,6 +30,7 @@ ATTRIBUTES = (*SIZES, *COLORS, *MATERIALS)
 # in a scene, in a caption
 SHAPES = {shape: shape for shape in ("cube", "sphere", "cylinder", "cone")} | {"spl": "snitch"}
 QUADRANTS = ("first", "second", "third", "fourth")
+MOST_CHARACTERS = 4096  # of a caption; ten objects with all attributes have 1,000
 HALF_WIDTH = 3  # objects are in [-3, 3] x [-3, 3]
 # MAGE's vocabularies by version; no sentence of the script has the last three words of `v2`
 _SHARED = {

@@ -1,5 +1,6 @@
 """`lamd evaluate`: metrics between two sets of clips that need not come from this package."""
 
+import json
 import os
 import re
 from dataclasses import replace
@@ -105,7 +106,7 @@ def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[Met
 
 def _read_captions(path: Path) -> list[str]:
     try:
-        captions = json.loads(read_bounded(path))
+        captions = json.loads(read_bounded(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LamdError(f"{path}: not readable JSON ({reason}); give a list of captions") from None

@@ -84,6 +84,9 @@ def test_load_target_refuses_files_that_lead_back_or_on_and_on(tmp_path):
     for n in range(20):
         (tmp_path / f"b{n}.yaml").write_text(f"base: b{n + 1}.yaml\n")
     assert "more than 8 files by `base:`" in refusal(load_target, f"{tmp_path}/b0.yaml", "quick")
+    for base in ('"a\\0"', "x" * 5000):
+        (tmp_path / "n.yaml").write_text(f"base: {base}\n")
+        assert "is not a file next to n.yaml" in refusal(load_target, f"{tmp_path}/n.yaml", "quick")
     (tmp_path / "f.yaml").write_text("kind: figure\ntitle: f\nsources: [f]\n")
     text = refusal(load_target, f"{tmp_path}/f.yaml", "quick")
     assert "kind figure trains nothing itself" in text
@@ -311,6 +314,21 @@ def npy(shape, dtype="|u1", data=b"", version=b"\x01\x00"):
     return b"\x93NUMPY" + version + length + header + data
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 20_000, 20_000, 3), (10**6 + 1, 1, 1, 1, 3)])
+def test_load_clips_bounds_an_npy(tmp_path, shape):
+    with (path := tmp_path / "a.npy").open("wb") as file:
+        file.write(npy(shape))
+        file.truncate(2**32)  # sparse: it has what its header states
+    assert "give at most 1,000,000 clips of at most 536,870,912 bytes" in refusal(load_clips, path)
+
+
+def test_decode_video_of_an_unknown_codec(tmp_path):
+    data = video("mp4", "libx264", "yuv420p").replace(b"avc1", b"xxxx")
+    (path := tmp_path / "a.mp4").write_bytes(data)
+    with pytest.raises(ValueError, match="not a readable video"):
+        decode_video(path)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -340,6 +358,8 @@ def test_caption_lists_are_bounded(tmp_path):
     (long := tmp_path / "b.json").write_text(json.dumps([sentences]))
     text = refusal(evaluate_captions, true, long)
     assert text == f"{long}: caption 0 has more than 4,096 characters; shorten it"
+    (wide := tmp_path / "w.json").write_text(json.dumps(["the cone is rotating."]), "utf-16")
+    assert f"{wide}: not readable JSON" in refusal(evaluate_captions, wide, true)
     with (huge := tmp_path / "c.json").open("wb") as file:
         file.truncate(2**40)  # sparse
     assert f"{huge}: larger than 33,554,432 bytes" in refusal(evaluate_captions, true, huge)
@@ -351,3 +371,9 @@ def test_list_split_bounds_captions(tmp_path):
     (folder / "test_explicit.json").write_text(json.dumps({"0": entry}))
     text = refusal(CATER_V1.list_split, tmp_path, "test", captions="explicit")
     assert "entry '0': its caption has more than 4,096 characters" in text
+    for path in ("videos/" + "x" * 5000, "videos/" + "x" * 201, "a/" * 50_000 + "a.avi"):
+        entry = {"video": path, "caption": "the cone is rotating."}
+        (folder / "test_explicit.json").write_text(json.dumps({"0": entry}))
+        assert "is too long; correct it" in refusal(
+            CATER_V1.list_split, tmp_path, "test", captions="explicit"
+        )

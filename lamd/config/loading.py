@@ -26,6 +26,7 @@ from lamd.config.sweep import Sweep, expand
 PROFILES = ("quick", "standard", "paper")
 _MAP_TAG = "tag:yaml.org,2002:map"
 _MOST_BASES = 8  # of a file, one on another
+_MOST_NAME = 200  # bytes of a base's name; file systems take 255
 KINDS: dict[str, type[AnyTarget]] = {
     "table": Target,
     "figure": Figure,
@@ -205,9 +206,13 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
     base = tree.data.pop("base", None)
     if base is None:
         return tree
-    at, parent = tree.at("base"), (path.parent / str(base)).resolve()
+    at, name = tree.at("base"), str(base)
+    is_name = name.isprintable() and len(name.encode()) <= _MOST_NAME
+    parent = (path.parent / (name if is_name else "")).resolve()
     if not parent.is_relative_to(path.parent.resolve()) or not parent.is_file():
-        raise LamdError(f"{at}: base {base!r} is not a file next to {path.name}; fix the name")
+        raise LamdError(
+            f"{at}: base {name[:_MOST_NAME]!r} is not a file next to {path.name}; fix the name"
+        )
     if parent in (path.resolve(), *users):
         raise LamdError(f"{at}: base {base!r} leads back to this file; delete one `base:`")
     if len(users) >= _MOST_BASES:

@@ -26,6 +26,7 @@ _FORMS = (
 
 # Demuxers of the suffixes above: a playlist under such a name would open other files.
 _CONTAINERS = "avi,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,m4v,mpeg,mpegvideo,mpegts"
+MOST_CLIPS = 10**6
 _MOST_PIXELS = 2**26  # of a frame; 8K has half as many
 _MOST_MEMORY = MOST_CLIP + 2**28  # bytes, of a clip's frames and what a decoder takes for itself
 _ARRAY_BYTES = 200  # of memory that an array takes, besides its pixels
@@ -102,6 +103,11 @@ def _load_npy(path: Path) -> np.ndarray:
         raise LamdError(f"{path}: dtype is {videos.dtype}, not uint8; {hint}")
     if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
         raise LamdError(f"{path}: shape is {videos.shape}; {hint}")
+    if len(videos) > MOST_CLIPS or videos[0].nbytes > MOST_CLIP:
+        raise LamdError(
+            f"{path}: shape is {videos.shape}; give at most {MOST_CLIPS:,} clips of at most "
+            f"{MOST_CLIP:,} bytes"
+        )
     return videos
 
 
@@ -218,6 +224,8 @@ def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         # A demuxer makes room for as many packets as a few bytes of a header state.
         with memory_bounded(_MOST_MEMORY), av.open(str(path), options=options) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError("not a readable video (unknown codec)")
             stream.codec_context.options = bounds
             yield container, stream
     except (av.FFmpegError, IndexError, MemoryError) as error:

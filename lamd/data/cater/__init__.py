@@ -42,6 +42,7 @@ from lamd.data.vocabulary import tokenize
 from lamd.io.clips import count_with_decord, decode_with_decord
 
 _RIFF_HEADER = 8  # bytes
+_MOST_PATH, _MOST_NAME = 1000, 200  # characters of a path, bytes of a name; systems take more
 # `interval`: frames 0, s, 2 s, ... for a frame interval s; `linspace`: the first ones of
 # round(T / s) frames that are even from the first to the last of T, rounded down (MAGE)
 Sampling = Literal["interval", "linspace"]
@@ -158,6 +159,8 @@ def _inside(folder: Path, home: Path, video: str, where: str) -> Path:
     parts, name = PurePosixPath(video), printable(video[:80])
     if not video.isprintable() or "\\" in video:
         raise LamdError(f"{where}: path {name!r} has odd characters; correct it")
+    if len(video) > _MOST_PATH or any(len(part.encode()) > _MOST_NAME for part in parts.parts):
+        raise LamdError(f"{where}: path {name!r}... is too long; correct it")
     if parts.is_absolute() or ".." in parts.parts or not parts.name:
         raise LamdError(f"{where}: path {name!r} leaves the data set's folder; correct it")
     file = folder / parts

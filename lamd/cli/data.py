@@ -63,6 +63,7 @@ def data_prepare(
             left_out = f", {len(videos.left_out)} left out" if videos.left_out else ""
             truncated = videos.index.truncated_frames
             left_out += f", {truncated} frames truncated" if truncated else ""
+            left_out += f", stand-in {videos.index.stand_in}" if videos.index.stand_in else ""
             counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
             print(f"{data.name}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}")
 

@@ -50,6 +50,7 @@ class SplitCheck:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
     expected: int | None = None  # filled in by `Dataset.verify` where it is known
+    stand_in: str | None = None  # that the files name
 
     @property
     def ok(self) -> bool:
@@ -188,22 +189,28 @@ class Dataset:
         identity = [str(root.resolve()), str(limit), on_corrupt, repr(own), repr(decoder)]
         if num_drawn is not None:
             identity.append(str(num_drawn))
+        manifest = read_stand_in(root, self.name)
         options = {"identity": tuple(identity), "num_drawn": num_drawn}
+        options["stand_in"] = manifest and str(manifest)
         return pack(listing, videos, cache, size=decoder.size, **options)
 
     def verify(self, root: Path) -> VerifyReport:
         """Read the whole data set below `root`, count it, and name all that is broken or missing.
 
-        A stand-in is checked against the counts in its manifest. LamdError as of `list_split`.
+        A stand-in is checked against the counts in its manifest, if it is still there. LamdError as
+        of `list_split`.
         """
-        stand_in = read_stand_in(root, self.name)
+        manifest = read_stand_in(root, self.name)
+        checks: dict[str, SplitCheck] = {s: self._call("check_split", root, s) for s in SPLITS}
+        marks = [manifest and str(manifest), *(check.stand_in for check in checks.values())]
+        stand_in = next(filter(None, marks), None)
         kind = "real data" if stand_in is None else f"stand-in {stand_in}"
-        counts = self.expected_counts if stand_in is None else stand_in.counts
-        checks = {
-            split: replace(self._call("check_split", root, split), expected=counts.get(split))
-            for split in SPLITS
-        }
-        return VerifyReport(f"{self.name} in {root} ({kind})", self.unit, checks)
+        counts = manifest.counts if manifest else {} if stand_in else self.expected_counts
+        return VerifyReport(
+            f"{self.name} in {root} ({kind})",
+            self.unit,
+            {s: replace(check, expected=counts.get(s)) for s, check in checks.items()},
+        )
 
     def simulate(
         self, root: Path, *, num_train: int, num_test: int, seed: int,

@@ -194,8 +194,11 @@ def usable_videos(
     for problem in listing.unexpected_files:
         yield Packable(listing.key(problem.path), problem.reason)
 
-    def decode(video: Video) -> np.ndarray | Truncated | Problem | str:
-        return video.problems[0] if video.problems else decoder(video)
+    def decode(video: Video) -> tuple[np.ndarray | Truncated | Problem | str, str | None]:
+        if video.problems:
+            return video.problems[0], None
+        pixels = decoder(video)
+        return pixels, None if isinstance(pixels, str | Problem) else video.mark()
 
     usable, needed = 0, limit or 1
     if len(listing.videos) < needed:
@@ -203,7 +206,7 @@ def usable_videos(
     else:
         label = f"packing {listing.dataset}/{listing.split}"
         with closing(decode_ahead(decode, listing.videos, label)) as decoded:
-            for video, pixels in decoded:
+            for video, (pixels, mark) in decoded:
                 for problem in video.unexpected_files:
                     yield Packable(listing.key(problem.path), problem.reason)
                 truncated: tuple[Problem, ...] = ()
@@ -214,7 +217,7 @@ def usable_videos(
                         raise _corrupt(listing, pixels)
                     file = "" if pixels.path == video.path else f"{pixels.path.name}: "
                     pixels = printable(f"{file}{pixels.reason}")
-                yield Packable(video.key, pixels, video.condition, len(truncated))
+                yield Packable(video.key, pixels, video.condition, len(truncated), mark)
                 usable += not isinstance(pixels, str)
                 if usable == limit:
                     return

@@ -22,7 +22,7 @@ from pathlib import Path
 from lamd.config import DataOptions
 from lamd.data.dataset import CorruptOptions, Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
-from lamd.data.listing import FolderScan, FrameFolder, Listing
+from lamd.data.listing import FolderScan, FrameFolder, Listing, mark_of
 
 SESSION = "session0"
 _NATOPS_NAME = re.compile(r"g(\d\d)s(\d\d)p(\d\d)")
@@ -194,7 +194,7 @@ def check_split(dataset: GestureSet, root: Path, split: str) -> SplitCheck:
     num_frames = sum(len(video.frames) for video in listing.videos)
     note = f"classes: {len(classes)} of {len(dataset.classes)}, {num_frames:,} frames"
     note += f"; without a clip: {', '.join(missing)}" if missing else ""
-    return SplitCheck(len(sound), problems, (note, *notes))
+    return SplitCheck(len(sound), problems, (note, *notes), stand_in=mark_of(sound))
 
 
 def class_of(key: str) -> str:

@@ -17,7 +17,8 @@ from typing import Generic, TypeVar
 
 from lamd.base.errors import LamdError
 from lamd.base.files import is_system_file, natural_key
-from lamd.io.pictures import FORMATS
+from lamd.data.stand_in import parse_mark
+from lamd.io.pictures import FORMATS, open_picture
 
 SPLITS = ("train", "test")
 
@@ -43,6 +44,10 @@ class Video:
     problems: tuple[Problem, ...] = ()
     unexpected_files: tuple[Problem, ...] = ()
 
+    def mark(self) -> str | None:
+        """Return the stand-in that a readable video's own files name, where they have room."""
+        return None
+
 
 V = TypeVar("V", bound=Video)
 
@@ -52,6 +57,15 @@ class FrameFolder(Video):
     """A video that is a folder of frames."""
 
     frames: tuple[str, ...]
+
+    def mark(self) -> str | None:
+        with open_picture(self.path / self.frames[0]) as image:
+            return parse_mark(image.info.get("comment"))
+
+
+def mark_of(videos: Iterable[Video]) -> str | None:
+    """Return the first mark of a stand-in in readable videos."""
+    return next(filter(None, (video.mark() for video in videos)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ class Packable(NamedTuple):
     video: np.ndarray | str
     condition: str | None = None  # caption or class
     truncated: int = 0  # frames whose files end early
+    stand_in: str | None = None  # that its files name
 
 
 class PackedIndex(Strict):
@@ -53,6 +54,7 @@ class PackedIndex(Strict):
     source_fingerprint: str
     conditions: tuple[str, ...] | None = None  # caption or class y of each, where there is one
     truncated_frames: int = 0  # loaded from files that end early
+    stand_in: str | None = None  # that the files or their root name
 
 
 class PackedVideos:
@@ -156,14 +158,14 @@ def open_packed(path: Path) -> PackedVideos:
 
 def pack(
     listing: Listing, videos: Iterable[Packable], cache: Path, *, size: int,
-    identity: tuple[str, ...], num_drawn: int | None = None,
+    identity: tuple[str, ...], num_drawn: int | None = None, stand_in: str | None = None,
 ) -> PackedVideos:  # fmt: skip
     """Store `videos` of `listing` in `cache`, or reuse what is stored there for the same files.
 
     With `num_drawn`, each video has that many frames, evenly drawn from those that are stored.
     Concurrent processes wait for each other; a damaged folder or one of an older format is made
-    again. `identity` names all that decides which pixels come out of given files. LamdError when
-    the cache cannot be written.
+    again. `identity` names all that decides which pixels come out of given files, `stand_in` what
+    their root says that they are. LamdError when the cache cannot be written.
     """
     parts = (listing.dataset, listing.split, listing.variant, digest(*identity)[:10])
     stem = "-".join(part for part in parts if part is not None)
@@ -180,7 +182,7 @@ def pack(
                 shutil.rmtree(refuse_link(stale))
             building.mkdir()
             try:
-                _build(building, listing, videos, size, num_drawn)
+                _build(building, listing, videos, size, num_drawn, stand_in)
                 os.replace(building, target)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
@@ -192,8 +194,9 @@ def pack(
 
 
 def _build(
-    folder: Path, listing: Listing, videos: Iterable[Packable], size: int, num_drawn: int | None
-) -> None:
+    folder: Path, listing: Listing, videos: Iterable[Packable], size: int, num_drawn: int | None,
+    stand_in: str | None,
+) -> None:  # fmt: skip
     content = hashlib.sha256()
     lengths: dict[str, int] = {}
     conditions: list[str] = []
@@ -201,8 +204,9 @@ def _build(
     truncated_frames = 0
     with (folder / FRAMES_FILE).open("wb") as stream:
         data_start = _write_header(stream, 0, size)
-        for key, video, condition, truncated in videos:
+        for key, video, condition, truncated, mark in videos:
             truncated_frames += truncated
+            stand_in = stand_in or mark
             if isinstance(video, str):
                 left_out.append((key, video))
                 continue
@@ -226,6 +230,7 @@ def _build(
         keys=tuple(lengths), lengths=tuple(lengths.values()), left_out=tuple(left_out),
         content_hash=content.hexdigest(), source_fingerprint=listing.fingerprint,
         conditions=tuple(conditions) or None, truncated_frames=truncated_frames,
+        stand_in=stand_in,
     )  # fmt: skip
     if num_drawn is not None:
         drawn = {"lengths": (num_drawn,) * len(lengths), "stored_lengths": index.lengths}

@@ -11,7 +11,7 @@ from lamd.base.errors import LamdError
 from lamd.base.reading import read_bounded
 from lamd.data.dataset import Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
-from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, printable
+from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, mark_of, printable
 from lamd.data.packed import windows
 from lamd.data.stand_in import read_stand_in
 
@@ -107,7 +107,8 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
     num_long = len({video.path.parent for video in listing.videos})
     clips = f"clips of {CLIP_FRAMES} frames from starts 0, {CLIP_FRAMES}, ..."
     readme = ["", ""]
-    if read_stand_in(root) is None:
+    stand_in = mark_of(sound)
+    if read_stand_in(root) is None and stand_in is None:
         readme = [f" (readme: {count:,})" for count in README[split]]
     notes = [f"long videos: {num_long:,}{readme[0]}; {clips}: {num_clips:,}{readme[1]}"]
     notes += [
@@ -115,4 +116,4 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
         for video, length in zip(sound, lengths, strict=True)
         if length < CLIP_FRAMES
     ]
-    return SplitCheck(len(sound), problems, (*notes, *seen))
+    return SplitCheck(len(sound), problems, (*notes, *seen), stand_in=stand_in)

@@ -1,5 +1,6 @@
-"""The manifest that marks a simulated stand-in of a data set."""
+"""The marks of a simulated stand-in of a data set: a manifest, and a text inside its files."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ from lamd.base.files import input_file, write_atomically
 from lamd.config.strict import Strict
 
 MANIFEST = "stand_in.json"
+_MARK = "simulated by lamd: "  # begins the text inside a file
 
 
 class StandIn(Strict):
@@ -24,6 +26,19 @@ class StandIn(Strict):
     def __str__(self) -> str:
         sizes = " + ".join(f"{count} {split}" for split, count in self.counts.items())
         return f"{self.generator}, seed {self.seed}, {sizes}"
+
+    @property
+    def mark(self) -> str:
+        """The text inside each file; equal in a smaller and a larger set."""
+        return f"{_MARK}{self.generator}, seed {self.seed}"
+
+
+def parse_mark(text: object) -> str | None:
+    """Return e.g. `bair_sim.v1, seed 0` of a text, or its bytes, that is a mark; else None."""
+    text = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    if not isinstance(text, str) or not text.startswith(_MARK):
+        return None
+    return ascii(text.removeprefix(_MARK)[:80])[1:-1]
 
 
 @dataclass(frozen=True)
@@ -45,12 +60,12 @@ class Future:
 
 
 def read_stand_in(root: Path, dataset: str | None = None) -> StandIn | None:
-    """Read the manifest of the data set below `root`; None means real data.
+    """Read the manifest of the data set below `root`; None where there is none.
 
     LamdError on a manifest that cannot be understood, or is of another data set than `dataset`.
     """
     path = root / MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path):  # a dangling link is a damaged manifest
         return None
     try:
         stand_in = StandIn.model_validate_json(input_file(path).read_bytes())

@@ -282,6 +282,17 @@ def _frames_of_decord(
         raise ValueError(f"not a readable video ({reason})") from None
 
 
+def avi_comment(path: Path) -> str | None:
+    """Return the comment in the header of an AVI; None where there is none or it is no AVI."""
+    import av
+
+    try:
+        with av.open(str(path), format="avi") as container:
+            return container.metadata.get("comment")
+    except av.FFmpegError:
+        return None
+
+
 def _read_video(path: Path) -> np.ndarray:
     try:
         return decode_video(path)

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lamd.base.errors import LamdError
 from lamd.base.files import check_own
@@ -55,6 +56,19 @@ class Request:
                 f"frame_size: {width}x{height}; give {least}x{low} or larger, even, in this ratio"
             )
         return replace(self, frame_size=(width, height))
+
+    @property
+    def stand_in(self) -> StandIn:
+        """The manifest."""
+        size, future = self.frame_size, self.future
+        return StandIn(
+            dataset=self.dataset.name,
+            generator=self.dataset.generator
+            + (f".{size[0]}x{size[1]}" if size else "")
+            + (f".future{future.number}" if future else ""),
+            seed=self.seed,
+            counts=dict(self.counts),
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -115,8 +129,13 @@ def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> No
         ) from None
 
 
-def fill_folder(folder: Path, videos: Mapping[str, Callable[[], Pictures]]) -> Iterator[Part]:
-    """Yield the part that fills `folder`; `videos` by the folder below for each one's pictures."""
+def fill_folder(
+    folder: Path, videos: Mapping[str, Callable[[], Pictures]], mark: str
+) -> Iterator[Part]:
+    """Yield the part that fills `folder`; `videos` by the folder below for each one's pictures.
+
+    `mark` is written into each picture.
+    """
     partly = folder.with_name(f".{folder.name}.partial")
 
     def finish(results: Iterator[None]) -> None:
@@ -125,31 +144,27 @@ def fill_folder(folder: Path, videos: Mapping[str, Callable[[], Pictures]]) -> I
 
     if not folder.exists():
         missing = {name: draw for name, draw in videos.items() if not (partly / name).exists()}
-        jobs = [partial(_write_pictures, partly / name, draw) for name, draw in missing.items()]
+        jobs = [
+            partial(_write_pictures, partly / name, draw, mark) for name, draw in missing.items()
+        ]
         yield Part(jobs, finish)
 
 
-def _write_pictures(folder: Path, draw: Callable[[], Pictures]) -> None:
+def _write_pictures(folder: Path, draw: Callable[[], Pictures], mark: str) -> None:
     """Write the pictures of a video; their folder appears when all are there."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    text = PngInfo()
+    text.add_text("comment", mark)
     for name, picture in draw():
-        picture.save(temporary / name, quality=JPEG_QUALITY)
+        picture.save(temporary / name, quality=JPEG_QUALITY, comment=mark, pnginfo=text)
     temporary.rename(folder)
 
 
 def _claim(request: Request, folders: Iterable[str]) -> None:
     """Write the manifest into a fresh root, or check that the one there asks for the same."""
-    root, size, future = request.root, request.frame_size, request.future
-    wanted = StandIn(
-        dataset=request.dataset.name,
-        generator=request.dataset.generator
-        + (f".{size[0]}x{size[1]}" if size else "")
-        + (f".future{future.number}" if future else ""),
-        seed=request.seed,
-        counts=dict(request.counts),
-    )
+    root, wanted = request.root, request.stand_in
     if root.exists() and not root.is_dir():
         raise LamdError(f"{root}: not a folder; choose another one")
     present = read_stand_in(root)

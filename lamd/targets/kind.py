@@ -316,7 +316,7 @@ def row_info(target: Target, row: str) -> RowInfo:
 
 
 def _source(target: Target, data: dict[str, Any] | None) -> Source:
-    stand_in = data["stand_in"] is not None if data else target.data.source == "simulated"
+    stand_in = target.data.source == "simulated" or bool(data and data["stand_in"])
     seeds = {
         "train_vae": target.train_vae.seed,
         "train_dmg": target.train_dmg.seed,

@@ -22,6 +22,7 @@ from lamd.data.bair.tfrecord import RecordError, RecordSpan
 from lamd.data.dataset import Dataset, SplitCheck, register
 from lamd.data.frames import Decoder
 from lamd.data.listing import Listing, Problem, Video, check_inside, hash_files
+from lamd.data.stand_in import parse_mark
 
 FOLDER = "softmotion30_44k"
 CAMERAS = ("image_main", "image_aux1")
@@ -30,6 +31,7 @@ FULL_SIZE = 64
 FRAME_BYTES = FULL_SIZE * FULL_SIZE * 3
 RECORDS_PER_FILE = 256
 FLOATS = {"action": 4, "endeffector_pos": 3}  # numbers per frame
+_STAND_IN = "stand_in"  # feature with the mark of a simulated trajectory
 _FILE_NAME = re.compile(r"traj_\d+_to_\d+\.tfrecords")
 Trajectory = dict[str, np.ndarray]  # camera: uint8 (30, 64, 64, 3); floats: float32 (30, n)
 
@@ -68,6 +70,12 @@ class BairVideo(Video):
     """A trajectory, such as `bair/test/7`: a record of the file at `path`."""
 
     span: RecordSpan
+
+    def mark(self) -> str | None:
+        if self.span.offset:  # the first record answers for its file
+            return None
+        features = tfrecord.parse_example(tfrecord.read_record(self.path, self.span))
+        return parse_mark(next(iter(features.get(_STAND_IN, ())), None))
 
 
 @dataclass(frozen=True)
@@ -171,15 +179,14 @@ def read_trajectory(
     return trajectory
 
 
-def encode_trajectory(trajectory: Trajectory) -> bytes:
-    """Serialize a trajectory as the Example that `read_trajectory` reads."""
-    return tfrecord.encode_example(
-        {
-            _key(frame, name): values.tobytes() if name in CAMERAS else values.tolist()
-            for name, series in trajectory.items()
-            for frame, values in enumerate(series)
-        }
-    )
+def encode_trajectory(trajectory: Trajectory, mark: str = "") -> bytes:
+    """Serialize a trajectory as the Example that `read_trajectory` reads; `mark` of a stand-in."""
+    features = {
+        _key(frame, name): values.tobytes() if name in CAMERAS else values.tolist()
+        for name, series in trajectory.items()
+        for frame, values in enumerate(series)
+    }
+    return tfrecord.encode_example(features | ({_STAND_IN: mark.encode()} if mark else {}))
 
 
 def _key(frame: int, name: str) -> str:
@@ -210,7 +217,7 @@ def _series(features: Mapping[str, Sequence[Any]], name: str) -> np.ndarray:
 def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
     """Read every record of a split, also those behind broken ones where they can be found."""
     lengths: dict[int, None] = {}
-    sound, problems = 0, []
+    sound, problems, stand_in = 0, [], None
     for path in track(list_files(dataset, root, split), f"verifying {dataset.name}/{split}"):
         records, broken = 0, []
         for record in tfrecord.scan_records(path, lengths):
@@ -219,6 +226,8 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
                 if isinstance(record, RecordError):
                     raise record
                 read_trajectory(path, record)
+                video = BairVideo(key=dataset.name, path=path, span=record)
+                stand_in = stand_in or video.mark()
             except RecordError as error:
                 lost = f"; {error.lost} bytes to the end of the file are lost" if error.lost else ""
                 broken.append((error.offset, error.reason + lost))
@@ -230,4 +239,4 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
             reason = f"file ends after {records} records, its name says {last - first + 1}"
             broken.append((path.stat().st_size, reason))
         problems += [Problem(path, f"byte {offset}: {reason}") for offset, reason in broken]
-    return SplitCheck(sound, tuple(problems))
+    return SplitCheck(sound, tuple(problems), stand_in=stand_in)

@@ -36,10 +36,12 @@ from lamd.data.listing import (
     check_depth,
     check_inside,
     is_inside,
+    mark_of,
     printable,
 )
+from lamd.data.stand_in import parse_mark
 from lamd.data.vocabulary import tokenize
-from lamd.io.clips import count_with_decord, decode_with_decord
+from lamd.io.clips import avi_comment, count_with_decord, decode_with_decord
 
 _RIFF_HEADER = 8  # bytes
 _MOST_PATH, _MOST_NAME = 1000, 200  # characters of a path, bytes of a name; systems take more
@@ -87,6 +89,10 @@ class CaterVideo(Video):
     """One entry of a caption JSON and its scene."""
 
     scene: Path  # need not exist
+    stand_in: str | None = None  # of the captions' file
+
+    def mark(self) -> str | None:
+        return self.stand_in or parse_mark(avi_comment(self.path))
 
 
 def data_folder(root: Path, name: str) -> Path:
@@ -133,7 +139,7 @@ def list_split(
     for name in sorted(entries, key=natural_key):
         where = f"{path}: entry {printable(name)!r}"
         match entries[name]:
-            case {"video": str(video), "caption": str(caption)}:
+            case {"video": str(video), "caption": str(caption), **others}:
                 file = _inside(folder, home, video, where)
             case _:
                 raise LamdError(f"{where}: has no video and caption; get the file again")
@@ -147,7 +153,12 @@ def list_split(
             state.update(f"{video}:{stat.st_size}:{stat.st_mtime_ns}".encode())
         scene = _inside(folder, home, f"scenes/{file.stem}.json", where)
         key = f"{dataset.name}/{split}/{printable(name)}"
-        videos.append(CaterVideo(key=key, path=file, condition=caption.strip(), scene=scene))
+        videos.append(
+            CaterVideo(
+                key=key, path=file, condition=caption.strip(), scene=scene,
+                stand_in=parse_mark(others.get("stand_in")),
+            )
+        )  # fmt: skip
     return Listing(
         dataset=dataset.name, split=split, folder=folder, videos=tuple(videos),
         fingerprint=state.hexdigest(), variant=captions,
@@ -277,7 +288,8 @@ def check_split(dataset: Dataset, root: Path, split: str) -> SplitCheck:
             f"vocabulary lacks: {unknown}"
         )
     broken = tuple(Problem(path, reason) for path, reason in problems.items())
-    return SplitCheck(len(paths) - len(broken), broken, tuple(notes))
+    readable = (v for videos in listings.values() for v in videos.videos if v.path not in problems)
+    return SplitCheck(len(paths) - len(broken), broken, tuple(notes), stand_in=mark_of(readable))
 
 
 def _caption_problem(video: CaterVideo, mode: Mode) -> str | None:

@@ -36,8 +36,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
         )  # fmt: skip
     else:
         raw, packed = dataset.locate(), below(cache_root(), "packed")
-    # Not the config but the files decide: a stand-in under LAMD_DATA stays a stand-in.
-    stand_in = read_stand_in(raw, data.name)
+    manifest = read_stand_in(raw, data.name)
     splits = pack_splits(data, raw, packed)
     _check_prompts(target, splits)
     if simulated:
@@ -48,6 +47,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
     }
     dump_json(folder / DATA, paths)
     hashes = {split: videos.content_hash for split, videos in splits.items()}
+    marks = [manifest and str(manifest), *(videos.index.stand_in for videos in splits.values())]
     length = data.num_frames
     return {
         "content_hash": f"{derive_seed(*hashes.values()):016x}",
@@ -56,7 +56,8 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
         "clips": {split: len(videos.windows(length, length)) for split, videos in splits.items()},
         "left_out": {split: videos.left_out for split, videos in splits.items()},
         "truncated": {split: videos.index.truncated_frames for split, videos in splits.items()},
-        "stand_in": None if stand_in is None else str(stand_in),
+        # Not only the config but the files decide: a stand-in under LAMD_DATA stays a stand-in.
+        "stand_in": next(filter(None, marks), None),
     }
 
 

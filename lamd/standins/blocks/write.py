@@ -55,6 +55,10 @@ class _Job:
         return data_folder(self.request.root, self.request.dataset.name)
 
     @property
+    def mark(self) -> str:
+        return self.request.stand_in.mark
+
+    @property
     def version(self) -> str:
         return self.request.dataset.name.removeprefix("cater_")
 
@@ -85,7 +89,11 @@ def _write_captions(files: Mapping[Mode, Path], jobs: list[_Job], done: Iterator
         for job in jobs:
             scene = load_json(job.scene)
             text = scene_caption(scene, job.version, mode, job.random("caption"))
-            captions[str(job.number)] = {"video": f"videos/{job.video.name}", "caption": text}
+            captions[str(job.number)] = {
+                "video": f"videos/{job.video.name}",
+                "caption": text,
+                "stand_in": job.mark,
+            }
         write_atomically(path, json.dumps(captions))
 
 
@@ -98,14 +106,15 @@ def _write_video(job: _Job) -> None:
         plan = draw_future(other, plan, future.own["captions"])
     views = render_clip(build(plan), Studio(job.random("look")), poses(plan), size)
     scene = scene_json(plan, job.split, job.number, job.video.name, size)
-    write_atomically(job.scene, json.dumps(scene))
-    write_atomically(job.video, _avi(views[CAMERA]))
+    write_atomically(job.scene, json.dumps(scene | {"stand_in": job.mark}))
+    write_atomically(job.video, _avi(views[CAMERA], job.mark))
 
 
-def _avi(video: np.ndarray) -> bytes:
+def _avi(video: np.ndarray, comment: str) -> bytes:
     """Encode uint8 (T, H, W, 3): each frame a JPEG, so that still things stay the same."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="avi") as container:
+        container.metadata["comment"] = comment
         stream = container.add_stream("mjpeg", rate=Fraction(FRAMES_PER_SECOND))
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuvj444p"

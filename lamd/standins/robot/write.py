@@ -62,4 +62,4 @@ def _missing_files(request: Request) -> Iterator[Part]:
 
 
 def _record(request: Request, split: str, i: int) -> bytes:
-    return encode_trajectory(simulate_trajectory(request, split, i))
+    return encode_trajectory(simulate_trajectory(request, split, i), request.stand_in.mark)

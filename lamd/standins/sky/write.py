@@ -61,7 +61,7 @@ def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
 
     def fill(split: str) -> Iterator[Part]:
         videos = {video.folder: partial(_draw, request, split, video) for video in plans[split]}
-        return fill_folder(root / f"sky_{split}", videos)
+        return fill_folder(root / f"sky_{split}", videos, request.stand_in.mark)
 
     write(request, [f"sky_{split}" for split in plans], chain.from_iterable(map(fill, plans)))
 

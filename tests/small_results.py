@@ -68,7 +68,13 @@ def make_results(**changes: Any) -> Results:
         "published": (PUBLISHED,),
         "cells": (CELL,),
     }  # fmt: skip
-    return Results(**fields | changes)
+    fields |= changes
+    source = next(iter(fields["sources"].values()), make_source())
+    configured = {
+        "scale": source.scale,
+        "data": {"source": "real" if source.data == "real" else "simulated"},
+    }
+    return Results(**fields | {"config": configured | fields["config"]})
 
 
 def make_sweep(**changes: Any) -> Results:

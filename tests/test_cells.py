@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import pickle
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from lamd.base.errors import LamdError
+from lamd.base.files import fingerprint
 from lamd.pipeline import cell as cell_module
+from lamd.pipeline import store as store_module
 from lamd.pipeline.cell import Cell, Step, with_ancestors
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import PARTIAL, CellFailed, Store
@@ -137,6 +141,114 @@ def test_a_damaged_description_is_one_line(runner):
     (runner.run(one) / "cell.json").write_text("{")
     with pytest.raises(LamdError, match=r"cell\.json: not readable"):
         runner.store.info(one)
+
+
+def make_two_features(runner):
+    """Return the finished features of two clip sets of the same data, and their folders."""
+    data = cell("data", writer(outputs={"content_hash": "aa"}), states_content=True)
+    sets = [cell("clips", config={"seed": seed}, parents=(data,)) for seed in (0, 1)]
+    cells = [cell("features", parents=(own,)) for own in sets]
+    return cells, [runner.run(own) for own in cells]
+
+
+def swap_folders(first, second):
+    kept = first.rename(first.with_name("kept"))
+    second.rename(first)
+    kept.rename(second)
+
+
+def edit_description(folder, **changes):
+    content = json.loads((folder / "cell.json").read_text())
+    (folder / "cell.json").write_text(json.dumps(content | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (swap_folders, r"cell\.json: describes another cell"),
+        (lambda first, other: edit_description(first, config={"a": 1}), "describes another cell"),
+        (lambda first, other: edit_description(first, parents={}), "describes another cell"),
+        (lambda first, other: edit_description(first, version=9), "describes another cell"),
+        (
+            lambda first, other: edit_description(first, outputs={"clips": 9}),
+            r"json: changed since",
+        ),
+        (lambda first, other: edit_description(first, files={}), r"cell\.json: changed since"),
+        (lambda first, other: (first / "out").write_text("y"), "out: changed since"),
+        (lambda first, other: (first / "out").write_text("xx"), "out: changed since"),
+        (lambda first, other: (first / "out").unlink(), "out: missing"),
+    ],
+)
+def test_a_changed_cell_is_refused_in_one_line(runner, damage, reason):
+    (one, _), (first, other) = make_two_features(runner)
+    damage(first, other)
+    reading = Runner(Store(runner.store.runs), "cpu")
+    with pytest.raises(LamdError, match=rf"{reason}.*; delete the folder {first} and run") as line:
+        reading.store.finished(one)
+    assert "\n" not in str(line.value)
+    below = cell("values", parents=(one,))
+    failed = reading.run_all([below])
+    assert failed[below.plan_hash].user_error
+    assert str(line.value) in str(failed[below.plan_hash])
+    shutil.rmtree(first)
+    assert Runner(Store(runner.store.runs), "cpu").run_all([below]) == {}
+
+
+def test_a_cell_is_compared_once_until_its_description_changes(runner, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        store_module, "fingerprint", lambda path: hashed.append(path) or fingerprint(path)
+    )
+    one = cell("vae")
+    folder = runner.run(one)
+    hashed.clear()
+    for _ in range(3):
+        runner.store.outputs(one)
+    assert hashed == [folder / "attempts.jsonl", folder / "out"]
+    edit_description(folder, outputs={"a": 1})
+    with pytest.raises(LamdError, match="changed since"):
+        runner.store.outputs(one)
+
+
+def test_cells_older_than_fingerprints_are_compared_with_the_plan_alone(runner):
+    (one, two), (first, second) = make_two_features(runner)
+    for folder in (first, second):
+        content = json.loads((folder / "cell.json").read_text())
+        kept = {key: content[key] for key in content if key not in ("files", "digest")}
+        (folder / "cell.json").write_text(json.dumps(kept))
+    assert Store(runner.store.runs).finished(one) == first
+    swap_folders(first, second)
+    with pytest.raises(LamdError, match="describes another cell"):
+        Store(runner.store.runs).finished(two)
+
+
+def test_equal_data_under_another_key_is_the_same_parent(runner):
+    outputs = {"content_hash": "aa"}
+    data = [
+        cell("data", writer(outputs=outputs), config={"n": n}, states_content=True) for n in (1, 2)
+    ]
+    vae, same = (cell("vae", parents=(parent,)) for parent in data)
+    folder = runner.run(vae)
+    runner.run(data[1])
+    assert Store(runner.store.runs).finished(same) == folder
+
+
+@pytest.mark.parametrize(("at", "seen"), [(0, True), (-1, True), (2**23, False)])
+def test_fingerprint_reads_the_ends_of_a_large_file(tmp_path, at, seen):
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(2**24)
+    before = fingerprint(path)
+    with path.open("r+b") as file:
+        file.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+        file.write(b"x")
+    assert (fingerprint(path) != before) == seen
+
+
+def test_fingerprint_of_a_small_file_is_its_size_and_sha256(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert fingerprint(tmp_path / "abc") == f"3:{published}"
 
 
 def _slow_run(root, out):

@@ -23,7 +23,7 @@ from lamd.paradigms.budget import row_budget
 from lamd.pipeline.cell import Cell, Step
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.runner import Runner
-from lamd.pipeline.store import Store
+from lamd.pipeline.store import Store, describe
 from lamd.targets import KINDS
 from lamd.training.stages import training_windows
 
@@ -67,7 +67,7 @@ def finish(store, cells, seconds):
         folder = Runner(store, "cpu").run(replace(cell, step=Step(f"{__name__}:do_nothing")))
         content = json.loads((folder / "cell.json").read_text())
         content["info"]["seconds"] = seconds
-        (folder / "cell.json").write_text(json.dumps(content))
+        describe(folder, content)
 
 
 def test_every_cell_is_counted(store):

@@ -121,7 +121,7 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
 def test_prompt_notes_score_the_permuted_captions_themselves(tmp_path):
     prompts = ["the cone is rotating.", "the snitch is rotating."]
     (tmp_path / PROMPTS).write_text(json.dumps(prompts), encoding="utf-8")
-    store = SimpleNamespace(folder=lambda cell: tmp_path)
+    store = SimpleNamespace(finished=lambda cell: tmp_path)
 
     def notes(name: str, options: list[str]) -> list[str]:
         target = load_target(name, "quick", options)

@@ -217,6 +217,20 @@ def test_a_killed_training_goes_on_with_the_same_command(place, tmp_path):
     assert '"resumed": true' in (folder / "cell.json").read_text()
 
 
+def test_a_changed_cell_ends_the_run_before_any_work(copy, capsys):
+    made = copy / "runs" / "cells"
+    path = next(made.glob("values-*/values.json"))
+    path.write_text(path.read_text().replace('"protocol"', '"protocol" '))
+    shutil.rmtree(next(made.glob("features-*")))
+    before = cells(copy)
+    with pytest.raises(SystemExit) as done:
+        cli.main(command(copy, "reproduce", "--results", str(copy / "results")))
+    assert done.value.code == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith(f"lamd: {path}: changed since the cell was made; delete the folder")
+    assert cells(copy) == before
+
+
 def test_the_real_layout_is_read_and_a_stand_in_stays_one(copy, tmp_path, monkeypatch):
     root, cache = tmp_path / "data", tmp_path / "cache"
     cache.mkdir()

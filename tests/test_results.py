@@ -25,7 +25,8 @@ from lamd.targets.kind import Collector, Graph
 from lamd.targets.sweep import published_of_sweep
 from lamd.targets.table import published_rows
 
-COMMITTED = sorted((experiments_dir().parent / "results").glob("*/*/record.json"))
+RECORDS = experiments_dir().parent / "results"
+COMMITTED = sorted(RECORDS.glob("*/*/record.json"))
 GOLDEN = Path(__file__).parent / "golden" / "committed_values.csv"
 REAL = {"data": "real", "scale": "full"}
 
@@ -93,6 +94,64 @@ def test_results_cannot_claim_a_verdict_without_the_published_conditions(
     value = make_value(verdict=verdict, deviations=deviations)
     with pytest.raises(ValidationError, match="needs real data"):
         make_results(values=(value,), sources={"bair": make_source(**source)})
+
+
+@pytest.mark.parametrize(
+    ("record", "source"),
+    [
+        ("table_bair/quick", "bair"),
+        ("fig_samples_bair/standard", "table_bair"),
+        ("ablation_conditioning/quick", "dmg.condition=concat"),
+        ("table_sampling_cost/quick", "untrained"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ({"data": "real"}, "real data, but its config says "),
+        ({"scale": "full"}, "full scale, but its config says "),
+        ({"data": "real", "scale": "full"}, "real data, but its config says "),
+    ],
+)
+def test_a_record_edited_to_real_or_full_is_refused(record, source, edit, reason, tmp_path):
+    path = tmp_path / "record.json"
+    content = json.loads((RECORDS / record / "record.json").read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_results(path).sources[source].data == "stand-in"
+    content["sources"][source] |= edit
+    path.write_text(json.dumps(content), encoding="utf-8")
+    reason = f"record.json: .*source {source!r}: {reason}.*; delete it"
+    with pytest.raises(LamdError, match=reason) as line:
+        read_results(path)
+    assert "\n" not in str(line.value)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["results", str(path)])
+    assert end.value.code == 2
+
+
+def test_a_record_edited_to_reproduced_is_refused(tmp_path):
+    content = json.loads((RECORDS / "table_bair/quick/record.json").read_text(encoding="utf-8"))
+    for value in content["values"]:
+        value["verdict"] = "reproduced"
+    (tmp_path / "record.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(LamdError, match="verdict 'reproduced' needs real data, full scale"):
+        read_results(tmp_path / "record.json")
+
+
+def test_a_point_of_a_sweep_may_be_of_another_scale_than_its_table():
+    points = {scale: {"scale": scale} for scale in ("reduced", "full")}
+    sources = {scale: make_source(scale=scale) for scale in points}
+    values = [make_value(source=scale, point=scale) for scale in points]
+    make_sweep(points=points, sources=sources, values=values, rows=())
+    sources = {scale: make_source(scale="full") for scale in points}
+    with pytest.raises(ValidationError, match="'reduced': full scale, but"):
+        make_sweep(points=points, sources=sources, values=values, rows=())
+
+
+def test_a_stand_in_under_a_config_for_real_data_is_a_stand_in():
+    config = {"scale": "full", "data": {"source": "real"}}
+    results = make_results(config=config, sources={"bair": make_source(scale="full")})
+    assert results.sources["bair"].data == "stand-in"
 
 
 @pytest.mark.parametrize("changes", [{"cells": ("1",)}, {"low": None}])
@@ -406,9 +465,9 @@ def test_axes_that_end_in_the_same_word_have_their_own_columns():
 
 
 def test_collector_judges_a_row_over_the_seeds_that_it_depends_on(tmp_path):
-    config = load_target("seeds_bair", "quick")
+    config = load_target("seeds_bair", "paper")
     store = SimpleNamespace(
-        folder=lambda cell: tmp_path / cell.name,
+        finished=lambda cell: tmp_path / cell.name,
         infos=lambda cell: [SimpleNamespace(key=cell.name)],
         is_complete=lambda cell: False,
         info=None,

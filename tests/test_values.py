@@ -181,7 +181,7 @@ def test_reordered_clips_move_wrongly_and_keep_their_frames(tmp_path):
 
 def test_rows_without_a_clip_for_each_real_one_have_no_difference(tmp_path):
     write_keys(tmp_path, 6)
-    store = SimpleNamespace(folder=lambda cell: tmp_path)
+    store = SimpleNamespace(finished=lambda cell: tmp_path)
     collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
     rows = {"lamd": np.arange(12.0), "real_train": np.arange(4.0), "reconstruction": np.ones(6)}
     for row, numbers in rows.items():

@@ -18,6 +18,7 @@ from typing import Any
 
 from lamd.base.errors import LamdError
 
+_END = 2**22  # bytes at each end of a large file that stand for it
 _SYSTEM_FILES = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin",
     "system volume information", "lost+found",
@@ -200,6 +201,17 @@ def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
     shutil.rmtree(path, ignore_errors=True)
     os.rename(temporary, path)
     _sync(path.parent)
+
+
+def fingerprint(path: Path) -> str:
+    """Return size and SHA-256 of a file, of one above 8 MiB of its first and last 4 MiB alone."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        data = file.read(size if size <= 2 * _END else _END)
+        if size > 2 * _END:
+            file.seek(-_END, os.SEEK_END)
+            data += file.read(_END)
+    return f"{size}:{hashlib.sha256(data).hexdigest()}"
 
 
 def sha256_of(path: Path) -> str:

@@ -73,7 +73,7 @@ def generate(
                 f"{store.runs}: no trained {stage} of this config; run `lamd train {target} "
                 f"--profile {profile} --stage dmg` with the same options"
             )
-        folders[role] = own or store.folder(cell)
+        folders[role] = own or store.finished(cell)
     first, keys, own_prompts = _first_frames(plan, store, frames, count)
     prompts = own_prompts if prompt is None else [prompt] * len(first)
     if prompts is not None:
@@ -116,7 +116,7 @@ def _first_frames(
         return first, [path.name for path in paths], None
     if not store.is_complete(plan.stages["data"]):
         raise LamdError(f"--frames test: the data is not made in {store.runs}; give images instead")
-    videos = open_split(store.folder(plan.stages["data"]), "test")
+    videos = open_split(store.finished(plan.stages["data"]), "test")
     keys = [f"{key}@0" for key in videos.keys[:count]]
     first = np.stack([videos.clip(i, 0, 1)[0] for i in range(len(keys))])
     prompts = videos.conditions if plan.target.dmg.prompt else None

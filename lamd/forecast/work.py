@@ -147,7 +147,7 @@ Frames = Mapping[str, np.ndarray]  # of each video, by split; without the splits
 def frames_of(target: Target, data: Cell, store: Store) -> Frames:
     """Return the frames of each video by split: as packed, or as config and registry say."""
     if store.is_complete(data):
-        folder = store.folder(data)
+        folder = store.finished(data)
         return {split: open_split(folder, split).lengths for split in SPLITS}
     return DATASETS[target.data.name].expected_lengths(target.data)
 

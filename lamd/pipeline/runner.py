@@ -11,10 +11,10 @@ from pathlib import Path
 
 from lamd.base import origin
 from lamd.base.errors import LamdError
-from lamd.base.files import check_own, dump_json, open_unlinked, replace_file
+from lamd.base.files import check_own, open_unlinked, replace_file
 from lamd.base.processes import modified, rank_and_world, wait_until
 from lamd.pipeline.cell import Cell
-from lamd.pipeline.store import CELL, FAILED, PARTIAL, CellFailed, Store
+from lamd.pipeline.store import FAILED, PARTIAL, CellFailed, Store, describe
 
 ATTEMPTS = "attempts.jsonl"  # in a cell's folder: one line per process that worked on it
 Say = Callable[[str], None]
@@ -36,8 +36,12 @@ class Runner:
         """
         if cell.plan_hash in self._failures:
             raise self._failures[cell.plan_hash].with_traceback(None)
-        if self.store.is_complete(cell):
-            return self.store.folder(cell)
+        try:
+            if self.store.is_complete(cell):
+                return self.store.finished(cell)
+        except LamdError as error:  # not recorded: the cell was made
+            self._failures[cell.plan_hash] = CellFailed(cell.name, str(error), True)
+            raise self._failures[cell.plan_hash] from None
         try:
             inputs = {role: self.run(parent) for role, parent in cell.parents.items()}
             return self._make(cell, inputs)
@@ -74,7 +78,7 @@ class Runner:
                 with open(partial / ATTEMPTS, "a", opener=open_unlinked) as file:
                     file.write(json.dumps(process | {"time": round(time.time(), 3)}) + "\n")
                 self.say(f"{cell.name}: {'resuming' if resumed else 'making'} {folder.name}")
-                dump_json(partial / CELL, self._execute(cell, partial, inputs, resumed))
+                describe(partial, self._execute(cell, partial, inputs, resumed))
                 os.replace(partial, folder)
         return folder
 

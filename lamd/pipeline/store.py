@@ -6,17 +6,24 @@
 
 The key hashes the kind, its code version, the part of the config that the cell depends on, and its
 parents' keys; a parent that states its content (data) counts by its content hash instead.
+
+cell.json describes the cell, with a fingerprint of each of its files. A `Store` compares both with
+the plan and the folder when it first reads the cell.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
+from pydantic import BaseModel
 
 from lamd.base.errors import LamdError
-from lamd.base.files import below, dump_json, load_json
+from lamd.base.files import below, dump_json, fingerprint, is_system_file, load_json
 from lamd.base.origin import CellInfo
 from lamd.base.processes import file_lock, locked
 from lamd.pipeline.cell import Cell, with_ancestors
@@ -37,6 +44,35 @@ class CellFailed(Exception):
         return f"{self.name}: {self.reason}"
 
 
+class Description(BaseModel, frozen=True, extra="forbid"):
+    """Content of `cell.json`; cells older than fingerprints have neither `files` nor `digest`."""
+
+    info: CellInfo
+    version: int
+    config: dict[str, Any]
+    parents: dict[str, str]  # keys by role
+    outputs: dict[str, Any]  # of the step
+    files: dict[str, str] = {}  # fingerprints by path
+    digest: str | None = None  # of all other fields
+
+
+def describe(folder: Path, fields: Mapping[str, Any]) -> None:
+    """Write `cell.json` into the folder of a cell whose step is done."""
+    names = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    files = {
+        name.as_posix(): fingerprint(folder / name)
+        for name in names
+        if name.name != CELL and not any(map(is_system_file, name.parts))
+    }
+    content = {**fields, "files": files}
+    dump_json(folder / CELL, content | {"digest": _digest(content)})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    fields = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 class Store:
     """Finished, begun and failed cells by their key."""
 
@@ -44,6 +80,7 @@ class Store:
         self.runs = runs.expanduser().absolute()
         self.root = below(self.runs, "cells")
         self._keys: dict[str, str] = {}  # plan hash -> key, once it is known
+        self._read: dict[Path, tuple[int, Description]] = {}  # with the time of the file
 
     def key(self, cell: Cell) -> str | None:
         """Return the cell's key; None while a parent that states its content is not made yet."""
@@ -66,6 +103,15 @@ class Store:
             raise LookupError(f"{cell.name}: its key is known once the data is made")
         return below(self.root, f"{cell.kind}-{key}{suffix}")
 
+    def finished(self, cell: Cell) -> Path:
+        """Return the folder of a finished cell, to be read.
+
+        Raises:
+            LamdError: when it is not the cell that is planned, or was changed.
+        """
+        self._description(cell)
+        return self.folder(cell)
+
     def is_complete(self, cell: Cell) -> bool:
         """Return whether the cell is made."""
         return self.key(cell) is not None and (self.folder(cell) / CELL).is_file()
@@ -82,11 +128,11 @@ class Store:
 
     def outputs(self, cell: Cell) -> dict[str, Any]:
         """Return what the finished cell's step returned."""
-        return self._read(cell)["outputs"]
+        return self._description(cell).outputs
 
     def info(self, cell: Cell) -> CellInfo:
         """Return the finished cell's entry for the record."""
-        return CellInfo.model_validate(self._read(cell)["info"] | {"name": cell.name})
+        return self._description(cell).info.model_copy(update={"name": cell.name})
 
     def infos(self, cell: Cell) -> list[CellInfo]:
         """Return the entries of a finished cell and all its ancestors, parents first."""
@@ -130,11 +176,46 @@ class Store:
             return self.key(cell)
         return self.outputs(cell)["content_hash"] if self.is_complete(cell) else None
 
-    def _read(self, cell: Cell) -> dict[str, Any]:
-        path = self.folder(cell) / CELL
+    def _description(self, cell: Cell) -> Description:
+        folder = self.folder(cell)
+        path = folder / CELL
+
+        def refused(path: Path, reason: str) -> LamdError:
+            fix = f"delete the folder {folder} and run the same command again"
+            return LamdError(f"{path}: {reason}; {fix}")
+
         try:
-            return load_json(path)
-        except (OSError, ValueError) as error:
-            raise LamdError(
-                f"{path}: not readable ({error}); delete its folder and run the same command again"
-            ) from None
+            modified = path.stat().st_mtime_ns
+            if path in self._read and self._read[path][0] == modified:
+                return self._read[path][1]
+            content = load_json(path)
+            description = Description.model_validate(content)
+            if not self._describes(description, cell):
+                other = f"{description.info.kind}-{description.info.key}"
+                raise refused(path, f"describes another cell or config, {other}")
+            if description.digest not in (None, _digest(content)):
+                raise refused(path, "changed since the cell was made")
+            for name, made in description.files.items():
+                if not (folder / name).is_file():
+                    raise refused(folder / name, "missing")
+                if fingerprint(folder / name) != made:
+                    raise refused(folder / name, "changed since the cell was made")
+        except (OSError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise refused(path, f"not readable ({reason})") from None
+        self._read[path] = modified, description
+        return description
+
+    def _describes(self, description: Description, cell: Cell) -> bool:
+        key, inputs = self.key(cell), {}
+        for role, parent in cell.parents.items():
+            inputs[role] = self._input_hash(parent) or ""
+            # equal data may have been made under another key
+            if not parent.states_content and description.parents.get(role) != self.key(parent):
+                return False
+        described = replace(cell, config=description.config).hash_with(inputs)
+        return (
+            key == description.info.key == described
+            and description.version == cell.version
+            and description.parents.keys() == cell.parents.keys()
+        )

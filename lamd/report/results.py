@@ -193,6 +193,34 @@ class Results(Frozen):
             raise ValueError(f"rows with neither a value nor a reason: {', '.join(silent)}")
         return self
 
+    @model_validator(mode="after")
+    def _check_config(self) -> Self:
+        """Refuse real data and full scale that the config of the source does not have.
+
+        Real data may turn out to be a stand-in, so the config is no proof of it.
+        """
+        for name, source in self.sources.items():
+            data, scale = (self._configured(name, key) for key in ("data.source", "scale"))
+            if source.data == "real" and data != "real":
+                raise ValueError(f"source {name!r}: real data, but its config says {data}")
+            if source.scale == "full" and scale != "full":
+                raise ValueError(f"source {name!r}: full scale, but its config says {scale}")
+        return self
+
+    def _configured(self, source: str, key: str) -> Any:
+        """Return what the config of a source says under a key; None where it says nothing."""
+        tables = self.config.get("sources")
+        tables = tables if isinstance(tables, dict) else {}
+        table: Any = self.config
+        if self.kind == "sweep":  # of one table, a source for each point
+            if key in self.points.get(source, {}):
+                return self.points[source][key]
+            table = next(iter(tables.values()), table)
+        stated = tables.get(source, table)
+        for part in key.split("."):
+            stated = stated.get(part) if isinstance(stated, dict) else None
+        return stated
+
     def to_json(self) -> str:
         """Return the text of `record.json`; fields at their default are left out."""
         content = {"format": self.format} | self.model_dump(mode="json", exclude_defaults=True)

@@ -51,7 +51,7 @@ class ClipFigure:
         for source, (cell,) in graph.wanted.items():
             if collector.is_lost(source, name, cell):
                 continue
-            panels = collector.drawn[source] = read_panels(collector.store.folder(cell))
+            panels = collector.drawn[source] = read_panels(collector.store.finished(cell))
             where = {"source": source, "row": name, "cells": collector.keys(cell)}
             for value, index in _values(panels, where):
                 points[value.point] = {"metric": value.metric, "index": index}

@@ -54,7 +54,7 @@ class CostTable:
             seeds={},
             config_hash=config_hash(table),
         )
-        seconds = load_json(store.folder(latency) / LATENCY)
+        seconds = load_json(store.finished(latency) / LATENCY)
         points: dict[str, dict[str, Any]] = {}
         for frames, size in table.shapes:
             points[f"{frames}x{size}"] = {"frames": frames, "size": size}

@@ -133,7 +133,7 @@ class Collector:
             self._published[row] = published
         if self.is_lost(source, row, cell, point):
             return
-        folder, keys = self.store.folder(cell), self.keys(cell)
+        folder, keys = self.store.finished(cell), self.keys(cell)
         where: dict[str, Any] = {"source": source, "row": row, "point": point}
         values = {measured["protocol"]: measured for measured in load_json(folder / VALUES)}
         same = ("protocol", "value", "extrapolated", "n_real", "n_fake", "note")
@@ -181,7 +181,7 @@ class Collector:
         spots = [*where, *reference]
         metrics = [key[3] for key in self.numbers if key[:3] == where[0]]
         metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
-        videos = read_videos(self.store.folder(plan.test)) if metrics else []
+        videos = read_videos(self.store.finished(plan.test)) if metrics else []
         for metric in metrics:
             # A train split with fewer clips than the test split has no counterpart for each.
             if any(len(self.numbers[*spot, metric]) % len(videos) for spot in spots):

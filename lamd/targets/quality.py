@@ -148,7 +148,7 @@ def _costs(
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
     from lamd.paradigms.costs import row_parts
 
-    seconds = load_json(collector.store.folder(latency) / LATENCY)
+    seconds = load_json(collector.store.finished(latency) / LATENCY)
     cost = row_parts(config.sources[source], point.row)
     flops = cost["encode"].flops + point.num_steps * cost["step"].flops + cost["decode"].flops
     names = (f"{point.row} encode", str(point), f"{point.row} decode")

@@ -93,15 +93,20 @@ def reproduce(
 
 
 def prepare(plans: Iterable[TablePlan], cells: Iterable[Cell], store: Store) -> None:
-    """Check real data and fetch the network weights of unfinished cells, before any is made.
+    """Check finished cells and real data, fetch the weights of unfinished ones, before any is made.
 
     Raises:
-        LamdError: when one is not there; days of training would be lost on that.
+        LamdError: when one is not there or was changed; days of training would be lost on that.
     """
     data = [plan.target.data for plan in plans]
     for name in dict.fromkeys(own.name for own in data if own.source == "real"):
         DATASETS[name].locate()
-    needed = {name: None for cell in cells if not store.is_complete(cell) for name in cell.weights}
+    needed = dict[str, None]()
+    for cell in cells:
+        if store.is_complete(cell):
+            store.finished(cell)
+        else:
+            needed |= dict.fromkeys(cell.weights)
     for name in needed:
         weights.fetch(name)
 

@@ -101,7 +101,7 @@ def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]
 
     names = [name for name in target.evaluate.protocols if metric_for(name).needs == "captions"]
     if names:
-        prompts = load_json(store.folder(plan.test) / PROMPTS)
+        prompts = load_json(store.finished(plan.test) / PROMPTS)
         inputs = Inputs(captions=(prompts, other_prompts(prompts)))
         scores = ", ".join(
             f"{metric_for(name).label} {measure(name, inputs).value:.3f}" for name in names
@@ -141,7 +141,7 @@ def _grid(config: Target, plan: TablePlan, store: Store) -> dict[str, Any]:
     if not all(store.is_complete(cell) for cell, _ in sets.values()):
         return {}
     return {
-        heading: read_clips(store.folder(cell))[::samples][:count]
+        heading: read_clips(store.finished(cell))[::samples][:count]
         for heading, (cell, samples) in sets.items()
     }
 

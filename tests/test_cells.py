@@ -92,17 +92,17 @@ def test_the_same_content_is_the_same_data(runner):
 
 
 def test_a_failure_stops_only_what_depends_on_it(runner):
-    bad = cell("vae", writer(fail=ValueError("no\nmemory")))
+    bad = cell("vae", writer(fail=ValueError("no\nmemory\udcff")))
     lost = cell("clips", parents=(cell("latents", parents=(bad,)),))
     fine = cell("real_train")
     failed = runner.run_all([lost, fine, bad])
     assert {c.plan_hash for c in with_ancestors([lost])} == set(failed)
     assert failed[lost.plan_hash] is failed[bad.plan_hash]
-    assert failed[bad.plan_hash].reason.startswith("ValueError: no memory (traceback in ")
+    assert failed[bad.plan_hash].reason.startswith("ValueError: no memory\udcff (traceback in ")
     assert not failed[bad.plan_hash].user_error
     assert runner.store.is_complete(fine)
     log = runner.store.folder(bad, PARTIAL) / "error.log"
-    assert "Traceback" in log.read_text()
+    assert log.read_text().startswith("Traceback") and r"memory\udcff" in log.read_text()
 
 
 def test_a_user_error_keeps_its_line(runner):

@@ -168,6 +168,12 @@ def dump_json(path: Path, value: object, indent: int | None = 1) -> None:
     write_atomically(path, json.dumps(value, indent=indent) + "\n")
 
 
+def readable_json(value: object) -> str:
+    """Return JSON with letters of all scripts as they are; what is not printable is escaped."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
+
+
 def load_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(input_file(path).read_text(encoding="utf-8"))

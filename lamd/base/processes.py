@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from lamd.base.errors import LamdError
 from lamd.base.files import refuse_link
+from lamd.base.terminal import say
 
 WAIT_LIMIT = 1800.0  # seconds without progress after which a process of a launch ends
 _SAID, _POLL, _BEAT = 60.0, 0.2, 30.0  # seconds
@@ -47,11 +47,7 @@ def wait_until(
             )
         if waited > _SAID and not said:
             said = True
-            print(
-                f"lamd: process {rank} waits for {what}, {minutes} without progress at most",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"process {rank} waits for {what}, {minutes} without progress at most")
         time.sleep(_POLL)
 
 
@@ -75,8 +71,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         return lock.is_locked
 
     if not acquired():
-        line = f"lamd: waiting for {what}: another process is at work on it and holds {path}"
-        print(line, file=sys.stderr, flush=True)
+        say(f"waiting for {what}: another process is at work on it and holds {path}")
         wait_until(acquired, what, progress=lambda: modified(path))
     try:
         with heartbeat(path):

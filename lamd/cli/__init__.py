@@ -9,9 +9,10 @@ from lamd import __version__
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
 from lamd.base.processes import check_temporary_folder
+from lamd.base.terminal import escape_unencodable, print_traceback, say
 from lamd.cli import doctor, evaluate, generate, reproduce, show
 from lamd.cli.data import data_app, weights_app
-from lamd.cli.output import report_failures
+from lamd.cli.output import print_lines, report_failures
 
 INTERRUPTED = 130
 
@@ -38,7 +39,7 @@ app.add_typer(weights_app, name="weights")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(__version__)
+        print_lines(__version__)
         raise typer.Exit
 
 
@@ -58,9 +59,10 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; the exit code is 0, 1 (failed), 2 (user error) or 130 (Ctrl-C)."""
+    escape_unencodable()
     code = _run(sys.argv[1:] if arguments is None else arguments)
     if code == INTERRUPTED:
-        print("lamd: stopped; run the same command to resume", file=sys.stderr)
+        say("stopped; run the same command to resume")
     sys.exit(code)
 
 
@@ -71,11 +73,10 @@ def _run(arguments: list[str]) -> int:
         )
         return result if isinstance(result, int) else 0
     except LamdError as error:
-        print("lamd:", " ".join(str(error).split()), file=sys.stderr)
+        say(error)
         return 2
     except PermissionError as error:
-        print(f"lamd: {error.filename}: {error.strerror}; choose a folder that can be written",
-              file=sys.stderr)  # fmt: skip
+        say(f"{error.filename}: {error.strerror}; choose a folder that can be written")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -85,6 +86,9 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, CellFailed):
             return report_failures([error])
         if not hasattr(error, "format_message"):  # click's own errors have it
-            raise
-        error.show()  # type: ignore[attr-defined]
+            print_traceback()
+            return 1
+        if message := error.format_message():  # none where the help was printed
+            command = getattr(getattr(error, "ctx", None), "command_path", "lamd")
+            say(f"{message.rstrip('.')}; see `{command} --help`")
         return getattr(error, "exit_code", 2)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from lamd.base.errors import LamdError
+from lamd.base.terminal import say
 from lamd.cli.options import Profile, Set
-from lamd.cli.output import print_table, say
+from lamd.cli.output import print_lines, print_table
 from lamd.config.schema import MOST_VIDEOS
 
 data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
@@ -33,7 +34,7 @@ def data_simulate(
     find_dataset(dataset).simulate(
         root, num_train=num_train, num_test=num_test, seed=seed, num_workers=workers
     )
-    print(f"{root}: {num_train} train and {num_test} test videos")
+    print_lines(f"{root}: {num_train} train and {num_test} test videos")
 
 
 @data_app.command("prepare")
@@ -65,7 +66,8 @@ def data_prepare(
             left_out += f", {truncated} frames truncated" if truncated else ""
             left_out += f", stand-in {videos.index.stand_in}" if videos.index.stand_in else ""
             counts = f"{len(videos)} videos, {videos.lengths.sum()} frames{left_out}"
-            print(f"{data.name}/{split}: {counts}, {videos.content_hash[:12]}, {videos.path}")
+            content = videos.content_hash[:12]
+            print_lines(f"{data.name}/{split}: {counts}, {content}, {videos.path}")
 
 
 @data_app.command("verify")
@@ -78,7 +80,7 @@ def data_verify(
 
     source = find_dataset(dataset)
     report = source.verify(root or source.locate())
-    print(report)
+    print_lines(*str(report).split("\n"))
     if not report.ok:
         raise LamdError(f"{dataset}: not as expected; get the files named above again")
 
@@ -101,11 +103,11 @@ def weights_fetch(
 
     for name in names or weights.ARTIFACTS:
         try:
-            print(weights.fetch(name, source))
+            print_lines(weights.fetch(name, source))
         except weights.WeightsMissing as missing:
             if names:
                 raise
-            say(str(missing))
+            say(missing)
 
 
 @weights_app.command("verify")

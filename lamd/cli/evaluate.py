@@ -1,15 +1,14 @@
 """`lamd evaluate` and `lamd evaluate-captions`: metrics without training or config."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lamd.base.files import check_output, write_output
+from lamd.base.files import check_output, readable_json, write_output
 from lamd.cli.options import Device
-from lamd.cli.output import print_table
+from lamd.cli.output import print_lines, print_table
 
 if TYPE_CHECKING:
     from lamd.metrics.values import MetricValue
@@ -36,7 +35,7 @@ def evaluate(
     values = evaluate.evaluate_paths(real, fake, names, device=device, batch_size=batch_size)
     if json_ is not None:  # before the table: a closed pipe must not lose it
         report = evaluate.to_json(real, fake, values, device)
-        write_output(json_, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_output(json_, readable_json(report))
     _print_values(values)
 
 
@@ -61,4 +60,4 @@ def _print_values(values: Sequence["MetricValue"]) -> None:
     print_table(["protocol", "value", "95 % interval", "N→∞", "n real", "n fake"], rows)
     for value in values:
         for remark in filter(None, (value.note, *value.deviations)):
-            print(f"{value.protocol}: {remark}")
+            print_lines(f"{value.protocol}: {remark}")

@@ -10,6 +10,7 @@ import typer
 from lamd.base.errors import LamdError
 from lamd.base.files import check_output, natural_key, write_output
 from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
+from lamd.cli.output import print_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,10 +94,12 @@ def generate(
     else:
         write_output(out, ENCODERS[out.suffix](tile_clips(clips)))
     count, length, height, width = clips.shape[:4]
-    print(f"{out}: {count} clips of {length} frames, {height}x{width}")
+    print_lines(f"{out}: {count} clips of {length} frames, {height}x{width}")
     if rollout > 1:
         ratio = seam_ratio(clips, config.data.num_frames)
-        print(f"change from frame to frame at the seams: {ratio:.2f} times that inside chunks")
+        print_lines(
+            f"change from frame to frame at the seams: {ratio:.2f} times that inside chunks"
+        )
 
 
 def _first_frames(

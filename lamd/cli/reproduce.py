@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lamd.cli.options import RESULTS, RUNS, Device, Profile, Runs, Set, TargetArg
-from lamd.cli.output import print_table, report_failures, say
+from lamd.cli.output import print_lines, print_table, report_failures, say_once
 
 
 def reproduce(
@@ -37,7 +37,7 @@ def reproduce(
     overrides = [*(set_ or ()), *([f"rows=[{rows}]"] if rows is not None else [])]
     outcome = run.reproduce(
         target, profile, overrides, runs=runs, results=results, device=device,
-        options=None if options == ExecutorOptions() else options, say=say,
+        options=None if options == ExecutorOptions() else options, say=say_once,
     )  # fmt: skip
     if outcome is None:
         return
@@ -46,7 +46,7 @@ def reproduce(
         print_table(header, table, outcome.results.title)
     compared = accuracy(load_target(target, profile, overrides), Store(runs), device)
     files = (f"  {path}" for path in outcome.files)
-    print("\n".join([*lines, *filter(None, (compared, outcome.notice)), *files]))
+    print_lines(*lines, *filter(None, (compared, outcome.notice)), *files)
     if outcome.failed:
         raise typer.Exit(report_failures(outcome.failed))
 
@@ -62,5 +62,5 @@ def train(
     """Train one stage and what it needs; on several GPUs: `accelerate launch -m lamd train ...`."""
     from lamd.targets import reproduce as run
 
-    folder = run.train(target, profile, set_ or (), stage, runs=runs, device=device, say=say)
-    say(f"{stage}: finished in {folder}")
+    folder = run.train(target, profile, set_ or (), stage, runs=runs, device=device, say=say_once)
+    say_once(f"{stage}: finished in {folder}")

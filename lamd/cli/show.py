@@ -7,7 +7,7 @@ import typer
 
 from lamd.base.files import check_output, write_output
 from lamd.cli.options import RESULTS, RUNS, Device, Profile, Runs, Set, TargetArg
-from lamd.cli.output import print_table
+from lamd.cli.output import print_lines, print_table
 
 COLUMNS = ["target", "profile", "source", "row", "point", "part", "metric", "value", "low", "high"]
 
@@ -43,7 +43,7 @@ def show(
                 name = f"{source}: {cell.name}" if source else cell.name
                 rows.append([name, store.state(cell), f"{cell.kind}-{key}"])
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    print(f"# config {config_hash(config)}\n{text}")
+    print_lines(f"# config {config_hash(config)}", *text.split("\n"))
     print_table(header, rows)
 
 
@@ -65,7 +65,7 @@ def plan(
     predicted = forecast(config, Store(runs), device, limit=limit if probe else None)
     (header, *rows), lines = forecast_table(predicted)
     print_table(header, rows)
-    print("\n".join(lines))
+    print_lines(*lines)
 
 
 def results(
@@ -74,13 +74,16 @@ def results(
     parquet: Annotated[Path | None, typer.Option(help="Write all columns here.")] = None,
 ) -> None:
     """Print the values of all records below PATHS (results/ by default), or write them."""
-    from lamd.report.frame import load_results
+    from lamd.report.frame import load_results, to_csv
 
     frame = load_results(paths or [RESULTS])
-    for path, write in ((csv, frame.to_csv), (parquet, frame.to_parquet)):
+    for path, write in (
+        (csv, lambda: to_csv(frame)),
+        (parquet, lambda: frame.to_parquet(index=False)),
+    ):
         if path is not None:
             check_output(path)
-            write_output(path, write(index=False))
-            print(f"{path}: {len(frame)} values")
+            write_output(path, write())
+            print_lines(f"{path}: {len(frame)} values")
     if csv is None and parquet is None:
-        print(frame[COLUMNS].to_string(index=False))
+        print_lines(*frame[COLUMNS].to_string(index=False).split("\n"))

@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 from lamd.base.errors import LamdError
 from lamd.base.progress import track
 from lamd.base.reading import read_bounded
-from lamd.data.listing import FrameFolder, Listing, Problem, V, Video, printable
+from lamd.base.terminal import printable
+from lamd.data.listing import FrameFolder, Listing, Problem, V, Video
 from lamd.data.packed import Packable, evenly_drawn
 from lamd.io.pictures import FORMATS, MOST_BYTES, open_picture
 

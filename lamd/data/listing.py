@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from lamd.base.errors import LamdError
 from lamd.base.files import is_system_file, natural_key
+from lamd.base.terminal import printable
 from lamd.data.stand_in import parse_mark
 from lamd.io.pictures import FORMATS, open_picture
 
@@ -269,8 +270,3 @@ def hash_files(paths: Iterable[Path]) -> str:
 def digest(*parts: str) -> str:
     """Return the SHA-256 of some lines of text, hexadecimal."""
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
-
-
-def printable(text: str) -> str:
-    """Escape control characters and undecodable bytes, so that a name stays on one line."""
-    return text if text.isprintable() else ascii(text)[1:-1]

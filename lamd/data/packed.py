@@ -6,7 +6,6 @@ Videos may differ in length; they are stored one after another.
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from lamd.base.errors import LamdError
 from lamd.base.files import below, input_file, refuse_link, write_atomically
 from lamd.base.processes import locked
+from lamd.base.terminal import say
 from lamd.config.schema import Windows
 from lamd.config.strict import Strict
 from lamd.data.listing import Listing, digest
@@ -172,7 +172,7 @@ def pack(
     target = below(cache, f"{stem}-{listing.fingerprint[:10]}")
     building = cache / f".{target.name}.tmp"
     for note in listing.notes:
-        print(f"lamd: {listing.dataset}/{listing.split}: {note}", file=sys.stderr)
+        say(f"{listing.dataset}/{listing.split}: {note}")
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / f".{stem}.lock", f"the pack of {stem}"):
@@ -222,9 +222,9 @@ def _build(
         stream.flush()
         os.fsync(stream.fileno())
     for key, reason in left_out:  # not while threads decode, which silence stderr
-        print(f"lamd: {key}: left out, {reason}", file=sys.stderr)
+        say(f"{key}: left out, {reason}")
     if left_out:
-        print(f"lamd: {len(lengths)} videos packed, {len(left_out)} left out", file=sys.stderr)
+        say(f"{len(lengths)} videos packed, {len(left_out)} left out")
     index = PackedIndex(
         dataset=listing.dataset, split=listing.split, variant=listing.variant, size=size,
         keys=tuple(lengths), lengths=tuple(lengths.values()), left_out=tuple(left_out),

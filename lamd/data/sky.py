@@ -9,9 +9,10 @@ from pathlib import Path
 
 from lamd.base.errors import LamdError
 from lamd.base.reading import read_bounded
+from lamd.base.terminal import printable
 from lamd.data.dataset import Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
-from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, mark_of, printable
+from lamd.data.listing import FolderScan, FrameFolder, Listing, digest, mark_of
 from lamd.data.packed import windows
 from lamd.data.stand_in import read_stand_in
 

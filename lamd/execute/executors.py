@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,6 +22,7 @@ from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
 from lamd.base.files import make_private
 from lamd.base.processes import leave_with_parent, start_pool, threads_each
+from lamd.base.terminal import say
 from lamd.config.plain import compose, construct
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.runner import Runner
@@ -78,14 +78,14 @@ def run_job(job: Job) -> JobResult:
     """Make the job's cell in this process, from now on with `job.threads` threads."""
     import torch
 
-    def say(line: str) -> None:
-        print(f"lamd: {job.source + ': ' if job.source else ''}{line}", file=sys.stderr, flush=True)
+    def say_source(line: str) -> None:
+        say(f"{job.source}: {line}" if job.source else line)
 
     torch.set_num_threads(job.threads)
     try:
         load_extensions()
         store = Store(job.runs)
-        Runner(store, job.device, say).run(job.cell)
+        Runner(store, job.device, say_source).run(job.cell)
         return JobResult("made", key=store.key(job.cell))
     except CellFailed as failure:
         return JobResult("failed", failure.reason, failure.user_error)

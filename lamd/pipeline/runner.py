@@ -13,6 +13,7 @@ from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.files import check_own, open_unlinked, replace_file
 from lamd.base.processes import modified, rank_and_world, wait_until
+from lamd.base.terminal import printable
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import FAILED, PARTIAL, CellFailed, Store, describe
 
@@ -129,7 +130,7 @@ class Runner:
         reason = text if user_error else f"{type(error).__name__}: {text}"
         if not user_error:
             log = self.store.folder(cell, PARTIAL) / "error.log"
-            trace = "".join(traceback.format_exception(error))
+            trace = printable("".join(traceback.format_exception(error)), keep="\n")
             with contextlib.suppress(OSError):
                 replace_file(log, lambda path: path.write_text(trace, encoding="utf-8"))
                 reason += f" (traceback in {log})"

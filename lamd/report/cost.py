@@ -176,7 +176,7 @@ def render_cost_figure(results: Results) -> dict[str, bytes]:
             for row in results.rows:
                 own, hue = scaled.loc[row.name].loc[list(sweep)], plots.color(row.name)
                 style = "s--" if row.name.endswith("factorised") else "o-"
-                ax.plot(frames, own["value"], style, color=hue, label=row.label)
+                ax.plot(frames, own["value"], style, color=hue, label=plots.plain(row.label))
                 for x, (y, low, high) in zip(frames, own.to_numpy(), strict=True):
                     ax.errorbar(x, y, yerr=plots.errors(y, low, high), color=hue, capsize=2)
             for name, (style, factor) in theory.items() if part == "step" else ():

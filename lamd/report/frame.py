@@ -1,6 +1,7 @@
 """Results as tidy pandas frames, summaries over seeds, and the CSV and Parquet writers."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import pandas as pd
 from scipy import stats
 
 from lamd.base.errors import LamdError
+from lamd.base.terminal import printable
 from lamd.config.sweep import is_seed
 from lamd.report.results import RECORD, Column, Results, Value, read_results
 
 CONFIDENCE = 0.95  # of an interval over seeds
 PER_CLIP_COLUMNS = ("source", "row", "point", "metric", "protocol", "clip", "value")
 Position = tuple  # the coordinates of a point, without seeds
+# A signed number is none; spreadsheets take the full-width signs for the others.
+_FORMULA = re.compile(r"^(?:[=@＝＠＋－]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$))")
 _PLACE = {"source", "row", "point", "part"}
 
 
@@ -142,5 +146,15 @@ def csv(results: Results) -> bytes:
     }
     filled = {name: frame for name, frame in blocks.items() if len(frame)}
     table = pd.concat(filled, names=["block"]).reset_index(level="block")
-    table = table.dropna(axis="columns", how="all").convert_dtypes()
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    return to_csv(table.dropna(axis="columns", how="all").convert_dtypes())
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """Return a table as CSV; a text that a spreadsheet would take for a formula follows a `'`."""
+    texts = table.select_dtypes(include=["object", "string"])
+    table = table.assign(**{name: column.map(_no_formula) for name, column in texts.items()})
+    return table.rename(columns=_no_formula).to_csv(index=False, lineterminator="\n").encode()
+
+
+def _no_formula(cell: Any) -> Any:
+    return _FORMULA.sub(r"'\g<0>", printable(cell)) if isinstance(cell, str) else cell

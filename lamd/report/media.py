@@ -13,6 +13,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
 from lamd.base.errors import LamdError
+from lamd.base.terminal import printable
 from lamd.pipeline.contents import Panels
 from lamd.report import plots
 from lamd.report.results import Results
@@ -59,7 +60,7 @@ def _picture(size: XY, tiles: np.ndarray, corner: XY, texts: Mapping[XY, str]) -
     picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), _PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
     for at, text in texts.items():
-        draw.text(at, text, _INK, font)
+        draw.text(at, printable(text, keep="\n"), _INK, font)
     picture.paste(Image.fromarray(tiles), corner)
     return picture
 

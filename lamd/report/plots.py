@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from lamd.base.terminal import printable
 from lamd.metrics.registry import METRICS
 from lamd.report import wording
 from lamd.report.results import PublishedRow, Results
@@ -63,14 +64,24 @@ def shade(row: str, number: int, count: int) -> tuple[float, ...]:
     return tuple(value + share * (1 - value) for value in to_rgb(color(row)))
 
 
+def plain(text: str) -> str:
+    """Return a text that matplotlib draws as it is: `$` begins no formula."""
+    return printable(text, keep="\n\u00a0").replace("$", r"\$")
+
+
+def label_ticks(ax: Axes, name: str, labels: Sequence[str]) -> None:
+    """Label the positions 0, 1, ... of an axis, `x` or `y`."""
+    getattr(ax, f"set_{name}ticks")(range(len(labels)), [*map(plain, labels)])
+
+
 @contextmanager
 def canvas(title: str, height: float, caption: str = "") -> Iterator[Figure]:
     """Give an empty figure with a title above and a caption below; `height` is in inches."""
-    text = wrap(caption.replace("`", ""), 140)
+    text = plain(wrap(caption.replace("`", ""), 140))
     size = (WIDTH, height + 0.15 * (1 + text.count("\n")))
     with rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        figure.suptitle(title, **_TITLE)
+        figure.suptitle(plain(title), **_TITLE)
         figure.supxlabel(text, fontsize=8.5, x=0.01, ha="left", color="#404040")
         yield figure
 
@@ -148,7 +159,7 @@ def _draw_published(ax: Axes, metric: str, papers: Sequence[PublishedRow]) -> No
         value, hue = row.metrics[metric].value, color("lamd" if row.method == "LaMD" else "")
         ax.plot(value, y, "s", color=hue)
         note(ax, value, y, f"{value:g}", (6, -3), hue)
-    ax.set_yticks(range(len(papers)), [r.method + " *" * (not r.verified) for r in papers])
+    label_ticks(ax, "y", [row.method + " *" * (not row.verified) for row in papers])
     ax.set_ylim(len(papers) - 0.5, -0.5)
     ax.set_xlabel(f"{METRICS[metric].heading}; * second-hand, not verified")
     ax.margins(x=0.2)
@@ -169,7 +180,7 @@ def _draw_measured(ax: Axes, results: Results, metric: str) -> None:
         note(ax, value.value, y, text, (0, 6), hue, ha="center")
     # "K = 200" stays on one line: `wrap` does not break at no-break spaces.
     labels = [wrap(row.label.replace(" = ", "\u00a0=\u00a0"), 26) for row in results.rows]
-    ax.set_yticks(range(len(labels)), labels)
+    label_ticks(ax, "y", labels)
     ax.set_ylim(len(labels) - 0.5, -0.7)
     counts = dict.fromkeys(str(value.n_fake) for value in values.values())
     ax.set_xlabel(f"{METRICS[metric].heading}, 95 % interval, n = {' or '.join(counts)}")

@@ -67,7 +67,7 @@ def _draw(ax: Axes, lines: Lines, metric: str, reference: tuple[str, str, int]) 
             ax.fill_between(xs, lows, highs, color=hue, alpha=0.1, linewidth=0)
         else:
             ax.vlines(xs, lows, highs, color=hue, linestyle=":", linewidth=1)
-        label = f"{wording.ROWS.get(row, row)}, {SAMPLERS[sampler].label}"
+        label = plots.plain(f"{wording.ROWS.get(row, row)}, {SAMPLERS[sampler].label}")
         ax.plot(xs, fvd, f"{plots.MARKERS[index]}{plots.LINES[index]}", color=hue, label=label)
         # DDIM's numbers above its line, DPM-Solver++'s below, DDPM's to the right: they are close
         offset = {"ddim": (0, 8), "dpmpp_2m": (0, -9)}.get(sampler, (11, 0))

@@ -5,15 +5,15 @@ taken from papers are `PublishedRow`s: two types, so that a stand-in value canno
 column.
 """
 
-import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from lamd.base.errors import LamdError
-from lamd.base.files import input_file
+from lamd.base.files import input_file, readable_json
 from lamd.base.origin import CellInfo
+from lamd.base.terminal import printable
 from lamd.config.strict import Name
 from lamd.config.sweep import Column
 
@@ -85,7 +85,7 @@ class MissingValue(Frozen):
     row: str
     point: str = ""
     metric: str | None = None  # None: the whole row
-    reason: str
+    reason: Annotated[str, AfterValidator(printable)]  # may name a file
 
 
 class Difference(Frozen):
@@ -224,7 +224,7 @@ class Results(Frozen):
     def to_json(self) -> str:
         """Return the text of `record.json`; fields at their default are left out."""
         content = {"format": self.format} | self.model_dump(mode="json", exclude_defaults=True)
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        return readable_json(content)
 
 
 def read_results(path: Path) -> Results:

@@ -264,7 +264,8 @@ def _draw_lines(
                 means[x] = seeds.mean()
         style = plots.MARKERS[index % 5] + (plots.LINES[index % 5] if ordered else "")
         label = ", ".join(
-            f"{_math(key)} = {value}" for key, value in zip(others, line, strict=True)
+            f"{_math(key)} = {plots.plain(str(value))}"
+            for key, value in zip(others, line, strict=True)
         )
         ax.plot(list(means), list(means.values()), style, color=hue, label=label)
     _label_ticks(ax, summary, "x", axis)
@@ -297,7 +298,7 @@ def _lines(summary: Summaries, axis: int) -> list[Position]:
 
 def _label_ticks(ax: Axes, summary: Summaries, name: str, axis: int) -> None:
     labels = ["".join(map(str, tick)).replace("_", "\n") for tick in _ticks(summary, axis)]
-    getattr(ax, f"set_{name}ticks")(range(len(labels)), labels)
+    plots.label_ticks(ax, name, labels)
     ax.set(**{f"{name}label": "".join(map(_math, summary.axes[axis : axis + 1]))})
 
 
@@ -355,7 +356,7 @@ def _draw_papers(ax: Axes, papers: Sequence[PublishedRow]) -> None:
         for value, y in zip(values, rows, strict=True):
             plots.note(ax, value, y, f"{value:g}", (0, 7), hue, ha="center")
     labels = [row.method.replace(", ", "\n").replace("beta", "β") for row in papers]
-    ax.set_yticks(range(len(papers)), labels)
+    plots.label_ticks(ax, "y", labels)
     ax.set_ylim(len(papers) + 0.1, -0.6)
     ax.margins(x=0.2)
     ax.legend(loc="lower center", fontsize=8)
@@ -369,4 +370,4 @@ def _conditions(results: Results) -> str:
 
 def _math(key: str) -> str:
     symbol = wording.symbol(key)
-    return f"${symbol}$".replace("β", r"\beta") if key in wording.SYMBOLS else symbol
+    return f"${symbol}$".replace("β", r"\beta") if key in wording.SYMBOLS else plots.plain(symbol)

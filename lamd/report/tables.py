@@ -3,11 +3,13 @@
 Measured and published values are in separate blocks. The same results give the same bytes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from lamd.base.terminal import printable
 from lamd.config.sweep import is_seed
 from lamd.metrics.registry import METRICS
 from lamd.report import frame, wording
@@ -23,8 +25,18 @@ _PAIRED = (
 )
 Blocks = dict[str, pd.DataFrame]  # tables of text cells by heading
 TextTable = tuple[pd.DataFrame, list[str], list[str]]  # cells, what all rows share, and notes
-_LATEX = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$",
-          "β": r"$\beta$", "²": "$^2$"}  # fmt: skip
+_MARKDOWN = re.compile(
+    r"[\\*<~]|&(?=#?\w+;)"  # emphasis, HTML, entities
+    r"|(?<=\])[(\[]|^\[(?=[^]]*]:)|(?<=!)\["  # links, definitions of links, pictures
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis, which is not inside a word
+    r"|^[>#]|^[+-](?=\s)"  # quotations, headings, lists
+)
+_LATEX = str.maketrans(
+    {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$",
+     "β": r"$\beta$", "²": "$^2$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+     "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+     "|": r"\textbar{}"} | {char: f"\\{char}" for char in "&%$#_{}"}
+)  # fmt: skip
 
 
 class Notes(dict[str, int]):
@@ -122,11 +134,11 @@ def table_files(
     """Return `table.md`, `table.tex` and `values.csv`."""
     text = document(results.title, caption, blocks, notes)
     if results.protocols:
-        rules = (f"- `{name}`: {rule}\n" for name, rule in results.protocols.items())
+        rules = (f"- `{name}`: {markdown(rule)}\n" for name, rule in results.protocols.items())
         text += f"\n## Protocols\n\n{''.join(rules)}"
     return {
         "table.md": text.encode(),
-        "table.tex": _latex(results.target, blocks).encode(),
+        "table.tex": _latex_page(results.target, blocks).encode(),
         "values.csv": frame.csv(results),
     }
 
@@ -135,21 +147,36 @@ def document(title: str, caption: str, blocks: Blocks, notes: Sequence[str]) -> 
     """Return a Markdown page: title, caption, the first block with its notes, the other blocks."""
     sections = []
     for heading, table in blocks.items():
-        escaped = table.map(lambda cell: cell.replace("|", r"\|"))
-        text = escaped.to_markdown(index=False, disable_numparse=True)
-        sections.append(f"## {heading}\n\n{text}\n")
-    listed = "".join(f"- {note}\n" for note in filter(None, notes))
-    return "\n".join([f"# {title}\n\n{caption}\n", sections[0], listed, *sections[1:]])
+        cells = _escaped(table, lambda text: markdown(text).replace("|", r"\|"))
+        text = cells.to_markdown(index=False, disable_numparse=True)
+        sections.append(f"## {markdown(heading)}\n\n{text}\n")
+    listed = "".join(f"- {markdown(note)}\n" for note in filter(None, notes))
+    head = f"# {markdown(title)}\n\n{markdown(caption)}\n"
+    return "\n".join([head, sections[0], listed, *sections[1:]])
 
 
-def _latex(target: str, blocks: Blocks) -> str:
+def markdown(text: str) -> str:
+    """Return a text that Markdown shows as it is on one line, but for code in backticks."""
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
+
+
+def latex(text: str) -> str:
+    """Return a text that LaTeX sets as it is, also at the start of a line of a table."""
+    escaped = printable(text).translate(_LATEX)
+    return "{}" * escaped.startswith(("[", "*")) + escaped  # else an argument of the \\ before
+
+
+def _escaped(table: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
+    return table.map(escape).rename(columns=escape)
+
+
+def _latex_page(target: str, blocks: Blocks) -> str:
     """Return one booktabs `tabular` per block."""
-    text = f"% made by `lamd reproduce {target}`; needs \\usepackage{{booktabs}}\n"
+    text = f"% made by `lamd reproduce {printable(target)}`; needs \\usepackage{{booktabs}}\n"
     for heading, table in blocks.items():
         shape = "l" + "r" * (len(table.columns) - 2) + "l"
-        text += f"% {heading}\n{table.to_latex(index=False, escape=True, column_format=shape)}"
-    for symbol, command in _LATEX.items():
-        text = text.replace(symbol, command)
+        cells = _escaped(table, latex).to_latex(index=False, escape=False, column_format=shape)
+        text += f"% {printable(heading)}\n{cells}"
     return text
 
 

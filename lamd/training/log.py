@@ -5,8 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lamd.base.files import write_atomically
+from lamd.base.terminal import printable
 
 
 def truncate_log(path: Path, last_step: int) -> None:
@@ -36,15 +38,15 @@ class TrainingLog:
         self.start, self.total = start, total
         self.console = Console(stderr=True, quiet=not enabled)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
             disable=not (enabled and self.console.is_terminal),
         )
-        self.task = self.progress.add_task(name, total=total, completed=start, note="")
+        self.task = self.progress.add_task(printable(name), total=total, completed=start, note="")
 
     def __enter__(self) -> "TrainingLog":
         if self.enabled:
@@ -85,4 +87,4 @@ class TrainingLog:
 
     def say(self, line: str) -> None:
         """Show one line on stderr."""
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(Text(printable(line)), soft_wrap=True)

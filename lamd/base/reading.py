@@ -34,7 +34,7 @@ def map_array(path: Path) -> np.ndarray:
         OSError: when it cannot be read.
         ValueError: when it is no `.npy`, or its header states another size than the file has.
     """
-    with path.open("rb") as file:
+    with input_file(path).open("rb") as file:
         start = file.read(12)  # magic, version, length of the header
     if not start.startswith(_MAGIC):
         raise ValueError("an archive of arrays, not one" if start[:2] == b"PK" else "not an .npy")

@@ -161,11 +161,11 @@ def _read_header(stream: BinaryIO, offset: int, size: int) -> tuple[int, str]:
     length = int.from_bytes(header[:8], "little")
     if header[8:] != masked_crc(header[:8]):
         return length, "length checksum mismatch"
-    if length > MOST_BYTES:
-        return length, f"states {length:,} bytes, more than {MOST_BYTES:,}"
     if RecordSpan(offset, length).end > size:
         left = size - offset - _HEADER_BYTES
         return length, f"truncated data ({left} of {length + _CRC_BYTES} bytes)"
+    if length > MOST_BYTES:
+        return length, f"states {length:,} bytes, more than {MOST_BYTES:,}"
     return length, ""
 
 

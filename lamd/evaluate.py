@@ -1,6 +1,5 @@
 """`lamd evaluate`: metrics between two sets of clips that need not come from this package."""
 
-import json
 import os
 import re
 from dataclasses import replace
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
+from lamd.base.files import load_json
 from lamd.base.origin import current_origin
-from lamd.base.reading import read_bounded
+from lamd.base.processes import launch_number
 from lamd.config import closest
 from lamd.data.cater.captions import MOST_CHARACTERS
 from lamd.io.clips import Clips, load_clips, size_text
@@ -105,14 +105,10 @@ def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[Met
 
 
 def _read_captions(path: Path) -> list[str]:
-    try:
-        captions = json.loads(read_bounded(path).decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise LamdError(f"{path}: not readable JSON ({reason}); give a list of captions") from None
-    is_list = isinstance(captions, list) and all(isinstance(item, str) for item in captions)
-    if not is_list or not captions:
-        raise LamdError(f'{path}: not a list of captions; give one, ["the cone is rotating."]')
+    fix = 'give a list of captions, such as ["the cone is rotating."]'
+    captions = load_json(path, list[str], fix)
+    if not captions:
+        raise LamdError(f"{path}: an empty list; {fix}")
     for number, caption in enumerate(captions):
         if len(caption) > MOST_CHARACTERS:
             reason = f"caption {number} has more than {MOST_CHARACTERS:,} characters"
@@ -148,7 +144,7 @@ def resolve_device(device: str) -> str:
     if device != "cpu" and index >= torch.cuda.device_count():
         raise LamdError(f"--device {device}: not on this machine; choose auto or cpu")
     if device == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process of a launch
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(launch_number("LOCAL_RANK", 0) % torch.cuda.device_count())
     return device
 
 

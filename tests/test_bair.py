@@ -193,5 +193,5 @@ def test_damaged_manifest_is_one_line(tmp_path):
         '{"dataset": "b", "generator": "g", "seed": 0, "counts": 3}',
     ):
         (tmp_path / MANIFEST).write_text(text)
-        with pytest.raises(LamdError, match="not a stand-in's manifest"):
+        with pytest.raises(LamdError, match="delete the folder and simulate it again"):
             BAIR.verify(tmp_path)

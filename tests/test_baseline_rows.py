@@ -16,7 +16,6 @@ from tiny import TinyVideos, table_cells, tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.config import PROFILES, Point, Target, load_target, unet_options
 from lamd.forecast import predict
 from lamd.generate import generate, generate_clips
@@ -349,7 +348,7 @@ def test_time_samplers_times_every_paradigm_by_the_same_code(trained, tmp_path):
         "latent_video_clips autoencoder": trained / "vae",
     }
     outputs = time_samplers(tmp_path, inputs, figure, "tiny", "cpu")
-    seconds = load_json(tmp_path / LATENCY)
+    seconds = json.loads((tmp_path / LATENCY).read_text())
     assert outputs["threads"] == "1" and outputs["dtype"] == "float32"
     assert set(seconds) == {
         *map(str, points), "latent_video_clips encode", "latent_video_clips decode",

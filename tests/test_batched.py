@@ -15,7 +15,6 @@ from tiny import TinyVideos, tiny_target
 from lamd.base import processes
 from lamd.base.batched import DONE, fill_batches
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.pipeline.contents import CLIPS, FEATURES, KEYS, PROMPTS, read_clips
 from lamd.pipeline.steps import clips, values
 
@@ -193,8 +192,8 @@ def test_real_clips_of_two_processes_have_the_names_and_prompts_of_one(
     stored = read_clips(folders[1])
     assert stored.shape == (140, 4, 16, 16, 3) and stored.flags.writeable is False
     assert np.array_equal(stored[3], videos.clip(1, 4, 4))
-    assert load_json(folders[1] / KEYS)[3] == "bair/train/1@4"
-    assert load_json(folders[1] / PROMPTS)[3] == "caption 1"
+    assert json.loads((folders[1] / KEYS).read_text())[3] == "bair/train/1@4"
+    assert json.loads((folders[1] / PROMPTS).read_text())[3] == "caption 1"
 
 
 def test_repeated_clips_store_one_frame_and_read_as_a_view(tmp_path):
@@ -206,7 +205,7 @@ def test_repeated_clips_store_one_frame_and_read_as_a_view(tmp_path):
     assert clips.repeated_clips(folder, {"test": test}) == {"clips": 5}
     repeated = read_clips(folder)
     assert np.array_equal(repeated, np.repeat(real[:, :1], SHAPE[0], axis=1))
-    assert repeated.strides[1] == 0 and load_json(folder / KEYS) == list("abcde")
+    assert repeated.strides[1] == 0 and json.loads((folder / KEYS).read_text()) == list("abcde")
     assert sum(path.stat().st_size for path in folder.iterdir()) < real[:, 0].nbytes + 500
 
 

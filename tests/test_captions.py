@@ -208,5 +208,5 @@ def test_a_caption_that_cannot_be_encoded_is_one_line(text, message):
      '{"kind": "class", "tokens": ["a", "a"]}', json.dumps({"kind": "class", "tokens": [1]})],
 )  # fmt: skip
 def test_a_damaged_vocabulary_is_one_line(text):
-    with pytest.raises(LamdError, match="vocabulary: damaged"):
+    with pytest.raises(LamdError, match=r"^vocabulary: .*; train again$"):
         Vocabulary.from_json(text)

@@ -226,7 +226,7 @@ def test_verify_knows_counts_captions_and_scenes(root, monkeypatch):
     assert "words that MAGE's vocabulary lacks: flies" in text
     scene = folder_of(root) / "scenes/CATER_train_000001.json"
     scene.write_text("{")
-    assert "CATER_train_000001.avi: scene cannot be read" in str(CATER_V2.verify(root))
+    assert "CATER_train_000001.json: Invalid JSON" in str(CATER_V2.verify(root))
     (root / "stand_in.json").unlink()
     monkeypatch.setattr("lamd.data.stand_in._MARK", "by another program")  # as in real files
     assert "of 24000 videos sound" in str(CATER_V2.verify(root))

@@ -1,31 +1,47 @@
 """Checkpoints and final models: complete or absent, and believed only after a check."""
 
+import json
+import math
 import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import tiny_target, train_both
 
 from lamd.base.errors import LamdError
 from lamd.base.files import replace_folder, sha256_of
 from lamd.training import checkpoint as ckpt
-from lamd.training.checkpoint import read_json, write_json
-from lamd.training.networks import load_model, write_final
+from lamd.training.checkpoint import write_json
+from lamd.training.networks import load_model, read_info, write_final
 
 CONFIG = {"vae": {"motion_channels": 3, "fusion": "spade"}, "seed": 0}
 
 
-def save(folder: Path, step: int, value: float = 0.0) -> Path:
+EXPECTED = ckpt.Expected(
+    {"model.w": torch.zeros(3, 2), "ema.w": torch.zeros(3, 2)}, [[torch.zeros(3, 2)]]
+)
+
+
+def save(folder: Path, step: int, value: float = 0.0, changed=lambda weights, state: None) -> Path:
     weights = {"model.w": torch.full((3, 2), value), "ema.w": torch.zeros(3, 2)}
-    state = {"optimizers": [{"state": {0: {"step": torch.tensor(float(step))}}}], "seconds": 1.5}
+    moments = {name: torch.ones(3, 2) for name in ("exp_avg", "exp_avg_sq")}
+    state = {"optimizers": [{"state": {0: {"step": torch.tensor(float(step)), **moments}}}],
+             "scaler": None, "ema_count": step, "best_step": None, "best_value": math.inf,
+             "seconds": 1.5}  # fmt: skip
+    changed(weights, state)
     point = ckpt.Checkpoint(step, weights, state, {"l1": value})
     return ckpt.write_checkpoint(folder, point, config=CONFIG, run_id="me")
 
 
 def newest(folder: Path, config: dict = CONFIG, run_id: str = "me"):
-    return ckpt.newest_good(folder, config=config, run_id=run_id)
+    return ckpt.newest_good(folder, config=config, run_id=run_id, expected=EXPECTED)
+
+
+def moments(state: dict) -> dict:
+    return state["optimizers"][0]["state"][0]
 
 
 def flip(path: Path, at: float = 0.5) -> None:
@@ -122,16 +138,72 @@ def test_hostile_pickle_runs_nothing(tmp_path):
     assert not trap.exists()
 
 
-def approve(path: Path) -> None:
+def approve(path: Path, **changes: object) -> None:
     """Make the checksums right again, as one who wants the file to be loaded would."""
-    meta = read_json(path / "meta.json", "")
+    meta = json.loads((path / "meta.json").read_text())
+    del meta["checksum"]
     meta["sha256"] = {name: sha256_of(path / name) for name in meta["sha256"]}
-    write_json(path / "meta.json", meta)
+    write_json(path / "meta.json", meta | changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda weights, _: weights["model.w"].fill_(math.nan), "model.w is not finite"),
+        (lambda weights, _: weights["ema.w"].fill_(math.inf), "ema.w is not finite"),
+        (lambda weights, _: weights.update({"model.w": torch.zeros(2, 3)}), "other tensors"),
+        (lambda weights, _: weights.update({"ema.w": torch.zeros(3, 2).half()}), "other tensors"),
+        (lambda weights, _: weights.pop("ema.w"), "other tensors"),
+        (lambda weights, _: weights.update({"more": torch.zeros(1)}), "other tensors"),
+        (lambda _, state: moments(state)["exp_avg"].fill_(math.nan), "exp_avg is not finite"),
+        (lambda _, state: moments(state).update(exp_avg=torch.ones(6)), "other tensors"),
+        (lambda _, state: moments(state).update(exp_avg=[1.0]), "other tensors"),
+        (lambda _, state: moments(state).pop("step"), "other tensors"),
+        (
+            lambda _, state: state["optimizers"][0].update(state={7: moments(state)}),
+            "other tensors",
+        ),
+        (lambda _, state: state["optimizers"].clear(), "other optimizers"),
+        (lambda _, state: state.update(scaler={"scale": 1.0}), "other optimizers"),
+        (lambda _, state: state.update(scaler={"scale": math.nan}), "scaler.scale"),
+        (lambda _, state: state.update(optimizers=None), "optimizers: Input should be"),
+        (lambda _, state: state.update(ema_count="3"), "ema_count: Input should be"),
+        (lambda _, state: state.pop("seconds"), "seconds: Field required"),
+    ],
+)
+def test_newest_checkpoint_that_does_not_fit_falls_back(tmp_path, change, reason):
+    save(tmp_path, 10)
+    save(tmp_path, 20, changed=change)
+    loaded, said = newest(tmp_path)
+    assert loaded.step == 10
+    (line,) = said
+    assert reason in line and "step_00000020" in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "x"}, {"step": -1}, {"step": 30}, {"config": None}, {"config": []},
+        {"identity": None}, {"sha256": []}, {"sha256": {}}, {"validation": [1]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_description_of_another_shape_falls_back(tmp_path, changes):
+    save(tmp_path, 10)
+    approve(save(tmp_path, 20), **changes)
+    assert newest(tmp_path)[0].step == 10
+
+
+def test_unfit_checkpoints_alone_say_what_to_delete(tmp_path):
+    save(tmp_path, 10, value=math.nan)
+    with pytest.raises(LamdError) as error:
+        newest(tmp_path)
+    one_line(error, "model.w is not finite", f"delete {tmp_path / 'checkpoints'}")
 
 
 def test_other_format_version(tmp_path):
     path = save(tmp_path, 10)
-    write_json(path / "meta.json", read_json(path / "meta.json", "") | {"format": 99})
+    approve(path, format=99)
     with pytest.raises(LamdError) as error:
         newest(tmp_path)
     one_line(error, "format 99")
@@ -192,10 +264,10 @@ def test_final_model_loads_frozen_and_in_eval_mode(trained):
     assert not any(p.requires_grad for p in vae.parameters())
     assert vae.latent_std.min() > 0
     assert load_model(trained / "dmg", "dmg", tiny_target(), run_id="d").training is False
-    info = read_json(trained / "vae" / "model.json", "")
-    assert info["step"] == 2
-    assert info["num_parameters"] == sum(p.numel() for p in vae.parameters())
-    assert info["validation"]["psnr"] > 0
+    info = read_info(trained / "vae", stage="vae")
+    assert info.step == 2
+    assert info.num_parameters == sum(p.numel() for p in vae.parameters())
+    assert info.validation["psnr"] > 0
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
@@ -226,8 +298,8 @@ def test_final_model_of_another_identity_or_stage(copy):
 
 
 def test_final_model_with_other_tensors_or_no_safetensors(copy):
-    info = read_json(copy / "model.json", "")
-    info.pop("sha256")
+    info = json.loads((copy / "model.json").read_text())
+    del info["sha256"], info["checksum"]
     write_final(copy, {"w": torch.zeros(2)}, info)
     with pytest.raises(LamdError) as error:
         load_model(copy, "vae")
@@ -238,3 +310,27 @@ def test_final_model_with_other_tensors_or_no_safetensors(copy):
     with pytest.raises(LamdError) as error:
         load_model(copy, "vae")
     one_line(error, "not a safetensors file")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_final_model_that_is_not_finite(copy, value):
+    weights = load_file(copy / "model.safetensors")
+    weights["latent_mean"].fill_(value)
+    info = json.loads((copy / "model.json").read_text())
+    del info["sha256"], info["checksum"]
+    write_final(copy, weights, info)
+    with pytest.raises(LamdError) as error:
+        load_model(copy, "vae")
+    one_line(error, "model.safetensors", "is not finite", "train again")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"target": {}}, {"stage": 1}, {"sha256": None}, {"seconds": []}]
+)
+def test_description_of_a_final_model_of_another_shape(copy, changes):
+    info = json.loads((copy / "model.json").read_text())
+    del info["checksum"]
+    write_json(copy / "model.json", info | changes)
+    with pytest.raises(LamdError) as error:
+        load_model(copy, "vae")
+    one_line(error, "model.json", *changes, "train again")

@@ -1,5 +1,6 @@
 """Other futures: the stand-ins simulated again from the same states, and the row made of them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ from golden_stand_ins import GOLDEN, SIZES, brightness, own_options
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.base.rng import numpy_generator
 from lamd.config import load_target
 from lamd.data.cater.captions import MODES, scene_caption
@@ -79,7 +79,7 @@ def test_another_future_begins_as_the_data_and_goes_on_differently(packed):
 def test_stand_ins_look_as_they_always_did(name, tmp_path, monkeypatch):
     monkeypatch.setattr(write, "LONGEST", 96)
     measured = brightness(name, tmp_path)
-    expected = {split: load_json(GOLDEN)[name][split] for split in measured}
+    expected = {split: json.loads(GOLDEN.read_text())[name][split] for split in measured}
     for split, values in measured.items():  # kinds of CPU differ by rounding
         np.testing.assert_allclose(values, expected[split], atol=0.02)
 
@@ -148,7 +148,7 @@ def test_row_has_the_first_frames_and_as_many_futures_as_samples(tiny_sets, tmp_
     target, inputs = tiny_sets
     assert future_clips(tmp_path, inputs, target, range(2)) == {"clips": 56}
     real, fake = (np.array(contents.read_clips(path), int) for path in (inputs["test"], tmp_path))
-    keys = load_json(tmp_path / contents.KEYS)
+    keys = json.loads((tmp_path / contents.KEYS).read_text())
     assert keys[:3] == ["bair/test/0@0#0", "bair/test/0@0#1", "bair/test/0@4#0"]
     np.testing.assert_array_equal(fake[:, 0], real[:, 0].repeat(2, axis=0))
     assert np.abs(fake[::2, 1:] - fake[1::2, 1:]).mean() > 1

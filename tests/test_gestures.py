@@ -1,5 +1,6 @@
 """NATOPS and MUG against files in the real layouts: order, splits, drawing, broken input."""
 
+import json
 import os
 
 import cv2
@@ -11,7 +12,6 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.config import DataConfig
 from lamd.data.dataset import DATASETS, class_of
 from lamd.data.frames import FrameDecoder
@@ -330,7 +330,7 @@ def test_the_floor_has_as_many_clips_of_each_class_as_the_test_set(tmp_path, mon
     for split in ("test", "train"):
         (tmp_path / split).mkdir()
         real_clips(tmp_path / split, {"data": tmp_path}, target, split)
-        classes = [class_of(key) for key in load_json(tmp_path / split / KEYS)]
+        classes = [class_of(key) for key in json.loads((tmp_path / split / KEYS).read_text())]
         assert sorted(classes) == sorted(NATOPS.classes)
 
 

@@ -1,5 +1,6 @@
 """The Landscape reader against files in the real layout: order, gaps, packing, counts."""
 
+import json
 import os
 import shutil
 
@@ -11,7 +12,7 @@ from tiny import tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json, natural_key
+from lamd.base.files import natural_key
 from lamd.config import DataConfig
 from lamd.data.frames import FrameDecoder
 from lamd.data.sky import LANDSCAPE
@@ -187,12 +188,12 @@ def test_test_clips_are_disjoint_windows(data, tmp_path):
         (tmp_path / split).mkdir()
         real_clips(tmp_path / split, {"data": folder}, landscape_target(), split)
     keys = [f"landscape/test/c/{name}" for name in ("c_1@0", "c_1@4", "c_2@0")]
-    assert load_json(tmp_path / "test" / KEYS) == keys
+    assert json.loads((tmp_path / "test" / KEYS).read_text()) == keys
     clips = read_clips(tmp_path / "test")
     assert clips.shape == (3, 4, 16, 16, 3)
     test = open_split(folder, "test")
     np.testing.assert_array_equal(clips[1], test.clip(0, 4, 4))
-    assert len(load_json(tmp_path / "train" / KEYS)) == 3
+    assert len(json.loads((tmp_path / "train" / KEYS).read_text())) == 3
 
 
 def test_the_data_key_follows_the_files(root, monkeypatch):

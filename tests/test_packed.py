@@ -215,7 +215,7 @@ def test_damaged_cache_is_refused_and_rebuilt(root, cache):
         assert str(packed.path) in str(caught.value)
         assert "\n" not in str(caught.value)
         assert pack_bair(root, cache).content_hash == packed.content_hash
-    with pytest.raises(LamdError, match="not a packed data set"):
+    with pytest.raises(LamdError, match="run `lamd data prepare` again"):
         open_packed(cache / "nothing")
 
 

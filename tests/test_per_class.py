@@ -8,7 +8,6 @@ import scipy.linalg
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.config import DataConfig
 from lamd.evaluate import evaluate_paths
 from lamd.metrics.frechet import class_distances
@@ -129,6 +128,7 @@ def test_row_values_takes_classes_from_the_keys_of_the_clips(tmp_path):
     inputs, numbers = {}, {"All Clear": 2, "Fire": 23, "Stop": 17}
     for role in cell.parents:
         rows, classes = draw(1 if "fake" in role else 0)
+        rows = rows.astype(np.float32)
         keys = [f"natops/test/g{numbers[name]:02d}s02p01@0" for name in classes]
         inputs[role] = folder = tmp_path / role.replace(" ", "-")
         folder.mkdir()
@@ -137,8 +137,9 @@ def test_row_values_takes_classes_from_the_keys_of_the_clips(tmp_path):
     assert len(inputs) == 4
     cell.step(tmp_path, inputs)
     (real, real_classes), (fake, fake_classes) = draw(0), draw(1)
+    real, fake = real.astype(np.float32), fake.astype(np.float32)
     distances = list(class_distances(real, real_classes, fake, fake_classes).values())
-    values = [value["value"] for value in load_json(tmp_path / VALUES)]
+    values = [value["value"] for value in json.loads((tmp_path / VALUES).read_text())]
     for value, numbers in zip(values, read_per_clip(tmp_path).values(), strict=True):
         assert numbers.mean() == pytest.approx(value)
     assert values == pytest.approx([np.mean(distances), np.std(distances)])

@@ -195,9 +195,11 @@ def test_prediction_is_kept_and_compared_with_the_actual_time(store, clock, monk
 def test_a_damaged_file_of_predictions_is_one_line(store):
     store.root.parent.mkdir()
     (store.root.parent / "predictions.json").write_text("[1]")
-    with pytest.raises(LamdError, match=r"predictions\.json: not readable"):
+    with pytest.raises(LamdError, match=r"predictions\.json: Input should be.*delete it and plan"):
         forecast(tiny_target(ROWS), store, "cpu")
-    assert "not readable" in accuracy(tiny_target(ROWS), store, "cpu")  # after a finished run
+    assert "delete it and plan again" in accuracy(
+        tiny_target(ROWS), store, "cpu"
+    )  # after a finished run
 
 
 def test_unit_that_was_not_timed_follows_the_nearest_by_flops():

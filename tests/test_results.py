@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,9 +50,9 @@ def test_to_json_leaves_defaults_out():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "not a record of lamd.results.v1"),
+        ("", "Invalid JSON: EOF"),
         ("{}", "kind: Field required"),
-        ("[1]", "not a record of lamd.results.v1"),
+        ("[1]", "should be an object"),
         ('{"format": "lamd.report.v1"}', "format: Input should be 'lamd.results.v1'"),
         (b"\xff\xfe", "record.json"),
     ],
@@ -464,25 +465,45 @@ def test_axes_that_end_in_the_same_word_have_their_own_columns():
     assert list(table.columns[:2]) == ["train_vae.num_steps", "train_dmg.num_steps"]
 
 
-def test_collector_judges_a_row_over_the_seeds_that_it_depends_on(tmp_path):
-    config = load_target("seeds_bair", "paper")
+MEASURED = {"protocol": "fvd.bair.v1", "interval": (35, 37), "deviations": [], "note": "",
+            "n_real": 256, "n_fake": 256, "extrapolated": None, "weight_hash": None, "unit": "",
+            "higher_is_better": False}  # fmt: skip
+
+
+def collector_of_files(tmp_path):
+    """Return a collector of cells that are folders of `tmp_path`."""
+    config = load_target("seeds_bair", "quick")
     store = SimpleNamespace(
         finished=lambda cell: tmp_path / cell.name,
         infos=lambda cell: [SimpleNamespace(key=cell.name)],
         is_complete=lambda cell: False,
         info=None,
     )
-    collector = Collector(config, Graph(wanted={}), store, "quick", (), {})
-    measured = {"protocol": "fvd.bair.v1", "interval": (35, 37), "deviations": [], "note": "",
-                "n_real": 256, "n_fake": 256, "extrapolated": None,
-                "weight_hash": None}  # fmt: skip
+    return Collector(config, Graph(wanted={}), store, "quick", (), {})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_value_that_is_not_finite_is_missing(tmp_path, value):
+    collector, name = collector_of_files(tmp_path), "fvd.bair.v1"
+    collector._deviations["seed=0"] = ()
+    (tmp_path / "values.json").write_text(json.dumps([MEASURED | {"value": value}]))
+    np.save(tmp_path / f"{name}.npy", np.full(3, value))
+    cell = SimpleNamespace(name=".", plan_hash=".")
+    collector.add_row("seed=0", "lamd", cell, [name])
+    assert not collector.values and not collector.numbers and not collector.per_clip
+    (missing,) = collector.missing
+    assert (missing.row, missing.metric, missing.reason) == ("lamd", "fvd", f"its value is {value}")
+
+
+def test_collector_judges_a_row_over_the_seeds_that_it_depends_on(tmp_path):
+    collector = collector_of_files(tmp_path)
     for seed in (0, 1):
         name = f"seed={seed}"
         collector.sources[name] = make_source(**REAL)
         collector._deviations[name] = ()
         for row, cell in (("lamd", name), ("reconstruction", "decoded")):
             (tmp_path / cell).mkdir(exist_ok=True)
-            content = json.dumps([measured | {"value": 36.0 + seed}])
+            content = json.dumps([MEASURED | {"value": 36.0 + seed}])
             (tmp_path / cell / "values.json").write_text(content, encoding="utf-8")
             step = SimpleNamespace(name=cell, plan_hash=cell)
             collector.add_row(name, row, step, ["fvd.bair.v1"], PUBLISHED, name)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import HERE, records, tiny_target, train_both
 
-from lamd.training.checkpoint import checkpoint_path, list_checkpoints, read_state
+from lamd.training.checkpoint import checkpoint_path, list_checkpoints
 
 
 def same_bits(a: Path, b: Path) -> None:
@@ -24,7 +24,7 @@ def same_bits(a: Path, b: Path) -> None:
     weights = [load_file(path / "weights.safetensors") for path in last]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
-    states = [read_state(path / "state.pt") for path in last]
+    states = [torch.load(path / "state.pt", weights_only=True) for path in last]
     for state in states:
         del state["seconds"]
     assert str(states[0]) == str(states[1])

@@ -23,7 +23,7 @@ from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, encode_latents, load_model, open_latents, train, vae_stage
 from lamd.training.augment import read_windows
-from lamd.training.checkpoint import list_checkpoints, newest_good
+from lamd.training.checkpoint import Expected, checkpoint_path, list_checkpoints, newest_good
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run, learning_rate_factor, make_accelerator, make_ema
 from lamd.training.networks import read_info
@@ -314,7 +314,7 @@ def test_early_stopping_keeps_the_best_model_and_survives_a_stop(tmp_path, monke
             )  # fmt: skip
         assert [record["step"] for record in records(folder)] == [1, 2, 3, 4, 5]
         info = read_info(folder, stage="vae")
-        assert (info["step"], info["validation"]) == (3, {"l1_lpips": 3.0})
+        assert (info.step, info.validation) == (3, {"l1_lpips": 3.0})
         best = load_file(folder / "checkpoints" / "step_00000003" / "weights.safetensors")
         for key, tensor in load_model(folder, "vae").state_dict().items():
             if key not in ("latent_mean", "latent_std"):
@@ -386,8 +386,10 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path, monkeypat
     assert "\n" not in text
     for word in ("log.jsonl", "step 7", "last good checkpoint: step 5", "learning_rate"):
         assert word in text
-    config = VAEStage(target, TinyVideos()).config
-    good, said = newest_good(tmp_path, config=config, run_id="v")
+    stage = VAEStage(target, TinyVideos())
+    weights = load_file(checkpoint_path(tmp_path, 5) / "weights.safetensors")
+    expected = Expected(weights, [[*stage.model.parameters()]])
+    good, said = newest_good(tmp_path, config=stage.config, run_id="v", expected=expected)
     assert (good.step, said) == (5, [])
     assert all(tensor.isfinite().all() for tensor in good.weights.values())
     assert not (tmp_path / "model.json").exists()

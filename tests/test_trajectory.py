@@ -1,12 +1,13 @@
 """Trajectory error: stand-ins against their true tracks, and clips whose motion the test knows."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.config import load_target
 from lamd.data.dataset import DATASETS
 from lamd.data.stand_in import Future
@@ -166,7 +167,7 @@ def test_row_is_measured_from_planned_tracks(tmp_path):
     pairs = np.stack([real, still], axis=1).reshape(-1, *real.shape[1:])
     np.save(inputs["fake"] / contents.CLIPS, pairs)
     row_values(inputs["values"], inputs, [NAME], 4, 2, "cpu")
-    (value,) = load_json(inputs["values"] / contents.VALUES)
+    (value,) = json.loads((inputs["values"] / contents.VALUES).read_text())
     assert (value["n_real"], value["n_fake"], value["unit"]) == (56, 56, "px")
     assert value["interval"][0] < value["value"] < value["interval"][1]
     per_clip = contents.read_per_clip(inputs["values"])[NAME].reshape(-1, 2)

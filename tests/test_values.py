@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from golden_clips import golden_clips
 
-from lamd.base.files import load_json
 from lamd.evaluate import evaluate_paths
 from lamd.metrics.frames import psnr
 from lamd.metrics.measure import measure
@@ -52,7 +51,7 @@ def test_row_values_check_a_protocols_number_of_frames(tmp_path, num_frames, dev
     inputs["real"] = tmp_path / "real"
     write_keys(inputs["real"], 6)
     row_values(tmp_path, inputs, ["fvd.bair.v1"], num_frames, 1, "cpu")
-    (value,) = load_json(tmp_path / VALUES)
+    (value,) = json.loads((tmp_path / VALUES).read_text())
     assert ("12 frames, the protocol asks for 16" in value["deviations"]) == deviates
 
 
@@ -63,7 +62,7 @@ def test_row_values_keep_values_per_clip(tmp_path, clip_sets):
     assert list(per_clip) == protocols
     real, fake = (np.load(clip_sets[role] / "clips.npy")[:, 1:] for role in ("real", "fake"))
     np.testing.assert_array_equal(per_clip["psnr.given1.v1"], psnr(real.repeat(2, axis=0), fake))
-    for value in load_json(tmp_path / VALUES):
+    for value in json.loads((tmp_path / VALUES).read_text()):
         assert value["value"] == per_clip[value["protocol"]].mean()
         assert (value["n_real"], value["n_fake"]) == (4, 4)
 
@@ -84,7 +83,7 @@ def test_row_values_continue_with_the_protocol_that_was_interrupted(
         row_values(tmp_path, clip_sets, names, 10, 2, "cpu")
     row_values(tmp_path, clip_sets, names, 10, 2, "cpu")
     assert measured == [*names, "ssim.given1.v1"]
-    assert [value["protocol"] for value in load_json(tmp_path / VALUES)] == names
+    assert [value["protocol"] for value in json.loads((tmp_path / VALUES).read_text())] == names
     assert list(read_per_clip(tmp_path)) == names
 
 
@@ -99,7 +98,7 @@ def test_row_values_of_captions(tmp_path):
     write_keys(tmp_path / "real", 2)
     inputs = {role: tmp_path / role for role in ("real", "captions")}
     row_values(tmp_path, inputs, ["referring_expression_recall.v1"], 16, 2, "cpu")
-    (value,) = load_json(tmp_path / VALUES)
+    (value,) = json.loads((tmp_path / VALUES).read_text())
     assert (value["n_real"], value["n_fake"]) == (0, 4)
     per_clip = read_per_clip(tmp_path)["referring_expression_recall.v1"]
     np.testing.assert_array_equal(per_clip, [1, 0, 1, 0])
@@ -126,7 +125,7 @@ def toy_protocol():
 
 def test_toy_metric_is_measured_by_evaluate_and_values(tmp_path, clip_sets, toy_protocol):
     row_values(tmp_path, clip_sets, [toy_protocol.name], 10, 2, "cpu")
-    (value,) = load_json(tmp_path / VALUES)
+    (value,) = json.loads((tmp_path / VALUES).read_text())
     real = tmp_path / "repeated.npy"
     np.save(real, np.load(clip_sets["real"] / "clips.npy").repeat(2, axis=0))
     fake = clip_sets["fake"] / "clips.npy"

@@ -318,9 +318,22 @@ def test_a_released_file_is_kept_as_it_is_and_hashed_on_load(released, monkeypat
 def test_a_released_file_that_would_run_code_does_not(released, tmp_path):
     trace = tmp_path / "ran"
     weights.fetch("inception", released({"a": RunsCode(trace)}))
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(LamdError, match="holds more than tensors"):
         weights.load("inception")
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("change", ["half", "double", "nan", "inf", "list"])
+def test_weights_are_finite_float32_whatever_their_hash(released, change):
+    import torch
+
+    tensor = torch.ones(3)
+    odd = {"half": tensor.half(), "double": tensor.double(), "list": [1.0],
+           "nan": tensor * float("nan"), "inf": tensor * float("inf")}  # fmt: skip
+    weights.fetch("inception", released({"w": tensor, "n": torch.tensor(3), "odd": odd[change]}))
+    with pytest.raises(LamdError, match=r"more than tensors|: odd is .* not finite float32") as e:
+        weights.load("inception")
+    one_line(e)
 
 
 def test_a_released_file_is_never_asked_of_the_network(cache, tmp_path, monkeypatch):

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from lamd.base.arrays import load_array
+from lamd.base.errors import LamdError
 from lamd.base.files import replace_file
 from lamd.base.processes import rank_and_world, wait_until
 from lamd.base.progress import track
 
 DONE = "done.npy"
+_FIX = "delete its folder and run the same command again"
 Rows = Callable[[slice], np.ndarray]  # the rows of a batch
 
 
@@ -30,7 +33,8 @@ def fill_batches(
     alone completes the cell.
 
     Raises:
-        LamdError: when the other processes write no row for long.
+        LamdError: when the other processes write no row for long, or the arrays of a killed run
+            are damaged.
     """
     done, (rank, _) = array.with_name(DONE), rank_and_world()
     if rank:
@@ -39,6 +43,10 @@ def fill_batches(
         array.parent.mkdir(parents=True, exist_ok=True)
         _create(array, shape, dtype)
         _create(done, shape[:1], bool)
+    else:
+        for path, kind, wanted in ((array, dtype, shape), (done, np.bool_, shape[:1])):
+            if load_array(path, kind, len(wanted), _FIX, mapped=True).shape != wanted:
+                raise LamdError(f"{path}: not of shape {wanted}; {_FIX}")
     for at in track(pending(done, batch_size), label):
         for path, values in ((array, make(at)), (done, True)):
             stored = np.load(path, mmap_mode="r+", allow_pickle=False)

@@ -11,14 +11,21 @@ import re
 import shutil
 import stat
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_origin
+
+from pydantic import FailFast, TypeAdapter, ValidationError
 
 from lamd.base.errors import LamdError
 
 _END = 2**22  # bytes at each end of a large file that stand for it
+T = TypeVar("T")
+# Of JSON, above what a sweep of 1000 points needs; parsing and its errors then stay below 1 GiB.
+_MOST_BYTES, _MOST_KEYS, _MOST_ENTRIES = 32 << 20, 300_000, 2_000_000
+
 _SYSTEM_FILES = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin",
     "system volume information", "lost+found",
@@ -174,9 +181,55 @@ def readable_json(value: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
 
 
-def load_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(input_file(path).read_text(encoding="utf-8"))
+def load_json(path: Path, kind: type[T], fix: str) -> T:
+    """Read a JSON file as `kind`, plain data such as `list[str]` or a model.
+
+    Raises:
+        LamdError: as `read_file` and `parse_json`; ends in `fix`.
+    """
+    return parse_json(read_file(path, fix), kind, path, fix)
+
+
+def read_file(path: Path, fix: str, most: int = _MOST_BYTES) -> bytes:
+    """Read a file of at most `most` bytes; LamdError, ending in `fix`, of anything else."""
+    try:
+        if not path.is_file():
+            reason = "not a regular file" if path.exists() else "missing"
+            raise LamdError(f"{path}: {reason}; {fix}")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise LamdError(f"{path}: {error.strerror}; {fix}") from None
+    if len(data) > most:
+        raise LamdError(f"{path}: more than {most:,} bytes; {fix}")
+    return data
+
+
+def parse_json(data: bytes | str, kind: type[T], where: object, fix: str) -> T:
+    """Return JSON as `kind`; `where` names it in the error.
+
+    Raises:
+        LamdError: when it is not JSON in UTF-8, is nested 200 deep, has more than 300,000 keys or
+            lists, 2,000,000 entries or 4,300 digits of a number, or is not of that kind.
+    """
+    data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    if max(map(data.count, (b":", b"[", b"{"))) > _MOST_KEYS:
+        raise LamdError(f"{where}: more than {_MOST_KEYS:,} keys or lists; {fix}")
+    if data.count(b",") > _MOST_ENTRIES:
+        raise LamdError(f"{where}: more than {_MOST_ENTRIES:,} entries; {fix}")
+    first: Any = Annotated[kind, FailFast()] if get_origin(kind) is list else kind
+    try:
+        return TypeAdapter(first).validate_json(data.removeprefix(BOM_UTF8))
+    except ValidationError as error:
+        raise LamdError(f"{where}: {first_problem(error)}; {fix}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return e.g. `values.0.row: Field required`, at most 200 characters."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    key = ".".join(str(part)[:40] for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    return " ".join(f"{key}: {reason}".removeprefix(": ").split())[:200]
 
 
 def replace_file(path: Path, fill: Callable[[Path], object]) -> None:

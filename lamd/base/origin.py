@@ -30,7 +30,7 @@ class Origin(BaseModel, frozen=True, extra="forbid"):
     device: str
 
 
-class CellInfo(BaseModel, frozen=True, extra="forbid"):
+class CellInfo(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One finished cell of the run: its key, what it cost, and the code that made it."""
 
     name: str

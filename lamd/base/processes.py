@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import tempfile
 import threading
 import time
@@ -23,7 +24,18 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def rank_and_world() -> tuple[int, int]:
     """Return this process's rank and their number in an `accelerate launch`; (0, 1) outside."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = launch_number("RANK", 0), launch_number("WORLD_SIZE", 1)
+    if rank >= world:
+        raise LamdError(f"RANK {rank}: WORLD_SIZE is {world}; unset both, or start with accelerate")
+    return rank, world
+
+
+def launch_number(name: str, default: int) -> int:
+    """Return a number that a launcher sets in the environment; LamdError on anything else."""
+    value = os.environ.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,6}", value):
+        raise LamdError(f"{name}: {value[:40]!r} is no number of a process; unset it")
+    return int(value)
 
 
 def wait_until(

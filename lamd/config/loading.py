@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.base.reading import read_bounded
+from lamd.base.files import read_file
 from lamd.config.kinds import CostFigure, Figure, QualityFigure, ReconstructionTable, SamplingCost
 from lamd.config.plain import MOST_BYTES, compose, construct
 from lamd.config.schema import AnyTarget, Target
@@ -225,7 +225,9 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
 
 def _read(path: Path) -> Tree:
     try:
-        node = compose(read_bounded(path, MOST_BYTES).decode("utf-8"))
+        node = compose(
+            read_file(path, "give the YAML of an experiment", MOST_BYTES).decode("utf-8")
+        )
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

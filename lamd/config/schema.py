@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from lamd.base.reading import MOST_CLIP
+from lamd.base.arrays import MOST_CLIP
 from lamd.config import registries
 from lamd.config.registries import DATA_OPTIONS, ROW_RULES, SAMPLERS, Baseline
 from lamd.config.strict import (

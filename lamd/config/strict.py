@@ -4,9 +4,16 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from lamd.base.errors import LamdError
 from lamd.base.files import check_name
@@ -30,6 +37,8 @@ CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], Field(fail_fast=True)]  # a million wrong entries are one problem
 
 
 class Strict(BaseModel):

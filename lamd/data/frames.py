@@ -17,11 +17,10 @@ from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
 from lamd.base.progress import track
-from lamd.base.reading import read_bounded
 from lamd.base.terminal import printable
 from lamd.data.listing import FrameFolder, Listing, Problem, V, Video
 from lamd.data.packed import Packable, evenly_drawn
-from lamd.io.pictures import FORMATS, MOST_BYTES, open_picture
+from lamd.io.pictures import FORMATS, open_picture
 
 Result = TypeVar("Result")
 MOST_VIDEO = 2**32  # bytes of a folder's frames, resized: 87,000 of 128 pixels
@@ -118,7 +117,7 @@ class FrameDecoder(Decoder):
                     if not self.load_truncated:
                         raise
                     # Pillow's LOAD_TRUNCATED_IMAGES does the same, but for the whole process.
-                    completed = BytesIO(read_bounded(path, MOST_BYTES) + _END_OF_JPEG)
+                    completed = BytesIO(path.read_bytes() + _END_OF_JPEG)
                     pixels, first_size = self._decode(path, completed, first_size)
                     frame = Truncated(pixels, (Problem(path, f"broken JPEG ({error})"),))
             except OSError as error:

@@ -10,21 +10,24 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field
 
+from lamd.base.arrays import load_array
 from lamd.base.errors import LamdError
-from lamd.base.files import below, input_file, refuse_link, write_atomically
+from lamd.base.files import below, load_json, refuse_link, write_atomically
 from lamd.base.processes import locked
 from lamd.base.terminal import say
 from lamd.config.schema import Windows
-from lamd.config.strict import Strict
+from lamd.config.strict import Many, Strict
 from lamd.data.listing import Listing, digest
 
 FRAMES_FILE = "frames.npy"
 INDEX_FILE = "index.json"
+_FIX = "delete the folder and run `lamd data prepare` again"
+_Length = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Packable(NamedTuple):
@@ -44,16 +47,16 @@ class PackedIndex(Strict):
     dataset: str
     split: str
     variant: str | None  # the camera or kind of captions, where a data set has several
-    size: int  # height and width in pixels
-    keys: tuple[str, ...]  # of the videos in order, such as `bair/train/7`
-    lengths: tuple[int, ...]  # frames of each video
+    size: _Length  # height and width in pixels
+    keys: Many[str]  # of the videos in order, such as `bair/train/7`
+    lengths: Many[_Length]  # frames of each video
     # frames that are stored of each, where those of `lengths` are evenly drawn from them
-    stored_lengths: tuple[int, ...] | None = None
-    left_out: tuple[tuple[str, str], ...]  # key of what was not packed, and why
+    stored_lengths: Many[_Length] | None = None
+    left_out: Many[tuple[str, str]]  # key of what was not packed, and why
     content_hash: str  # SHA-256 over the pixel bytes, each video's condition after it, hexadecimal
     source_fingerprint: str
-    conditions: tuple[str, ...] | None = None  # caption or class y of each, where there is one
-    truncated_frames: int = 0  # loaded from files that end early
+    conditions: Many[str] | None = None  # caption or class y of each, where there is one
+    truncated_frames: _Length = 0  # loaded from files that end early
     stand_in: str | None = None  # that the files or their root name
 
 
@@ -72,9 +75,9 @@ class PackedVideos:
         self.content_hash = index.content_hash
 
     @cached_property
-    def frames(self) -> np.memmap:
-        """All frames of all videos, uint8 (F, H, W, 3), read-only."""
-        return np.load(input_file(self.path / FRAMES_FILE), mmap_mode="r", allow_pickle=False)
+    def frames(self) -> np.ndarray:
+        """All frames of all videos, uint8 (F, H, W, 3), a read-only memory map."""
+        return load_array(self.path / FRAMES_FILE, np.uint8, 4, _FIX, mapped=True)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -138,21 +141,13 @@ def open_packed(path: Path) -> PackedVideos:
 
     LamdError when index, shape and size do not agree, or the format is an older one.
     """
-    fix = "delete the folder and run `lamd data prepare` again"
-    try:
-        index = PackedIndex.model_validate_json(input_file(path / INDEX_FILE).read_bytes())
-        videos = PackedVideos(path, index)
-        shape, dtype = videos.frames.shape, videos.frames.dtype
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        reason = ": ".join((*map(str, wrong["loc"]), wrong["msg"]))
-        raise LamdError(f"{path}: damaged packed data set ({reason}); {fix}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise LamdError(f"{path}: not a packed data set ({error}); {fix}") from None
+    index = load_json(path / INDEX_FILE, PackedIndex, _FIX)
+    videos = PackedVideos(path, index)
+    shape = videos.frames.shape
     expected = (int(videos.stored_lengths.sum()), index.size, index.size, 3)
     counts = {len(index.keys), len(index.lengths), len(videos.stored_lengths)}
-    if shape != expected or dtype != np.uint8 or len(counts) > 1:
-        raise LamdError(f"{path}: holds {dtype} {shape}, index says {expected}; {fix}")
+    if shape != expected or len(counts) > 1:
+        raise LamdError(f"{path}: holds {shape}, index says {expected}; {_FIX}")
     return videos
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.reading import read_bounded
+from lamd.base.files import read_file
 from lamd.base.terminal import printable
 from lamd.data.dataset import Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
@@ -74,12 +74,11 @@ def list_split(
 
 
 def _listed(listing: Listing[FrameFolder], folder: Path) -> Listing[FrameFolder]:
-    path = folder / f"{listing.split}.txt"
+    path, fix = folder / f"{listing.split}.txt", "give data.video_lists a folder with it"
     try:
-        names = tuple(dict.fromkeys(read_bounded(path).decode("utf-8").split()))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise LamdError(f"{path}: {reason}; give data.video_lists a folder with it") from None
+        names = tuple(dict.fromkeys(read_file(path, fix).decode("utf-8").split()))
+    except UnicodeDecodeError:
+        raise LamdError(f"{path}: not text; {fix}") from None
     videos = {video.path.relative_to(listing.folder).as_posix(): video for video in listing.videos}
     missing = [name for name in names if name not in videos]
     if missing or not names:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lamd.base.errors import LamdError
-from lamd.base.files import input_file, write_atomically
-from lamd.config.strict import Strict
+from lamd.base.files import load_json, write_atomically
+from lamd.config.strict import CountOrZero, Strict
 
 MANIFEST = "stand_in.json"
 _MARK = "simulated by lamd: "  # begins the text inside a file
@@ -21,7 +21,7 @@ class StandIn(Strict):
     dataset: str
     generator: str
     seed: int
-    counts: dict[str, int]
+    counts: dict[str, CountOrZero]
 
     def __str__(self) -> str:
         sizes = " + ".join(f"{count} {split}" for split, count in self.counts.items())
@@ -67,12 +67,7 @@ def read_stand_in(root: Path, dataset: str | None = None) -> StandIn | None:
     path = root / MANIFEST
     if not os.path.lexists(path):  # a dangling link is a damaged manifest
         return None
-    try:
-        stand_in = StandIn.model_validate_json(input_file(path).read_bytes())
-    except (OSError, ValueError):
-        raise LamdError(
-            f"{path}: not a stand-in's manifest; delete the folder and simulate it again"
-        ) from None
+    stand_in = load_json(path, StandIn, "delete the folder and simulate it again")
     if dataset not in (None, stand_in.dataset):
         raise LamdError(f"{path}: of {stand_in.dataset}, not {dataset}; give each its own root")
     return stand_in

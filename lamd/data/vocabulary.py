@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from lamd.base.errors import LamdError
+from lamd.base.files import parse_json
 
 Kind = Literal["text", "class"]
 PAD, START, END = "[PAD]", "[CLS]", "[SEP]"
@@ -45,14 +45,12 @@ class Vocabulary:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read JSON that `to_json` wrote; LamdError when it is something else."""
-        try:
-            vocabulary = TypeAdapter(cls).validate_json(text)
-            special, tokens = _SPECIAL[vocabulary.kind], vocabulary.tokens
-            if tokens[: len(special)] != special or len(set(tokens)) != len(tokens):
-                raise ValueError("special tokens are missing or tokens are repeated")
-        except ValueError as error:
-            reason = " ".join(str(error).split())
-            raise LamdError(f"vocabulary: damaged ({reason}); train again") from None
+        vocabulary = parse_json(text, cls, "vocabulary", "train again")
+        special, tokens = _SPECIAL[vocabulary.kind], vocabulary.tokens
+        if tokens[: len(special)] != special or len(set(tokens)) != len(tokens):
+            raise LamdError(
+                "vocabulary: special tokens are missing or tokens are repeated; train again"
+            )
         return vocabulary
 
     def to_json(self) -> str:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import FiniteFloat
+
 from lamd.base.errors import LamdError
 from lamd.base.files import load_json, write_atomically
 from lamd.base.origin import CellInfo
@@ -113,15 +115,9 @@ def read_predictions(store: Store) -> dict[str, float]:
         LamdError: when the file is damaged.
     """
     path = store.runs / PREDICTIONS
-    try:
-        kept = load_json(path)
-        if not all(isinstance(seconds, int | float) for seconds in kept.values()):
-            raise ValueError("seconds by cell are expected")
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise LamdError(f"{path}: not readable ({error}); delete it and plan again") from None
-    return kept
+    return load_json(path, dict[str, FiniteFloat], "delete it and plan again")
 
 
 def _seconds(work: "Work", times: "Times") -> tuple[float | None, str]:

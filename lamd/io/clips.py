@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from lamd.base.arrays import MOST_CLIP, map_array
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file, is_system_file, natural_key
-from lamd.base.reading import MOST_CLIP, map_array
 from lamd.io.native import ONE_THREAD, memory_bounded, stderr_hidden
 from lamd.io.pictures import FORMATS, read_picture
 

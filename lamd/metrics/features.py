@@ -1,12 +1,15 @@
 """Features on disk: extracted once for a set of clips, whatever protocols read them later."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from lamd import weights
-from lamd.base.files import below, input_file, replace_file
+from lamd.base.arrays import load_array
+from lamd.base.errors import LamdError
+from lamd.base.files import below, replace_file
 from lamd.metrics import i3d, inception
 from lamd.metrics.values import DEFAULTS, Inputs
 
@@ -36,12 +39,10 @@ def cached_features(
     weights_hash = weights.ARTIFACTS[network.WEIGHTS].member_sha256
     path = folder / f"{hash_videos(videos)}-{weights_hash[:16]}-{network.RESIZE_RULE}.npy"
     shape = (*videos.shape[:kept_axes], network.NUM_FEATURES)
-    try:
-        rows = np.load(input_file(path), allow_pickle=False)
-        if rows.shape == shape and rows.dtype == np.float32:
+    with suppress(LamdError):  # not there or damaged: extracted again
+        rows = load_array(path, np.float32, len(shape), "")
+        if rows.shape == shape:
             return rows
-    except (OSError, ValueError, EOFError):  # not there or damaged: extracted again
-        pass
     rows = network.features(videos, inputs, label)
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import InstanceOf
 
 from lamd.base import rng
 
@@ -169,7 +170,7 @@ class MetricValue:
     note: str = ""
     # float64 per generated clip, for diversity per condition; of whole sets pseudo-values per
     # condition (`Clusters.set_value`), None where the sets are not paired
-    per_clip: np.ndarray | None = field(default=None, repr=False, compare=False)
+    per_clip: InstanceOf[np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict:
         """Return all fields but `per_clip` as plain data."""

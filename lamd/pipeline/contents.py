@@ -12,19 +12,29 @@ figure    panels.npy, uint8 (rows, N, L, H, W, 3) for N first frames, and panels
 latency   latency.json, for each name a list of seconds, one per round
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, Field, FiniteFloat
 
-from lamd.base.files import below, input_file, load_json
+from lamd.base.arrays import load_array
+from lamd.base.errors import LamdError
+from lamd.base.files import below, load_json
+from lamd.config.strict import Many
+from lamd.metrics.protocols import PROTOCOLS
+from lamd.metrics.values import MetricValue
 
 CLIPS, KEYS, PROMPTS = "clips.npy", "keys.json", "prompts.json"
 FRAMES, REPEATED = "frames.npy", "repeated.json"
 CAPTIONS, TRACKS, FEATURES = "captions.json", "tracks.npy", "features.npy"
-VALUES, LATENCY = "values.json", "latency.json"
+DATA, VALUES, LATENCY = "data.json", "values.json", "latency.json"
 PICTURES, WORDS = "panels.npy", "panels.json"
+FIX = "delete its folder and run the same command again"
+T = TypeVar("T")
+Number = Annotated[int, Field(ge=0, lt=2**31)]
 Folders = Mapping[str, Path]  # of a cell's parents, by role
 
 
@@ -37,29 +47,116 @@ class Panels:
     numbers: dict[str, list[float]] = field(default_factory=dict)
 
 
+Numbers = Annotated[list[FiniteFloat], Field(fail_fast=True)]
+PerSplit = Annotated[dict[Literal["train", "test"], T], Field(min_length=2)]
+
+
+class DataFacts(BaseModel, frozen=True):
+    """Statement of a data cell on its splits."""
+
+    content: PerSplit[str]  # hashes
+    videos: PerSplit[Number]
+    clips: PerSplit[Number]  # disjoint, of L frames
+    left_out: PerSplit[Many[tuple[str, str]]]  # key and reason
+    truncated: dict[str, Number] = {}  # not in older cells
+    stand_in: str | None
+
+
+class Counted(BaseModel, frozen=True):
+    """Statement of a cell of clips."""
+
+    clips: Number
+
+
+class Diagnostics(Counted, frozen=True):
+    """Statement of a cell of diagnostics; `channels` has a list over channels by name."""
+
+    values: dict[str, FiniteFloat]
+    channels: dict[str, Numbers]
+    probe_strength: FiniteFloat
+
+
+class Timing(BaseModel, frozen=True):
+    """Statement of a cell of times: device and software."""
+
+    device: str
+    torch: str
+    dtype: str
+    threads: str
+    date: str
+
+
+class _Splits(BaseModel, frozen=True):
+    train: str
+    test: str
+
+
+class _Repeated(BaseModel, frozen=True):
+    num_frames: Annotated[Number, Field(ge=1)]
+
+
+class _Words(BaseModel, frozen=True):
+    labels: Many[str]
+    numbers: dict[str, Annotated[list[float], Field(fail_fast=True)]]
+
+
+def split_path(folder: Path, split: str) -> Path:
+    """Return the packed folder of a split of a data cell."""
+    path = Path(getattr(load_json(folder / DATA, _Splits, FIX), split))
+    return path if path.is_absolute() else below(folder, *path.parts)
+
+
+def read_keys(folder: Path) -> list[str]:
+    """Return the key of each clip of a set."""
+    return read_texts(folder, KEYS)
+
+
+def read_texts(folder: Path, name: str) -> list[str]:
+    """Return KEYS, PROMPTS or CAPTIONS of a cell."""
+    return load_json(folder / name, list[str], FIX)
+
+
+def read_values(folder: Path) -> list[MetricValue]:
+    """Return the values of a `values` cell, without those per clip."""
+    values = load_json(folder / VALUES, list[MetricValue], FIX)
+    if unknown := [value.protocol for value in values if value.protocol not in PROTOCOLS]:
+        raise LamdError(f"{folder / VALUES}: protocol {unknown[0][:80]!r} is not known; {FIX}")
+    return values
+
+
+def read_latency(folder: Path, names: Iterable[str], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each of `rounds` rounds by name, of `names` and others."""
+    seconds = load_json(folder / LATENCY, dict[str, Numbers], FIX)
+    wrong = [name for name in (*names, *seconds) if len(seconds.get(name, ())) != rounds]
+    if wrong:
+        raise LamdError(f"{folder / LATENCY}: not {rounds} times of {wrong[0][:80]!r}; {FIX}")
+    return seconds
+
+
 def read_clips(folder: Path) -> np.ndarray:
     """Memory-map the clips of a set, uint8 (N, L, H, W, 3), read-only."""
     if (folder / REPEATED).is_file():
-        num_frames = load_json(folder / REPEATED)["num_frames"]
-        frames = np.load(input_file(folder / FRAMES), mmap_mode="r", allow_pickle=False)
+        num_frames = load_json(folder / REPEATED, _Repeated, FIX).num_frames
+        frames = load_array(folder / FRAMES, np.uint8, 5, FIX, mapped=True)
         return np.broadcast_to(frames, (len(frames), num_frames, *frames.shape[2:]))
-    return np.load(input_file(folder / CLIPS), mmap_mode="r", allow_pickle=False)
+    return load_array(folder / CLIPS, np.uint8, 5, FIX, mapped=True)
 
 
 def read_videos(folder: Path) -> list[str]:
     """Return the source video of each clip of a set."""
-    return [key.rpartition("@")[0] for key in load_json(folder / KEYS)]
+    return [key.rpartition("@")[0] for key in read_keys(folder)]
 
 
 def read_per_clip(folder: Path) -> dict[str, np.ndarray]:
     """Return the values per clip of a `values` cell by protocol, for those that have them."""
-    names = [value["protocol"] for value in load_json(folder / VALUES)]
-    paths = {name: below(folder, f"{name}.npy") for name in names}
-    return {name: np.load(path) for name, path in paths.items() if path.is_file()}
+    paths = {v.protocol: below(folder, f"{v.protocol}.npy") for v in read_values(folder)}
+    return {
+        name: load_array(path, np.float64, 1, FIX) for name, path in paths.items() if path.exists()
+    }
 
 
 def read_panels(folder: Path) -> Panels:
     """Return the rows and numbers of a figure."""
-    words = load_json(folder / WORDS)
-    clips = np.load(input_file(folder / PICTURES), mmap_mode="r", allow_pickle=False)
-    return Panels(tuple(words["labels"]), clips, words["numbers"])
+    words = load_json(folder / WORDS, _Words, FIX)
+    clips = load_array(folder / PICTURES, np.uint8, 6, FIX, mapped=True)
+    return Panels(words.labels, clips, words.numbers)

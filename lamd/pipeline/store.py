@@ -17,19 +17,37 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import Timeout
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lamd.base.errors import LamdError
-from lamd.base.files import below, dump_json, fingerprint, is_system_file, load_json
+from lamd.base.files import (
+    below,
+    dump_json,
+    fingerprint,
+    first_problem,
+    is_system_file,
+    load_json,
+)
 from lamd.base.origin import CellInfo
 from lamd.base.processes import file_lock, locked
 from lamd.pipeline.cell import Cell, with_ancestors
+from lamd.pipeline.contents import FIX
 
 PARTIAL, FAILED = ".partial", ".failed"
 CELL = "cell.json"
+T = TypeVar("T")
+
+
+class _Content(BaseModel, frozen=True):
+    content_hash: str
+
+
+class _Failure(BaseModel, frozen=True):
+    reason: str
+    user_error: bool
 
 
 @dataclass(eq=False)
@@ -126,9 +144,17 @@ class Store:
             return "failed"
         return "begun" if self.folder(cell, PARTIAL).is_dir() else "missing"
 
-    def outputs(self, cell: Cell) -> dict[str, Any]:
-        """Return what the finished cell's step returned."""
-        return self._description(cell).outputs
+    def outputs(self, cell: Cell, kind: type[T]) -> T:
+        """Return what the finished cell's step returned, as `kind`.
+
+        Raises:
+            LamdError: when `cell.json` is damaged or states something else.
+        """
+        try:
+            return TypeAdapter(kind).validate_python(self._description(cell).outputs)
+        except ValidationError as error:
+            path = self.folder(cell) / CELL
+            raise LamdError(f"{path}: outputs: {first_problem(error)}; {FIX}") from None
 
     def info(self, cell: Cell) -> CellInfo:
         """Return the finished cell's entry for the record."""
@@ -143,10 +169,10 @@ class Store:
         if self.key(cell) is None or self.is_complete(cell):
             return None
         try:
-            content = load_json(self.folder(cell, FAILED))
-            return CellFailed(cell.name, content["reason"], content["user_error"])
-        except (OSError, ValueError, TypeError, KeyError):  # none, or damaged: try again
+            failure = load_json(self.folder(cell, FAILED), _Failure, "run again")
+        except LamdError:  # none, or damaged: try again
             return None
+        return CellFailed(cell.name, failure.reason, failure.user_error)
 
     def record_failure(self, cell: Cell, failure: CellFailed) -> None:
         """Keep why a cell failed, until the next attempt."""
@@ -174,21 +200,20 @@ class Store:
     def _input_hash(self, cell: Cell) -> str | None:
         if not cell.states_content:
             return self.key(cell)
-        return self.outputs(cell)["content_hash"] if self.is_complete(cell) else None
+        return self.outputs(cell, _Content).content_hash if self.is_complete(cell) else None
 
     def _description(self, cell: Cell) -> Description:
         folder = self.folder(cell)
         path = folder / CELL
 
         def refused(path: Path, reason: str) -> LamdError:
-            fix = f"delete the folder {folder} and run the same command again"
-            return LamdError(f"{path}: {reason}; {fix}")
+            return LamdError(f"{path}: {reason}; {FIX}")
 
         try:
             modified = path.stat().st_mtime_ns
             if path in self._read and self._read[path][0] == modified:
                 return self._read[path][1]
-            content = load_json(path)
+            content: dict[str, Any] = load_json(path, dict[str, Any], FIX)
             description = Description.model_validate(content)
             if not self._describes(description, cell):
                 other = f"{description.info.kind}-{description.info.key}"
@@ -200,9 +225,10 @@ class Store:
                     raise refused(folder / name, "missing")
                 if fingerprint(folder / name) != made:
                     raise refused(folder / name, "changed since the cell was made")
-        except (OSError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise refused(path, f"not readable ({reason})") from None
+        except ValidationError as error:
+            raise refused(path, first_problem(error)) from None
+        except OSError as error:
+            raise refused(path, str(error.strerror)) from None
         self._read[path] = modified, description
         return description
 

@@ -7,8 +7,9 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lamd.base.errors import LamdError
+from lamd.base.files import first_problem
 from lamd.metrics.registry import METRICS
-from lamd.report.results import PublishedRow, Source, Value, VerdictKind, first_problem
+from lamd.report.results import PublishedRow, Source, Value, VerdictKind
 
 Groups = dict[str, dict[str, PublishedRow]]  # group -> key -> row, in the file's order
 

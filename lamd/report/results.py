@@ -8,16 +8,16 @@ column.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator, model_validator
 
-from lamd.base.errors import LamdError
-from lamd.base.files import input_file, readable_json
+from lamd.base.files import load_json, readable_json
 from lamd.base.origin import CellInfo
 from lamd.base.terminal import printable
-from lamd.config.strict import Name
+from lamd.config.strict import Many, Name
 from lamd.config.sweep import Column
 
 RECORD = "record.json"
+_MOST_SOURCES = 10_000
 DataKind = Literal["real", "stand-in"]
 Scale = Literal["full", "reduced"]
 VerdictKind = Literal[
@@ -26,9 +26,9 @@ VerdictKind = Literal[
 
 
 class Frozen(BaseModel):
-    """Base of the models: immutable, unknown fields refused."""
+    """Base of the models: immutable, unknown fields and numbers that are not finite refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(Frozen):
@@ -73,9 +73,9 @@ class Value(Frozen):
     verdict: VerdictKind | None = None
     reason: str = ""  # of the verdict; empty for `reproduced`
     note: str = ""  # how to read the value
-    deviations: tuple[str, ...] = ()  # from the protocol
+    deviations: Many[str] = ()  # from the protocol
     weights: str | None = None  # SHA-256 of the network that measured
-    cells: tuple[str, ...] = ()
+    cells: Many[str] = ()
 
 
 class MissingValue(Frozen):
@@ -132,7 +132,7 @@ class Picture(Frozen):
 
     source: str
     caption: str
-    labels: tuple[str, ...] = ()
+    labels: Many[str] = ()
 
 
 class Results(Frozen):
@@ -149,21 +149,28 @@ class Results(Frozen):
     profile: Name
     config: dict[str, Any]
     config_hash: str
-    overrides: tuple[str, ...] = ()
+    overrides: Many[str] = ()
     sources: dict[str, Source]
     points: dict[str, dict[str, Any]] = {}
-    rows: tuple[RowInfo, ...] = ()
-    columns: tuple[Column, ...] = ()  # with row "" where the rows of the table are the rows
+    rows: Many[RowInfo] = ()
+    columns: Many[Column] = ()  # with row "" where the rows of the table are the rows
     protocols: dict[str, str] = {}  # name -> its rules in words
-    values: tuple[Value, ...] = ()
-    missing: tuple[MissingValue, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    published: tuple[PublishedRow, ...] = ()
-    notes: tuple[str, ...] = ()  # on the data: counts, what was left out
-    pictures: tuple[Picture, ...] = ()
-    cells: tuple[CellInfo, ...] = ()
+    values: Many[Value] = ()
+    missing: Many[MissingValue] = ()
+    differences: Many[Difference] = ()
+    published: Many[PublishedRow] = ()
+    notes: Many[str] = ()  # on the data: counts, what was left out
+    pictures: Many[Picture] = ()
+    cells: Many[CellInfo] = ()
     measured: dict[str, str] = {}  # times: device, dtype, threads, date
-    files: tuple[Name, ...] = ()
+    files: Many[Name] = ()
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _bound_sources(cls, sources: Any) -> Any:
+        if isinstance(sources, dict) and len(sources) > _MOST_SOURCES:
+            raise ValueError(f"more than {_MOST_SOURCES:,} sources")
+        return sources
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
@@ -233,18 +240,4 @@ def read_results(path: Path) -> Results:
     Raises:
         LamdError: when the file is not a record, naming its first wrong field.
     """
-    try:
-        return Results.model_validate_json(input_file(path).read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise LamdError(
-            f"{path}: not a record of lamd.results.v1 ({first_problem(error)}); "
-            "delete it and run `lamd reproduce` again"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LamdError(f"{path}: not readable ({error}); run `lamd reproduce` again") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return e.g. `values.0.row: Field required`."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return load_json(path, Results, "delete it and run `lamd reproduce` again")

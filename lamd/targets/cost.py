@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lamd.base.files import load_json
 from lamd.base.origin import timing_place
 from lamd.config import CostFigure, SamplingCost, config_hash
 from lamd.config.kinds import Paradigm
 from lamd.pipeline.cell import Cell, step_of
-from lamd.pipeline.contents import LATENCY
+from lamd.pipeline.contents import Timing, read_latency
 from lamd.report.published import load_published
 from lamd.report.results import Results, RowInfo, Source, Value
 from lamd.targets.kind import Collector, Graph, register
@@ -54,7 +53,8 @@ class CostTable:
             seeds={},
             config_hash=config_hash(table),
         )
-        seconds = load_json(store.finished(latency) / LATENCY)
+        seconds = read_latency(store.finished(latency), (), table.rounds)
+        timed = store.outputs(latency, Timing)
         points: dict[str, dict[str, Any]] = {}
         for frames, size in table.shapes:
             points[f"{frames}x{size}"] = {"frames": frames, "size": size}
@@ -68,7 +68,7 @@ class CostTable:
                 if paradigm in table.paradigms
             ],
             published=[*load_published()["sampling_seconds_per_video"].values()],
-            measured=store.outputs(latency) | {"num_steps": str(table.num_steps)},
+            measured=timed.model_dump() | {"num_steps": str(table.num_steps)},
         )
 
     def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:

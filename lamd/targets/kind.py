@@ -1,5 +1,6 @@
 """Every kind of target: it plans cells, collects the values of finished ones, and renders files."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -7,7 +8,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json
 from lamd.config import KINDS as CONFIG_KINDS
 from lamd.config import AnyTarget, Target, closest, config_hash
 from lamd.data.dataset import DATASETS
@@ -15,7 +15,7 @@ from lamd.metrics.protocols import PROTOCOLS
 from lamd.metrics.values import difference
 from lamd.paradigms.budget import ACCOUNT
 from lamd.pipeline.cell import Cell, with_ancestors
-from lamd.pipeline.contents import VALUES, read_per_clip, read_videos
+from lamd.pipeline.contents import DataFacts, read_per_clip, read_values, read_videos
 from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.rows import ROWS
 from lamd.pipeline.store import CellFailed, Store
@@ -98,7 +98,7 @@ class Collector:
         for own, plan in self.graph.plans.items():
             target, cell = plan.target, plan.stages["data"]
             name = own or target.data.name
-            data = self.store.outputs(cell) if self.store.is_complete(cell) else None
+            data = self.store.outputs(cell, DataFacts) if self.store.is_complete(cell) else None
             if data is not None:
                 self.notes += _data_notes(target, data)
             self.sources[name] = _source(target, data)
@@ -135,25 +135,31 @@ class Collector:
             return
         folder, keys = self.store.finished(cell), self.keys(cell)
         where: dict[str, Any] = {"source": source, "row": row, "point": point}
-        values = {measured["protocol"]: measured for measured in load_json(folder / VALUES)}
+        values = {measured.protocol: measured for measured in read_values(folder)}
         same = ("protocol", "value", "extrapolated", "n_real", "n_fake", "note")
         for name, measured in values.items():
             metric = PROTOCOLS[name].column
-            deviations = (*measured["deviations"], *self._deviations[source])
-            low, high = measured["interval"] or (None, None)
+            if not math.isfinite(measured.value):
+                reason = f"its value is {measured.value}"
+                self.missing.append(MissingValue(**where, metric=metric, reason=reason))
+                continue
+            deviations = (*measured.deviations, *self._deviations[source])
+            low, high = measured.interval or (None, None)
             self.values.append(
                 Value(
                     **where,
-                    **{key: measured[key] for key in same},
+                    **{key: getattr(measured, key) for key in same},
                     metric=metric,
                     low=low,
                     high=high,
                     deviations=deviations,
-                    weights=measured["weight_hash"],
+                    weights=measured.weight_hash,
                     cells=keys,
                 )
             )
         for name, numbers in read_per_clip(folder).items():
+            if not np.isfinite(numbers).all():
+                continue
             self.numbers[source, row, point, PROTOCOLS[name].column] = numbers
             line = where | {"metric": PROTOCOLS[name].column, "protocol": name}
             self.per_clip += [
@@ -315,8 +321,8 @@ def row_info(target: Target, row: str) -> RowInfo:
     )
 
 
-def _source(target: Target, data: dict[str, Any] | None) -> Source:
-    stand_in = target.data.source == "simulated" or bool(data and data["stand_in"])
+def _source(target: Target, data: DataFacts | None) -> Source:
+    stand_in = target.data.source == "simulated" or bool(data and data.stand_in)
     seeds = {
         "train_vae": target.train_vae.seed,
         "train_dmg": target.train_dmg.seed,
@@ -327,32 +333,32 @@ def _source(target: Target, data: dict[str, Any] | None) -> Source:
         dataset=target.data.name,
         data="stand-in" if stand_in else "real",
         scale=target.scale,
-        content_hash=data["content"]["test"] if data else None,
+        content_hash=data.content["test"] if data else None,
         seeds={name: seed for name, seed in seeds.items() if seed is not None},
         config_hash=config_hash(target),
     )
 
 
-def _data_notes(target: Target, data: dict[str, Any]) -> Iterator[str]:
+def _data_notes(target: Target, data: DataFacts) -> Iterator[str]:
     """Yield the counts of clips, and which videos were left out and why."""
     name = DATASETS[target.data.name].label
     counts = ", ".join(
-        f"{split}: {data['clips'][split]:,} clips of {target.data.num_frames} frames from "
+        f"{split}: {data.clips[split]:,} clips of {target.data.num_frames} frames from "
         f"{videos:,} videos"
-        for split, videos in data["videos"].items()
+        for split, videos in data.videos.items()
     )
     if (windows := target.evaluate.windows) != "disjoint":
         yield f"{name} test clips: {windows} windows of each video, not the disjoint ones"
     rule = target.data.own.get("resize")
     yield f"{name} data: {counts}{f'; frames resized by {rule}' if rule else ''}"
-    for split, left_out in data["left_out"].items():
+    for split, left_out in data.left_out.items():
         if left_out:
             first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             yield f"{name} {split}, left out: {first}{more}"
-    for split, count in data.get("truncated", {}).items():  # not in older cells
-        if count:
-            yield f"{name} {split}: {count:,} frames loaded from files that end early"
+    for part, frames in data.truncated.items():
+        if frames:
+            yield f"{name} {part}: {frames:,} frames loaded from files that end early"
 
 
 def _deviations(target: Target) -> tuple[str, ...]:

@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lamd.base.files import load_json
 from lamd.base.origin import timing_place
 from lamd.config import Point, QualityFigure, Target
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.pipeline.cell import Cell, step_of
-from lamd.pipeline.contents import LATENCY
+from lamd.pipeline.contents import Counted, Timing, read_latency
 from lamd.pipeline.graph import TablePlan
 from lamd.report.results import Difference, Picture, Results, Value
 from lamd.report.wording import machine_words, point_name
@@ -148,7 +147,8 @@ def _costs(
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
     from lamd.paradigms.costs import row_parts
 
-    seconds = load_json(collector.store.finished(latency) / LATENCY)
+    folder = collector.store.finished(latency)
+    seconds = read_latency(folder, [str(point)], config.rounds)
     cost = row_parts(config.sources[source], point.row)
     flops = cost["encode"].flops + point.num_steps * cost["step"].flops + cost["decode"].flops
     names = (f"{point.row} encode", str(point), f"{point.row} decode")
@@ -163,8 +163,8 @@ def _costs(
 
 def _conditions(config: QualityFigure, source: str, graph: Graph, collector: Collector) -> str:
     target, stages, store = config.sources[source], graph.plans[source].stages, collector.store
-    clips = store.outputs(graph.plans[source].test)["clips"]
-    timed = store.outputs(graph.wanted[source][-1])
+    clips = store.outputs(graph.plans[source].test, Counted).clips
+    timed = store.outputs(graph.wanted[source][-1], Timing).model_dump()
     local = "; indicative: this machine" if timed["device"].startswith("cpu") else ""
     return (
         f"{collector.tested_words(source)}, profile {collector.profile}, "

@@ -7,6 +7,7 @@ from lamd.base.errors import LamdError
 from lamd.config import Sweep
 from lamd.config.sweep import is_seed
 from lamd.pipeline.cell import Cell
+from lamd.pipeline.contents import Diagnostics
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
@@ -126,15 +127,15 @@ def published_of_sweep(config: Sweep) -> dict[str, PublishedRow]:
 
 
 def _diagnostics(point: str, cell: Cell, collector: Collector) -> list[Value]:
-    outputs = collector.store.outputs(cell)
+    outputs = collector.store.outputs(cell, Diagnostics)
     where: dict[str, Any] = {"source": point, "row": DIAGNOSTICS, "point": point}
     where["cells"] = collector.keys(cell)
-    numbers = outputs["values"] | {"probe_strength": outputs["probe_strength"]}
+    numbers = outputs.values | {"probe_strength": outputs.probe_strength}
     return [
-        *(Value(**where, metric=m, value=v, n_real=outputs["clips"]) for m, v in numbers.items()),
+        *(Value(**where, metric=m, value=v, n_real=outputs.clips) for m, v in numbers.items()),
         *(
             Value(**where, metric=metric, part=f"channel {number}", value=value)
-            for metric, values in outputs["channels"].items()
+            for metric, values in outputs.channels.items()
             for number, value in enumerate(values)
         ),
     ]

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lamd.base.files import load_json
 from lamd.config import ReconstructionTable, Target
 from lamd.data.dataset import DATASETS
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.values import Inputs
-from lamd.pipeline.contents import PROMPTS, read_clips
+from lamd.pipeline.contents import PROMPTS, read_clips, read_texts
 from lamd.pipeline.graph import TablePlan, check_protocols
 from lamd.pipeline.rows import ROWS, reconstructed
 from lamd.pipeline.store import Store
@@ -101,7 +100,7 @@ def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]
 
     names = [name for name in target.evaluate.protocols if metric_for(name).needs == "captions"]
     if names:
-        prompts = load_json(store.finished(plan.test) / PROMPTS)
+        prompts = read_texts(store.finished(plan.test), PROMPTS)
         inputs = Inputs(captions=(prompts, other_prompts(prompts)))
         scores = ", ".join(
             f"{metric_for(name).label} {measure(name, inputs).value:.3f}" for name in names

@@ -65,12 +65,17 @@ def train(
                     "pass them as `parents`"
                 )
             source, latents = parents["autoencoder"], open_latents(parents["latents"])
-            if latents.vae_sha256 != read_info(source, stage=encoder)["sha256"]:
+            if latents.vae_sha256 != read_info(source, stage=encoder).sha256:
                 raise LamdError(
                     f"{latents.folder}: encoded by another {encoder} than {source}; "
                     "encode the latents into another folder"
                 )
             autoencoder = load_model(source, encoder, target)
+            if latents.posterior.shape[2:] != autoencoder.latent_shape:
+                raise LamdError(
+                    f"{latents.folder}: posteriors of {latents.posterior.shape[2:]}, {source} has "
+                    f"{autoencoder.latent_shape}; encode the latents again"
+                )
         own, kind = options or target.train_dmg, denoisers[stage]
         built = DiffusionStage(kind, target, own, videos, autoencoder, latents)
     else:

@@ -12,27 +12,66 @@ one that has its name is complete:
 
 import hashlib
 import json
-import pickle
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json, replace_folder, sha256_of, write_atomically
+from lamd.base.files import first_problem, load_json, replace_folder, sha256_of, write_atomically
+from lamd.config.strict import CountOrZero, NonNegative
 
 FORMAT = 2  # of all files here; 1 had other config keys and parameter names
 _ADVICE = "delete this checkpoint's folder to continue from an older one"
-_FILES = ("weights.safetensors", "state.pt")
+_WEIGHTS, _STATE = _FILES = ("weights.safetensors", "state.pt")
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+T = TypeVar("T", bound="Saved")
 
 
 class DamagedFile(LamdError):
     """A file that is missing, cut short or altered; an older one may still be good."""
+
+
+class Saved(BaseModel, frozen=True):
+    """Common fields of a JSON file of `write_json`."""
+
+    identity: str  # of the run
+
+
+class _Meta(Saved, frozen=True):
+    step: CountOrZero
+    config: dict[str, Any]
+    validation: dict[str, float] | None
+    sha256: dict[str, str]
+
+
+class _Optimizer(BaseModel, frozen=True):
+    state: dict[int, dict[str, Any]]  # by number of the parameter; the groups are the config's
+
+
+class _State(BaseModel, frozen=True):
+    optimizers: list[_Optimizer]
+    scaler: dict[str, FiniteFloat] | None
+    ema_count: CountOrZero
+    best_step: CountOrZero | None
+    best_value: float
+    seconds: NonNegative
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Shape of a checkpoint: weights, parameters of each optimizer, fields of a scaler."""
+
+    weights: Mapping[str, Tensor]
+    optimizers: Sequence[Sequence[Tensor]]
+    scaler: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,38 +121,62 @@ def write_checkpoint(
     return path
 
 
-def read_checkpoint(path: Path, *, config: dict[str, Any], run_id: str) -> Checkpoint:
+def read_checkpoint(
+    path: Path, *, config: dict[str, Any], run_id: str, expected: Expected
+) -> Checkpoint:
     """Read and verify one checkpoint.
 
     Raises:
-        DamagedFile: when a file is missing, altered or not what it should be.
+        DamagedFile: when a file is missing, altered, not finite or not what is expected.
         LamdError: on another config (first differing key named), run or version of the format.
     """
-    meta = read_json(path / "meta.json", _ADVICE)
-    check_config(path, meta["config"], config)
+    meta = read_json(path / "meta.json", _Meta, _ADVICE)
+    check_config(path, meta.config, config)
     check_run_id(path, meta, run_id)
-    (weights_sha256, state_sha256) = (meta["sha256"][name] for name in _FILES)
-    check_sha256(path / "state.pt", state_sha256, _ADVICE)
-    weights = load_weights(path / "weights.safetensors", weights_sha256, _ADVICE)
-    return Checkpoint(meta["step"], weights, read_state(path / "state.pt"), meta["validation"])
+    if path.name != checkpoint_path(path, meta.step).name:
+        raise DamagedFile(f"{path}: holds step {meta.step}; {_ADVICE}")
+    hashes = [meta.sha256.get(name, "") for name in _FILES]
+    weights = load_weights(path / _WEIGHTS, hashes[0], expected.weights, _ADVICE)
+    check_sha256(path / _STATE, hashes[1], _ADVICE)
+    state = _read_state(path / _STATE, expected)
+    return Checkpoint(meta.step, weights, state, meta.validation)
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path, expected: Expected) -> dict[str, Any]:
     """Read a state file; nothing but tensors and plain containers is ever unpickled.
 
     Raises:
-        DamagedFile: on anything else, for example a pickle that would run code.
+        DamagedFile: on anything else, for example a pickle that would run code, and on a state that
+            does not fit.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged pickle can raise nearly anything
         raise DamagedFile(
             f"{path}: holds more than tensors and numbers, or is damaged; {_ADVICE}"
         ) from None
+    try:
+        saved = _State.model_validate(state, strict=True)
+    except ValidationError as error:
+        raise DamagedFile(f"{path}: {first_problem(error)}; {_ADVICE}") from None
+    numbers = [len(saved.optimizers), (saved.scaler or {}).keys()]
+    if numbers != [len(expected.optimizers), (expected.scaler or {}).keys()]:
+        raise DamagedFile(f"{path}: the state of other optimizers; {_ADVICE}")
+    tensors, wanted = dict[str, Any](), dict[str, Tensor]()
+    for number, (own, parameters) in enumerate(
+        zip(saved.optimizers, expected.optimizers, strict=True)
+    ):
+        for i, moments in own.state.items():
+            tensors |= {f"optimizer {number}, {i}.{name}": t for name, t in moments.items()}
+            if 0 <= i < len(parameters):
+                like = dict.fromkeys(_MOMENTS, parameters[i]) | {"step": torch.zeros(())}
+                wanted |= {f"optimizer {number}, {i}.{name}": t for name, t in like.items()}
+    _check_tensors(path, tensors, wanted, _ADVICE)
+    return state
 
 
 def newest_good(
-    folder: Path, *, config: dict[str, Any], run_id: str
+    folder: Path, *, config: dict[str, Any], run_id: str, expected: Expected
 ) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest checkpoint that verifies and one line for each damaged newer one.
 
@@ -125,7 +188,7 @@ def newest_good(
     damaged: list[tuple[Path, str]] = []
     for path in list_checkpoints(folder):
         try:
-            checkpoint = read_checkpoint(path, config=config, run_id=run_id)
+            checkpoint = read_checkpoint(path, config=config, run_id=run_id, expected=expected)
         except DamagedFile as error:
             damaged.append((path, str(error).rpartition(";")[0]))
             continue
@@ -169,11 +232,11 @@ def check_config(path: Path, saved: Any, wanted: Any) -> None:
         raise LamdError(f"{path}: made with another config: {difference}; use another folder")
 
 
-def check_run_id(path: Path, info: dict[str, Any], run_id: str | None) -> None:
+def check_run_id(path: Path, info: Saved, run_id: str | None) -> None:
     """Raise `LamdError` when `info` belongs to another run than `run_id`; None is any."""
-    if run_id not in (None, info["identity"]):
+    if run_id not in (None, info.identity):
         raise LamdError(
-            f"{path}: made from other data or another parent ({info['identity']} there, "
+            f"{path}: made from other data or another parent ({info.identity} there, "
             f"{run_id} here); use another folder"
         )
 
@@ -183,13 +246,36 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, path)
 
 
-def load_weights(path: Path, sha256: str, advice: str) -> dict[str, Tensor]:
-    """Check and read a safetensors file onto the CPU."""
+def load_weights(
+    path: Path, sha256: str, expected: Mapping[str, Tensor], advice: str
+) -> dict[str, Tensor]:
+    """Check and read a safetensors file onto the CPU.
+
+    Raises:
+        DamagedFile: when it is missing or altered, a value is not finite, or names, shapes or
+            dtypes are not those of `expected`.
+    """
     check_sha256(path, sha256, advice)
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DamagedFile(f"{path}: not a safetensors file ({error}); {advice}") from None
+    _check_tensors(path, weights, expected, advice)
+    return weights
+
+
+def _check_tensors(
+    path: Path, tensors: Mapping[str, Any], expected: Mapping[str, Tensor], advice: str
+) -> None:
+    for name in sorted(tensors.keys() | expected.keys()):
+        got, wanted = (
+            (t.shape, t.dtype, t.layout, t.is_meta) if isinstance(t, Tensor) else None
+            for t in (tensors.get(name), expected.get(name))
+        )
+        if got != wanted or got is None:
+            raise DamagedFile(f"{path}: other tensors than the model has ({name[:80]}); {advice}")
+        if not tensors[name].isfinite().all():
+            raise DamagedFile(f"{path}: {name[:80]} is not finite; {advice}")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -199,25 +285,27 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_atomically(path, text + "\n")
 
 
-def read_json(path: Path, advice: str) -> dict[str, Any]:
-    """Read a file of `write_json`.
+def read_json(path: Path, kind: type[T], advice: str) -> T:
+    """Read a file of `write_json` as `kind`.
 
     Raises:
-        DamagedFile: when it is missing, not JSON, or does not match its own checksum.
+        DamagedFile: when it is missing, not JSON, does not match its own checksum, or is no `kind`.
         LamdError: on another version of the format.
     """
     try:
-        value = load_json(path)
-        intact = value.pop("checksum") == _checksum(value)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        intact = False
-    if not intact:
-        raise DamagedFile(f"{path}: missing, or damaged (another checksum); {advice}")
+        value = load_json(path, dict[str, Any], advice)
+    except LamdError as error:
+        raise DamagedFile(str(error)) from None
+    if value.pop("checksum", None) != _checksum(value):
+        raise DamagedFile(f"{path}: damaged (another checksum); {advice}")
     if (version := value.get("format", 1)) != FORMAT:
         raise LamdError(
-            f"{path}: format {version}, this version reads {FORMAT}; use another folder"
+            f"{path}: format {version!r:.20}, this version reads {FORMAT}; use another folder"
         )
-    return value
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise DamagedFile(f"{path}: {first_problem(error)}; {advice}") from None
 
 
 def _first_difference(saved: Any, wanted: Any, at: str = "") -> str | None:

@@ -138,8 +138,9 @@ class _Run:
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process:
                 ckpt.clean_temporary(self.folder)
-            config, run_id = self.stage.config, self.run_id
-            checkpoint, lines = ckpt.newest_good(self.folder, config=config, run_id=run_id)
+            checkpoint, lines = ckpt.newest_good(
+                self.folder, config=self.stage.config, run_id=self.run_id, expected=self.expected()
+            )
         if checkpoint is None:
             return lines
         for name, module in self.parts.items():
@@ -148,13 +149,30 @@ class _Run:
         if self.ema is not None:
             self.ema.n_averaged.fill_(saved["ema_count"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state["state"]})
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.step = self.saved_step = checkpoint.step
         self.validation, self.seconds = checkpoint.validation, saved["seconds"]
         self.best_step, self.best_value = saved["best_step"], saved["best_value"]
         return lines
+
+    def expected(self) -> ckpt.Expected:
+        """Return what a checkpoint of this run has."""
+        groups = [optimizer.param_groups for optimizer in self.optimizers]
+        scaler = self.accelerator.scaler
+        return ckpt.Expected(
+            self.weights(),
+            [[parameter for group in own for parameter in group["params"]] for own in groups],
+            scaler.state_dict() if scaler is not None else None,
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        return {
+            f"{part}.{name}": tensor
+            for part, module in self.parts.items()
+            for name, tensor in module.state_dict().items()
+        }
 
     def loop(self, last: int, log: TrainingLog) -> None:
         train, started, spent, since = self.train, time.monotonic(), 0.0, 0
@@ -272,11 +290,6 @@ class _Run:
 
     def save(self) -> None:
         if self.accelerator.is_main_process:
-            weights = {
-                f"{part}.{name}": tensor
-                for part, module in self.parts.items()
-                for name, tensor in module.state_dict().items()
-            }
             scaler = self.accelerator.scaler
             state = {
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -286,7 +299,7 @@ class _Run:
                 "best_value": self.best_value,
                 "seconds": self.seconds,
             }
-            checkpoint = ckpt.Checkpoint(self.step, weights, state, self.validation)
+            checkpoint = ckpt.Checkpoint(self.step, self.weights(), state, self.validation)
             ckpt.write_checkpoint(
                 self.folder, checkpoint, config=self.stage.config, run_id=self.run_id
             )
@@ -300,7 +313,7 @@ class _Run:
             if self.train.early_stopping is not None and self.best_step is not None:
                 best = ckpt.read_checkpoint(
                     ckpt.checkpoint_path(self.folder, self.best_step),
-                    config=self.stage.config, run_id=self.run_id,
+                    config=self.stage.config, run_id=self.run_id, expected=self.expected(),
                 )  # fmt: skip
                 model.load_state_dict(best.part("model" if self.ema is None else "ema"))
                 step, self.validation = best.step, best.validation

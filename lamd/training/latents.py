@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamd.base.arrays import load_array
 from lamd.base.batched import fill_batches
+from lamd.base.errors import LamdError
 from lamd.base.files import sha256_of
 from lamd.base.rng import torch_generator
 from lamd.config import Target
@@ -16,13 +18,24 @@ from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
 from lamd.models.latent import STATISTICS_WINDOWS, Posterior, ScaledLatent
 from lamd.training.augment import read_rows
-from lamd.training.checkpoint import check_run_id, check_sha256, read_json, write_json
+from lamd.training.checkpoint import (
+    Saved,
+    check_run_id,
+    check_sha256,
+    read_json,
+    write_json,
+)
 from lamd.training.networks import load_model, read_info
 from lamd.training.stages import training_windows
 
 _BATCH = 16
 _ADVICE = "delete the folder and encode the latents again"
 _FILES, _INFO = ("posterior.npy", "windows.npy"), "latents.json"  # written last: complete
+
+
+class _Info(Saved, frozen=True):
+    vae_sha256: str
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ def encode_latents(
         np.save(folder / "windows.npy", windows, allow_pickle=False)
         meta = {
             "identity": run_id,
-            "vae_sha256": read_info(vae_folder, stage=stage)["sha256"],
+            "vae_sha256": read_info(vae_folder, stage=stage).sha256,
             "sha256": {name: sha256_of(folder / name) for name in _FILES},
         }
         write_json(folder / _INFO, meta)
@@ -89,14 +102,15 @@ def open_latents(folder: Path, *, run_id: str | None = None) -> Latents:
     Raises:
         LamdError: when a file is missing or damaged, or was made by another run.
     """
-    meta = read_json(folder / _INFO, _ADVICE)
+    meta = read_json(folder / _INFO, _Info, _ADVICE)
     check_run_id(folder, meta, run_id)
     for name in _FILES:
-        check_sha256(folder / name, meta["sha256"][name], _ADVICE)
-    posterior, windows = (
-        np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in _FILES
-    )
-    return Latents(folder, posterior, np.asarray(windows), meta["vae_sha256"])
+        check_sha256(folder / name, meta.sha256.get(name, ""), _ADVICE)
+    windows = load_array(folder / "windows.npy", np.int64, 2, _ADVICE)
+    posterior = load_array(folder / "posterior.npy", np.float32, None, _ADVICE, mapped=True)
+    if windows.shape[1] != 2 or posterior.shape[:2] != (len(windows), 2):
+        raise LamdError(f"{folder}: {posterior.shape} posteriors of other windows; {_ADVICE}")
+    return Latents(folder, posterior, windows, meta.vae_sha256)
 
 
 def latent_statistics(

@@ -1,8 +1,10 @@
 """The records of a run: `log.jsonl`, TensorBoard events, and a progress bar on stderr."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+from pydantic_core import from_json
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -17,12 +19,10 @@ def truncate_log(path: Path, last_step: int) -> None:
         return
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            step = json.loads(line)["step"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
-        if step <= last_step:
-            kept.append(line + "\n")
+        with suppress(ValueError):
+            match from_json(line):
+                case {"step": int(step)} if step <= last_step:
+                    kept.append(line + "\n")
     write_atomically(path, "".join(kept))
 
 

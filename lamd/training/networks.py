@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from lamd.base.errors import LamdError
@@ -24,6 +23,19 @@ from lamd.training import checkpoint
 
 WEIGHTS, INFO = "model.safetensors", "model.json"
 _ADVICE = "delete the folder and train again, or restore the file"
+
+
+class ModelInfo(checkpoint.Saved, frozen=True):
+    """The content of `model.json`."""
+
+    sha256: str  # of the weights
+    stage: str
+    target: Target
+    step: int
+    validation: dict[str, float] | None
+    num_parameters: int
+    seconds: float
+    vocabulary: str | None = None
 
 
 def _captioner(target: Target, vocabulary: Vocabulary | None) -> nn.Module:
@@ -46,17 +58,17 @@ def write_final(folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) 
     checkpoint.write_json(folder / INFO, {"sha256": sha256_of(path), **info})
 
 
-def read_info(folder: Path, *, stage: str, run_id: str | None = None) -> dict[str, Any]:
-    """Read and check `model.json`: its target, sha256, step, validation and others.
+def read_info(folder: Path, *, stage: str, run_id: str | None = None) -> ModelInfo:
+    """Read and check `model.json`.
 
     Raises:
         LamdError: when it is missing, damaged, of another stage or run.
     """
     path = folder / INFO
-    info = checkpoint.read_json(path, _ADVICE)
-    if info["stage"] != stage:
+    info = checkpoint.read_json(path, ModelInfo, _ADVICE)
+    if info.stage != stage:
         raise LamdError(
-            f"{path}: a model of stage {info['stage']!r}, not of {stage!r}; "
+            f"{path}: a model of stage {info.stage[:80]!r}, not of {stage!r}; "
             f"pass the folder of a {stage} model"
         )
     checkpoint.check_run_id(path, info, run_id)
@@ -79,12 +91,7 @@ def load_model(
         LamdError: on a missing or damaged file or another config (first differing key named).
     """
     info, network = read_info(folder, stage=stage, run_id=run_id), NETWORKS[stage]
-    path, meta = folder / WEIGHTS, folder / INFO
-    try:
-        saved, clip = Target.model_validate(info["target"]), {"data": {"num_frames", "size"}}
-    except ValidationError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise LamdError(f"{meta}: its target cannot be read ({reason}); {_ADVICE}") from None
+    meta, saved, clip = folder / INFO, info.target, {"data": {"num_frames", "size"}}
     if target is not None:
         trained, wanted = (
             config.model_dump(mode="json", include=clip) | network.config(config)
@@ -92,19 +99,15 @@ def load_model(
         )
         checkpoint.check_config(meta, trained, wanted)
     vocabulary = None
-    if "vocabulary" in info:
+    if info.vocabulary is not None:
         try:
-            vocabulary = Vocabulary.from_json(info["vocabulary"])
+            vocabulary = Vocabulary.from_json(info.vocabulary)
         except LamdError as error:
             raise LamdError(f"{meta}: {error}") from None
     model = network.build(saved, vocabulary)
-    try:
-        model.load_state_dict(checkpoint.load_weights(path, info["sha256"], _ADVICE))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise checkpoint.DamagedFile(
-            f"{path}: other tensors than the model has ({reason}); {_ADVICE}"
-        ) from None
+    expected = model.state_dict()
+    weights = checkpoint.load_weights(folder / WEIGHTS, info.sha256, expected, _ADVICE)
+    model.load_state_dict(weights)
     return model.to(device).eval().requires_grad_(False)
 
 

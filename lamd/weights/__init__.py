@@ -115,7 +115,7 @@ def load(name: str) -> dict[str, np.ndarray]:
     artifact, path = _artifact(name), fetch(name)
     try:
         if not artifact.sdist:
-            return _load_released(artifact, path)
+            return _checked(path, _load_released(artifact, path))
         if path.stat().st_size > artifact.member_bytes + _MOST_HEADER:
             raise ValueError("larger than the pinned weights")
         tensors = load_file(path)
@@ -124,7 +124,7 @@ def load(name: str) -> dict[str, np.ndarray]:
         problem = f"not readable ({' '.join(str(error).split())[:120]})"
     else:
         if got == artifact.tensors_sha256:
-            return tensors
+            return _checked(path, tensors)
         problem = f"content hash is {got[:16]}..., expected {artifact.tensors_sha256[:16]}..."
     raise LamdError(f"{path}: {problem}; delete it and run `lamd weights fetch`")
 
@@ -270,8 +270,23 @@ def _load_released(artifact: Artifact, path: Path) -> dict[str, np.ndarray]:
     data = path.read_bytes()
     _check(artifact, str(path), data, artifact.member_sha256)
     # The hash vouches for the bytes; `weights_only` keeps the unpickler from anything but tensors.
-    tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    try:
+        tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        reason = f"holds more than tensors ({type(error).__name__})"
+        raise LamdError(f"{path}: {reason}; do not use this file") from None
+
+
+def _checked(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return tensors whose real numbers are finite float32, as every network here needs."""
+    for name, array in tensors.items():
+        if array.dtype not in (np.float32, np.int64) or not np.isfinite(array).all():
+            raise LamdError(
+                f"{path}: {name} is {array.dtype} or not finite, not finite float32; "
+                "delete it and run `lamd weights fetch`"
+            )
+    return tensors
 
 
 class _Refused(Exception):

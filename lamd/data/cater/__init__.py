@@ -5,17 +5,16 @@ CATER's own schema, is `scenes/<name>.json`. Paths in the JSON never leave the d
 """
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from lamd.base.errors import LamdError
-from lamd.base.files import natural_key
+from lamd.base.files import load_json, natural_key, parse_json, read_file
 from lamd.base.progress import track
 from lamd.base.terminal import printable
 from lamd.config.strict import Count
@@ -126,14 +125,9 @@ def list_split(
     if not path.is_file():
         raise dataset.missing(path, "no such file")
     check_inside(path, root)
-    try:
-        text = path.read_bytes()
-        entries = json.loads(text)
-    except OSError as error:
-        raise LamdError(f"{path}: {error.strerror}; make it readable") from None
-    except (ValueError, RecursionError) as error:
-        raise LamdError(f"{path}: not JSON ({printable(str(error))}); get it again") from None
-    if not isinstance(entries, dict) or not entries:
+    text = read_file(path, "get it again")
+    entries = parse_json(text, dict[str, Any], path, "get it again")
+    if not entries:
         raise LamdError(f"{path}: no map from keys to videos and captions; get it again")
     state, home, videos = hashlib.sha256(text), folder.resolve(), []
     for name in sorted(entries, key=natural_key):
@@ -300,10 +294,8 @@ def _caption_problem(video: CaterVideo, mode: Mode) -> str | None:
             return "empty caption"
         if not video.scene.is_file():
             return None
-        true = moves_of(json.loads(video.scene.read_text(encoding="utf-8")), mode)
+        true = moves_of(load_json(video.scene, dict[str, Any], "get it again"), mode)
     except LamdError as error:
         return printable(str(error))
-    except (OSError, ValueError, RecursionError) as error:
-        return f"scene cannot be read ({printable(str(error))})"
     agrees = len(said) == len(true) and all(map(describes, said, true))
     return None if agrees else f"{mode} caption describes other moves than the scene"

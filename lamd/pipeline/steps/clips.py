@@ -9,7 +9,7 @@ import numpy as np
 
 from lamd.base.batched import Rows, fill_batches
 from lamd.base.errors import LamdError
-from lamd.base.files import dump_json, load_json
+from lamd.base.files import dump_json
 from lamd.base.progress import track
 from lamd.base.rng import derive_seed, numpy_generator
 from lamd.config import Target
@@ -53,7 +53,7 @@ def real_clips(folder: Path, inputs: Folders, target: Target, split: str) -> dic
 
 def future_clips(folder: Path, inputs: Folders, target: Target, samples: Sequence[int]) -> dict:
     """Write other futures of each real clip, simulated from the state of its first frame."""
-    real, keys = contents.read_clips(inputs["test"]), load_json(inputs["test"] / contents.KEYS)
+    real, keys = contents.read_clips(inputs["test"]), contents.read_keys(inputs["test"])
     futures = [_simulate_future(folder / f"future{s}", target, s) for s in samples]
 
     def read_one(number: int) -> np.ndarray:
@@ -93,7 +93,7 @@ def true_tracks(folder: Path, inputs: Folders, target: Target) -> dict:
 
     A track is NaN where a clip has fewer things.
     """
-    data, keys = target.data, load_json(inputs["test"] / contents.KEYS)
+    data, keys = target.data, contents.read_keys(inputs["test"])
     assert data.num_test and data.simulation_seed is not None
     tracks = DATASETS[data.name].true_tracks(
         num_test=data.num_test, seed=data.simulation_seed, size=data.size,
@@ -111,12 +111,12 @@ def repeated_clips(folder: Path, inputs: Folders) -> dict:
     real = contents.read_clips(inputs["test"])
     np.save(folder / contents.FRAMES, real[:, :1], allow_pickle=False)
     dump_json(folder / contents.REPEATED, {"num_frames": real.shape[1]}, indent=None)
-    return _write_keys(folder, load_json(inputs["test"] / contents.KEYS))
+    return _write_keys(folder, contents.read_keys(inputs["test"]))
 
 
 def reordered_clips(folder: Path, inputs: Folders, order: str) -> dict:
     """Write the real clips with frames `frames_permuted`, `frames_reversed`, `frozen_half_way`."""
-    real, keys = contents.read_clips(inputs["test"]), load_json(inputs["test"] / contents.KEYS)
+    real, keys = contents.read_clips(inputs["test"]), contents.read_keys(inputs["test"])
     length = real.shape[1]
 
     def indices(key: str) -> np.ndarray:
@@ -151,7 +151,7 @@ def reconstructed_clips(
             clips[:, 0] = real[at, 0]
         return clips
 
-    keys, size = load_json(inputs["test"] / contents.KEYS), latents.batch_size
+    keys, size = contents.read_keys(inputs["test"]), latents.batch_size
     return _write(folder, keys, real.shape[1:], size, reconstruct, "reconstruction")
 
 
@@ -177,10 +177,10 @@ def generated_clips(
     test, runtime = inputs["test"], target.runtime
     size, decoded = runtime.sampling_batch_size, runtime.decoding_batch_size
     real = contents.read_clips(test)[:limit]
-    keys = [f"{key}#{s}" for key in load_json(test / contents.KEYS)[:limit] for s in samples]
+    keys = [f"{key}#{s}" for key in contents.read_keys(test)[:limit] for s in samples]
     prompts = None
     if target.dmg.prompt is not None:
-        prompts = load_json(test / contents.PROMPTS)
+        prompts = contents.read_texts(test, contents.PROMPTS)
         prompts = other_prompts(prompts) if permuted else prompts
         prompts = [prompt for prompt in prompts[:limit] for _ in samples]
     models = load_paradigm(paradigm, target, inputs, resolve_device(device))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.files import below, dump_json, load_json
+from lamd.base.files import below, dump_json
 from lamd.base.rng import derive_seed
 from lamd.config import DataConfig, Target
 from lamd.data.cater.captions import parse
@@ -15,9 +15,8 @@ from lamd.data.packed import PackedVideos, open_packed
 from lamd.data.stand_in import read_stand_in
 from lamd.data.vocabulary import Vocabulary
 from lamd.metrics.protocols import metric_for
+from lamd.pipeline.contents import DATA, split_path
 from lamd.weights import cache_root
-
-DATA = "data.json"
 
 
 def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
@@ -98,5 +97,4 @@ def _check_prompts(target: Target, splits: Mapping[str, PackedVideos]) -> None:
 
 def open_split(folder: Path, split: str) -> PackedVideos:
     """Open a split of a finished data cell."""
-    path = Path(load_json(folder / DATA)[split])
-    return open_packed(path if path.is_absolute() else below(folder, *path.parts))
+    return open_packed(split_path(folder, split))

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamd.base.files import dump_json, input_file, load_json
+from lamd.base.arrays import load_array
+from lamd.base.files import dump_json
 from lamd.config import Figure, RuntimeConfig, SamplerConfig, kinds
 from lamd.evaluate import resolve_device
 from lamd.generate import first_frames, generate_clips, roll_out, trajectory
@@ -86,16 +87,19 @@ def build_panels(folder: Path, inputs: Folders, figure: Figure, source: str, dev
     """Make the rows of `figure` from the models and the first test clips of `source`."""
     target, test = figure.sources[source], inputs["test"]
     models = load_paradigm("latent_motion", target, inputs, resolve_device(device))
-    is_measured = "features" in inputs  # against all test clips
-    count = None if is_measured else figure.figure.clips
+    count: int | None = figure.figure.clips
+    features = None
+    if "features" in inputs:  # against all test clips
+        path = inputs["features"] / contents.FEATURES
+        count, features = None, load_array(path, np.float32, 2, contents.FIX)
     scene = Scene(
         cast(LatentMotion, models),
         target.sampler,
         target.runtime,
         np.array(contents.read_clips(test)[:count]),
-        load_json(test / contents.KEYS)[:count],
-        None if target.dmg.prompt is None else load_json(test / contents.PROMPTS)[:count],
-        np.load(input_file(inputs["features"] / contents.FEATURES)) if is_measured else None,
+        contents.read_keys(test)[:count],
+        None if target.dmg.prompt is None else contents.read_texts(test, contents.PROMPTS)[:count],
+        features,
     )
     make = {maker.__name__: maker for maker in _MAKERS}[figure.figure.name]
     panels = make(scene, figure.figure)

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from lamd.base.arrays import load_array
 from lamd.base.batched import fill_batches
-from lamd.base.files import dump_json, input_file, load_json
+from lamd.base.files import dump_json
 from lamd.data.dataset import class_of
 from lamd.evaluate import resolve_device
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.values import Inputs
 from lamd.pipeline import contents
-from lamd.pipeline.contents import Folders
+from lamd.pipeline.contents import FIX, Folders
 
 _FEATURES_BATCH = 32  # clips; a multiple of the network's own batches
 
@@ -49,8 +50,8 @@ def row_values(
             `real features 1`.
         samples: consecutive clips of `fake` for each of `real`.
     """
-    values = load_json(folder / contents.VALUES) if (folder / contents.VALUES).is_file() else []
-    measured = {value["protocol"] for value in values}
+    values = contents.read_values(folder) if (folder / contents.VALUES).exists() else []
+    measured = {value.protocol for value in values}
     base = Inputs(
         num_frames=num_frames,
         samples=samples,
@@ -63,23 +64,23 @@ def row_values(
         data: dict[str, Any] = {}
         if metric.needs == "i3d":
             roles = [f"{side} features {PROTOCOLS[name].first_frame}" for side in ("real", "fake")]
-            paths = [inputs[role] / contents.FEATURES for role in roles]
-            data["features"] = tuple(np.load(input_file(path)) for path in paths)
+            files = [inputs[role] / contents.FEATURES for role in roles]
+            data["features"] = tuple(load_array(file, np.float32, 2, FIX) for file in files)
         elif metric.needs == "captions":
-            files = inputs["real"] / contents.PROMPTS, inputs["captions"] / contents.CAPTIONS
-            data["captions"] = tuple(map(load_json, files))
+            sides = (inputs["real"], contents.PROMPTS), (inputs["captions"], contents.CAPTIONS)
+            data["captions"] = tuple(contents.read_texts(*side) for side in sides)
         else:
             data["clips"] = contents.read_clips(inputs["real"]), contents.read_clips(inputs["fake"])
         if metric.needs == "tracks":
-            data["tracks"] = np.load(input_file(inputs["tracks"] / contents.TRACKS))
+            data["tracks"] = load_array(inputs["tracks"] / contents.TRACKS, np.float64, 4, FIX)
         if metric.per_class:
             data["classes"] = tuple(
-                [class_of(key) for key in load_json(inputs[role] / contents.KEYS)]
+                [class_of(key) for key in contents.read_keys(inputs[role])]
                 for role in ("real", "fake")
             )
         value = measure(name, replace(base, **data))
         if value.per_clip is not None:
             np.save(folder / f"{name}.npy", value.per_clip)
-        values.append(value.as_dict())
-        dump_json(folder / contents.VALUES, values)
+        values.append(value)
+        dump_json(folder / contents.VALUES, [value.as_dict() for value in values])
     return {}

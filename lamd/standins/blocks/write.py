@@ -87,7 +87,7 @@ def _write_captions(files: Mapping[Mode, Path], jobs: list[_Job], done: Iterator
     for mode, path in files.items():
         captions = {}
         for job in jobs:
-            scene = load_json(job.scene)
+            scene = load_json(job.scene, dict[str, Any], "delete it and simulate again")
             text = scene_caption(scene, job.version, mode, job.random("caption"))
             captions[str(job.number)] = {
                 "video": f"videos/{job.video.name}",

@@ -1,4 +1,4 @@
-"""Bounds of what is read, compared with what a file states before memory is taken for it."""
+"""Arrays read from files, checked, and the most bytes of a clip."""
 
 from pathlib import Path
 
@@ -7,24 +7,28 @@ import numpy as np
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file
 
-MOST_TEXT = 2**25  # bytes of a JSON or text file; a list of it takes up to 20 times as much memory
 MOST_CLIP = 2**29  # bytes of a decoded clip, uint8 (L, H, W, 3): 2,730 frames of 256 x 256
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 10_000  # bytes, as numpy's own bound, which it compares after reading
 
 
-def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
-    """Read a file of at most `most` bytes.
+def load_array(
+    path: Path, dtype: type[np.generic], ndim: int | None, fix: str, *, mapped: bool = False
+) -> np.ndarray:
+    """Read an `.npy`, or memory-map it, read-only.
 
     Raises:
-        OSError: when it cannot be read.
-        LamdError: when it is larger.
+        LamdError: when it is no array of `dtype` with `ndim` axes, None for any; ends in `fix`.
     """
-    with input_file(path).open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise LamdError(f"{path}: larger than {most:,} bytes; give the right file, or split it")
-    return data
+    try:
+        array = map_array(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise LamdError(f"{path}: not a readable .npy ({reason}); {fix}") from None
+    axes = "" if ndim is None else f" with {ndim} axes"
+    if array.dtype != dtype or ndim not in (None, array.ndim):
+        raise LamdError(f"{path}: not {np.dtype(dtype)}{axes}; {fix}")
+    return array if mapped else np.array(array)
 
 
 def map_array(path: Path) -> np.ndarray:

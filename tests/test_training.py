@@ -321,6 +321,19 @@ def test_early_stopping_keeps_the_best_model_and_survives_a_stop(tmp_path, monke
                 assert torch.equal(tensor, best[f"ema.{key}"]), key
 
 
+def test_damaged_best_checkpoint_says_what_to_delete(tmp_path, monkeypatch):
+    target = tiny_target(
+        "loss.gan=null", "train_vae.validate_every=1", "train_vae.early_stopping={patience: 2}"
+    )
+    values = [{"l1_lpips": loss} for loss in (5.0, 4.0, 3.0, 3.5, 3.0)]
+    monkeypatch.setattr(VAEStage, "validate", Mock(side_effect=values))
+    options = {"run_id": "v", "device": "cpu"}
+    train("vae", target, TinyVideos(), tmp_path, **options, max_steps=4)
+    (checkpoint_path(tmp_path, 3) / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(LamdError, match=r"step_00000003.*delete .*checkpoints to train again"):
+        train("vae", target, TinyVideos(), tmp_path, **options)
+
+
 def test_early_stopping_is_refused_where_it_would_choose_wrongly():
     for stage, words in (("vae", "needs loss.gan null"), ("dmg", "needs baselines null")):
         with pytest.raises(LamdError, match=words):

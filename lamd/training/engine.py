@@ -311,10 +311,17 @@ class _Run:
         if self.accelerator.is_main_process:
             started, model, step = time.monotonic(), self._result().eval(), self.step
             if self.train.early_stopping is not None and self.best_step is not None:
-                best = ckpt.read_checkpoint(
-                    ckpt.checkpoint_path(self.folder, self.best_step),
-                    config=self.stage.config, run_id=self.run_id, expected=self.expected(),
-                )  # fmt: skip
+                try:
+                    best = ckpt.read_checkpoint(
+                        ckpt.checkpoint_path(self.folder, self.best_step),
+                        config=self.stage.config, run_id=self.run_id, expected=self.expected(),
+                    )  # fmt: skip
+                except ckpt.DamagedFile as error:
+                    reason = str(error).rpartition(";")[0]
+                    raise LamdError(
+                        f"{reason}; it was the best, delete {self.folder / 'checkpoints'} to train "
+                        "again"
+                    ) from None
                 model.load_state_dict(best.part("model" if self.ema is None else "ema"))
                 step, self.validation = best.step, best.validation
             extra = self.stage.finish(model)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CODE = sorted(ROOT.glob("lamd/**/*.py"))
 DATA = sorted([*ROOT.glob("experiments/*.yaml"), ROOT / "reproduce.sh"])
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 TESTS = sorted([*ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")])
 
 _COUNTED = (

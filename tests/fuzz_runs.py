@@ -135,6 +135,7 @@ def weights() -> Iterator[Attempt]:
         "offsets that overlap": raw(header(f'{{"a": {entry(16)}, "b": {entry(16)}}}')),
         "a header of control characters": raw(header('{"\x1b[31m": 1}')),
     }  # fmt: skip
+    yield Attempt("weights", "an undamaged network", own(lambda folder: None), READ)
     for name, change in changes.items():
         yield Attempt("weights", f"network: {name}", own(change))
     infos: dict[str, dict[str, object]] = {
@@ -225,6 +226,7 @@ def cells() -> Iterator[Attempt]:
         content = data if isinstance(data, bytes) else data.encode()
         return lambda box: (box.cell(kind, row) / file).write_bytes(content)
 
+    yield Attempt("cells", "an undamaged run", finished(lambda box: None), READ)
     values = ("values", "lamd")
     honest: Callable[[Box, str], str | None] = lambda box, stdout: (  # noqa: E731
         None if "stand-in" in stdout or not stdout else "a stand-in passes as real data"
@@ -434,6 +436,7 @@ def checkpoints() -> Iterator[Attempt]:
         return None
 
     changes: dict[str, Callable[[Path], None]] = {
+        "an undamaged checkpoint": lambda path: None,
         "a state that runs": running,
         "a state that is a list": lambda path: (torch.save([], path / "state.pt"), seal(path))[1],
         "no optimizers": state(lambda own: own.pop("optimizers")),
@@ -593,6 +596,7 @@ def packs() -> Iterator[Attempt]:
         "no frames": lambda folder: (folder / "frames.npy").unlink(),
         "no index": lambda folder: (folder / "index.json").unlink(),
     }  # fmt: skip
+    yield Attempt("packs", "run: an undamaged pack", packed(lambda folder: None), READ)
     maybe = ("keys too", "a key", "another content", "content of", "conditions of", "another split")
     for name, change in changes.items():
         codes = EITHER if any(name.startswith(word) for word in maybe) else REFUSED

@@ -238,6 +238,21 @@ def test_no_temporary_folder_is_one_line(lamd, monkeypatch):
     assert "No usable temporary directory" in one_line(err) and "set TMPDIR" in err
 
 
+def test_files_that_cannot_be_used_and_full_memory_are_one_line(lamd, monkeypatch):
+    code, _, err = lamd("show", "table_bair", "--runs", "x" * 300)
+    assert code == 2 and "File name too long" in one_line(err)
+    code, _, err = lamd("show", "table_bair", "--runs", "~nobody-here/x")
+    assert code == 2 and "~nobody-here/x: no such user" in one_line(err)
+
+    def fill(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("lamd.config.load_target", fill)
+    monkeypatch.setattr("lamd.config.load_experiment", fill)
+    code, _, err = lamd("show", "table_bair")
+    assert code == 1 and "not enough memory" in one_line(err)
+
+
 def test_worker_processes_without_room_for_locks_are_one_line(lamd, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -115,16 +115,19 @@ def test_facts_of_data_have_their_shape(tmp_path, facts, key):
     }  # fmt: skip
     origin = {"commit": None, "dirty": None, "versions": {}, "device": "cpu"}
     info = {
-        "name": "data", "kind": "data", "key": "k", "seconds": 1.0, "resumed": False,
+        "name": "data", "kind": "data", "key": store.key(CELL), "seconds": 1.0, "resumed": False,
         "peak_memory_mb": 1.0, "peak_device_memory_mb": None, "origin": origin,
     }  # fmt: skip
     path = store.folder(CELL) / "cell.json"
-    path.write_text(json.dumps({"info": info, "outputs": good}))
+    own = {"version": CELL.version, "config": CELL.config, "parents": {}, "info": info}
+    path.write_text(json.dumps(own | {"outputs": good}))
     assert store.outputs(CELL, contents.DataFacts).left_out["train"] == (("v", "short"),)
-    path.write_text(json.dumps({"info": info, "outputs": good | facts}))
+    path.write_text(json.dumps(own | {"outputs": good | facts}))
+    store = Store(tmp_path)
     refused(lambda: store.outputs(CELL, contents.DataFacts), f"cell.json: {key}: ")
-    path.write_text(json.dumps({"info": info | {"seconds": float("nan")}, "outputs": good}))
-    refused(lambda: store.info(CELL), "cell.json: info.seconds: ")
+    timed = info | {"seconds": float("nan")}
+    path.write_text(json.dumps(own | {"info": timed, "outputs": good}))
+    refused(lambda: Store(tmp_path).info(CELL), "cell.json: info.seconds: ")
 
 
 @pytest.mark.parametrize(
@@ -159,10 +162,11 @@ def test_door_reads_a_byte_order_mark_and_the_last_of_equal_keys(tmp_path):
 
 
 def test_door_names_missing_special_and_large_files(tmp_path):
-    refused(lambda: load_json(tmp_path / "a", list[str], "give it"), "a: missing; give it")
+    path = tmp_path / "a"
+    refused(lambda: load_json(path, list[str], "give it"), "a: No such file or directory; give it")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        refused(lambda path=path: load_json(path, list[str], "give it"), "not a regular file")
+        refused(lambda path=path: load_json(path, list[str], "give it"), "not a file; give a file")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(1 << 40)
     refused(lambda: load_json(tmp_path / "large", list[str], "give it"), "more than 33,554,432 b")

@@ -34,6 +34,7 @@ from lamd.execute.executors import Processes, Slurm
 from lamd.execute.schedule import Schedule
 from lamd.io.clips import load_clips, read_picture
 from lamd.metrics.protocols import PROTOCOLS
+from lamd.metrics.values import MetricValue
 from lamd.pipeline.contents import VALUES, read_per_clip
 from lamd.pipeline.runner import ATTEMPTS, Runner
 from lamd.pipeline.steps.data import DATA, open_split
@@ -106,10 +107,11 @@ def test_a_record_names_files_of_its_own_folder(tmp_path, outside):
 
 
 def test_cells_name_files_of_their_own_folder(tmp_path):
-    dump_json(tmp_path / VALUES, [{"protocol": "../outside"}])
-    with pytest.raises(LamdError, match="cannot name"):
+    value = MetricValue("../outside", 1.0, None, 1, 1, None, None, "", False)
+    dump_json(tmp_path / VALUES, [value.as_dict()])
+    with pytest.raises(LamdError, match=r"protocol '\.\./outside' is not known"):
         read_per_clip(tmp_path)
-    dump_json(tmp_path / DATA, {"train": "packed/../../outside"})
+    dump_json(tmp_path / DATA, {"train": "packed/../../outside", "test": "packed"})
     with pytest.raises(LamdError, match="cannot name"):
         open_split(tmp_path, "train")
 

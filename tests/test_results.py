@@ -472,7 +472,7 @@ MEASURED = {"protocol": "fvd.bair.v1", "interval": (35, 37), "deviations": [], "
 
 def collector_of_files(tmp_path):
     """Return a collector of cells that are folders of `tmp_path`."""
-    config = load_target("seeds_bair", "quick")
+    config = load_target("seeds_bair", "paper")
     store = SimpleNamespace(
         finished=lambda cell: tmp_path / cell.name,
         infos=lambda cell: [SimpleNamespace(key=cell.name)],

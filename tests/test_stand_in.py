@@ -14,6 +14,7 @@ from lamd.config import load_target
 from lamd.data.bair.tfrecord import index_records, parse_example, read_record
 from lamd.data.dataset import DATASETS
 from lamd.data.stand_in import MANIFEST, parse_mark, read_stand_in
+from lamd.pipeline.contents import DataFacts
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import Store
@@ -58,10 +59,10 @@ def test_stand_in_copied_without_its_manifest_is_still_named_one(name, tmp_path,
     assert f"(stand-in {generator}" in DATASETS[name].verify(root).title
     store = Store(tmp_path / "runs")
     assert data_words(source_of(target, store)) == f"simulated stand-in for {DATASETS[name].label}"
-    outputs = store.outputs(TablePlan(target, "cpu").stages["data"])
-    assert outputs["stand_in"].startswith(generator)
+    outputs = store.outputs(TablePlan(target, "cpu").stages["data"], DataFacts)
+    assert outputs.stand_in.startswith(generator)
     (packed,) = (tmp_path / "cache" / "packed").glob(f"{name}-test-*/index.json")
-    assert json.loads(packed.read_text())["stand_in"] == outputs["stand_in"]
+    assert json.loads(packed.read_text())["stand_in"] == outputs.stand_in
 
 
 def test_mark_is_where_other_programs_look_for_comments(tmp_path):
@@ -109,7 +110,7 @@ def test_parse_mark_keeps_one_printable_line():
 
 def test_dangling_manifest_is_one_line(tmp_path):
     (tmp_path / MANIFEST).symlink_to(tmp_path / "gone")
-    with pytest.raises(LamdError, match=r"stand_in\.json: not a stand-in's manifest; delete"):
+    with pytest.raises(LamdError, match=r"stand_in\.json: No such file or directory; delete"):
         read_stand_in(tmp_path)
 
 
@@ -118,6 +119,7 @@ def test_simulated_config_is_a_stand_in_whatever_its_cell_says(tmp_path, monkeyp
     target = load_target("table_bair", "quick", ["rows=[copy_first_frame]", *changes])
     store = Store(tmp_path)
     assert source_of(target, store).data == "stand-in"
-    outputs = store.outputs(TablePlan(target, "cpu").stages["data"])
-    monkeypatch.setattr(store, "outputs", lambda cell: outputs | {"stand_in": None})
+    outputs = store.outputs(TablePlan(target, "cpu").stages["data"], DataFacts)
+    real = outputs.model_copy(update={"stand_in": None})
+    monkeypatch.setattr(store, "outputs", lambda cell, kind: real)
     assert source_of(target, store).data == "stand-in"

@@ -113,6 +113,14 @@ def open_unlinked(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
+def user_path(path: Path | str) -> Path:
+    """Return a path that the user gave, absolute, `~` and `~name` expanded; or LamdError."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise LamdError(f"{path}: no such user; give the whole path") from None
+
+
 def input_file(path: Path) -> Path:
     """Return `path`, which is about to be read; LamdError on a FIFO, device, socket or folder.
 
@@ -193,10 +201,7 @@ def load_json(path: Path, kind: type[T], fix: str) -> T:
 def read_file(path: Path, fix: str, most: int = _MOST_BYTES) -> bytes:
     """Read a file of at most `most` bytes; LamdError, ending in `fix`, of anything else."""
     try:
-        if not path.is_file():
-            reason = "not a regular file" if path.exists() else "missing"
-            raise LamdError(f"{path}: {reason}; {fix}")
-        with path.open("rb") as file:
+        with input_file(path).open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
         raise LamdError(f"{path}: {error.strerror}; {fix}") from None

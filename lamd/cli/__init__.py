@@ -75,9 +75,15 @@ def _run(arguments: list[str]) -> int:
     except LamdError as error:
         say(error)
         return 2
-    except PermissionError as error:
-        say(f"{error.filename}: {error.strerror}; choose a folder that can be written")
+    except OSError as error:
+        if error.filename is None:
+            print_traceback()
+            return 1
+        say(f"{error.filename}: {error.strerror}; choose another file or folder")
         return 2
+    except MemoryError:
+        say("not enough memory; lower the batch sizes, or give smaller files")
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:

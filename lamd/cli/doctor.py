@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import typer
 
 from lamd.base.errors import LamdError
+from lamd.base.files import user_path
 from lamd.cli.options import RUNS, Runs
 from lamd.cli.output import print_table
 
@@ -135,7 +136,7 @@ def _disk(runs: Path) -> Iterator[Finding]:
     from lamd.weights import cache_root
 
     for what, folder in (("runs", runs), ("cache", cache_root())):
-        path = folder.expanduser().absolute()
+        path = user_path(folder)
         path = next(existing for existing in (path, *path.parents) if existing.exists())
         free = shutil.disk_usage(path).free / 1e9
         enough: State = "ok" if free > _FREE_GB else "missing"

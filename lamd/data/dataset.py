@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
+from lamd.base.files import user_path
 from lamd.base.rng import numpy_generator
 from lamd.config import DATA_OPTIONS, DataConfig, DataOptions, closest
 from lamd.config.strict import Tree, explain
@@ -129,7 +130,7 @@ class Dataset:
         data = os.environ.get("LAMD_DATA")
         if not data:
             raise LamdError(f"data.source real: LAMD_DATA is not set; {self.download}")
-        root = Path(data).expanduser()
+        root = user_path(data)
         for split in SPLITS:
             self._call("find_split", root, split)
         return root

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.files import read_file
+from lamd.base.files import read_file, user_path
 from lamd.base.terminal import printable
 from lamd.data.dataset import Dataset, FrameOptions, SplitCheck, register
 from lamd.data.frames import FrameDecoder, Resize, check_frames
@@ -70,7 +70,7 @@ def list_split(
         for entry in scan.children(long_video):
             videos.append(scan.frames(entry, (".jpg", ".jpeg")))
     listing = scan.listing(videos)
-    return listing if video_lists is None else _listed(listing, Path(video_lists).expanduser())
+    return listing if video_lists is None else _listed(listing, user_path(video_lists))
 
 
 def _listed(listing: Listing[FrameFolder], folder: Path) -> Listing[FrameFolder]:

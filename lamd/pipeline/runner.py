@@ -125,8 +125,10 @@ class Runner:
         return self.store.folder(cell)
 
     def _record_failure(self, cell: Cell, error: Exception) -> CellFailed:
-        user_error = isinstance(error, LamdError)
-        text = " ".join(str(error).split())
+        text, user_error = " ".join(str(error).split()), isinstance(error, LamdError)
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            user_error = error.filename is not None  # a file that others made unreadable
+            text = f"{error.filename}: {error.strerror}" if user_error else text
         reason = text if user_error else f"{type(error).__name__}: {text}"
         if not user_error:
             log = self.store.folder(cell, PARTIAL) / "error.log"

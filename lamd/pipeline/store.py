@@ -30,6 +30,7 @@ from lamd.base.files import (
     first_problem,
     is_system_file,
     load_json,
+    user_path,
 )
 from lamd.base.origin import CellInfo
 from lamd.base.processes import file_lock, locked
@@ -95,7 +96,7 @@ class Store:
     """Finished, begun and failed cells by their key."""
 
     def __init__(self, runs: Path) -> None:
-        self.runs = runs.expanduser().absolute()
+        self.runs = user_path(runs)
         self.root = below(self.runs, "cells")
         self._keys: dict[str, str] = {}  # plan hash -> key, once it is known
         self._read: dict[Path, tuple[int, Description]] = {}  # with the time of the file
@@ -154,7 +155,7 @@ class Store:
             return TypeAdapter(kind).validate_python(self._description(cell).outputs)
         except ValidationError as error:
             path = self.folder(cell) / CELL
-            raise LamdError(f"{path}: outputs: {first_problem(error)}; {FIX}") from None
+            raise LamdError(f"{path}: outputs.{first_problem(error)}; {FIX}") from None
 
     def info(self, cell: Cell) -> CellInfo:
         """Return the finished cell's entry for the record."""

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from lamd.base.errors import LamdError
-from lamd.base.files import below, input_file, write_atomically
+from lamd.base.files import below, input_file, user_path, write_atomically
 from lamd.base.processes import locked
 from lamd.base.terminal import say
 from lamd.weights.manifest import ARTIFACTS, Artifact
@@ -55,8 +55,8 @@ class Status(NamedTuple):
 def cache_root() -> Path:
     """Return `$LAMD_CACHE`, or `lamd` below `$XDG_CACHE_HOME` or `~/.cache`."""
     if root := os.environ.get("LAMD_CACHE"):
-        return Path(root).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "lamd"
+        return user_path(root)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lamd"
 
 
 def weights_path(name: str) -> Path:
@@ -80,7 +80,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
     if path.exists():
         return input_file(path)
     if source is None and os.environ.get("LAMD_WEIGHTS"):
-        source = Path(os.environ["LAMD_WEIGHTS"]).expanduser()
+        source = user_path(os.environ["LAMD_WEIGHTS"])
     if source is None and not artifact.sdist:
         raise _missing(artifact, path)
     try:

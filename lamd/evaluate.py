@@ -138,7 +138,7 @@ def resolve_device(device: str) -> str:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
         raise LamdError(f"--device {device}: unknown; choose auto, cpu, cuda or cuda:N")
     index = int(device.partition(":")[2] or 0)
     if device != "cpu" and index >= torch.cuda.device_count():

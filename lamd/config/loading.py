@@ -208,7 +208,8 @@ def _read_with_base(path: Path, users: tuple[Path, ...] = ()) -> Tree:
         return tree
     at, name = tree.at("base"), str(base)
     is_name = name.isprintable() and len(name.encode()) <= _MOST_NAME
-    parent = (path.parent / (name if is_name else "")).resolve()
+    # unlike `resolve`, at a loss for no loop of links
+    parent = Path(os.path.realpath(path.parent / (name if is_name else "")))
     if not parent.is_relative_to(path.parent.resolve()) or not parent.is_file():
         raise LamdError(
             f"{at}: base {name[:_MOST_NAME]!r} is not a file next to {path.name}; fix the name"

@@ -95,8 +95,11 @@ def test_evaluate_captions_scores_files_of_any_captioner(tmp_path, capsys):
     code, said = score_files("generated.json")
     assert not code
     assert said.out.count("0.5000") == 4
-    for name, reason in (("short.json", "1 captions, but"), ("odd.json", "give a list of captions"),
-                         ("none.json", "missing; give a list of captions")):  # fmt: skip
+    for name, reason in (
+        ("short.json", "1 captions, but"),
+        ("odd.json", "give a list of captions"),
+        ("none.json", "No such file or directory; give a list of captions"),
+    ):
         code, said = score_files(name)
         assert code == 2
         assert reason in said.err and said.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Arrays read from files, checked, and the most bytes of a clip."""
+"""Arrays read from files, checked."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ import numpy as np
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file
 
-MOST_CLIP = 2**29  # bytes of a decoded clip, uint8 (L, H, W, 3): 2,730 frames of 256 x 256
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 10_000  # bytes, as numpy's own bound, which it compares after reading
 

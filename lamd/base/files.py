@@ -15,11 +15,12 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin
-
-from pydantic import FailFast, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin
 
 from lamd.base.errors import LamdError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _END = 2**22  # bytes at each end of a large file that stand for it
 T = TypeVar("T")
@@ -217,6 +218,8 @@ def parse_json(data: bytes | str, kind: type[T], where: object, fix: str) -> T:
         LamdError: when it is not JSON in UTF-8, is nested 200 deep, has more than 300,000 keys or
             lists, 2,000,000 entries or 4,300 digits of a number, or is not of that kind.
     """
+    from pydantic import FailFast, TypeAdapter, ValidationError  # `lamd --help` goes without
+
     data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     if max(map(data.count, (b":", b"[", b"{"))) > _MOST_KEYS:
         raise LamdError(f"{where}: more than {_MOST_KEYS:,} keys or lists; {fix}")
@@ -229,7 +232,7 @@ def parse_json(data: bytes | str, kind: type[T], where: object, fix: str) -> T:
         raise LamdError(f"{where}: {first_problem(error)}; {fix}") from None
 
 
-def first_problem(error: ValidationError) -> str:
+def first_problem(error: "ValidationError") -> str:
     """Return e.g. `values.0.row: Field required`, at most 200 characters."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     key = ".".join(str(part)[:40] for part in first["loc"])

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from lamd.base.errors import LamdError
+from lamd.base.limits import MOST_VIDEOS
 from lamd.base.terminal import say
 from lamd.cli.options import Profile, Set
 from lamd.cli.output import print_lines, print_table
-from lamd.config.schema import MOST_VIDEOS
 
 data_app = typer.Typer(help="Data sets: simulate a stand-in, pack, verify.", no_args_is_help=True)
 weights_app = typer.Typer(help="Weights of the metric networks.", no_args_is_help=True)

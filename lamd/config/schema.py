@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from lamd.base.arrays import MOST_CLIP
+from lamd.base.limits import MOST_CLIP, MOST_VIDEOS
 from lamd.config import registries
 from lamd.config.registries import DATA_OPTIONS, ROW_RULES, SAMPLERS, Baseline
 from lamd.config.strict import (
@@ -34,7 +34,6 @@ def _power_of_two(value: int) -> int:
     return value
 
 
-MOST_VIDEOS = 10**6
 Videos = Annotated[Count, Field(le=MOST_VIDEOS)]
 PowerOfTwo = Annotated[Size, AfterValidator(_power_of_two)]
 

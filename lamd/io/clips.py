@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lamd.base.arrays import MOST_CLIP, map_array
+from lamd.base.arrays import map_array
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file, is_system_file, natural_key
+from lamd.base.limits import MOST_CLIP
 from lamd.io.native import ONE_THREAD, memory_bounded, stderr_hidden
 from lamd.io.pictures import FORMATS, read_picture
 

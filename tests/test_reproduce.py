@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from lamd import cli
+from lamd.base.errors import LamdError
 from lamd.config import experiments_dir
 from lamd.data.dataset import DATASETS
 from lamd.execute import ExecutorOptions
@@ -174,11 +175,11 @@ def test_several_samples_a_clip_are_measured_together(copy):
         "clips", "features", "values"}  # fmt: skip
 
 
-def test_damaged_checkpoint_leaves_a_missing_value_and_loses_nothing(copy, capsys):
-    (model,) = (copy / "runs" / "cells").glob("vae-*/model.safetensors")
-    data = bytearray(model.read_bytes())
-    data[-1] ^= 1
-    model.write_bytes(data)
+def test_a_row_that_fails_leaves_a_missing_value_and_loses_nothing(copy, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise LamdError("model.safetensors: damaged; delete it")
+
+    monkeypatch.setattr("lamd.pipeline.steps.clips.generated_clips", fail)
     before = contents(copy / "results" / "table_bair" / "quick")
     results = ["--results", str(copy / "results")]
     with pytest.raises(SystemExit) as done:
@@ -186,8 +187,7 @@ def test_damaged_checkpoint_leaves_a_missing_value_and_loses_nothing(copy, capsy
     out, err = capsys.readouterr()
     assert done.value.code == 2
     last = err.strip().splitlines()[-1]
-    assert str(model) in last
-    assert last.startswith("lamd: clips lamd")
+    assert last.startswith("lamd: clips lamd") and last.endswith(": damaged; delete it")
     assert contents(copy / "results" / "table_bair" / "quick") == before
     (folder,) = (copy / "results" / "table_bair").glob("quick-*")
     results = read_results(folder / "record.json")
@@ -227,8 +227,22 @@ def test_a_changed_cell_ends_the_run_before_any_work(copy, capsys):
         cli.main(command(copy, "reproduce", "--results", str(copy / "results")))
     assert done.value.code == 2
     line = capsys.readouterr().err.strip()
-    assert line.startswith(f"lamd: {path}: changed since the cell was made; delete the folder")
+    assert line.startswith(f"lamd: {path}: changed since the cell was made; delete its folder")
     assert cells(copy) == before
+
+
+def test_a_damaged_model_ends_the_run_before_any_work(copy, capsys):
+    (model,) = (copy / "runs" / "cells").glob("vae-*/model.safetensors")
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    results, made = sorted((copy / "results").rglob("*")), cells(copy)
+    changed = ["--set", "sampler.seed=1", "--results", str(copy / "results")]
+    with pytest.raises(SystemExit) as done:
+        cli.main(command(copy, "reproduce", *changed))
+    assert done.value.code == 2
+    assert capsys.readouterr().err.strip().startswith(f"lamd: {model}: changed since")
+    assert (sorted((copy / "results").rglob("*")), cells(copy)) == (results, made)
 
 
 def test_the_real_layout_is_read_and_a_stand_in_stays_one(copy, tmp_path, monkeypatch):

@@ -247,7 +247,8 @@ def test_slurm_loses_neither_a_killed_nor_a_preempted_job(place, fresh, cluster,
     reproduce(fresh, options=slurm)
     watcher.join()
     check_kills(place, fresh, killed, 2)
-    logs = [path.read_text(encoding="utf-8") for path in (fresh / "runs" / "slurm").glob("*.out")]
+    folder = fresh / "runs" / f"slurm-{os.geteuid()}"
+    logs = [path.read_text(encoding="utf-8") for path in folder.glob("*.out")]
     assert sum("Requeued job" in log for log in logs) == 1
 
 

@@ -436,6 +436,10 @@ def test_results_command_prints_and_writes_values_of_all_kinds(tmp_path, capsys)
     written = pd.read_parquet(parquet)
     assert set(written["target"]) == {"table_bair", "ablation_tradeoff", "table_sampling_cost"}
     assert len(pd.read_csv(csv)) == len(written) == len(lamd.load_results(folders))
+    csv.unlink()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["results", str(folders[0]), "--csv", str(csv), "--parquet", str(tmp_path)])
+    assert ended.value.code == 2 and not csv.exists()
 
 
 @pytest.mark.parametrize("axis", ["dmg.channel_multipliers", "dmg.condition"])

@@ -20,7 +20,7 @@ from lamd.base.processes import rank_and_world, wait_until
 from lamd.base.progress import track
 
 DONE = "done.npy"
-_FIX = "delete its folder and run the same command again"
+FIX = "delete its folder and run the same command again"
 Rows = Callable[[slice], np.ndarray]  # the rows of a batch
 
 
@@ -45,8 +45,8 @@ def fill_batches(
         _create(done, shape[:1], bool)
     else:
         for path, kind, wanted in ((array, dtype, shape), (done, np.bool_, shape[:1])):
-            if load_array(path, kind, len(wanted), _FIX, mapped=True).shape != wanted:
-                raise LamdError(f"{path}: not of shape {wanted}; {_FIX}")
+            if load_array(path, kind, len(wanted), FIX, mapped=True).shape != wanted:
+                raise LamdError(f"{path}: not of shape {wanted}; {FIX}")
     for at in track(pending(done, batch_size), label):
         for path, values in ((array, make(at)), (done, True)):
             stored = np.load(path, mmap_mode="r+", allow_pickle=False)

@@ -77,13 +77,12 @@ def results(
     from lamd.report.frame import load_results, to_csv
 
     frame = load_results(paths or [RESULTS])
-    for path, write in (
-        (csv, lambda: to_csv(frame)),
-        (parquet, lambda: frame.to_parquet(index=False)),
-    ):
-        if path is not None:
-            check_output(path)
-            write_output(path, write())
-            print_lines(f"{path}: {len(frame)} values")
+    writers = {csv: lambda: to_csv(frame), parquet: lambda: frame.to_parquet(index=False)}
+    outputs = [path for path in writers if path is not None]
+    for path in outputs:
+        check_output(path)
+    for path in outputs:
+        write_output(path, writers[path]())
+        print_lines(f"{path}: {len(frame)} values")
     if csv is None and parquet is None:
         print_lines(*frame[COLUMNS].to_string(index=False).split("\n"))

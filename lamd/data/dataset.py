@@ -191,9 +191,10 @@ class Dataset:
         if num_drawn is not None:
             identity.append(str(num_drawn))
         manifest = read_stand_in(root, self.name)
-        options = {"identity": tuple(identity), "num_drawn": num_drawn}
-        options["stand_in"] = manifest and str(manifest)
-        return pack(listing, videos, cache, size=decoder.size, **options)
+        return pack(
+            listing, videos, cache, size=decoder.size, identity=tuple(identity),
+            num_drawn=num_drawn, stand_in=None if manifest is None else str(manifest),
+        )  # fmt: skip
 
     def verify(self, root: Path) -> VerifyReport:
         """Read the whole data set below `root`, count it, and name all that is broken or missing.

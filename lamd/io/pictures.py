@@ -21,7 +21,8 @@ _LOSSLESS_TIFF = {
     "raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "lzma", "zstd",
     "tiff_ccitt", "group3", "group4",
 }  # fmt: skip
-# Pillow only warns from its bound to twice as many pixels, and of damaged metadata.
+# Pillow only warns from its bound to twice as many pixels, and of damaged metadata. For the whole
+# process, since threads read pictures and `catch_warnings` is not theirs alone.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat
 
 from lamd.base.arrays import load_array
+from lamd.base.batched import FIX
 from lamd.base.errors import LamdError
 from lamd.base.files import below, load_json
 from lamd.config.strict import Many
@@ -32,7 +33,6 @@ FRAMES, REPEATED = "frames.npy", "repeated.json"
 CAPTIONS, TRACKS, FEATURES = "captions.json", "tracks.npy", "features.npy"
 DATA, VALUES, LATENCY = "data.json", "values.json", "latency.json"
 PICTURES, WORDS = "panels.npy", "panels.json"
-FIX = "delete its folder and run the same command again"
 T = TypeVar("T")
 Number = Annotated[int, Field(ge=0, lt=2**31)]
 Folders = Mapping[str, Path]  # of a cell's parents, by role

@@ -29,7 +29,7 @@ def read_rows(
         return read_windows(videos, windows[rows], number)
     variants = rows // (len(windows) // data.augment.variants)
     clips = [
-        _variant(videos, data, data.augment, int(video), int(start), int(variant))[:number]
+        _variant(videos, data, data.augment, (int(video), int(start), int(variant)), number)
         for (video, start), variant in zip(windows[rows], variants, strict=True)
     ]
     return torch.from_numpy(np.stack(clips))
@@ -42,19 +42,24 @@ def read_windows(videos: PackedVideos, windows: np.ndarray, num_frames: int) -> 
 
 
 def _variant(
-    videos: PackedVideos, data: DataConfig, augment: AugmentConfig, i: int, start: int, variant: int
+    videos: PackedVideos,
+    data: DataConfig,
+    augment: AugmentConfig,
+    at: tuple[int, int, int],
+    num_frames: int,
 ) -> np.ndarray:
-    """Return a variant of the window of video `i` from frame `start`: uint8 (L, H, W, 3)."""
+    """Return the first frames of a clip, `at` video, first frame and variant: (L, H, W, 3)."""
+    i, start, variant = at
     if not variant:
-        return videos.clip(i, start, data.num_frames)
-    rng = numpy_generator(0, "augment", i, start, variant)
+        return videos.clip(i, start, num_frames)
+    rng = numpy_generator(0, "augment", *at)
     flip, scale, *corner = rng.random(4)
     if augment.time_jitter:
         spans = np.arange(data.num_frames) + rng.random(data.num_frames)
         numbers = spans / data.num_frames * videos.stored_lengths[i]
-        clip = videos.stored_frames(i, numbers.astype(np.int64))
+        clip = videos.stored_frames(i, numbers.astype(np.int64)[:num_frames])
     else:
-        clip = videos.clip(i, start, data.num_frames)
+        clip = videos.clip(i, start, num_frames)
     side = round(data.size * (augment.crop + (1 - augment.crop) * scale))
     if side < data.size:
         top, left = (int(share * (data.size - side + 1)) for share in corner)

@@ -3,13 +3,18 @@
 import pytest
 import torch
 from paradigms import BATCH, Scale
-from timing import Measure
+from timing import Measure, assert_not_slower, compare
 from torch import Tensor, nn
 
+from lamd.base.errors import LamdError
+from lamd.config import load_target
 from lamd.flops import count
+from lamd.forecast.probe import check_lpips
+from lamd.forecast.step import noise_stage
 from lamd.losses import diffusion_loss
 from lamd.models.baselines import PixelDiffusion
 from lamd.paradigms.untrained import SCHEDULE, build_autoencoder, build_dmg, build_mcd_vae
+from lamd.training.engine import StepTimer
 
 AUTOENCODERS = {"mcd-vae": build_mcd_vae, "video-autoencoder": build_autoencoder}
 
@@ -46,6 +51,27 @@ def test_denoiser_training_step(measure: Measure, scale: Scale, network: str):
         z, y = torch.randn(BATCH, frames, 3, size, size), torch.randn(BATCH, 3, size, size)
     eps = torch.randn_like(z)
     measure(_step(model, lambda: diffusion_loss(model, SCHEDULE, z, t, eps, y)), clips=BATCH)
+
+
+@pytest.mark.parametrize("stage", ["vae", "dmg"])
+def test_stage_in_mixed_precision(benchmark, stage: str):
+    """A step of table_bair's `standard` training, losses and optimiser included, in bf16 and fp32.
+
+    On a CPU without bf16 both are fp32, and the ratio is 1.
+    """
+    timers = {}
+    for precision in ("bf16", "fp32"):
+        chosen = [f"train_{part}.precision={precision}" for part in ("vae", "dmg")]
+        target = load_target("table_bair", "standard", chosen)
+        try:
+            check_lpips(stage, target)
+        except LamdError as error:
+            pytest.skip(str(error))
+        timers[precision] = StepTimer(noise_stage(stage, target))
+    info = compare(timers["bf16"].step, timers["fp32"].step, "mixed_precision")
+    benchmark.extra_info |= info | {"used": timers["bf16"].precision}
+    benchmark.pedantic(timers["bf16"].step, rounds=3)
+    assert_not_slower(info, "mixed_precision")
 
 
 def _step(model: nn.Module, loss):

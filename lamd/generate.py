@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from lamd import diffusion
+from lamd.base import origin
 from lamd.base.errors import LamdError
+from lamd.base.files import make_private
 from lamd.base.progress import track
 from lamd.base.rng import torch_generator
 from lamd.config import SamplerConfig
 from lamd.io.video import to_model, to_uint8
 from lamd.models.unet import UNet
 from lamd.paradigms.base import Given, Paradigm
+from lamd.weights import cache_root
 
 T = TypeVar("T")
 
@@ -125,12 +128,18 @@ def first_frames(frames: np.ndarray, device: torch.device) -> Tensor:
 def compile_denoiser(network: UNet) -> None:
     """Compile the UNet's pass in place: eps_hat moves by rounding, at most 1e-4 at unit scale.
 
+    What is compiled is kept for later runs in the cache, in a folder of the user's own: it is
+    loaded as code.
+
     Raises:
-        LamdError: on a CPU without a C++ compiler.
+        LamdError: on a CPU without a C++ compiler, or when others can write to that folder.
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
     if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise LamdError("runtime.compile: no C++ compiler here; install g++ or leave it out")
+    kept = make_private(cache_root() / "compiled")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
+    origin.note_path(compiled="yes")
     network.predict = torch.compile(network.predict)  # type: ignore[method-assign]  # in place
 
 

@@ -120,11 +120,36 @@ def conv3x3(in_channels: int, out_channels: int, kind: str | None) -> nn.Module:
     if kind is None:
         return nn.Conv2d(in_channels, out_channels, 3, padding=1)
     if kind == "full":
-        return nn.Conv3d(in_channels, out_channels, 3, padding=1)
+        return FullConv(in_channels, out_channels)
     return nn.Sequential(
         nn.Conv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1)),
         TemporalConv(out_channels, out_channels, (3, 1, 1), padding=(1, 0, 0)),
     )
+
+
+class FullConv(nn.Conv3d):
+    """A 3x3x3 convolution with a padding of 1, whose gradient is right in bf16 on CPUs.
+
+    PyTorch 2.14 leaves the gradient of the weights uninitialised for two frames at a stride of 1 in
+    time. These are computed as a 2-D convolution over the channels of both frames.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: tuple[int, int, int] = (1, 1, 1)
+    ):
+        super().__init__(in_channels, out_channels, 3, stride=stride, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map (B, C, L, h, w) to (B, C', L, h, w), smaller by the stride."""
+        affected = h.shape[2] == 2 and self.stride[0] == 1
+        if not (affected and h.is_cpu and torch.is_autocast_enabled("cpu")):
+            return super().forward(h)
+        before, same, after = self.weight.unbind(2)
+        kernel = torch.cat([torch.cat([same, after], 1), torch.cat([before, same], 1)])
+        bias = None if self.bias is None else self.bias.repeat(2)
+        frames = rearrange(h, "b c l h w -> b (l c) h w")
+        out = F.conv2d(frames, kernel, bias, stride=self.stride[1:], padding=1)
+        return rearrange(out, "b (l c) h w -> b c l h w", l=2)
 
 
 class TemporalConv(nn.Conv3d):
@@ -173,6 +198,17 @@ class ResBlock(nn.Module):
         return self.skip(h) + out
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return softmax(q k^T / sqrt(C)) v of (B, heads, N, C); in fp32 on a CPU.
+
+    There, PyTorch 2.14's backward pass in bf16 takes ten times as long.
+    """
+    if not q.is_cpu:
+        return F.scaled_dot_product_attention(q, k, v)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+
+
 class Attention(nn.Module):
     """Multi-head attention of (B, N, C) on itself or on a context (B, M, C')."""
 
@@ -193,7 +229,7 @@ class Attention(nn.Module):
         """Map (B, N, C) to the same shape; without keys and values, h attends to itself."""
         q = self._heads(self.to_q(h))
         k, v = self.keys_values(h) if keys_values is None else keys_values
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = attend(q, k, v)
         return self.to_out(rearrange(out, "b heads n c -> b n (heads c)"))
 
     def _heads(self, x: Tensor) -> Tensor:

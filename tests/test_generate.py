@@ -1,10 +1,13 @@
 """The inference path: a sample depends on its key, its first frame and the seed alone."""
 
+import os
+
 import pytest
 import torch
 from small import small_dmg, small_vae, wake
 from tiny import table_cells
 
+from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.config import SamplerConfig, config_hash, load_target
 from lamd.diffusion import make_schedule
@@ -76,6 +79,21 @@ def test_compile_denoiser_without_a_compiler_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(LamdError, match=r"no C\+\+ compiler here; install"):
+        compile_denoiser(small_dmg())
+
+
+def test_compile_denoiser_keeps_code_where_no_one_else_can_write(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr("lamd.generate.shutil.which", lambda name: name)
+    monkeypatch.setattr(torch, "compile", lambda step: step)
+    compile_denoiser(small_dmg())
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    assert (tmp_path / "compiled").stat().st_mode & 0o777 == 0o700
+    assert origin.current_origin("cpu").path["compiled"] == "yes"
+    (tmp_path / "compiled").chmod(0o777)
+    with pytest.raises(LamdError, match="compiled: not a folder of yours with mode 0700"):
         compile_denoiser(small_dmg())
 
 

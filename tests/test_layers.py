@@ -16,7 +16,7 @@ LAYERS = (
     {"base", "__init__"},  # the package itself imports on first use
     {"config"},
     {"io"},
-    {"nn", "diffusion", "data", "standins", "flops", "weights"},
+    {"nn", "diffusion", "data", "standins", "flops", "machine", "weights"},
     {"models", "metrics", "losses"},
     {"paradigms"},
     {"training", "generate", "evaluate"},

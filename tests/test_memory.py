@@ -142,6 +142,8 @@ def test_predicted_memory_is_what_a_real_step_takes(name, precision, monkeypatch
         for norm in (F.group_norm, F.layer_norm):  # as on CUDA, unlike on a CPU
             raised = partial(lambda norm, h, *rest: norm(h.float(), *rest), norm)
             monkeypatch.setattr(F, norm.__name__, raised)
+        monkeypatch.setattr("lamd.nn.attend", F.scaled_dot_product_attention)
+        monkeypatch.setattr("lamd.nn.FullConv.forward", torch.nn.Conv3d.forward)
         for module in trained:
             module.forward = torch.autocast("cpu", torch.bfloat16)(module.forward)
 

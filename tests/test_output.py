@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from small_results import make_results, make_sweep
 
 from lamd import cli
 from lamd.base.files import readable_json
-from lamd.base.progress import track
+from lamd.base.progress import Progress, track
 from lamd.base.terminal import printable, say
 from lamd.cli.output import print_lines, print_table
 from lamd.report import plots
@@ -215,3 +216,31 @@ def test_results_with_hostile_texts_are_rendered_and_printed(capsys):
     texts = [files[name].decode() for name in ("table.md", "table.tex", "values.csv")]
     for text in (*texts, *capsys.readouterr()):
         assert text.replace("\n", "").isprintable()
+
+
+def test_progress_without_a_terminal_is_a_line_per_minute(capsys, monkeypatch):
+    clock = iter([0.0, 59.0, 61.0, 100.0, 130.0])
+    monkeypatch.setattr("lamd.base.progress.time.monotonic", lambda: next(clock))
+    with Progress("vae [/b]", 500, start=100, unit="steps") as progress:
+        for done in (159, 161, 200, 230):
+            progress.advance(done, f"loss {done}")
+    assert capsys.readouterr().err.splitlines() == [
+        "lamd: vae [/b]: 161/500, 1 steps/s  loss 161, 6 min left",
+        "lamd: vae [/b]: 230/500, 1 steps/s  loss 230, 4 min left",
+    ]
+
+
+def test_progress_on_a_terminal_has_rate_and_remaining_time(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with Progress("vae", 4, unit="steps") as progress:
+        time.sleep(0.2)
+        progress.advance(2, "loss 1")
+    err = capsys.readouterr().err
+    assert "2/4" in err and "steps/s  loss 1" in err and "-:--:--" not in err.splitlines()[-1]
+
+
+def test_progress_of_unnamed_work_is_not_shown(capsys, monkeypatch):
+    monkeypatch.setattr("lamd.base.progress.EVERY", 0.0)
+    assert list(track(iter("ab"), None)) == ["a", "b"]
+    assert capsys.readouterr().err == ""

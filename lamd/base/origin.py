@@ -14,20 +14,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 _PACKAGES = ("lamd", "torch", "torchvision", "numpy", "lpips", "accelerate", "mujoco")
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, Windows' Linux
+_ONEDNN = re.compile(r"MKL-DNN v([\d.]+)")
 _CPU_NAME = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
+
+_path: dict[str, str] = {}
 
 
 class Origin(BaseModel, frozen=True, extra="forbid"):
-    """The code and device of a run: commit (None outside git), dirty flag, versions, device."""
+    """The code and device of a run: commit (None outside git), dirty flag, versions, device.
+
+    `path` names the kernels of its networks: dtype, compiled or not, threads, version of oneDNN.
+    """
 
     commit: str | None
     dirty: bool | None
     versions: dict[str, str]
     device: str
+    path: dict[str, str] = Field(default={}, exclude_if=lambda path: not path)
 
 
 class CellInfo(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -50,7 +57,7 @@ def current_origin(device: str) -> Origin:
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    return Origin(commit=commit, dirty=dirty, versions=versions, device=device)
+    return Origin(commit=commit, dirty=dirty, versions=versions, device=device, path=_kernels())
 
 
 def device_name(device: str) -> str:
@@ -75,8 +82,14 @@ def timing_place(device: str) -> dict[str, str]:
     return {"device": name, "torch": metadata.version("torch")}
 
 
-def reset_device_peak() -> None:
-    """Start counting the peak of the device memory again."""
+def note_path(**parts: str) -> None:
+    """Keep a part of `Origin.path` that only its user knows, such as `dtype`, for this cell."""
+    _path.update(parts)
+
+
+def start_cell() -> None:
+    """Start counting the peak of the device memory again, and forget the path of the last cell."""
+    _path.clear()
     if cuda := _cuda():
         cuda.reset_peak_memory_stats()
 
@@ -90,6 +103,14 @@ def peak_memory() -> dict[str, Any]:
         "peak_memory_mb": round(memory, 1),
         "peak_device_memory_mb": round(cuda.max_memory_allocated() / 1024**2, 1) if cuda else None,
     }
+
+
+def _kernels() -> dict[str, str]:
+    if (torch := sys.modules.get("torch")) is None:
+        return {}
+    onednn = _ONEDNN.search(torch.__config__.show())
+    version = {"oneDNN": onednn[1]} if onednn else {}
+    return {"dtype": "fp32", "threads": str(torch.get_num_threads())} | version | _path
 
 
 def _cuda() -> Any:

@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("list")(show.list_)
 app.command()(show.show)
 app.command()(show.plan)
+app.command()(show.bench)
 app.command()(reproduce.reproduce)
 app.command("results")(show.results)
 app.command()(reproduce.train)

@@ -69,11 +69,12 @@ def doctor(runs: Runs = RUNS) -> None:
 
 
 def examine(runs: Path) -> list[Finding]:
-    """Look at Python, packages, device, data, weights and disk."""
+    """Look at Python, packages, device and its speed, data, weights and disk."""
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "Python": _python,
         **{f"{name} ({use})": partial(_module, name, use) for name, use in _MODULES.items()},
         "device": _devices,
+        "CPU": _rates,
         "data": _data,
         "weights": _weights,
         "disk": partial(_disk, runs),
@@ -111,6 +112,19 @@ def _devices() -> Iterator[Finding]:
         properties = torch.cuda.get_device_properties(n)
         memory = f"{properties.total_memory / 1024**3:.0f} GiB"
         yield Finding("ok", f"cuda:{n}", f"{properties.name}, {memory}")
+
+
+def _rates() -> Iterator[Finding]:
+    import torch
+
+    from lamd import machine
+
+    for exact, half in zip(machine.rates()[::2], machine.rates()[1::2], strict=True):
+        text = f"fp32 {exact.tflops:.2f} TFLOP/s, bf16 {half.tflops:.2f}"
+        wrong = half.error > machine.MAX_ERROR
+        if wrong or half.tflops < exact.tflops:
+            text += " and wrong" * wrong + f"; PyTorch {torch.__version__} here: fp32 is used"
+        yield Finding("ok", f"CPU, {exact.operator}", text)
 
 
 def _data() -> Iterator[Finding]:

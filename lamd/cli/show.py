@@ -1,4 +1,4 @@
-"""`lamd list`, `show`, `plan` and `results`: what there is, without making anything."""
+"""`lamd list`, `show`, `plan`, `bench` and `results`: what there is, without making anything."""
 
 from pathlib import Path
 from typing import Annotated
@@ -66,6 +66,18 @@ def plan(
     (header, *rows), lines = forecast_table(predicted)
     print_table(header, rows)
     print_lines(*lines)
+
+
+def bench(
+    target: TargetArg, profile: Profile = "quick", set_: Set = None, device: Device = "auto"
+) -> None:
+    """Profile the training steps here: where their time goes, and the rate that they reach."""
+    from lamd.base.progress import track
+    from lamd.config import load_target
+    from lamd.forecast.bench import HEADER, profile_target
+
+    stages = profile_target(load_target(target, profile, set_ or ()), device)
+    print_table(HEADER, [stage.row() for stage in track(stages, "stages")])
 
 
 def results(

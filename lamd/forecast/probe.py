@@ -31,7 +31,7 @@ from lamd.metrics.registry import METRICS
 from lamd.metrics.values import Inputs
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.steps.data import build_data
-from lamd.training.engine import time_steps
+from lamd.training.engine import StepTimer
 from lamd.training.networks import NETWORKS
 
 _PROMPT = "the cone is rotating."
@@ -97,9 +97,8 @@ def _training(unit: Unit, target: Target, device: str) -> float:
     first, gan = 1, target.loss.gan
     if unit.kind == "step, adversary" and gan is not None:
         first += gan.start_step
-    if unit.subject in AUTOENCODERS and target.loss.lpips_weight:
-        _check_weights(BACKBONES[target.loss.lpips_backbone])
-    return time_steps(noise_stage(unit.subject, target), first=first, device=device)
+    check_lpips(unit.subject, target)
+    return StepTimer(noise_stage(unit.subject, target), first=first, device=device).median()
 
 
 def _network(stage: str, target: Target, vocabulary: Vocabulary | None = None) -> Any:
@@ -180,6 +179,12 @@ def _timed(
         seconds.append(time.monotonic() - started)
     once, longer = seconds[-2:]
     return once, max(0.0, longer - once) / max(1, further)
+
+
+def check_lpips(stage: str, target: Target) -> None:
+    """Raise LamdError when a stage's step needs LPIPS and its weights are missing."""
+    if stage in AUTOENCODERS and target.loss.lpips_weight:
+        _check_weights(BACKBONES[target.loss.lpips_backbone])
 
 
 def _check_weights(*names: str) -> None:

@@ -192,8 +192,8 @@ def features(
 ) -> np.ndarray:
     """Return the I3D logits of uint8 clips (N, L, H, W, 3), L >= 9, as float32 (N, 400).
 
-    The batch size, by default 1 clip on the CPU and 16 elsewhere, changes no value; `label` names
-    the progress bar; `network` is of `load_i3d`, where it is loaded already.
+    The batch size, by default 2 clips on the CPU and 16 elsewhere, changes values by rounding;
+    `label` names the progress bar; `network` is of `load_i3d`, where it is loaded already.
 
     Raises:
         LamdError: when the weights are missing or wrong.
@@ -202,7 +202,9 @@ def features(
     check_clips(videos, METRICS["fvd"].min_frames)
     layout, shape = torch.channels_last_3d, (len(videos), NUM_FEATURES)
     model = (network or load_i3d(inputs.device)).to(memory_format=layout)
-    batch_size = inputs.batch_size or (1 if inputs.device == "cpu" else 16)
+    # One clip alone would lose its memory format where branches are joined, and with it a quarter
+    # of the speed.
+    batch_size = inputs.batch_size or (2 if inputs.device == "cpu" else 16)
 
     def run(clips: Tensor) -> Tensor:
         return model(preprocess(clips).contiguous(memory_format=layout))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from lamd.config import Baseline, Target, VideoAutoencoderConfig, denoised_shape
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.models.unet import UNet3d
-from lamd.nn import ResBlock, channels_last_3d, group_norm, scale_strides
+from lamd.nn import FullConv, ResBlock, channels_last_3d, group_norm, scale_strides
 
 
 class PixelDiffusion(UNet3d):
@@ -48,20 +48,20 @@ class VideoAutoencoder(ScaledLatent):
             return [ResBlock(width, width, config.conv3d) for _ in range(config.num_res_blocks)]
 
         widths = [channels[min(i, len(channels) - 1)] for i in range(len(strides) + 1)]
-        encoder: list[nn.Module] = [nn.Conv3d(3, widths[0], 3, padding=1)]
+        encoder: list[nn.Module] = [FullConv(3, widths[0])]
         for i, stride in enumerate(strides):
-            down = nn.Conv3d(widths[i], widths[i + 1], 3, stride=stride, padding=1)
+            down = FullConv(widths[i], widths[i + 1], stride)
             encoder += [*scale(widths[i]), down]
         encoder += [*scale(widths[-1]), group_norm(widths[-1]), nn.SiLU()]
-        decoder: list[nn.Module] = [nn.Conv3d(config.latent_channels, widths[-1], 3, padding=1)]
+        decoder: list[nn.Module] = [FullConv(config.latent_channels, widths[-1])]
         for i, stride in reversed(list(enumerate(strides))):
-            up = nn.Conv3d(widths[i + 1] + 3 * self.sees_x0, widths[i], 3, padding=1)
+            up = FullConv(widths[i + 1] + 3 * self.sees_x0, widths[i])
             decoder += [*scale(widths[i + 1]), nn.Upsample(scale_factor=stride), up]
         decoder += [*scale(widths[0]), group_norm(widths[0]), nn.SiLU()]
         self.encoder = nn.Sequential(*encoder)
         self.to_posterior = nn.Conv3d(widths[-1], 2 * config.latent_channels, 1)
         self.decoder = nn.Sequential(*decoder)
-        self.to_rgb = nn.Conv3d(widths[0], 3, 3, padding=1)
+        self.to_rgb = FullConv(widths[0], 3)
         channels_last_3d(self)
 
     def encode(self, x: Tensor) -> Posterior:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lamd.config import GANConfig
-from lamd.nn import group_norm
+from lamd.nn import FullConv, group_norm
 
 
 class VideoDiscriminator(nn.Module):
@@ -21,7 +21,7 @@ class VideoDiscriminator(nn.Module):
             conv = nn.Conv3d(width, wider, 4, stride=2, padding=1, bias=False)
             layers += [conv, group_norm(wider), nn.LeakyReLU(0.2)]
             width = wider
-        self.layers = nn.Sequential(*layers, nn.Conv3d(width, 1, 3, padding=1))
+        self.layers = nn.Sequential(*layers, FullConv(width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map clips (B, L, 3, H, W) in [-1, 1] to logits (B, 1, L', H', W'); real is positive."""

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from lamd.config import DataConfig, VAEConfig
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.nn import (
+    FullConv,
     Fusion,
     ResBlock,
     TemporalUpsample,
@@ -104,7 +105,7 @@ class MotionEncoder(nn.Module):
             wider = channels[min(i, len(channels) - 1)]
             if i > 0:
                 layers += [group_norm(width), nn.SiLU()]
-            layers.append(nn.Conv3d(width, wider, 3, stride=stride, padding=1))
+            layers.append(FullConv(width, wider, stride))
             if i >= len(channels) - 1:
                 layers.append(ResBlock(wider, wider, config.conv3d))
             width = wider

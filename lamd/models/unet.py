@@ -5,7 +5,7 @@ The DMG and both baselines share this skeleton, so that their costs differ by pa
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from einops import repeat
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lamd.config.schema import UNetWidths
 from lamd.nn import (
+    FullConv,
     KeysValues,
     ResBlock,
     SpaceTimeTransformer,
@@ -65,9 +66,11 @@ class UNet(nn.Module):
         They are 2-D, or 3-D with convolutions of a `kind` of `conv3x3`.
         """
         scales = [(2**i, self.base_channels * m) for i, m in enumerate(config.channel_multipliers)]
-        flat, layer = kind == "factorised", cast(Any, nn.Conv2d if kind is None else nn.Conv3d)
-        kernel, padding = ((1, 3, 3), (0, 1, 1)) if flat else (3, 1)
-        conv = partial(layer, kernel_size=kernel, padding=padding)
+        conv: Any = FullConv
+        if kind is None:
+            conv = partial(nn.Conv2d, kernel_size=3, padding=1)
+        elif kind == "factorised":
+            conv = partial(nn.Conv3d, kernel_size=(1, 3, 3), padding=(0, 1, 1))
 
         def residual(in_channels: int, out_channels: int) -> nn.Module:
             return ResBlock(in_channels, out_channels, kind, self.embedding_channels)

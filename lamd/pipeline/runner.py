@@ -85,7 +85,7 @@ class Runner:
 
     def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> dict:
         started = time.monotonic()
-        origin.reset_device_peak()
+        origin.start_cell()
         outputs = cell.step(partial, inputs) or {}
         info = origin.CellInfo(
             name=cell.name,

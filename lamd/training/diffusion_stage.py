@@ -103,8 +103,8 @@ class DiffusionStage(Stage):
 
         They are not cached: those of all windows take hundreds of gigabytes in the paper profile.
         """
-        half = training and self.train.precision != "fp32"
-        dtype = torch.float16 if self.train.precision == "fp16" else torch.bfloat16
+        half = training and self.precision != "fp32"
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         with torch.autocast("cuda" if x0.is_cuda else "cpu", dtype, enabled=half):
             return self.paradigm.encode(x0).condition.float()
 

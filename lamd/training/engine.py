@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
+from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.processes import WAIT_LIMIT
 from lamd.config import Target, TrainConfig
@@ -32,6 +33,7 @@ from lamd.nn import checkpoint_blocks
 from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
 from lamd.training.networks import INFO, read_info, write_final
+from lamd.training.precision import bf16_problem
 from lamd.training.stages import Batch, Stage, StepRNG, batch_rows, read_ahead, shared_rows
 
 FINAL_LR = 0.01  # the cosine ends at this part of the peak
@@ -63,7 +65,7 @@ def train_stage(
     warnings = run.resume()
     main, total = run.accelerator.is_main_process, stage.train.num_steps
     with TrainingLog(folder, name=stage.name, start=run.step, total=total, enabled=main) as log:
-        for line in warnings:
+        for line in [*warnings, *([run.note] if run.note else [])]:
             log.say(line)
         if run.step:
             log.say(f"{stage.name}: continuing from step {run.step}")
@@ -73,27 +75,45 @@ def train_stage(
     return folder
 
 
-def time_steps(stage: Stage, *, first: int = 1, device: str | None = None) -> float:
-    """Return the median seconds of up to `_TIMED` training steps; nothing is written.
+class StepTimer:
+    """Training steps of a stage from `first` on, run to be timed; nothing is written.
 
-    The step before them warms up. `first` decides whether the adversary takes part.
+    `first` decides whether the adversary takes part. `precision` is the one that is used.
     """
-    torch.set_flush_denormal(True)
-    run = _Run(stage, Path(), "", device)
-    times, began = [], time.monotonic()
-    for step, batches in run.batches(first, first + _TIMED):
+
+    def __init__(self, stage: Stage, *, first: int = 1, device: str | None = None):
+        torch.set_flush_denormal(True)
+        self._run, self._step = _Run(stage, Path(), "", device), first
+        self.precision = stage.precision
+
+    def read(self) -> list[Batch]:
+        """Read the clips of the next step."""
+        return self._run.read(self._step)
+
+    def step(self) -> float:
+        """Run the next step and return its seconds, those of reading its clips aside."""
+        device = self._run.accelerator.device
+        batches = [tuple(tensor.to(device) for tensor in batch) for batch in self.read()]
         started = time.monotonic()
-        run.train_step(step, batches)  # its finiteness checks wait for the device
-        times.append(time.monotonic() - started)
-        if len(times) > 1 and time.monotonic() - began > _TIMED_SECONDS:
-            break
-    return statistics.median(times[1:])
+        self._run.train_step(self._step, batches)  # its finiteness checks wait for the device
+        self._step += 1
+        return time.monotonic() - started
+
+    def median(self) -> float:
+        """Return the median of up to `_TIMED` steps, after one that warms up."""
+        times, began = list[float](), time.monotonic()
+        while len(times) <= _TIMED:
+            times.append(self.step())
+            if len(times) > 1 and time.monotonic() - began > _TIMED_SECONDS:
+                break
+        return statistics.median(times[1:])
 
 
 class _Run:
     def __init__(self, stage: Stage, folder: Path, run_id: str, device_name: str | None):
         self.stage, self.train, self.folder, self.run_id = stage, stage.train, folder, run_id
-        self.accelerator = make_accelerator(self.train, device_name)
+        self.note: str | None = None  # why the precision is not the config's
+        self.accelerator = self._accelerator(device_name)
         self.processes, device = self.accelerator.num_processes, self.accelerator.device
         self.slices = shared_rows(self.train, self.processes, self.accelerator.process_index)
         self.accelerator.gradient_accumulation_steps = len(self.slices)
@@ -121,17 +141,33 @@ class _Run:
         self.best_value = math.inf
         self.validation: dict[str, float] | None = None
 
+    def _accelerator(self, device_name: str | None) -> Accelerator:
+        """Return the accelerator of the config's precision, or of fp32 on a CPU without bf16."""
+        precision = self.train.precision
+        accelerator = make_accelerator(device_name, precision)
+        if accelerator.device.type == "cpu" and precision == "bf16":
+            problem = bf16_problem(self.stage)
+            usable = torch.tensor([float(problem is None)])
+            if accelerator.reduce(usable, reduction="mean").item() < 1:  # the same for all
+                problem = problem or "bf16 is not used by all processes"
+                self.note = f"{self.stage.name}: precision fp32: {problem}"
+                precision = "fp32"
+                accelerator = make_accelerator(device_name, precision)
+        self.stage.precision = precision
+        origin.note_path(dtype=precision)
+        return accelerator
+
     def rows(self, step: int) -> np.ndarray:
         """Return the window numbers of the global batch."""
         train = self.train
         return batch_rows(train.seed, step, train.batch_size, len(self.stage.windows))
 
-    def batches(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
-        def read(step: int) -> list[Batch]:
-            rows = self.rows(step)
-            return [self.stage.read(rows[part]) for part in self.slices]
+    def read(self, step: int) -> list[Batch]:
+        rows = self.rows(step)
+        return [self.stage.read(rows[part]) for part in self.slices]
 
-        return read_ahead(read, first, last, self.accelerator.device)
+    def batches(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
+        return read_ahead(self.read, first, last, self.accelerator.device)
 
     def resume(self) -> list[str]:
         """Load the newest good checkpoint, if any; return a line for each damaged one."""
@@ -349,22 +385,21 @@ def learning_rate_factor(train: TrainConfig, step: int) -> float:
     return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * part))
 
 
-def make_accelerator(train: TrainConfig, device: str | None) -> Accelerator:
-    """Return an accelerator of the stage's precision; LamdError where that is not available."""
+def make_accelerator(device: str | None, precision: str) -> Accelerator:
+    """Return an accelerator of a stage's precision; LamdError where that is not available."""
     if device not in (None, "cpu", "cuda"):
         raise LamdError(f"device {device!r}: not known; use cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise LamdError("device 'cuda': no CUDA device here; use cpu")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
-    if train.precision != "fp32" and on_cpu:
-        # bf16 too: torch 2.15's CPU gradient of a bf16 Conv3d reads uninitialised memory.
-        raise LamdError(f"precision: {train.precision} needs a GPU; set precision: fp32")
+    if precision == "fp16" and on_cpu:
+        raise LamdError("precision: fp16 needs a GPU; set precision: bf16 or fp32")
     # accelerate keeps its settings in singletons and refuses a second precision in one process.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     GradientState._reset_state()
     return Accelerator(
         cpu=on_cpu,
-        mixed_precision="no" if train.precision == "fp32" else train.precision,
+        mixed_precision="no" if precision == "fp32" else precision,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=WAIT_LIMIT))],
     )
 

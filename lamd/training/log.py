@@ -5,11 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydantic_core import from_json
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from lamd.base.files import write_atomically
+from lamd.base.progress import Progress
 from lamd.base.terminal import printable
 
 
@@ -36,17 +35,8 @@ class TrainingLog:
     def __init__(self, folder: Path, *, name: str, start: int, total: int, enabled: bool):
         self.folder, self.name, self.enabled = folder, name, enabled
         self.start, self.total = start, total
-        self.console = Console(stderr=True, quiet=not enabled)
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not (enabled and self.console.is_terminal),
-        )
-        self.task = self.progress.add_task(printable(name), total=total, completed=start, note="")
+        self.progress = Progress(name if enabled else None, total, start=start, unit="steps")
+        self.note = ""
 
     def __enter__(self) -> "TrainingLog":
         if self.enabled:
@@ -56,18 +46,18 @@ class TrainingLog:
             truncate_log(path, self.start)
             self.file = path.open("a", encoding="utf-8")
             self.events = SummaryWriter(str(self.folder), purge_step=self.start + 1)
-        self.progress.start()
+        self.progress.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        self.progress.__exit__()
         if self.enabled:
             self.events.close()
             self.file.close()
 
     def advance(self, step: int) -> None:
         """Move the bar."""
-        self.progress.update(self.task, completed=step)
+        self.progress.advance(step, self.note)
 
     def write(self, step: int, values: dict[str, float], group: str) -> None:
         """Append one record; `group` is `train` or `validation`."""
@@ -79,12 +69,11 @@ class TrainingLog:
         for key, value in values.items():
             self.events.add_scalar(f"{group}/{key}", value, step)
         if group == "train":
-            note = f"loss {values['loss']:.4f}  {values['clips_per_s']:.1f} clips/s"
-            self.progress.update(self.task, note=note)
+            self.note = f"loss {values['loss']:.4f}  {values['clips_per_s']:.1f} clips/s"
         else:
             text = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
             self.say(f"{self.name} step {step}/{self.total}: validation {text}")
 
     def say(self, line: str) -> None:
         """Show one line on stderr."""
-        self.console.print(Text(printable(line)), soft_wrap=True)
+        self.progress.console.print(Text(printable(line)), soft_wrap=True)

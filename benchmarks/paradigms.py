@@ -83,11 +83,13 @@ class Part:
     cost: Cost
 
 
-def _parts(paradigm: Paradigm, scale: Scale, frames: int, size: int) -> dict[str, Part]:
+def _parts(
+    paradigm: Paradigm, scale: Scale, frames: int, size: int, batch: int = BATCH
+) -> dict[str, Part]:
     """Return the parts of a sampling run by name; the cost of `denoise` has one step's memory."""
-    shape = {"batch": BATCH, "frames": frames, "size": size}
+    shape = {"batch": batch, "frames": frames, "size": size}
     costs = {
-        part: Cost(BATCH * clip.flops, clip.parameters, BATCH * clip.activations)
+        part: Cost(batch * clip.flops, clip.parameters, batch * clip.activations)
         for part, clip in sampling_costs(paradigm, scale.widths, **shape).items()
     }
     step = costs["step"]

@@ -18,6 +18,20 @@ def test_denoiser_step(measure: Measure, scale: Scale, paradigm: str, swept: tup
         measure(part.run, part.cost, paradigm=paradigm, place=place)
 
 
+@pytest.mark.parametrize("batch", [1, 16])
+def test_pixel_space_over_latent_motion(benchmark, scale: Scale, batch: int):
+    """A step of both at 16 frames of 64x64, in alternating rounds: the ratio of times and FLOPs."""
+    steps = {
+        name: PARADIGMS[name](scale, 16, 64, batch)["step"]
+        for name in ("latent-motion", "pixel-full")
+    }
+    ours, theirs = steps.values()
+    with torch.inference_mode():
+        benchmark.extra_info |= compare(ours.run, theirs.run, f"batch_{batch}")
+        benchmark.pedantic(ours.run, rounds=5)
+    benchmark.extra_info["work_ratio"] = theirs.cost.flops / ours.cost.flops
+
+
 @pytest.mark.parametrize("name", ["encode", "denoise", "decode"])
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_sampling_run(measure: Measure, scale: Scale, paradigm: str, name: str):

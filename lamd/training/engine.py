@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
+from lamd import machine
 from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.processes import WAIT_LIMIT
@@ -146,11 +147,12 @@ class _Run:
         precision = self.train.precision
         accelerator = make_accelerator(device_name, precision)
         if accelerator.device.type == "cpu" and precision == "bf16":
-            problem = bf16_problem(self.stage)
-            usable = torch.tensor([float(problem is None)])
-            if accelerator.reduce(usable, reduction="mean").item() < 1:  # the same for all
-                problem = problem or "bf16 is not used by all processes"
-                self.note = f"{self.stage.name}: precision fp32: {problem}"
+            slow = "bf16 is not faster than fp32 on the CPU of every process"
+            problem = None if _all(accelerator, machine.bf16_is_faster()) else slow
+            problem = problem or bf16_problem(self.stage)
+            if not _all(accelerator, problem is None):
+                reason = problem or "another process has wrong gradients in bf16"
+                self.note = f"{self.stage.name}: precision fp32: {reason}"
                 precision = "fp32"
                 accelerator = make_accelerator(device_name, precision)
         self.stage.precision = precision
@@ -383,6 +385,12 @@ def learning_rate_factor(train: TrainConfig, step: int) -> float:
         return 1.0
     part = (step - train.warmup_steps) / max(1, train.num_steps - train.warmup_steps)
     return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def _all(accelerator: Accelerator, flag: bool) -> bool:
+    """Return whether the flag is true in every process."""
+    flags = torch.tensor([float(flag)], device=accelerator.device)
+    return accelerator.reduce(flags, reduction="mean").item() == 1
 
 
 def make_accelerator(device: str | None, precision: str) -> Accelerator:

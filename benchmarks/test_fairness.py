@@ -23,7 +23,8 @@ from lamd.paradigms.untrained import build_dmg
 def test_2d_step_against_diffusers(benchmark, scale: Scale):
     from diffusers import UNet2DConditionModel
 
-    widths, frames, size = scale.widths, 8, scale.shape[1] // 2  # a batch of clips, as sampling has
+    widths = scale.widths.model_copy(update={"condition": "cross_attention"})  # all that theirs has
+    frames, size = 8, scale.shape[1] // 2  # a batch of clips, as sampling has
     channels = [widths.base_channels * m for m in widths.channel_multipliers]
     content = widths.image_channels[-1]
     ours = build_dmg(widths).eval()

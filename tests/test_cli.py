@@ -176,6 +176,12 @@ def test_weights_and_doctor(lamd, monkeypatch, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_bench_of_a_target_that_trains_nothing_is_one_line(lamd):
+    code, out, err = lamd("bench", "table_sampling_cost")
+    assert (code, out) == (2, "")
+    assert err == "lamd: table_sampling_cost: trains nothing; choose a target that trains\n"
+
+
 def test_doctor_names_a_broken_package(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mujoco", None)
     broken = [finding for finding in examine(tmp_path) if finding.state == "broken"]

@@ -30,7 +30,7 @@ class Progress:
 
         self.label, self.total, self.unit = label or "", total, unit
         self.shown = label is not None and rank_and_world()[0] == 0
-        self.start, self.done, self.note = start, start, ""
+        self.start, self.note = start, ""
         self.began = self.told = time.monotonic()
         self.console = Console(stderr=True, quiet=not self.shown)
         columns = (
@@ -55,7 +55,7 @@ class Progress:
     def advance(self, done: int, note: str = "") -> None:
         """State how many things are done; a `note` stays until the next one."""
         now = time.monotonic()
-        self.done, self.note = done, note or self.note
+        self.note = note or self.note
         rate = (done - self.start) / max(now - self.began, 1e-9)
         speed = f"{rate:.3g} {self.unit}/s" if self.unit else f"{rate:.3g}/s"
         text = f"{speed}  {self.note}".strip()

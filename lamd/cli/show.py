@@ -1,5 +1,6 @@
 """`lamd list`, `show`, `plan`, `bench` and `results`: what there is, without making anything."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,7 @@ def bench(
     target: TargetArg, profile: Profile = "quick", set_: Set = None, device: Device = "auto"
 ) -> None:
     """Profile the training steps here: where their time goes, and the rate that they reach."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler complains of a missing GPU
     from lamd.base.progress import track
     from lamd.config import load_target
     from lamd.forecast.bench import HEADER, profile_target

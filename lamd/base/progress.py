@@ -31,7 +31,7 @@ class Progress:
         self.label, self.total, self.unit = label or "", total, unit
         self.shown = label is not None and rank_and_world()[0] == 0
         self.start, self.note = start, ""
-        self.began = self.told = time.monotonic()
+        self.began = self.reported = time.monotonic()
         self.console = Console(stderr=True, quiet=not self.shown)
         columns = (
             TextColumn("{task.description}", markup=False),  # a label is no markup
@@ -60,9 +60,9 @@ class Progress:
         speed = f"{rate:.3g} {self.unit}/s" if self.unit else f"{rate:.3g}/s"
         text = f"{speed}  {self.note}".strip()
         self.bar.update(self.task, completed=done, note=printable(text))
-        if not self.bar.disable or not self.shown or now - self.told < EVERY:
+        if not self.bar.disable or not self.shown or now - self.reported < EVERY:
             return
-        self.told = now
+        self.reported = now
         of, left = "", ""
         if self.total is not None:
             of, left = f"/{self.total}", f", {_duration((self.total - done) / rate)} left"

@@ -87,6 +87,16 @@ def prediction_target(schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor) -> 
     return abar.sqrt() * eps - (1 - abar).sqrt() * z
 
 
+def min_snr_weight(schedule: Schedule, t: Tensor, gamma: float) -> Tensor:
+    """Return the weight of the squared error at steps t (B,), float32 (arXiv 2303.09556).
+
+    It is min(SNR, gamma) for the error of z, in the units of what the network predicts.
+    """
+    abar = schedule.alpha_bar.to(t.device)[t]
+    snr = abar / (1 - abar)
+    return (snr.clamp(max=gamma) / (snr + (schedule.prediction == "v"))).float()
+
+
 def as_eps_denoiser(network: Denoiser, schedule: Schedule) -> Denoiser:
     """Return eps_theta(z_t, t) from a network that predicts eps or v."""
     if schedule.prediction == "eps":

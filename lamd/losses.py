@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamd.config import LossConfig
-from lamd.diffusion import Schedule, prediction_target, q_sample
+from lamd.diffusion import Schedule, min_snr_weight, prediction_target, q_sample
 from lamd.models.latent import VAEOutput
 
 
@@ -72,15 +72,33 @@ def adaptive_weight(
 
 
 def diffusion_loss(
-    network: nn.Module, schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor, *y: Tensor
+    network: nn.Module,
+    schedule: Schedule,
+    z: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    *y: Tensor,
+    min_snr: float | None = None,
 ) -> Tensor:
     """Return L_simple as a mean over elements, on eps or, for a network that predicts it, on v.
 
     z (B, ...) is clean and at unit scale, t (B,) int64 in 0..T-1, y the paradigm's condition and
-    the token ids (B, M) of the prompts, if any.
+    the token ids (B, M) of the prompts, if any. `min_snr` is gamma of `min_snr_weight`.
     """
+    if min_snr is not None:
+        errors = diffusion_errors(network, schedule, z, t, eps, *y)
+        return (min_snr_weight(schedule, t, min_snr) * errors).mean()
     z_t = q_sample(schedule, z, t, eps)
     return F.mse_loss(network(z_t, t, *y), prediction_target(schedule, z, t, eps))
+
+
+def diffusion_errors(
+    network: nn.Module, schedule: Schedule, z: Tensor, t: Tensor, eps: Tensor, *y: Tensor
+) -> Tensor:
+    """Return the mean squared error of each row (B,), without a weight; else as the loss."""
+    prediction = network(q_sample(schedule, z, t, eps), t, *y)
+    target = prediction_target(schedule, z, t, eps)
+    return F.mse_loss(prediction, target, reduction="none").flatten(1).mean(1)
 
 
 def _pick_frames(x: Tensor, x_hat: Tensor, count: int | None, order: Tensor) -> list[Tensor]:

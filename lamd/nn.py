@@ -351,9 +351,10 @@ class Fusion(nn.Module):
         self.content = nn.Conv2d(content_channels, width, 3, padding=1)
         self.norm = group_norm(channels, affine=False) if kind == "spade" else None
 
-    def forward(self, h: Tensor, content: Tensor) -> Tensor:
-        """Map (B, C, L, H, W) to the same shape."""
-        c = self.content(content)[:, :, None]
+    def forward(self, h: Tensor, content: Tensor, flow: Tensor | None = None) -> Tensor:
+        """Map (B, C, L, H, W) to the same shape; a flow (B, L, 2, H, W) moves the content."""
+        c = self.content(content)
+        c = c[:, :, None] if flow is None else warp(c, flow).transpose(1, 2).to(h.dtype)
         if self.norm is None:
             return h + c
         scale, shift = c.chunk(2, dim=1)

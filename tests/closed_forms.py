@@ -300,7 +300,7 @@ def video_decoder(
         if level >= len(decoder_channels) - 1 - num_skip_scales:
             cost += fusion_cost(width, image_channels[level], fusion, cells, frames)
         cost += times(num_res_blocks[level], res_block(width, width, cells * frames, layer))
-    channels = 5 if first_frame_residual == "warp" else 3
+    channels = 3 + {"warp": 2, "compose": 3}.get(first_frame_residual, 0)
     return cost + conv(width, channels, cells * frames, kernel=9)
 
 

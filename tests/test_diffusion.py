@@ -15,6 +15,7 @@ from lamd.diffusion import (
     clip_denoised,
     ddim_step,
     make_schedule,
+    min_snr_weight,
     prediction_target,
     q_sample,
     register_sampler,
@@ -45,6 +46,20 @@ def gaussian_denoiser(schedule: Schedule, mean: float, std: float):
         return (1 - abar).sqrt() * (z_t - abar.sqrt() * mean) / (abar * std**2 + 1 - abar)
 
     return denoise
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_min_snr_weights_agree_with_diffusers(prediction):
+    """Their training examples weight eps by min(SNR, gamma) / SNR and v by / (SNR + 1)."""
+    from diffusers import DDPMScheduler
+    from diffusers.training_utils import compute_snr
+
+    ours = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195, prediction)
+    theirs = DDPMScheduler(1000, 0.0015, 0.0195, "scaled_linear")
+    t = torch.arange(1000)
+    snr = compute_snr(theirs, t)
+    weight = snr.clamp(max=5.0) / (snr + (prediction == "v"))
+    torch.testing.assert_close(min_snr_weight(ours, t, 5.0), weight, rtol=2e-4, atol=0)
 
 
 def test_v_agrees_with_diffusers():

@@ -25,6 +25,7 @@ from lamd.data.vocabulary import Vocabulary
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.costs import training_flops
 from lamd.pipeline.cell import CODE_VERSIONS, Cell, with_ancestors
 from lamd.pipeline.graph import TablePlan
 from lamd.targets import KINDS
@@ -202,6 +203,16 @@ def test_config_hashes_are_golden():
 def test_yaml_comments_tag_only_paper_and_reported(path):
     # "ours" is the default, and is no tag
     assert not re.search(r"# ours\b", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_parts_of_the_decoder_are_compared_at_equal_flops(profile):
+    targets = load_target("ablation_decoder", profile).targets().values()
+    flops = {
+        target.train_vae.num_steps * training_flops(target, "latent_motion", "autoencoder")
+        for target in targets
+    }
+    assert max(flops) < 1.002 * min(flops)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def mcd_vaes(draw) -> dict:
         "num_res_blocks": each(st.integers(0, 2)),
         "num_latent_blocks": draw(st.integers(0, 2)),
         "num_skip_scales": draw(st.integers(0, scales - 1)),
-        "first_frame_residual": draw(st.sampled_from(["none", "add", "warp"])),
+        "first_frame_residual": draw(st.sampled_from(["none", "add", "warp", "compose"])),
         "fusion": draw(st.sampled_from(["spade", "add"])),
         "conv3d": draw(block_kinds),
         "normalisation": "none",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lamd.config import LossConfig
-from lamd.diffusion import make_schedule
+from lamd.diffusion import make_schedule, min_snr_weight
 from lamd.losses import (
     adaptive_weight,
     diffusion_loss,
@@ -91,6 +91,15 @@ def test_adaptive_weight_is_the_gradient_ratio_and_is_clamped():
     assert ratio.item() == pytest.approx(0.5 / (5.0 + 1e-4))
     assert not ratio.requires_grad
     assert adaptive_weight(rec, (weight * 0).sum(), weight, 3) == 1
+
+
+def test_diffusion_loss_weights_each_row_by_its_step():
+    schedule, t = make_schedule("cosine", 100), torch.tensor([5, 95])
+    z = eps = torch.zeros(2, 3, 4, 4)
+    errors = torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
+    loss = diffusion_loss(lambda *_: errors.expand_as(z), schedule, z, t, eps, min_snr=5.0)
+    expected = (min_snr_weight(schedule, t, 5.0) * torch.tensor([1.0, 4.0])).mean()
+    assert loss.item() == pytest.approx(expected.item())
 
 
 def test_diffusion_loss_is_zero_for_a_denoiser_that_knows_the_noise():

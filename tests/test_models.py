@@ -35,6 +35,9 @@ from lamd.nn import (
         {"num_skip_scales": 0, "first_frame_residual": "add"},
         {"first_frame_residual": "add"},
         {"first_frame_residual": "warp"},
+        {"first_frame_residual": "compose"},
+        {"first_frame_residual": "compose", "moved_skips": True, "copy_attention": True},
+        {"num_skip_scales": 1, "moved_skips": True, "copy_attention": True, "fusion": "add"},
         {"num_skip_scales": 1, "normalisation": "none"},
         {
             "spatial_downsampling": 2,
@@ -81,9 +84,9 @@ def test_every_frame_of_the_clip_reaches_the_motion_latent():
     assert (x.grad.abs().sum(dim=(0, 2, 3, 4)) > 0).all()
 
 
-def test_a_wrong_clip_shape_is_refused():
+def test_a_wrong_number_of_frames_is_refused():
     with pytest.raises(ValueError, match="expected clips"):
-        small_vae().encode(torch.zeros(1, 4, 3, 16, 16))
+        small_vae().encode(torch.zeros(1, 4, 3, 32, 32))
 
 
 def test_kl_equals_a_monte_carlo_estimate_for_both_reductions():
@@ -307,13 +310,72 @@ def test_warp_looks_up_where_the_flow_points():
     torch.testing.assert_close(between[..., :-1], (x0[..., 1:] + x0[..., :-1]) / 2)
 
 
-def test_a_decoder_that_carries_begins_with_the_given_frame():
-    vae = small_vae(first_frame_residual="warp")
+@pytest.mark.parametrize(("residual", "kept"), [("warp", 1.0), ("compose", 0.8808)])
+def test_a_decoder_that_carries_begins_with_the_given_frame(residual, kept):
+    vae = small_vae(first_frame_residual=residual)
     x = torch.rand(2, *vae.clip_shape)
     nn.init.zeros_(vae.last_layer[:3])
     nn.init.zeros_(vae.video_decoder.to_rgb.bias[:3])
     x_hat = vae(x, torch.zeros(2, *vae.latent_shape)).x_hat
-    torch.testing.assert_close(x_hat, x[:, :1].expand_as(x))
+    torch.testing.assert_close(x_hat, kept * x[:, :1].expand_as(x), atol=1e-4, rtol=0)
+
+
+def test_composing_moves_and_erases_the_given_frame():
+    vae = small_vae(first_frame_residual="compose")
+    x, last = torch.rand(2, *vae.clip_shape), vae.video_decoder.to_rgb
+    nn.init.zeros_(last.weight)
+    pixel = 16 / vae.clip_shape[-1]
+    quarter = -math.log(3)  # of x_0 is kept
+    last.bias.data = torch.tensor([0.1, 0.2, 0.3, pixel, 0.0, quarter])  # RGB, flow, share
+    x_hat = vae(x, torch.zeros(2, *vae.latent_shape)).x_hat
+    right = x[:, :1, :, :, 1:].expand(*x.shape[:4], -1)
+    expected = right / 4 + torch.tensor([0.1, 0.2, 0.3])[:, None, None]
+    torch.testing.assert_close(x_hat[..., :-1], expected)
+
+
+@pytest.mark.parametrize("option", ["moved_skips", "copy_attention"])
+def test_an_addition_to_the_decoder_changes_nothing_before_it_learns(option):
+    vae = small_vae(**{option: True})
+    x, eps = torch.rand(2, *vae.clip_shape), torch.zeros(2, *vae.latent_shape)
+    x_hat = vae(x, eps).x_hat
+    decoder = vae.video_decoder
+    own = decoder.copy.outs if option == "copy_attention" else decoder.flows
+    for parameter in own.parameters():
+        nn.init.normal_(parameter)
+    assert not torch.allclose(vae(x, eps).x_hat, x_hat, atol=1e-3)
+    decoder.copy, decoder.flows = None, nn.ModuleList()
+    torch.testing.assert_close(vae(x, eps).x_hat, x_hat)
+
+
+def test_skips_move_along_the_flow_of_their_scale():
+    vae = small_vae(first_frame_residual="none", moved_skips=True, fusion="add").eval()
+    decoder, (f_x0, skips) = vae.video_decoder, vae.encode_image(torch.rand(1, 3, 16, 16))
+    coarse, fine = decoder.flows
+    seen = []
+    for fusion in decoder.fusions:
+        fusion.register_forward_hook(lambda _, inputs, __: seen.append(inputs[2]))
+    coarse.bias.data = torch.tensor([1.0, 0.0])
+    fine.bias.data = torch.tensor([0.5, -2.0])
+    vae.decode(torch.randn(1, *vae.latent_shape), f_x0, skips)
+    for flow, skip, there in zip(seen, skips[::-1], [(1.0, 0.0), (1.5, -2.0)], strict=True):
+        assert flow.shape[-2:] == skip.shape[-2:]
+        torch.testing.assert_close(flow, torch.tensor(there)[:, None, None].expand_as(flow))
+
+
+def test_copy_attention_gathers_each_cell_s_part_of_the_skips(monkeypatch):
+    vae, length = small_vae(copy_attention=True), 2
+    copy, (f_x0, skips) = vae.video_decoder.copy, vae.encode_image(torch.rand(1, 3, 16, 16))
+    for out in copy.outs:
+        nn.init.dirac_(out.weight)
+    h = torch.zeros(1, copy.query.in_channels, length, *f_x0.shape[-2:])
+    # each cell of each frame attends to itself
+    own = "lamd.models.mcd_vae.attend"
+    monkeypatch.setattr(own, lambda q, k, v: v.repeat(1, 1, length, 1))
+    copied, finer = copy(h, f_x0, skips)
+    contents = [f_x0, *skips[::-1]]
+    for value, content, result in zip(copy.values, contents, [copied, *finer[::-1]], strict=True):
+        for frame in result.unbind(2):
+            torch.testing.assert_close(frame, value(content))
 
 
 def test_dmg_compiles_without_graph_breaks():
@@ -331,9 +393,16 @@ def test_unet3d_compiles_without_graph_breaks(conv3d):
     same_when_compiled(unet, z_t, torch.tensor([3, 700]), y)
 
 
-@pytest.mark.parametrize("residual", ["none", "warp"])
-def test_video_decoder_compiles_without_graph_breaks(residual):
-    vae = small_vae(temporal_downsampling=2, first_frame_residual=residual).eval()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"first_frame_residual": "none"},
+        {"first_frame_residual": "warp"},
+        {"first_frame_residual": "compose", "moved_skips": True, "copy_attention": True},
+    ],
+)
+def test_video_decoder_compiles_without_graph_breaks(options):
+    vae = small_vae(temporal_downsampling=2, **options).eval()
     wake(vae)
     f_x0, skips = vae.encode_image(torch.rand(2, 3, 16, 16))
     same_when_compiled(vae.video_decoder, torch.randn(2, *vae.latent_shape), f_x0, skips)

@@ -20,6 +20,8 @@ from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
 from lamd.io.video import to_model
 from lamd.models.mcd_vae import build_vae
+from lamd.paradigms.budget import row_budget
+from lamd.paradigms.costs import training_flops
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training import Latents, encode_latents, load_model, open_latents, train, vae_stage
 from lamd.training.augment import read_windows
@@ -334,6 +336,79 @@ def test_early_stopping_is_refused_where_it_would_choose_wrongly():
     for stage, words in (("vae", "needs loss.gan null"), ("dmg", "needs baselines null")):
         with pytest.raises(LamdError, match=words):
             tiny_target(f"train_{stage}.early_stopping={{patience: 2}}")
+
+
+def test_first_steps_see_smaller_clips_and_cost_less(tmp_path):
+    small = "train_vae.small_clips={size: 8, num_steps: 3}"
+    target, whole = tiny_target(small), tiny_target()
+    stage, seen = VAEStage(target, TinyVideos()), []
+    stage.model.motion_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    batch = stage.read(np.arange(4))
+    for step in (1, 3, 4):
+        stage.terms(stage.model, batch, StepRNG(0, "vae", step, 4, 0, 4)).losses["l1"].backward()
+    assert [x.shape[-1] for x in seen] == [8, 8, 16]
+    halves = seen[2].reshape(4, 4, 3, 8, 2, 8, 2).mean((4, 6))
+    torch.testing.assert_close(seen[0], halves)
+    three = (
+        training_flops(part, "latent_motion", "autoencoder")
+        for part in (whole, tiny_target("data.size=8"))
+    )
+    saved = 3 * 4 * (next(three) - next(three))
+    less = (
+        row_budget(whole, "pixel_flops").lamd_flops - row_budget(target, "pixel_flops").lamd_flops
+    )
+    assert less == saved > 0
+    folder = train("vae", target, TinyVideos(), tmp_path / "vae", run_id="small", device="cpu")
+    assert len(records(folder)) == 10
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train_vae.small_clips={size: 16, num_steps: 3}", "below data.size, a multiple of f_s"),
+        ("train_vae.small_clips={size: 6, num_steps: 3}", "below data.size, a multiple of f_s"),
+        ("train_vae.small_clips={size: 8, num_steps: 10}", "must be below num_steps"),
+        ("train_vae.small_clips={size: 8, num_steps: 4}", "start_step must not be below"),
+        ("train_dmg.small_clips={size: 8, num_steps: 3}", "goes with train_vae only"),
+    ],
+)
+def test_small_clips_that_cannot_be_are_refused(override, words):
+    with pytest.raises(LamdError, match=words):
+        tiny_target(override)
+
+
+def test_lpips_needs_its_size_in_the_first_steps_too():
+    small = ("train_vae.small_clips={size: 16, num_steps: 3}", "loss.lpips_weight=1")
+    with pytest.raises(LamdError, match=r"train_vae\.small_clips\.size: LPIPS needs 31x31"):
+        VAEStage(tiny_target("data.size=32", *small), TinyVideos(size=32))
+
+
+def test_colours_of_the_motion_encoder_alone_are_jittered():
+    target, seen = tiny_target("vae.colour_jitter=0.5"), []
+    stage = VAEStage(target, TinyVideos())
+    stage.model.motion_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    stage.model.image_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    batch = stage.read(np.arange(4))
+    x = to_model(batch[0])
+    stage.terms(stage.model.train(), batch, StepRNG(0, "vae", 1, 4, 0, 4))
+    jittered, first = seen
+    torch.testing.assert_close(first, x[:, 0])
+    for clip, change in zip(x.transpose(1, 2), jittered.transpose(1, 2), strict=True):
+        for channel, changed in zip(clip, change, strict=True):
+            scale, shift = np.polyfit(channel.flatten(), changed.flatten(), 1)
+            assert abs(scale - 1) <= 0.5 and abs(shift) <= 0.5
+            torch.testing.assert_close(changed, scale * channel + shift, atol=1e-4, rtol=1e-4)
+    seen.clear()
+    stage.validate(stage.model.eval())
+    held_out = stage.read(np.array([0]))  # any clip: nothing is drawn
+    assert held_out and all(x.abs().max() <= 1 for x in seen)
+
+
+def test_validation_of_the_dmg_has_the_error_of_each_quarter_of_the_steps(run):
+    held_out = records(run / "dmg", "validation")[-1]
+    quarters = [held_out[f"eps_mse_quarter{q}"] for q in range(1, 5)]
+    assert held_out["eps_mse"] == pytest.approx(np.mean(quarters))
+    assert quarters[0] > quarters[3]  # the least noise is the hardest to see
 
 
 def test_adversary_waits_for_its_start_and_its_gradients_are_its_own():

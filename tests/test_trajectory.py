@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from skimage.color import rgb2lab
 from tiny import tiny_target
 
 from lamd.base.errors import LamdError
@@ -12,7 +13,7 @@ from lamd.config import load_target
 from lamd.data.dataset import DATASETS
 from lamd.data.stand_in import Future
 from lamd.metrics.measure import measure
-from lamd.metrics.trajectory import locate
+from lamd.metrics.trajectory import colours, locate
 from lamd.metrics.values import Inputs
 from lamd.pipeline import contents
 from lamd.pipeline.graph import TablePlan
@@ -134,6 +135,33 @@ def test_a_frame_of_one_colour_leaves_things_where_they_were():
     tracks[:, :, 1] = np.nan
     tracks[:, 3, 0] = 13.5, 14.5
     assert error(real, np.zeros_like(real), tracks).value == pytest.approx(5 / 3)
+
+
+def test_colours_are_those_of_scikit_image():
+    clip = np.zeros((1, 24, 24, 3), np.uint8)
+    clip[:, 4:12, 4:12] = 255, 0, 0
+    clip[:, 12:20, 12:20] = 0, 0, 255
+    at = np.array([[[8.0, 8.0], [16.0, 16.0], [np.nan, 1.0]]])
+    red, blue, none = colours(clip, at)[0]
+    np.testing.assert_allclose(red, rgb2lab([1.0, 0.0, 0.0]), atol=0.05)
+    np.testing.assert_allclose(blue, rgb2lab([0.0, 0.0, 1.0]), atol=0.05)
+    assert np.isnan(none).all()
+
+
+def test_colour_error_is_that_of_things_that_keep_their_track(simulated):
+    real, _, tracks, _ = simulated
+
+    def measured(fake):
+        return measure("colour_error.v1", Inputs(clips=(real, fake), tracks=tracks)).value
+
+    grey = np.repeat(real.mean(-1, keepdims=True), 3, axis=-1).astype(np.uint8)
+    chroma = []  # of the things in the real clips, which grey ones lack
+    for clip, at in zip(real[:, 1:], tracks[:, 1:], strict=True):
+        chroma.append(np.nanmean(np.linalg.norm(colours(clip, at)[..., 1:], axis=-1)))
+    assert measured(grey) == pytest.approx(np.mean(chroma), rel=0.35)
+    still = np.repeat(real[:, :1], LENGTH, axis=1)
+    assert measured(real) < 0.8  # not 0: things are located to a seventh of a pixel
+    assert measured(still) > 6
 
 
 def test_measure_refuses_clips_without_their_tracks():

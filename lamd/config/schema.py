@@ -175,7 +175,13 @@ class VAEConfig(Strict):
     num_res_blocks: tuple[Layers, ...]  # E_I and D_V, finest scale first
     num_latent_blocks: Layers  # 2-D, where time is gone, in E_M and D_V each
     num_skip_scales: Layers  # k
-    first_frame_residual: Literal["none", "add", "warp"]  # D_V adds to x_0; warp moves x_0 first
+    # D_V adds to x_0; warp moves x_0 first; compose keeps only a share of it, so that it can erase
+    first_frame_residual: Literal["none", "add", "warp", "compose"]
+    # D_V moves the skips along coarse flows; its deepest cells gather content by attention
+    moved_skips: bool = Field(default=False, exclude_if=lambda moved: not moved)
+    copy_attention: bool = Field(default=False, exclude_if=lambda copies: not copies)
+    # largest change of E_M's colours in training, so that z_m does not hold appearance
+    colour_jitter: Fraction | None = Field(default=None, exclude_if=lambda jitter: jitter is None)
     fusion: Literal["spade", "add"]
     conv3d: Literal["full", "factorised"]
     normalisation: Literal["channel", "instance", "layer", "none"]
@@ -190,6 +196,8 @@ class VAEConfig(Strict):
                 yield f"{name} needs {count} entries for this spatial_downsampling"
         if self.num_skip_scales > scales - 1:
             yield f"num_skip_scales can be at most {scales - 1} here"
+        if (self.moved_skips or self.copy_attention) and not self.num_skip_scales:
+            yield "moved_skips and copy_attention need num_skip_scales above 0"
 
 
 class GANConfig(Strict):
@@ -253,6 +261,8 @@ class DMGConfig(UNetWidths):
     beta_start: Positive | None = None
     beta_end: Positive | None = None
     prediction: Literal["eps", "v"] = "eps"  # of the network; eps: paper
+    # gamma of arXiv 2303.09556: steps count by min(SNR, gamma) in units of z's error; None: paper
+    min_snr: Positive | None = Field(default=None, exclude_if=lambda gamma: gamma is None)
     prompt: PromptConfig | None = None
     process: ClassVar = {"num_train_steps", "schedule", "beta_start", "beta_end"}
 
@@ -275,6 +285,13 @@ class EarlyStopping(Strict):
     patience: Count  # validations in a row without a new best
 
 
+class SmallClips(Strict):
+    """The first steps of an autoencoder's training, on smaller clips: more of them are seen."""
+
+    size: Size  # H = W, pixels; below data.size
+    num_steps: Count
+
+
 class TrainConfig(BatchConfig):
     """A training stage; times and intervals are numbers of optimiser steps."""
 
@@ -293,6 +310,7 @@ class TrainConfig(BatchConfig):
     num_validation_clips: Videos
     validation_fraction: Fraction | None = None  # of the videos, at most; None: no such limit
     early_stopping: EarlyStopping | None = None  # None: the model is the last one
+    small_clips: SmallClips | None = Field(default=None, exclude_if=lambda small: small is None)
     keep_last: Count
     seed: int
 
@@ -308,6 +326,8 @@ class TrainConfig(BatchConfig):
             yield "warmup_steps must be below num_steps"
         if self.validate_every > self.num_steps:
             yield "validate_every above num_steps would never validate"
+        if self.small_clips is not None and self.small_clips.num_steps >= self.num_steps:
+            yield "small_clips.num_steps must be below num_steps"
 
 
 class SamplerConfig(Strict):
@@ -446,6 +466,7 @@ class Target(AnyTarget):
             yield "data.num_frames must be a multiple of vae.temporal_downsampling"
         if data.size % self.vae.spatial_downsampling:
             yield "data.size must be a multiple of vae.spatial_downsampling"
+        yield from self._small_clips_problems()
         latent_size = data.size // self.vae.spatial_downsampling
         yield from _halving_problems("dmg", latent_size, self.dmg)
         if loss.gan is not None and loss.gan.start_step >= self.train_vae.num_steps:
@@ -473,6 +494,31 @@ class Target(AnyTarget):
             if needed and self.baseline(needed) is None:
                 yield f"row {row} needs baselines.{needed}"
         yield from self._baseline_problems()
+
+    def _small_clips_problems(self) -> Iterator[str]:
+        for stage in (self.train_dmg, self.train_captioner):
+            if stage is not None and stage.small_clips is not None:
+                yield "small_clips goes with train_vae only"
+        if (small := self.train_vae.small_clips) is None:
+            return
+        factors = [self.vae.spatial_downsampling]
+        if self.baselines is not None and self.baselines.latent_video is not None:
+            factors.append(self.baselines.latent_video.autoencoder.spatial_downsampling)
+        if small.size >= self.data.size or any(small.size % factor for factor in factors):
+            yield "train_vae.small_clips.size must be below data.size, a multiple of f_s"
+        if self.loss.gan is not None and self.loss.gan.start_step < small.num_steps:
+            yield "loss.gan.start_step must not be below train_vae.small_clips.num_steps"
+
+    def with_small_clips(self) -> "Target":
+        """Return the target that the first steps of the autoencoders' training are those of."""
+        small = self.train_vae.small_clips
+        assert small is not None, "checked by the caller"
+        return self.model_copy(
+            update={
+                "data": self.data.model_copy(update={"size": small.size}),
+                "train_vae": self.train_vae.model_copy(update={"small_clips": None}),
+            }
+        )
 
     def _baseline_problems(self) -> Iterator[str]:
         if self.baselines is not None and self.dmg.prompt is not None:

@@ -23,6 +23,7 @@ from lamd.forecast.step import AUTOENCODERS, DENOISERS, count_step, stage_option
 from lamd.metrics.frames import BACKBONES
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
+from lamd.paradigms.budget import autoencoder_phases
 from lamd.paradigms.costs import costs, meta_lpips, row_parts, training_flops
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
@@ -183,12 +184,13 @@ def _simulation(target: Target) -> Unit:
 
 def _training(cell: Cell, target: Target, frames: Frames) -> Work:
     train = cell.step.options["options"] or stage_options(target, cell.kind)
-    alone, unit = train.num_steps, training_step(target, cell.kind)
-    if cell.kind in AUTOENCODERS and target.loss.gan is not None:
-        alone = target.loss.gan.start_step
-    units = [(unit, alone)]
-    if together := train.num_steps - alone:
-        units.append((training_step(target, cell.kind, adversary=True), together))
+    unit = training_step(target, cell.kind)
+    units = [(unit, train.num_steps)]
+    if cell.kind in AUTOENCODERS:
+        units = [
+            (training_step(part.target, cell.kind, adversary=part.adversary), part.num_steps)
+            for part in autoencoder_phases(target)
+        ]
     # A checkpoint holds weights, their average and Adam's moments; the best one is kept as well.
     kept = min(train.keep_last + 1, -(-train.num_steps // train.checkpoint_every))
     copies = 1 + kept * (3 + (train.ema_decay is not None))

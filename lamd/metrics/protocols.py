@@ -145,6 +145,7 @@ _alex = partial(Protocol, backbone="AlexNet, LPIPS heads 0.1", solver="LPIPS")
 _vgg = partial(Protocol, backbone="VGG16, LPIPS heads 0.1", solver="LPIPS")
 _PSNR = "PSNR per frame, data range 255, capped at 100 dB"
 _SSIM = "SSIM per frame, Gaussian window sigma 1.5 (11 x 11), data range 255, mean of RGB"
+_STAND_INS = "stand-ins only: comparable with no published value"
 _CAPTIONER = "reported by the captioner that this target trains on its train split"
 _captions = partial(
     Protocol,
@@ -275,7 +276,16 @@ for _protocol in (
         "position in the simulator, mean over frames and things, then over clips",
         "normalised cross-correlation of patches of a sixth of the frame's side, up to a sixth "
         "of it per frame, parabolas between pixels; distance in pixels of the clips",
-        departure="stand-ins only: comparable with no published value",
+        departure=_STAND_INS,
+        **_GIVEN1,
+    ),
+    Protocol(
+        "colour_error.v1",
+        "colour_error",
+        "what moves, as in trajectory_error.v1, against its picture at the true position in the "
+        "real clip, mean over frames and things, then over clips",
+        "CIE76 distance of the mean CIELAB colours of discs, radius a 24th of the frame's side",
+        departure=_STAND_INS,
         **_GIVEN1,
     ),
     _alex(

@@ -178,15 +178,18 @@ for _metric in (
         min_frames=2,
         min_size=16,
     ),
-    Metric(
-        "trajectory_error",
-        "trajectory error",
-        digits=2,
-        unit="px",
-        measure="lamd.metrics.trajectory:trajectory_error",
-        needs="tracks",
-        paired=True,
-        min_size=16,
+    *(
+        Metric(
+            name,
+            name.replace("_", " "),
+            digits=2,
+            unit=unit,
+            measure=f"lamd.metrics.trajectory:{name}",
+            needs="tracks",
+            paired=True,
+            min_size=16,
+        )
+        for name, unit in {"trajectory_error": "px", "colour_error": "ΔE"}.items()
     ),
     _percent("motion_smoothness_percent", "motion smoothness"),
     Metric("reconstruction_fvd", "reconstruction FVD", digits=1),

@@ -7,6 +7,9 @@
 z_m has no time axis where f_t = L (paper). With f_t below L it keeps l = L / f_t frames (paper: an
 ablation), and the 2-D blocks around the bottleneck process them frame by frame.
 
+With `first_frame_residual: compose` the last layer of D_V has colours c, a share m and a flow, and
+x^_t = c_t + m_t * warp(x_0, flow_t): what leaves is erased by m, not by adding its negative.
+
 The structure is the paper's; widths, the order in which space and time are down- and upsampled, and
 every operator that the paper leaves open are ours and named in `VAEConfig`.
 """
@@ -28,12 +31,18 @@ from lamd.nn import (
     ResBlock,
     TemporalUpsample,
     all_gather_with_grad,
+    attend,
     channels_last_3d,
     each_frame,
+    grid_embedding,
     group_norm,
     scale_strides,
     warp,
+    zero_init,
 )
+
+_KEPT = 2.0  # logit of the share of x_0 that D_V keeps at first
+_COPY_CHANNELS = 32
 
 
 class LatentNorm(nn.Module):
@@ -126,6 +135,49 @@ class MotionEncoder(nn.Module):
         return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
 
 
+class CopyAttention(nn.Module):
+    """Gather content for D_V's deepest cells from the cells of the first frame, by attention.
+
+    One softmax over the cells of f_x0 weights f_x0 and the cells' parts of the skips.
+    """
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        widths, contents = config.decoder_channels[::-1], config.image_channels[::-1]
+        self.norm = group_norm(widths[0])
+        self.query = nn.Conv3d(widths[0], _COPY_CHANNELS, 1)
+        self.key = nn.Conv2d(contents[0], _COPY_CHANNELS, 1)
+        # f_x0, then the skips, coarsest first
+        pairs = list(zip(contents, widths, strict=True))[: config.num_skip_scales + 1]
+        self.values = nn.ModuleList(nn.Conv2d(content, width, 1) for content, width in pairs)
+        self.outs = nn.ModuleList(zero_init(nn.Conv3d(width, width, 1)) for _, width in pairs)
+
+    def forward(self, h: Tensor, f_x0: Tensor, skips: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Map h (B, C, L, h, w) to its shape, and the skips to those of L frames, finest first."""
+        _, _, length, *shape = h.shape
+        position = grid_embedding(shape, _COPY_CHANNELS // 2, h.device)
+        query = rearrange(self.query(self.norm(h)), "b c l h w -> b l (h w) c") + position
+        key = rearrange(self.key(f_x0), "b c h w -> b (h w) c") + position
+        query = rearrange(query, "b l n c -> b 1 (l n) c")
+        parts = []
+        for i, (project, content) in enumerate(zip(self.values, [f_x0, *skips[::-1]], strict=True)):
+            parts.append(F.pixel_unshuffle(project(content), 2**i).flatten(2).mT)  # (B, h w, C)
+        gathered = attend(query, key[:, None], torch.cat(parts, dim=2)[:, None])[:, 0]
+        frames = rearrange(gathered, "b (l h w) c -> b l c h w", l=length, h=shape[0])
+        widths, copies = [part.shape[2] for part in parts], []
+        for i, (part, out) in enumerate(zip(frames.split(widths, 2), self.outs, strict=True)):
+            copies.append(out(F.pixel_shuffle(part, 2**i).transpose(1, 2)))
+        return h + copies[0], copies[:0:-1]
+
+
+def _finer(flow: Tensor | None, offset: Tensor) -> Tensor:
+    """Add an offset (B, 2, L, h, w) to a flow (B, L, 2, h, w), and double its height and width."""
+    offset = offset.transpose(1, 2)
+    total = offset if flow is None else flow + offset
+    frames = F.interpolate(total.flatten(0, 1), scale_factor=2, mode="bilinear")
+    return frames.unflatten(0, total.shape[:2])
+
+
 class VideoDecoder(nn.Module):
     """D_V: fuse z_m with f_x0, upsample time, then space, and fuse the skips on the way."""
 
@@ -155,12 +207,17 @@ class VideoDecoder(nn.Module):
             if level >= len(channels) - 1 - config.num_skip_scales:
                 self.fusions.append(Fusion(channels[level], image_channels[level], config.fusion))
             self.scales.append(res_blocks(level))
-        self.predicts_flow = config.first_frame_residual == "warp"
-        out_channels = 5 if self.predicts_flow else 3  # colours, then the flow for `warp`
-        self.to_rgb = nn.Conv3d(channels[0], out_channels, (1, 3, 3), padding=(0, 1, 1))
-        if self.predicts_flow:  # no motion at the start
-            nn.init.zeros_(self.to_rgb.weight[3:])
-            nn.init.zeros_(self.to_rgb.get_parameter("bias")[3:])
+        self.residual = config.first_frame_residual
+        in_frame = partial(nn.Conv3d, kernel_size=(1, 3, 3), padding=(0, 1, 1))
+        # colours, where each pixel of x_0 comes from, how much of it is kept
+        self.to_rgb = in_frame(channels[0], 3 + {"warp": 2, "compose": 3}.get(self.residual, 0))
+        nn.init.zeros_(self.to_rgb.weight[3:])  # nothing moves at the start
+        nn.init.zeros_(self.to_rgb.get_parameter("bias")[3:])
+        nn.init.constant_(self.to_rgb.get_parameter("bias")[5:], _KEPT)
+        self.flows = nn.ModuleList()
+        if config.moved_skips:  # one before each upsampling
+            self.flows.extend(zero_init(in_frame(width, 2)) for width in channels[:0:-1])
+        self.copy = CopyAttention(config) if config.copy_attention else None
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
         """Map z_m (B, d, [l,] h, w), f_x0 (B, d', h, w) and the skips to x_hat (B, L, 3, H, W)."""
@@ -170,16 +227,26 @@ class VideoDecoder(nn.Module):
         for upsample_time in self.temporal:
             h = upsample_time(h)
         h = self.bottleneck(h)  # (B, C, L, h, w)
-        remaining = list(skips)
+        remaining, copied, flow = list(skips), [], None
+        if self.copy is not None:
+            h, copied = self.copy(h, f_x0, skips[-len(self.fusions) :])
         for i, (up, scale) in enumerate(zip(self.ups, self.scales, strict=True)):
+            if self.flows:
+                flow = _finer(flow, self.flows[i](F.silu(h)))
             h = up(h)
             if i < len(self.fusions):
-                h = self.fusions[i](h, remaining.pop())
+                h = self.fusions[i](h, remaining.pop(), flow)
+            if copied:
+                h = h + copied.pop()
             h = scale(h)
-        x_hat = self.to_rgb(F.silu(h)).transpose(1, 2)  # (B, L, 3, H, W), or 5 with the flow
-        if self.predicts_flow:
-            return x_hat[:, :, :3] + warp(remaining.pop(), x_hat[:, :, 3:])
-        return x_hat + remaining.pop()[:, None] if remaining else x_hat
+        out = self.to_rgb(F.silu(h)).transpose(1, 2)  # (B, L, C, H, W)
+        if self.residual in ("none", "add"):
+            return out + remaining.pop()[:, None] if remaining else out
+        colours, offset, share = out.split([3, 2, out.shape[2] - 5], dim=2)
+        moved = warp(remaining.pop(), offset if flow is None else offset + flow)
+        if self.residual == "warp":
+            return colours + moved
+        return colours + share.float().sigmoid() * moved
 
 
 class MCDVAE(ScaledLatent):
@@ -203,11 +270,13 @@ class MCDVAE(ScaledLatent):
     def encode(self, x: Tensor) -> Posterior:
         """Map x (B, L, 3, H, W) in [-1, 1] by E_M to the posterior before normalisation.
 
+        The frames may have another size, a multiple of f_s.
+
         Raises:
-            ValueError: on a clip shape other than the model's.
+            ValueError: on another number of frames.
         """
-        if tuple(x.shape[1:]) != self.clip_shape:
-            raise ValueError(f"expected clips {self.clip_shape}, got {tuple(x.shape[1:])}")
+        if x.shape[1] != self.clip_shape[0]:
+            raise ValueError(f"expected clips of {self.clip_shape[0]} frames, got {x.shape[1]}")
         return self.motion_encoder(x)
 
     def normalise(self, z: Tensor) -> Tensor:
@@ -223,12 +292,13 @@ class MCDVAE(ScaledLatent):
         """Map z_m and the content features to x_hat (B, L, 3, H, W), not clamped."""
         return self.video_decoder(z_m, f_x0, skips)
 
-    def forward(self, x: Tensor, eps: Tensor) -> VAEOutput:
+    def forward(self, x: Tensor, eps: Tensor, x_motion: Tensor | None = None) -> VAEOutput:
         """Reconstruct x (B, L, 3, H, W) in [-1, 1], given x[:, 0], through one posterior sample.
 
-        eps (B, *latent_shape) is standard normal; zeros decode the posterior mean.
+        eps (B, *latent_shape) is standard normal; zeros decode the posterior mean. E_M sees
+        `x_motion`, by default x.
         """
-        posterior = self.encode(x)
+        posterior = self.encode(x if x_motion is None else x_motion)
         z_m = self.normalise(posterior.sample(eps))
         f_x0, skips = self.encode_image(x[:, 0])
         return VAEOutput(self.decode(z_m, f_x0, skips), posterior, z_m)

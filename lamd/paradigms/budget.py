@@ -33,6 +33,15 @@ class Budget:
     dmg_parameters: int  # of the DMG, for comparison
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Steps of an autoencoder's training."""
+
+    num_steps: int
+    target: Target  # whose clips have the size of these steps
+    adversary: bool
+
+
 def row_budget(target: Target, row: str) -> Budget:
     """Return the training of a baseline row and its cost; errors as for `row_training`."""
     from lamd.paradigms.costs import costs  # imports torch
@@ -75,6 +84,17 @@ def row_training(target: Target, row: str) -> TrainConfig:
     return _train(target, name, (allowed - autoencoder) // step)
 
 
+def autoencoder_phases(target: Target) -> list[Phase]:
+    """Return the parts of an autoencoder's training whose steps cost the same, in their order."""
+    train, gan, small = target.train_vae, target.loss.gan, target.train_vae.small_clips
+    alone = train.num_steps if gan is None else gan.start_step
+    phases = [Phase(alone, target, False), Phase(train.num_steps - alone, target, True)]
+    if small is not None:
+        phases[0] = Phase(alone - small.num_steps, target, False)
+        phases.insert(0, Phase(small.num_steps, target.with_small_clips(), False))
+    return [phase for phase in phases if phase.num_steps]
+
+
 def _lamd_flops(target: Target) -> int:
     """Return the FLOPs of LaMD's two stages."""
     dmg = _denoiser_flops(target, "latent_motion", _clips(target.train_dmg))
@@ -96,13 +116,11 @@ def _autoencoder_flops(target: Target, paradigm: str) -> int:
     posterior = costs(target, paradigm)["posterior"].flops
     if not posterior:
         return 0
-    train, gan = target.train_vae, target.loss.gan
-    alone = train.num_steps if gan is None else gan.start_step
-    passes = {False: alone, True: train.num_steps - alone}  # without and with the adversary
+    train = target.train_vae
     steps = sum(
-        number * training_flops(target, paradigm, "autoencoder", adversary=adversary)
-        for adversary, number in passes.items()
-        if number
+        part.num_steps
+        * training_flops(part.target, paradigm, "autoencoder", adversary=part.adversary)
+        for part in autoencoder_phases(target)
     )
     encoded = min(_windows(target, train), STATISTICS_WINDOWS) + _windows(target, target.train_dmg)
     return train.batch_size * steps + encoded * posterior

@@ -282,12 +282,13 @@ def _check_metrics(target: Target) -> None:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
     if any(m.needs == "captions" for m in metrics) and target.captioner is None:
         raise LamdError("evaluate.protocols: captions need a captioner; add it or take them out")
-    if any(m.needs == "tracks" for m in metrics):
+    tracked = " and ".join(m.name for m in metrics if m.needs == "tracks")
+    if tracked:
         wrong = "data.source: simulated" if target.data.source != "simulated" else ""
         if not DATASETS[target.data.name].tracks:
             wrong = f"true tracks, the simulator of {target.data.name} has none"
         if wrong:
-            raise LamdError(f"evaluate.protocols: trajectory_error needs {wrong}; take it out")
+            raise LamdError(f"evaluate.protocols: {tracked} needs {wrong}; take it out")
     if any(m.per_class for m in metrics):
         data = target.data
         classes = DATASETS[data.name].classes

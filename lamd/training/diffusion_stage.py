@@ -11,7 +11,7 @@ from lamd.base.errors import LamdError
 from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
-from lamd.losses import diffusion_loss
+from lamd.losses import diffusion_errors, diffusion_loss
 from lamd.models.latent import Posterior, ScaledLatent
 from lamd.paradigms.base import Paradigm
 from lamd.training.augment import read_rows
@@ -41,7 +41,9 @@ class DiffusionStage(Stage):
         with seeded(train.seed, "init", self.name):
             self.model = self.network.build(target, self.tokens)
         self.paradigm = kind.of(target, self.model, autoencoder)
-        self.schedule = self.paradigm.schedule
+        self.schedule, self.min_snr = self.paradigm.schedule, None
+        if kind.denoiser_stage == "dmg":
+            self.min_snr = target.dmg.min_snr
         self.best_metric = f"{self.schedule.prediction}_mse"
         self.use_sample = target.dmg.posterior == "sample"
         if latents is not None and not np.array_equal(latents.windows, self.windows):
@@ -79,12 +81,15 @@ class DiffusionStage(Stage):
         if rest and self.dropout:
             dropped = rng.uniform("prompt").to(rest[0].device) < self.dropout
             rest = [rest[0].masked_fill(dropped[:, None], 0)]
-        loss = self._loss(model, to_model(video), posterior, rest, rng)
+        x = to_model(video)
+        noised = self._noised(x, posterior, rng, model.training)
+        loss = diffusion_loss(model, self.schedule, *noised, *rest, min_snr=self.min_snr)
         return StepTerms({self.best_metric: loss})
 
-    def _loss(
-        self, model: nn.Module, x: Tensor, posterior: Posterior | None, ids: list, rng: StepRNG
-    ) -> Tensor:
+    def _noised(
+        self, x: Tensor, posterior: Posterior | None, rng: StepRNG, training: bool
+    ) -> tuple[Tensor, ...]:
+        """Return what is diffused, the step t and the noise of each row, and the condition."""
         device = x.device
         with torch.no_grad():
             clean = x
@@ -93,10 +98,10 @@ class DiffusionStage(Stage):
                 if self.use_sample:
                     z = posterior.sample(rng.normal("posterior", z.shape[1:]).to(device))
                 clean = self.paradigm.to_diffusion(z)
-            condition = self._condition(x[:, 0], model.training)
+            condition = self._condition(x[:, 0], training)
         t = rng.strata("t", len(self.schedule)).to(device)
         eps = rng.normal("eps", clean.shape[1:]).to(device)
-        return diffusion_loss(model, self.schedule, clean, t, eps, condition, *ids)
+        return clean, t, eps, condition
 
     def _condition(self, x0: Tensor, training: bool) -> Tensor:
         """Encode first frames; in training, at its precision.
@@ -110,15 +115,25 @@ class DiffusionStage(Stage):
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Return the loss at t and noise that are the same at each validation."""
-        losses, n = [], _REPEATS
+        """Return the error at t and noise that are the same at each validation.
+
+        Its mean, and that of each quarter of the steps, from the least noise on.
+        """
+        errors, quarters, n = [], [], _REPEATS
         for number, (window, x) in enumerate(self.held_out(model)):
             posterior = self.paradigm.posterior(x, n)
             token_ids = [ids.to(x.device).repeat(n, 1) for ids in self._token_ids(window)]
             rng = StepRNG(self.train.seed, f"{self.name} validation", number, n, 0, n)
             x = x.repeat(n, 1, 1, 1, 1)
-            losses.append(self._loss(model, x, posterior, token_ids, rng).item())
-        return {self.best_metric: float(np.mean(losses))}
+            noised = self._noised(x, posterior, rng, model.training)
+            errors.append(diffusion_errors(model, self.schedule, *noised, *token_ids).cpu())
+            quarters.append(4 * noised[1].cpu() // len(self.schedule))
+        error, quarter = torch.cat(errors), torch.cat(quarters)
+        levels = {
+            f"{self.best_metric}_quarter{q + 1}": error[quarter == q].mean().item()
+            for q in quarter.unique().tolist()
+        }
+        return {self.best_metric: error.mean().item()} | levels
 
     def finish(self, model: nn.Module) -> dict[str, Any]:
         """Return the vocabulary of the prompts, without which the weights mean nothing."""

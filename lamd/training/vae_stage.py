@@ -40,7 +40,9 @@ class VAEStage(Stage):
         self.config["loss"] = target.loss.model_dump(mode="json")
         with seeded(self.train.seed, "init", self.name):
             self.model = self.network.build(target, None)
+            self.colour_jitter = 0.0
             if isinstance(self.model, MCDVAE):
+                self.colour_jitter = target.vae.colour_jitter or 0.0
                 self.model.latent_norm.num_clips = self.train.micro_batch_size
             if self.gan:
                 self.adversary = VideoDiscriminator(self.gan)
@@ -50,11 +52,15 @@ class VAEStage(Stage):
             from lamd.metrics.frames import MIN_LPIPS_SIZE, load_lpips
 
             least = MIN_LPIPS_SIZE[self.loss.lpips_backbone]
-            if target.data.size < least:
-                raise LamdError(
-                    f"data.size: LPIPS needs {least}x{least} pixels, got {target.data.size}; "
-                    "raise it or set loss.lpips_weight to 0"
-                )
+            sizes = {"data.size": target.data.size}
+            if self.train.small_clips is not None:
+                sizes["train_vae.small_clips.size"] = self.train.small_clips.size
+            for key, size in sizes.items():
+                if size < least:
+                    raise LamdError(
+                        f"{key}: LPIPS needs {least}x{least} pixels, got {size}; raise it or set "
+                        "loss.lpips_weight to 0"
+                    )
             self.lpips_net = load_lpips(self.loss.lpips_backbone)
 
     def to(self, device: torch.device) -> None:
@@ -64,10 +70,13 @@ class VAEStage(Stage):
 
     def terms(self, model: nn.Module, batch: Batch, rng: StepRNG) -> StepTerms:
         """Return l1, mse, lpips, kl and, from gan.start_step on, the weighted gan term."""
-        x = to_model(batch[0])
-        eps = rng.normal("posterior", self.model.latent_shape).to(x.device)
+        x = self._at_size(to_model(batch[0]), rng.step)
+        *axes, side, _ = self.model.latent_shape
+        side = side * x.shape[-1] // self.data.size
+        eps = rng.normal("posterior", (*axes, side, side)).to(x.device)
         order = rng.uniform("lpips", 0, shape=x.shape[1:2])
-        output = model(x, eps)
+        jittered = [self._recoloured(x, rng)] if self.colour_jitter else []
+        output = model(x, eps, *jittered)
         output = replace(output, x_hat=output.x_hat.float())
         losses = reconstruction_terms(x, output, self.loss, self.lpips_net, order)
         terms = StepTerms(losses, for_discriminator=(x, output.x_hat.detach()))
@@ -85,6 +94,20 @@ class VAEStage(Stage):
         terms.notes["gan_weight"] = torch.as_tensor(weight)
         losses["gan"] = weight * gan
         return terms
+
+    def _at_size(self, x: Tensor, step: int) -> Tensor:
+        """Shrink clips (B, L, 3, H, W) in the first steps, as `train_vae.small_clips` says."""
+        small = self.train.small_clips
+        if small is None or step > small.num_steps:
+            return x
+        frames = F.interpolate(x.flatten(0, 1), size=(small.size, small.size), mode="area")
+        return frames.unflatten(0, x.shape[:2])
+
+    def _recoloured(self, x: Tensor, rng: StepRNG) -> Tensor:
+        """Scale and shift the colours of each clip, by at most `vae.colour_jitter`."""
+        change = 2 * rng.uniform("colour", shape=(2, 1, x.shape[2], 1, 1)).to(x.device) - 1
+        scale, shift = (self.colour_jitter * change).unbind(1)
+        return (1 + scale) * x + shift
 
     def adversary_active(self, step: int) -> bool:
         """Return whether `step` is past gan.start_step."""

@@ -125,8 +125,8 @@ def predict_clean(schedule: Schedule, z_t: Tensor, eps_hat: Tensor, t: int) -> T
     return (z_t - math.sqrt(1 - abar_t) * eps_hat) / math.sqrt(abar_t)
 
 
-def clip_denoised(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
-    """Return eps_theta with z_hat clipped to [-1, 1], the range of z (Ho et al., arXiv 2006.11239).
+def clip_denoised(denoiser: Denoiser, schedule: Schedule, bound: float = 1.0) -> Denoiser:
+    """Return eps_theta with z_hat clipped to [-bound, bound] (Ho et al., arXiv 2006.11239).
 
     Samplers receive the noise that corresponds to the clipped z_hat. All rows of a batch must be at
     the same step.
@@ -134,7 +134,7 @@ def clip_denoised(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
 
     def denoise(z_t: Tensor, t: Tensor) -> Tensor:
         step = int(t[0])
-        z_hat = predict_clean(schedule, z_t, denoiser(z_t, t), step).clamp(-1.0, 1.0)
+        z_hat = predict_clean(schedule, z_t, denoiser(z_t, t), step).clamp(-bound, bound)
         abar_t = _abar(schedule, step)
         return (z_t - math.sqrt(abar_t) * z_hat) / math.sqrt(1 - abar_t)
 

@@ -55,8 +55,8 @@ def trajectory(
     schedule = paradigm.schedule
     predict = paradigm.denoiser(given, prompts, sampler.guidance_scale)
     denoiser = diffusion.as_eps_denoiser(predict, schedule)
-    if paradigm.clips_predictions:
-        denoiser = diffusion.clip_denoised(denoiser, schedule)
+    if (bound := paradigm.bound or sampler.clamp) is not None:
+        denoiser = diffusion.clip_denoised(denoiser, schedule, bound)
     noise = keyed_noise(keys, sampler.seed, paradigm.latent_shape, given.condition.device)
     yield from diffusion.trajectory(
         denoiser,

@@ -11,7 +11,7 @@ from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.config import SamplerConfig, config_hash, load_target
 from lamd.diffusion import make_schedule
-from lamd.generate import compile_denoiser, generate
+from lamd.generate import compile_denoiser, generate, trajectory
 from lamd.paradigms.latent_motion import LatentMotion
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
@@ -52,6 +52,21 @@ def test_key_seed_and_frame_each_matter():
 def test_other_samplers_run_on_the_same_path(name):
     run, x0 = setup(name=name, eta=None)
     assert torch.isfinite(run(x0, list("abcd"))).all()
+
+
+def test_a_clamp_bounds_the_latent_and_leaves_smaller_ones_alone():
+    def latent(clamp):
+        vae, dmg = small_vae().eval(), small_dmg().eval()
+        wake(vae), wake(dmg)
+        sampler = SamplerConfig(name="ddim", num_steps=4, eta=0.0, seed=0, clamp=clamp)
+        models = LatentMotion(vae, dmg, SCHEDULE)
+        given = models.encode(torch.zeros(2, 3, 16, 16))
+        return [z for _, z in trajectory(models, sampler, given, ["a", "b"])][-1]
+
+    free = latent(None)
+    bound = free.abs().max().item() / 2
+    assert latent(bound).abs().max().item() == pytest.approx(bound)
+    torch.testing.assert_close(latent(1e3), free)
 
 
 def test_condition_is_encoded_once_per_clip_and_not_once_per_step():

@@ -337,6 +337,8 @@ class SamplerConfig(Strict):
     num_steps: Count  # K
     eta: NonNegative | None = None
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
+    # largest |z_hat| at each step, in standard deviations of the training latents; None: paper
+    clamp: Positive | None = Field(default=None, exclude_if=lambda bound: bound is None)
     seed: int
 
     def problems(self) -> Iterator[str]:

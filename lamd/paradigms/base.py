@@ -37,7 +37,7 @@ class Paradigm(Protocol):
     options: ClassVar[str]  # config key of the denoiser's training
     train_key: ClassVar[str] = "train"  # its name in a checkpoint
     networks: ClassVar[dict[str, Network]]  # by stage
-    clips_predictions: ClassVar[bool] = False  # to [-1, 1], at each step of sampling
+    bound: ClassVar[float | None] = None  # of |z|, kept at each step of sampling
     autoencoder: Any  # None in pixel space
     network: Any  # the denoiser; None where nothing is sampled
     schedule: Schedule

@@ -16,7 +16,7 @@ class Pixel(Paradigm):
     """
 
     name = denoiser_stage = "pixel"
-    options, clips_predictions = "baselines.pixel", True
+    options, bound = "baselines.pixel", 1.0
     networks: ClassVar = {
         "pixel": Network(
             lambda target, _: build_denoiser(target, "pixel"),

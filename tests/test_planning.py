@@ -261,6 +261,18 @@ def test_plan_without_a_probe_prints_every_cell(tmp_path, capsys):
     assert "to be made: 22 of 22 cells; 70.7 TFLOP, no times" in capsys.readouterr().out
 
 
+def test_small_clips_are_units_of_their_own(store):
+    target = tiny_target(ROWS, "train_vae.small_clips={size: 8, num_steps: 3}")
+    units = works(target, store)["vae"].units
+    assert [(unit.shape[-1], unit.kind, number) for unit, number in units] == [
+        (8, "step", 3),
+        (16, "step, adversary", 7),
+    ]
+    assert units[0][0].flops < units[1][0].flops
+    for unit, _ in units:
+        assert time_unit(unit, target, "cpu") > 0
+
+
 def test_planning_counts_each_network_once(monkeypatch):
     counted = []
     monkeypatch.setattr(costs, "count", lambda *_: counted.append(1) or Cost(1, 1, 1))

@@ -511,13 +511,11 @@ class Target(AnyTarget):
         if self.loss.gan is not None and self.loss.gan.start_step < small.num_steps:
             yield "loss.gan.start_step must not be below train_vae.small_clips.num_steps"
 
-    def with_small_clips(self) -> "Target":
-        """Return the target that the first steps of the autoencoders' training are those of."""
-        small = self.train_vae.small_clips
-        assert small is not None, "checked by the caller"
+    def at_size(self, size: int) -> "Target":
+        """Return the target whose clips have that size in every step of its trainings."""
         return self.model_copy(
             update={
-                "data": self.data.model_copy(update={"size": small.size}),
+                "data": self.data.model_copy(update={"size": size}),
                 "train_vae": self.train_vae.model_copy(update={"small_clips": None}),
             }
         )

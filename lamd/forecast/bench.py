@@ -89,7 +89,7 @@ def profile_target(target: AnyTarget, device: str) -> Iterable[StageProfile]:
 def profile_stage(name: str, target: Target, device: str) -> StageProfile:
     """Profile one stage; errors as for `profile_target`."""
     check_lpips(name, target)
-    stage = noise_stage(name, target)
+    stage = noise_stage(name, target.at_size(target.data.size))
     timer = StepTimer(stage, device=device)
     seconds = timer.median()
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device != "cpu")

@@ -98,7 +98,8 @@ def _training(unit: Unit, target: Target, device: str) -> float:
     if unit.kind == "step, adversary" and gan is not None:
         first += gan.start_step
     check_lpips(unit.subject, target)
-    return StepTimer(noise_stage(unit.subject, target), first=first, device=device).median()
+    stage = noise_stage(unit.subject, target.at_size(unit.shape[-1]))
+    return StepTimer(stage, first=first, device=device).median()
 
 
 def _network(stage: str, target: Target, vocabulary: Vocabulary | None = None) -> Any:

@@ -184,7 +184,7 @@ def _simulation(target: Target) -> Unit:
 
 def _training(cell: Cell, target: Target, frames: Frames) -> Work:
     train = cell.step.options["options"] or stage_options(target, cell.kind)
-    unit = training_step(target, cell.kind)
+    unit = training_step(target.at_size(target.data.size), cell.kind)
     units = [(unit, train.num_steps)]
     if cell.kind in AUTOENCODERS:
         units = [

@@ -88,10 +88,10 @@ def autoencoder_phases(target: Target) -> list[Phase]:
     """Return the parts of an autoencoder's training whose steps cost the same, in their order."""
     train, gan, small = target.train_vae, target.loss.gan, target.train_vae.small_clips
     alone = train.num_steps if gan is None else gan.start_step
-    phases = [Phase(alone, target, False), Phase(train.num_steps - alone, target, True)]
+    whole, first = target.at_size(target.data.size), 0 if small is None else small.num_steps
+    phases = [Phase(alone - first, whole, False), Phase(train.num_steps - alone, whole, True)]
     if small is not None:
-        phases[0] = Phase(alone - small.num_steps, target, False)
-        phases.insert(0, Phase(small.num_steps, target.with_small_clips(), False))
+        phases.insert(0, Phase(first, target.at_size(small.size), False))
     return [phase for phase in phases if phase.num_steps]
 
 

@@ -84,7 +84,8 @@ main() {
     cd "$here"
     case "$1" in
         list) exec "$environment/bin/python" -m lamd list ;;
-        test) exec "$environment/bin/python" -m pytest "${@:2}" ;;
+        test)  # a later -n 0 runs them in one process
+            exec "$environment/bin/python" -m pytest -n logical --maxprocesses 8 --dist loadfile "${@:2}" ;;
         *) exec "$environment/bin/python" -m lamd reproduce "$@" ;;
     esac
 }

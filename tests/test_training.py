@@ -27,7 +27,7 @@ from lamd.training import Latents, encode_latents, load_model, open_latents, tra
 from lamd.training.augment import read_windows
 from lamd.training.checkpoint import Expected, checkpoint_path, list_checkpoints, newest_good
 from lamd.training.diffusion_stage import DiffusionStage
-from lamd.training.engine import _Run, learning_rate_factor, make_accelerator, make_ema
+from lamd.training.engine import _Run, learning_rate_factor, make_accelerator
 from lamd.training.networks import read_info
 from lamd.training.stages import (
     StepRNG,
@@ -190,25 +190,6 @@ def test_learning_rate():
     assert rates[59] == pytest.approx(0.505)  # half way
     assert rates[-1] == pytest.approx(0.01)
     assert learning_rate_factor(schedule(lr_schedule="constant", warmup_steps=0), 1) == 1.0
-
-
-def test_ema_is_the_recursion_with_a_warm_up():
-    model = torch.nn.BatchNorm1d(2)
-    ema = make_ema(model, decay=0.5)
-    expected = None
-    for step in range(20):
-        with torch.no_grad():
-            model.weight.copy_(torch.tensor([step, -2.0 * step]))
-            model.running_mean.fill_(3.0 * step)
-            model.num_batches_tracked.fill_(step)
-        ema.update_parameters(model)
-        kept = min(0.5, (1 + step) / (10 + step))
-        now = torch.tensor([step, -2.0 * step, 3.0 * step])
-        expected = now if expected is None else kept * expected + (1 - kept) * now
-    got = torch.stack([*ema.module.weight, ema.module.running_mean[0]])
-    assert torch.allclose(got, expected)
-    assert ema.module.num_batches_tracked == 19
-    assert not ema.module.training
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):

@@ -302,6 +302,8 @@ class TrainConfig(BatchConfig):
     adam_betas: tuple[Fraction, Fraction]
     gradient_clip: Positive | None
     ema_decay: Fraction | None
+    # of averages, for sampler.ema_length; None: none are stored
+    ema_snapshots: Count | None = Field(default=None, exclude_if=lambda count: count is None)
     precision: Literal["fp32", "bf16", "fp16"]
     window_stride: Count  # training windows start at frame 0, s, 2 s, ... of a video
     log_every: Count
@@ -313,6 +315,11 @@ class TrainConfig(BatchConfig):
     small_clips: SmallClips | None = Field(default=None, exclude_if=lambda small: small is None)
     keep_last: Count
     seed: int
+
+    @property
+    def num_averages(self) -> int:
+        """The number of running averages of all weights."""
+        return (self.ema_decay is not None) + 2 * (self.ema_snapshots is not None)
 
     def num_held_out(self, num_videos: int) -> int:
         """Return how many of the videos are held out for validation."""
@@ -328,6 +335,10 @@ class TrainConfig(BatchConfig):
             yield "validate_every above num_steps would never validate"
         if self.small_clips is not None and self.small_clips.num_steps >= self.num_steps:
             yield "small_clips.num_steps must be below num_steps"
+        if (self.ema_snapshots or 0) > self.num_steps:
+            yield "ema_snapshots cannot be above num_steps"
+        if self.ema_snapshots is not None and self.early_stopping is not None:
+            yield "ema_snapshots needs early_stopping null: they are spaced over all num_steps"
 
 
 class SamplerConfig(Strict):
@@ -339,6 +350,11 @@ class SamplerConfig(Strict):
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
     # largest |z_hat| at each step, in standard deviations of the training latents; None: paper
     clamp: Positive | None = Field(default=None, exclude_if=lambda bound: bound is None)
+    # of the average of the denoiser's weights, relative to the training (EDM2's sigma_rel); None:
+    # the average of train_dmg.ema_decay
+    ema_length: float | None = Field(
+        default=None, ge=0.01, le=0.25, exclude_if=lambda length: length is None
+    )
     seed: int
 
     def problems(self) -> Iterator[str]:
@@ -487,6 +503,11 @@ class Target(AnyTarget):
                 yield f"row {row} needs dmg.prompt"
             if ROW_RULES[row].simulated and data.source != "simulated":
                 yield f"row {row} needs data.source: simulated; take it out"
+        if self.sampler.ema_length is not None and self.train_dmg.ema_snapshots is None:
+            yield "sampler.ema_length needs train_dmg.ema_snapshots"
+        for stage in (self.train_vae, self.train_captioner):
+            if stage is not None and stage.ema_snapshots is not None:
+                yield "ema_snapshots goes with train_dmg only"
         if self.sampler.guidance_scale is not None and (prompt is None or not prompt.dropout):
             yield "sampler.guidance_scale needs dmg.prompt with dropout above 0"
         if (self.captioner is None) != (self.train_captioner is None):

@@ -127,7 +127,7 @@ def _count(target: Target, name: str, adversary: bool) -> StepCost:
         meter.peak = 0  # LPIPS is cut out of a larger network
         copies = 2 + (size < train.batch_size)  # Adam's moments; gradients of earlier micro-batches
         model = stage.model.train()
-        trained = [(model, copies + (train.ema_decay is not None))]
+        trained = [(model, copies + train.num_averages)]
         if adversary:
             trained.append((stage.adversary.train(), copies))
         kept = [torch.empty_like(p) for m, n in trained for p in m.parameters() for _ in range(n)]

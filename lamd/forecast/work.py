@@ -191,9 +191,9 @@ def _training(cell: Cell, target: Target, frames: Frames) -> Work:
             (training_step(part.target, cell.kind, adversary=part.adversary), part.num_steps)
             for part in autoencoder_phases(target)
         ]
-    # A checkpoint holds weights, their average and Adam's moments; the best one is kept as well.
+    # A checkpoint holds weights, their averages and Adam's moments; the best one is kept as well.
     kept = min(train.keep_last + 1, -(-train.num_steps // train.checkpoint_every))
-    copies = 1 + kept * (3 + (train.ema_decay is not None))
+    copies = 1 + kept * (3 + train.num_averages) + 2 * (train.ema_snapshots or 0)
     return Work(units, _FLOAT * unit.parameters * copies, unit.parameters)
 
 

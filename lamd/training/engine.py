@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from lamd.base.errors import LamdError
 from lamd.base.processes import WAIT_LIMIT
 from lamd.config import Target, TrainConfig
 from lamd.nn import checkpoint_blocks
+from lamd.training import averages
 from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
 from lamd.training.networks import INFO, read_info, write_final
@@ -123,8 +123,14 @@ class _Run:
         self.parts = {"model": stage.model}
         self.ema = None
         if self.train.ema_decay is not None:
-            self.ema = make_ema(stage.model, self.train.ema_decay)
+            self.ema = averages.make_ema(stage.model, self.train.ema_decay)
             self.parts["ema"] = self.ema.module
+        self.powers, self.snapshots = dict[float, AveragedModel](), list[int]()
+        if self.train.ema_snapshots is not None:
+            self.snapshots = averages.snapshot_steps(self.train.num_steps, self.train.ema_snapshots)
+            for length in averages.LENGTHS:
+                self.powers[length] = averages.make_power_average(stage.model, length)
+                self.parts[f"power_{length}"] = self.powers[length].module
         if stage.checkpoints_blocks:
             checkpoint_blocks(stage.model)
         if stage.adversary is not None:
@@ -186,6 +192,8 @@ class _Run:
         saved = checkpoint.state
         if self.ema is not None:
             self.ema.n_averaged.fill_(saved["ema_count"])
+        for average in self.powers.values():
+            average.n_averaged.fill_(checkpoint.step)
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state["state"]})
         if self.accelerator.scaler is not None:
@@ -228,6 +236,8 @@ class _Run:
                 speed = {"clips_per_s": since * train.batch_size / spent, "seconds": self.seconds}
                 log.write(step, self._averaged(values) | speed, "train")
                 spent, since = 0.0, 0
+            if step in self.snapshots and self.accelerator.is_main_process:
+                averages.write_snapshot(self.folder, step, self.powers)
             due = step % train.validate_every == 0 or step == train.num_steps
             is_best = due and self.validate(log)
             is_over = due and self.is_exhausted()
@@ -272,6 +282,8 @@ class _Run:
                     self._update(1, step, "adversary", "adversary_grad_norm", values)
         if self.ema is not None:
             self.ema.update_parameters(self.stage.model)
+        for average in self.powers.values():
+            average.update_parameters(self.stage.model)
         return values | {"lr": torch.tensor(rate)}
 
     def _update(
@@ -370,6 +382,7 @@ class _Run:
                 "step": step,
                 "validation": self.validation,
                 "num_parameters": sum(p.numel() for p in model.parameters()),
+                "snapshots": averages.snapshot_hashes(self.folder, self.snapshots),
                 "seconds": self.seconds + time.monotonic() - started,
                 **extra,
             }
@@ -410,21 +423,3 @@ def make_accelerator(device: str | None, precision: str) -> Accelerator:
         mixed_precision="no" if precision == "fp32" else precision,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=WAIT_LIMIT))],
     )
-
-
-def make_ema(model: nn.Module, decay: float) -> AveragedModel:
-    """Return the running average of parameters and float buffers, with a warm-up of the decay.
-
-    BatchNorm statistics are averaged too: those of the last steps alone would belong to other
-    weights than the averaged ones.
-    """
-
-    def average(averaged: Any, current: Any, count: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            kept = min(decay, (1 + int(count)) / (10 + int(count)))
-            torch._foreach_lerp_(averaged, current, 1 - kept)
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-    return ema.eval().requires_grad_(False)

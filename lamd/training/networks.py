@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from lamd.base.errors import LamdError
 from lamd.base.files import replace_file, sha256_of
 from lamd.config import Target
+from lamd.config.strict import Count
 from lamd.data.vocabulary import Vocabulary
 from lamd.generate import compile_denoiser
 from lamd.models.captioner import Captioner
 from lamd.paradigms.base import Network, Paradigm
 from lamd.paradigms.registry import PARADIGMS
 from lamd.training import checkpoint
+from lamd.training.averages import average_of_length
 
 WEIGHTS, INFO = "model.safetensors", "model.json"
 _ADVICE = "delete the folder and train again, or restore the file"
@@ -36,6 +39,7 @@ class ModelInfo(checkpoint.Saved, frozen=True):
     num_parameters: int
     seconds: float
     vocabulary: str | None = None
+    snapshots: dict[Count, str] = Field(default_factory=dict)  # SHA-256 by step
 
 
 def _captioner(target: Target, vocabulary: Vocabulary | None) -> nn.Module:
@@ -81,14 +85,17 @@ def load_model(
     target: Target | None = None,
     *,
     run_id: str | None = None,
+    ema_length: float | None = None,
     device: torch.device | str = "cpu",
 ) -> Any:
     """Load the network that `train` left in `folder`, frozen and in eval mode, onto `device`.
 
     Network and clip shape of a `target`, and a `run_id`, must be those that it was trained for.
+    With `ema_length` its weights are that average's, of the snapshots of the training.
 
     Raises:
-        LamdError: on a missing or damaged file or another config (first differing key named).
+        LamdError: on a missing or damaged file or another config (first differing key named), or no
+            snapshots.
     """
     info, network = read_info(folder, stage=stage, run_id=run_id), NETWORKS[stage]
     meta, saved, clip = folder / INFO, info.target, {"data": {"num_frames", "size"}}
@@ -106,7 +113,12 @@ def load_model(
             raise LamdError(f"{meta}: {error}") from None
     model = network.build(saved, vocabulary)
     expected = model.state_dict()
-    weights = checkpoint.load_weights(folder / WEIGHTS, info.sha256, expected, _ADVICE)
+    if ema_length is None:
+        weights = checkpoint.load_weights(folder / WEIGHTS, info.sha256, expected, _ADVICE)
+    elif info.snapshots:
+        weights = average_of_length(ema_length, folder, info.snapshots, expected, _ADVICE)
+    else:
+        raise LamdError(f"{meta}: trained without ema_snapshots; take sampler.ema_length out")
     model.load_state_dict(weights)
     return model.to(device).eval().requires_grad_(False)
 
@@ -121,7 +133,10 @@ def load_paradigm(
     """
     kind, denoiser, autoencoder = PARADIGMS[name], None, None
     if "denoiser" in folders:
-        denoiser = load_model(folders["denoiser"], kind.denoiser_stage, target, device=device)
+        denoiser = load_model(
+            folders["denoiser"], kind.denoiser_stage, target,
+            ema_length=target.sampler.ema_length, device=device,
+        )  # fmt: skip
         if target.runtime.compile:
             compile_denoiser(denoiser)
     if kind.autoencoder_stage is not None:

@@ -132,6 +132,22 @@ def test_draws_do_not_depend_on_the_slicing():
     assert not torch.equal(whole.normal("a", (2,)), whole.normal("b", (2,)))
 
 
+def test_a_weighted_loss_is_not_named_like_the_validation_error(tmp_path):
+    videos, losses = TinyVideos(), []
+    for gamma in ("null", "5.0"):
+        target = tiny_target(f"dmg.min_snr={gamma}")
+        vae = build_vae(target.vae, target.data).eval()
+        windows = training_windows(videos, target.train_dmg, target.data)
+        latents = Latents(
+            tmp_path, np.zeros((len(windows), 2, *vae.latent_shape), np.float32), windows, ""
+        )
+        stage = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
+        rng = StepRNG(0, "dmg", 1, 4, 0, 4)
+        losses.append(stage.terms(stage.model.train(), stage.read(np.arange(4)), rng).losses)
+    assert [list(terms) for terms in losses] == [["eps_mse"], ["eps_mse_weighted"]]
+    assert losses[1]["eps_mse_weighted"] < losses[0]["eps_mse"]
+
+
 def test_first_frames_are_encoded_at_the_precision_of_training_and_validated_in_full(tmp_path):
     target, videos, seen = tiny_target("train_dmg.precision=bf16"), TinyVideos(), []
     vae = build_vae(target.vae, target.data).eval()

@@ -38,6 +38,7 @@ class Paradigm(Protocol):
     train_key: ClassVar[str] = "train"  # its name in a checkpoint
     networks: ClassVar[dict[str, Network]]  # by stage
     bound: ClassVar[float | None] = None  # of |z|, kept at each step of sampling
+    min_snr: float | None = None  # gamma of the weight of a step in training
     autoencoder: Any  # None in pixel space
     network: Any  # the denoiser; None where nothing is sampled
     schedule: Schedule

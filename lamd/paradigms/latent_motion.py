@@ -32,7 +32,9 @@ class LatentMotion(Paradigm):
     @classmethod
     def of(cls, target: Target, network: Any, autoencoder: Any = None) -> Self:
         """Return LaMD with these networks; without a DMG it can only encode and decode."""
-        return cls(autoencoder, network, schedule_of(target.dmg))
+        lamd = cls(autoencoder, network, schedule_of(target.dmg))
+        lamd.min_snr = target.dmg.min_snr
+        return lamd
 
     @classmethod
     def sampler(cls, target: Target) -> SamplerConfig:

@@ -41,10 +41,9 @@ class DiffusionStage(Stage):
         with seeded(train.seed, "init", self.name):
             self.model = self.network.build(target, self.tokens)
         self.paradigm = kind.of(target, self.model, autoencoder)
-        self.schedule, self.min_snr = self.paradigm.schedule, None
-        if kind.denoiser_stage == "dmg":
-            self.min_snr = target.dmg.min_snr
+        self.schedule = self.paradigm.schedule
         self.best_metric = f"{self.schedule.prediction}_mse"
+        self.loss_name = self.best_metric + "_weighted" * (self.paradigm.min_snr is not None)
         self.use_sample = target.dmg.posterior == "sample"
         if latents is not None and not np.array_equal(latents.windows, self.windows):
             raise LamdError(
@@ -83,8 +82,9 @@ class DiffusionStage(Stage):
             rest = [rest[0].masked_fill(dropped[:, None], 0)]
         x = to_model(video)
         noised = self._noised(x, posterior, rng, model.training)
-        loss = diffusion_loss(model, self.schedule, *noised, *rest, min_snr=self.min_snr)
-        return StepTerms({self.best_metric: loss})
+        gamma = self.paradigm.min_snr
+        loss = diffusion_loss(model, self.schedule, *noised, *rest, min_snr=gamma)
+        return StepTerms({self.loss_name: loss})
 
     def _noised(
         self, x: Tensor, posterior: Posterior | None, rng: StepRNG, training: bool

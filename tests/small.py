@@ -3,7 +3,7 @@
 import torch
 
 from lamd.config import DMGConfig, VAEConfig
-from lamd.config.schema import PromptConfig, UNetWidths
+from lamd.config.networks import PromptConfig, UNetWidths
 from lamd.data.vocabulary import Vocabulary
 from lamd.models.dmg import DMG
 from lamd.models.mcd_vae import MCDVAE

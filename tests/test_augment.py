@@ -7,7 +7,7 @@ from tiny import TinyVideos, table_cells, tiny_target, train_both
 
 from lamd.base.errors import LamdError
 from lamd.config import load_target
-from lamd.config.schema import AugmentConfig
+from lamd.config.data import AugmentConfig
 from lamd.data.dataset import DATASETS
 from lamd.data.packed import open_packed
 from lamd.io.video import to_model

@@ -5,7 +5,7 @@ import torch
 from small import UNET_WIDTHS, small_dmg, small_unet3d, wake
 
 from lamd.config import VideoAutoencoderConfig
-from lamd.config.schema import UNetWidths
+from lamd.config.networks import UNetWidths
 from lamd.diffusion import make_schedule, sample, sampling_steps
 from lamd.losses import diffusion_loss
 from lamd.models.baselines import PixelDiffusion, VideoAutoencoder

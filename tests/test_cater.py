@@ -10,7 +10,7 @@ from tiny import tiny_target
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import DataConfig, load_target
-from lamd.config.schema import PromptConfig
+from lamd.config.networks import PromptConfig
 from lamd.data.cater import CATER_V1, CATER_V2, CaterDecoder, captions_file
 from lamd.data.cater.captions import WORDS
 from lamd.io.clips import decode_video, decode_with_decord

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lamd.config.kinds import Paradigm, WidthsConfig
-from lamd.config.schema import UNetWidths
+from lamd.config.networks import UNetWidths
 from lamd.data.vocabulary import Vocabulary
 from lamd.flops import Cost, count
 from lamd.metrics.i3d import I3D

@@ -1,5 +1,6 @@
 """Strict, declarative configuration: one YAML is one target (see `schema` and `loading`)."""
 
+from lamd.config.data import DataConfig
 from lamd.config.kinds import (
     CostFigure,
     Derived,
@@ -19,6 +20,7 @@ from lamd.config.loading import (
     load_experiment,
     load_target,
 )
+from lamd.config.networks import CaptionerConfig, DMGConfig, VAEConfig, VideoAutoencoderConfig
 from lamd.config.registries import (
     DATA_OPTIONS,
     ROW_RULES,
@@ -32,18 +34,10 @@ from lamd.config.registries import (
 )
 from lamd.config.schema import (
     AnyTarget,
-    CaptionerConfig,
-    DataConfig,
-    DMGConfig,
-    GANConfig,
     LatentVideoConfig,
-    LossConfig,
     RuntimeConfig,
     SamplerConfig,
     Target,
-    TrainConfig,
-    VAEConfig,
-    VideoAutoencoderConfig,
     baseline_sampler,
     denoised_shape,
     denoiser_config,
@@ -51,6 +45,7 @@ from lamd.config.schema import (
 )
 from lamd.config.strict import closest
 from lamd.config.sweep import Sweep
+from lamd.config.training import GANConfig, LossConfig, TrainConfig
 
 __all__ = [
     "DATA_OPTIONS", "KINDS", "PROFILES", "ROW_RULES", "SAMPLERS", "AnyTarget", "Baseline",

@@ -9,8 +9,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from lamd.config.data import clip_problems
+from lamd.config.networks import UNetWidths
 from lamd.config.registries import ROW_RULES, SAMPLERS, RowName, SamplerName
-from lamd.config.schema import AnyTarget, Target, UNetWidths, clip_problems
+from lamd.config.schema import AnyTarget, Target
 from lamd.config.strict import DISTINCT, Count, CountOrZero, Layers, NonNegative, Size, Strict
 
 Several = Annotated[Size, Field(ge=2)]

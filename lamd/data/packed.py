@@ -20,7 +20,7 @@ from lamd.base.errors import LamdError
 from lamd.base.files import below, load_json, refuse_link, write_atomically
 from lamd.base.processes import locked
 from lamd.base.terminal import say
-from lamd.config.schema import Windows
+from lamd.config.data import Windows
 from lamd.config.strict import Many, Strict
 from lamd.data.listing import Listing, digest
 

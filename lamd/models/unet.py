@@ -12,7 +12,7 @@ from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamd.config.schema import UNetWidths
+from lamd.config.networks import UNetWidths
 from lamd.nn import (
     FullConv,
     KeysValues,

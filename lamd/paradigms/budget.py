@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, TrainConfig, split_row
-from lamd.config.schema import BatchConfig
+from lamd.config.training import BatchConfig
 from lamd.data.dataset import DATASETS
 
 ACCOUNT = (

@@ -12,7 +12,7 @@ import torch
 from lamd.config import DMGConfig, VAEConfig, VideoAutoencoderConfig
 from lamd.config.kinds import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING, WidthsConfig
 from lamd.config.kinds import Paradigm as Name
-from lamd.config.schema import UNetWidths
+from lamd.config.networks import UNetWidths
 from lamd.diffusion import make_schedule, sample, sampling_steps
 from lamd.flops import Cost, count
 from lamd.models.baselines import PixelDiffusion, VideoAutoencoder

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lamd.base.rng import numpy_generator
 from lamd.config import DataConfig
-from lamd.config.schema import AugmentConfig
+from lamd.config.data import AugmentConfig
 from lamd.data.packed import PackedVideos
 
 

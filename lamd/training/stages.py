@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lamd.base.errors import LamdError
 from lamd.base.rng import derive_seed, numpy_generator, torch_generator
 from lamd.config import DataConfig, Target, TrainConfig
-from lamd.config.schema import BatchConfig
+from lamd.config.training import BatchConfig
 from lamd.data.packed import PackedVideos
 from lamd.data.vocabulary import Kind, Vocabulary
 from lamd.io.video import to_model

@@ -274,7 +274,7 @@ def _installed(package: str, executor: str) -> Any:
     try:
         return import_module(package)
     except ImportError:
-        hint = f"not installed; pip install 'lamd[{executor}]'"
+        hint = f"not installed; pip install -e '.[{executor}]'"
         raise LamdError(f"--executor {executor}: {hint}") from None
 
 

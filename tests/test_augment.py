@@ -92,7 +92,7 @@ def test_both_stages_train_on_the_same_variants(tmp_path):
     train_both(target, tmp_path)
     latents = open_latents(tmp_path / "latents")
     windows = training_windows(videos, target.train_dmg, target.data)
-    assert len(latents) == len(windows) and len(windows) % 3 == 0
+    assert len(latents.windows) == len(windows) and len(windows) % 3 == 0
     vae = load_model(tmp_path / "vae", "vae", target)
     rows = np.array([0, len(windows) // 2, len(windows) - 1])
     clips = read_rows(videos, windows, rows, target.data)

@@ -16,7 +16,7 @@ from tiny import TinyVideos, table_cells, tiny_target
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.config import PROFILES, Point, Target, load_target, unet_options
+from lamd.config import PROFILES, Point, Target, denoiser_config, load_target
 from lamd.forecast import predict
 from lamd.generate import generate, generate_clips
 from lamd.models.baselines import build_denoiser, build_video_autoencoder
@@ -110,7 +110,7 @@ def test_an_autoencoder_that_leaves_nothing_is_refused():
 
 def test_without_widths_the_unet_has_the_dmgs():
     target = load_target("table_bair", "quick", ["baselines.pixel.unet=null"])
-    assert unet_options(target, "pixel")["channel_multipliers"] == (1, 2)
+    assert denoiser_config(target, "pixel")["unet"]["channel_multipliers"] == [1, 2]
     changed = load_target(
         "table_bair", "quick", ["baselines.pixel.unet=null", "dmg.base_channels=32"]
     )

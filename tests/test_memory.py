@@ -16,8 +16,8 @@ from lamd.diffusion import make_schedule
 from lamd.flops import Meter
 from lamd.forecast.step import Autocast, count_step, noise_stage, stage_options
 from lamd.generate import generate_clips
+from lamd.metrics.frames import meta_lpips
 from lamd.nn import checkpoint_blocks
-from lamd.paradigms.costs import meta_lpips
 from lamd.paradigms.latent_motion import LatentMotion
 from lamd.training.engine import _Run
 from lamd.training.stages import StepRNG

@@ -10,7 +10,7 @@ from tiny import tiny_target
 from lamd.base.errors import LamdError
 from lamd.config import DataConfig
 from lamd.evaluate import evaluate_paths
-from lamd.metrics.frechet import class_distances
+from lamd.metrics.frechet import frechet_distance
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import metric_for
 from lamd.metrics.values import Inputs
@@ -32,6 +32,15 @@ def direct(a, b):
     ca, cb = np.cov(a.T), np.cov(b.T)
     root = scipy.linalg.sqrtm(ca @ cb).real
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * root)
+
+
+def class_distances(real, real_classes, fake, fake_classes):
+    return {
+        name: frechet_distance(
+            real[np.equal(real_classes, name)], fake[np.equal(fake_classes, name)]
+        )
+        for name in CLASSES
+    }
 
 
 def by_class(name, real, real_classes, fake, fake_classes):
@@ -84,11 +93,11 @@ def test_cfvd_notes_few_clips_per_class_and_refuses_too_few():
     value = by_class(NAMES[0], real, classes, real, classes)
     assert value.note == "3 classes, the smallest of 2 clips: biased upwards"
     with pytest.raises(LamdError, match="class 'Stop': 1 real and 2 generated clips"):
-        class_distances(real[:-1], classes[:-1], real, classes)
+        by_class(NAMES[0], real[:-1], classes[:-1], real, classes)
     with pytest.raises(LamdError, match="class 'Fire': 4 real and 0 generated clips"):
-        class_distances(real, classes, real[:3], classes[:3])
+        by_class(NAMES[0], real, classes, real[:3], classes[:3])
     with pytest.raises(ValueError, match="9 rows of features, but 8 classes"):
-        class_distances(real, classes[:-1], real, classes)
+        by_class(NAMES[0], real, classes[:-1], real, classes)
 
 
 def test_the_interval_of_cfvd_is_as_wide_as_its_true_spread():

@@ -20,7 +20,7 @@ from lamd.metrics.protocols import PROTOCOLS
 from lamd.report import cost, quality, sweep, tables
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.frame import PER_CLIP_COLUMNS, Summaries, load_results, to_frame, write_per_clip
-from lamd.report.published import judge, load_published, parse_published
+from lamd.report.published import judge, load_published
 from lamd.report.results import Column, PublishedValue, Results, read_results
 from lamd.targets.kind import Collector, Graph
 from lamd.targets.sweep import published_of_sweep
@@ -254,8 +254,6 @@ def test_published_rows_have_source_and_flag():
     }
     assert stated["action_precision"] == "action_precision.mage.v1"
     assert all(row.source and row.metrics for rows in groups.values() for row in rows.values())
-    with pytest.raises(LamdError, match=r"g\.k\.source: Field required; fix the row"):
-        parse_published("g: {k: {method: m, metrics: {fvd: 1}, verified: no, note: ''}}")
 
 
 def test_to_frame_has_one_line_per_value_with_source_and_coordinates():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from itertools import chain
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -23,7 +23,15 @@ from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.budget import row_budget
 from lamd.paradigms.costs import training_flops
 from lamd.paradigms.latent_motion import LatentMotion
-from lamd.training import Latents, encode_latents, load_model, open_latents, train, vae_stage
+from lamd.training import (
+    Latents,
+    encode_latents,
+    engine,
+    load_model,
+    open_latents,
+    train,
+    vae_stage,
+)
 from lamd.training.augment import read_windows
 from lamd.training.checkpoint import Expected, checkpoint_path, list_checkpoints, newest_good
 from lamd.training.diffusion_stage import DiffusionStage
@@ -250,6 +258,16 @@ def test_more_processes_than_clips_are_refused():
 def test_devices_and_precisions_that_are_not_to_be_had(device, precision, words):
     with pytest.raises(LamdError, match=words):
         make_accelerator(device, precision)
+
+
+def test_a_numbered_gpu_is_trained_on(monkeypatch):
+    chosen = Mock()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen)
+    monkeypatch.setattr(engine, "Accelerator", Mock())
+    make_accelerator("cuda:1", "bf16")
+    make_accelerator("cuda", "bf16")
+    assert chosen.call_args_list == [call(1)]
 
 
 # The loop
@@ -545,7 +563,7 @@ def test_latents_are_the_posteriors_of_the_training_windows(run):
     target, videos = tiny_target(), TinyVideos()
     vae, latents = load_model(run / "vae", "vae"), open_latents(run / "latents", run_id="l")
     assert np.array_equal(latents.windows, training_windows(videos, target.train_dmg, target.data))
-    for row in (0, 17, len(latents) - 1):
+    for row in (0, 17, len(latents.windows) - 1):
         x = to_model(read_windows(videos, latents.windows[row : row + 1], 4))
         posterior = vae.encode(x)
         stored = torch.tensor(latents.posterior[row])

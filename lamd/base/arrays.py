@@ -20,23 +20,19 @@ def load_array(
         LamdError: when it is no array of `dtype` with `ndim` axes, None for any; ends in `fix`.
     """
     try:
-        array = map_array(path)
+        array = _map_array(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise LamdError(f"{path}: not a readable .npy ({reason}); {fix}") from None
-    axes = "" if ndim is None else f" with {ndim} axes"
-    if array.dtype != dtype or ndim not in (None, array.ndim):
-        raise LamdError(f"{path}: not {np.dtype(dtype)}{axes}; {fix}")
+    if array.dtype != dtype:
+        raise LamdError(f"{path}: dtype is {array.dtype}, not {np.dtype(dtype)}; {fix}")
+    if ndim not in (None, array.ndim):
+        raise LamdError(f"{path}: shape is {array.shape}, not of {ndim} axes; {fix}")
     return array if mapped else np.array(array)
 
 
-def map_array(path: Path) -> np.ndarray:
-    """Memory-map an `.npy` of numbers, read-only.
-
-    Raises:
-        OSError: when it cannot be read.
-        ValueError: when it is no `.npy`, or its header states another size than the file has.
-    """
+def _map_array(path: Path) -> np.ndarray:
+    """Memory-map an `.npy` of numbers; ValueError when its header and the file disagree."""
     with input_file(path).open("rb") as file:
         start = file.read(12)  # magic, version, length of the header
     if not start.startswith(_MAGIC):

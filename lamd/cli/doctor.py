@@ -45,13 +45,6 @@ _FREE_GB = 5.0  # cells of a standard run with its caches
 State = Literal["ok", "missing", "broken"]
 
 
-_WEIGHTS: dict[str, tuple[State, str]] = {
-    "ok": ("ok", "{path}"),
-    "missing": ("missing", "{how} ({size:.0f} MB)"),
-    "broken": ("broken", "{path}: wrong hash; delete it, then {how}"),
-}
-
-
 class Finding(NamedTuple):
     """One line: `ok`, `missing` (something optional) or `broken` (nothing runs without it)."""
 
@@ -141,9 +134,12 @@ def _weights() -> Iterator[Finding]:
     from lamd import weights
 
     for row in weights.status(hashed=True):
-        state, text = _WEIGHTS[row.state]
-        text = text.format(path=row.path, how=row.how, size=row.size / 1e6)
-        yield Finding(state, f"weights {row.name}", text)
+        what, broken = f"weights {row.name}", f"{row.path}: wrong hash; delete it, then {row.how}"
+        yield {
+            "ok": Finding("ok", what, str(row.path)),
+            "missing": Finding("missing", what, row.how),
+            "broken": Finding("broken", what, broken),
+        }[row.state]
 
 
 def _disk(runs: Path) -> Iterator[Finding]:

@@ -41,19 +41,7 @@ from lamd.config.schema import (
     baseline_sampler,
     denoised_shape,
     denoiser_config,
-    unet_options,
 )
 from lamd.config.strict import closest
 from lamd.config.sweep import Sweep
 from lamd.config.training import GANConfig, LossConfig, TrainConfig
-
-__all__ = [
-    "DATA_OPTIONS", "KINDS", "PROFILES", "ROW_RULES", "SAMPLERS", "AnyTarget", "Baseline",
-    "CaptionerConfig", "CostFigure", "DMGConfig", "DataConfig", "DataOptions", "Derived", "Figure",
-    "GANConfig", "LatentVideoConfig", "LossConfig", "Point", "QualityFigure",
-    "ReconstructionTable", "RowRule", "RuntimeConfig", "SamplerConfig", "SamplerRule",
-    "SamplingCost", "Sweep", "Target", "TrainConfig", "VAEConfig", "VideoAutoencoderConfig",
-    "baseline_sampler", "closest", "config_hash", "denoised_shape", "denoiser_config",
-    "describe_target", "experiments_dir", "is_baseline", "list_targets", "load_experiment",
-    "load_target", "split_row", "unet_options",
-]  # fmt: skip

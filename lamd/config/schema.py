@@ -229,19 +229,13 @@ def _halving_problems(name: str, size: int, widths: UNetWidths) -> Iterator[str]
         yield f"{name}: {size}x{size} cannot be halved {count} times; shorten channel_multipliers"
 
 
-def unet_options(target: Target, name: Baseline, mode: str = "python") -> dict[str, Any]:
-    """Return the keyword arguments of a baseline's UNet, channels apart, dumped by `mode`."""
-    denoiser, fields = target.denoiser(name), set(UNetWidths.model_fields)
-    widths = (denoiser.unet or target.dmg).model_dump(mode=mode, include=fields)
-    return widths | {"conv3d": denoiser.conv3d}
-
-
 def denoiser_config(target: Target, name: Baseline) -> dict[str, Any]:
     """Return what a trained denoiser depends on, apart from data, parents and training options."""
     process = target.dmg.process | ({"posterior"} if name == "latent_video" else set())
-    denoiser = target.denoiser(name)
+    denoiser, fields = target.denoiser(name), set(UNetWidths.model_fields)
+    widths = (denoiser.unet or target.dmg).model_dump(mode="json", include=fields)
     return {
-        "unet": unet_options(target, name, mode="json"),
+        "unet": widths | {"conv3d": denoiser.conv3d},
         "process": target.dmg.model_dump(mode="json", include=process, exclude_none=True)
         | denoiser.model_dump(mode="json", include={"prediction"}),
     }

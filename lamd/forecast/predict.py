@@ -4,14 +4,13 @@ Predicted times are kept in `predictions.json` of the run folder, by plan hash. 
 `accuracy`, so what imports PyTorch is imported by `forecast` alone.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import FiniteFloat
 
 from lamd.base.errors import LamdError
-from lamd.base.files import load_json, write_atomically
+from lamd.base.files import dump_json, load_json
 from lamd.base.origin import CellInfo
 from lamd.config import AnyTarget
 from lamd.pipeline.cell import Cell
@@ -73,7 +72,7 @@ def forecast(
             kept[key] = seconds
         costs.append(CellCost(name, store.state(cell), needed, seconds, made, reason))
     if limit is not None:
-        write_atomically(store.runs / PREDICTIONS, json.dumps(kept, indent=1) + "\n")
+        dump_json(store.runs / PREDICTIONS, kept)
     return costs
 
 

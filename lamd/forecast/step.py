@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_map
 from lamd.config import Target, TrainConfig, is_baseline
 from lamd.data.packed import PackedVideos
 from lamd.flops import Meter
+from lamd.metrics.frames import meta_lpips
 from lamd.nn import checkpoint_blocks
 from lamd.paradigms.budget import row_training
-from lamd.paradigms.costs import WORDS, meta_lpips
+from lamd.paradigms.costs import WORDS
 from lamd.paradigms.registry import PARADIGMS
 from lamd.training.captioner_stage import CaptionerStage
 from lamd.training.diffusion_stage import DiffusionStage

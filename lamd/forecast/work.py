@@ -20,11 +20,11 @@ from lamd.data.listing import SPLITS
 from lamd.data.packed import windows, windows_by_rule
 from lamd.flops import Cost, count
 from lamd.forecast.step import AUTOENCODERS, DENOISERS, count_step, stage_options
-from lamd.metrics.frames import BACKBONES
+from lamd.metrics.frames import BACKBONES, meta_lpips
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.paradigms.budget import autoencoder_phases
-from lamd.paradigms.costs import costs, meta_lpips, row_parts, training_flops
+from lamd.paradigms.costs import costs, row_parts, training_flops
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lamd.base.arrays import map_array
+from lamd.base.arrays import load_array
 from lamd.base.errors import LamdError
 from lamd.base.files import input_file, is_system_file, natural_key
 from lamd.base.limits import MOST_CLIP
@@ -95,14 +95,8 @@ def _check_layout(path: Path, file: Path) -> None:
 
 def _load_npy(path: Path) -> np.ndarray:
     hint = "save uint8 (N, L, H, W, 3) with numpy.save"
-    try:
-        videos = map_array(path)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise LamdError(f"{path}: not a readable .npy ({reason}); {hint}") from None
-    if videos.dtype != np.uint8:
-        raise LamdError(f"{path}: dtype is {videos.dtype}, not uint8; {hint}")
-    if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
+    videos = load_array(path, np.uint8, 5, hint, mapped=True)
+    if videos.shape[-1] != 3 or 0 in videos.shape:
         raise LamdError(f"{path}: shape is {videos.shape}; {hint}")
     if len(videos) > MOST_CLIPS or videos[0].nbytes > MOST_CLIP:
         raise LamdError(

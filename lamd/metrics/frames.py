@@ -91,6 +91,17 @@ def ssim(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.nd
     return _mean_over_frames(real, fake, inputs, "ssim", lambda a, b: list(map(frame_ssim, a, b)))
 
 
+def meta_lpips(backbone: str) -> "lpips.LPIPS":
+    """Return LPIPS on the meta device, frozen."""
+    import lpips
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torchvision")
+        net = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
+    net.scaling_layer.to("meta")
+    return net.requires_grad_(False)
+
+
 def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> "lpips.LPIPS":
     """Return LPIPS with the pinned backbone, frozen, in evaluation mode; it draws no random number.
 
@@ -100,10 +111,7 @@ def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> "l
     import lpips
 
     tensors = weights.load(BACKBONES[backbone])
-    # On the meta device nothing is initialised: the global generator stays untouched.
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="torchvision")
-        model = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
+    model = meta_lpips(backbone)  # where nothing is initialised: no random number
     model.scaling_layer = lpips.ScalingLayer()
     state = _load_heads(Path(lpips.__file__).parent / f"weights/v0.1/{backbone}.pth", backbone)
     convs = [name for name, part in model.net.named_modules() if isinstance(part, torch.nn.Conv2d)]

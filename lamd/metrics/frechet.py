@@ -147,23 +147,6 @@ def _basis_and_root(rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     return basis, root
 
 
-def class_distances(
-    real: np.ndarray, real_classes: Sequence[str], fake: np.ndarray, fake_classes: Sequence[str]
-) -> dict[str, float]:
-    """Return the squared Fréchet distance of features (N, D) and (M, D) of each class, by name.
-
-    Their mean is cFVD and their standard deviation its spread (reported; dividing by the number of
-    classes is ours). With fewer clips than features each value is biased upwards, so values compare
-    at equal numbers of clips per class only.
-
-    Raises:
-        LamdError: when a class has fewer than 2 clips in one of the sets.
-        ValueError: as `frechet_distance`, or when rows and classes differ in number.
-    """
-    rows = _rows_by_class(real, real_classes, fake, fake_classes)
-    return {name: frechet_distance(real[a], fake[b]) for name, (a, b) in rows.items()}
-
-
 def _rows_by_class(
     real: np.ndarray, real_classes: Sequence[str], fake: np.ndarray, fake_classes: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -199,8 +182,14 @@ def _spread(distances: np.ndarray) -> tuple[float, np.ndarray]:
 def _over_classes(summary: Summary, real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
     """Summarise the distances of all classes.
 
+    With fewer clips than features each distance is biased upwards, so values compare at equal
+    numbers of clips per class only.
+
     Args:
         summary: returns the value and its derivative by each class's distance.
+
+    Raises:
+        LamdError: when a class has fewer than 2 clips in one of the sets.
     """
     if inputs.classes is None:
         raise ValueError("distances by class need the classes of the clips, got none")

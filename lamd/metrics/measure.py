@@ -36,8 +36,10 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
         num_conditions = len(fake) // samples if metric.paired else len(real)
         clusters = inputs.clusters(num_conditions, len(fake))
         result = _mean(np.asarray(result, np.float64), clusters, inputs.seed)
-        if not (metric.from_features or (metric.from_clips and metric.paired)):
+        if metric.needs == "captions" or not (metric.from_features or metric.paired):
             n_real = 0
+        elif metric.paired:
+            n_real = num_conditions
     return MetricValue(
         protocol=name,
         value=result.value,

@@ -65,11 +65,6 @@ class Metric:
         """Whether it compares sets of network features."""
         return self.needs in ("i3d", "inception")
 
-    @property
-    def from_clips(self) -> bool:
-        """Whether it compares clips themselves."""
-        return self.needs in ("clips", "tracks")
-
 
 METRICS: dict[str, Metric] = {}
 

@@ -4,10 +4,9 @@ A target's networks are built on the meta device and counted once per process an
 """
 
 import json
-import warnings
 from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,12 +15,10 @@ from lamd.config import Target, is_baseline, split_row
 from lamd.data.vocabulary import Kind, Vocabulary
 from lamd.flops import Cost, count, count_flops
 from lamd.losses import generator_adversarial, reconstruction_terms
+from lamd.metrics.frames import meta_lpips
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.paradigms.base import Paradigm
 from lamd.paradigms.registry import PARADIGMS
-
-if TYPE_CHECKING:
-    import lpips
 
 # The vocabularies are known once the data is: tokens of captions (MAGE's larger one), classes.
 WORDS: dict[Kind, tuple[str, ...]] = {
@@ -61,17 +58,6 @@ def training_flops(target: Target, name: str, network: str, *, adversary: bool =
         step = _autoencoder_step if network == "autoencoder" else _denoiser_step
         _trained[key] = count_flops(step(target, PARADIGMS[name], adversary)) // _CLIPS
     return _trained[key]
-
-
-def meta_lpips(backbone: str) -> "lpips.LPIPS":
-    """Return LPIPS on the meta device, frozen."""
-    import lpips
-
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="torchvision")
-        net = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
-    net.scaling_layer.to("meta")
-    return net.requires_grad_(False)
 
 
 def _key(target: Target, name: str) -> str:

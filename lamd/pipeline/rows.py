@@ -101,22 +101,20 @@ def _another_future(plan: "TablePlan") -> Cell:
     if not DATASETS[target.data.name].has_futures:
         reason = f"the simulator of {target.data.name} draws no other future"
         raise LamdError(f"rows: another_future: {reason}; take it out")
-    return Cell(
-        kind="clips",
-        row="another_future",
-        config={"simulated": plan.simulation(), "samples": [samples.start, samples.stop]},
-        parents={"test": plan.test},
-        step=step_of("clips:future_clips", target=target, samples=samples),
-    )
+    config = {"simulated": plan.simulation(), "samples": [samples.start, samples.stop]}
+    return _of_test(plan, "another_future", config, "future_clips", target=target, samples=samples)
 
 
-def _copied_first_frames(plan: "TablePlan") -> Cell:
+def _of_test(
+    plan: "TablePlan", row: str, config: dict[str, Any], function: str, **options: Any
+) -> Cell:
+    """Plan clips made of the test clips alone."""
     return Cell(
         kind="clips",
-        row="copy_first_frame",
-        config={"repeat": 0},
+        row=row,
+        config=config,
         parents={"test": plan.test},
-        step=step_of("clips:repeated_clips"),
+        step=step_of(f"clips:{function}", **options),
     )
 
 
@@ -132,13 +130,7 @@ def _reordered_row(row: str) -> Row:
     label, how = _REORDERED[row]
     return Row(
         name=row,
-        clips=lambda plan: Cell(
-            kind="clips",
-            row=row,
-            config={"real frames": row},
-            parents={"test": plan.test},
-            step=step_of("clips:reordered_clips", order=row),
-        ),
+        clips=lambda plan: _of_test(plan, row, {"real frames": row}, "reordered_clips", order=row),
         label=lambda _: f"{label} (real clips)",
         description=lambda _: f"the real test clips, {how}",
     )
@@ -261,7 +253,7 @@ for _row in (
     *map(_reordered_row, _REORDERED),
     Row(
         name="copy_first_frame",
-        clips=_copied_first_frames,
+        clips=lambda plan: _of_test(plan, "copy_first_frame", {"repeat": 0}, "repeated_clips"),
         label=lambda _: "Repeat the first frame (trivial)",
         description=lambda _: "the given frame shown at every time",
     ),

@@ -1,7 +1,5 @@
 """The captioner's training: the next token of each training clip's caption."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,9 +24,9 @@ class CaptionerStage(Stage):
         if target.train_captioner is None:
             raise LamdError(f"{target.target}: no `train_captioner`; add it, or another stage")
         super().__init__("captioner", target, target.train_captioner, videos, self.options)
-        vocabulary = self.vocabulary("text", "captioner")
+        self.tokens = self.vocabulary("text", "captioner")
         with seeded(self.train.seed, "init", self.name):
-            self.model = self.network.build(target, vocabulary)
+            self.model = self.network.build(target, self.tokens)
 
     def read(self, rows: np.ndarray) -> Batch:
         """Return video (B, L, H, W, 3) and the token ids of its captions (B, M)."""
@@ -62,10 +60,6 @@ class CaptionerStage(Stage):
             "action_recall": float(action),
             "referring_expression_recall": float(referring),
         }
-
-    def finish(self, model: nn.Module) -> dict[str, Any]:
-        """Return the vocabulary, without which the weights mean nothing."""
-        return {"vocabulary": self.model.vocabulary.to_json()}
 
 
 def _cross_entropy(logits: Tensor, token_ids: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Stage II of every paradigm: noise prediction in its space, given the first frame."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +133,3 @@ class DiffusionStage(Stage):
             for q in quarter.unique().tolist()
         }
         return {self.best_metric: error.mean().item()} | levels
-
-    def finish(self, model: nn.Module) -> dict[str, Any]:
-        """Return the vocabulary of the prompts, without which the weights mean nothing."""
-        return {} if self.tokens is None else {"vocabulary": self.tokens.to_json()}

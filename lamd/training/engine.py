@@ -408,10 +408,13 @@ def _all(accelerator: Accelerator, flag: bool) -> bool:
 
 def make_accelerator(device: str | None, precision: str) -> Accelerator:
     """Return an accelerator of a stage's precision; LamdError where that is not available."""
-    if device not in (None, "cpu", "cuda"):
-        raise LamdError(f"device {device!r}: not known; use cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise LamdError("device 'cuda': no CUDA device here; use cpu")
+    name, _, index = (device or "").partition(":")
+    if name not in ("", "cpu", "cuda"):
+        raise LamdError(f"device {device!r}: not known; use cpu, cuda or cuda:N")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LamdError(f"device {device!r}: no CUDA device here; use cpu")
+    if index:
+        torch.cuda.set_device(int(index))  # accelerate trains on the current one
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and on_cpu:
         raise LamdError("precision: fp16 needs a GPU; set precision: bf16 or fp32")

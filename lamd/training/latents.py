@@ -47,9 +47,6 @@ class Latents:
     windows: np.ndarray  # (N, 2) int64, video and first frame
     vae_sha256: str  # of the weights that made them
 
-    def __len__(self) -> int:
-        return len(self.windows)
-
 
 def encode_latents(
     target: Target,

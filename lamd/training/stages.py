@@ -95,6 +95,7 @@ class Stage(ABC):
     model: Any
     adversary: Any = None  # the discriminator, if any
     adversary_rate: float = 0.0  # its learning rate, constant
+    tokens: Vocabulary | None = None  # of the conditions, if any
     best_metric: str  # validation value that picks the best checkpoint; lower is better
 
     def __init__(
@@ -165,8 +166,11 @@ class Stage(ABC):
         raise NotImplementedError
 
     def finish(self, model: Any) -> dict[str, Any]:
-        """Complete the final model; return what is saved in addition to its config."""
-        return {}
+        """Complete the final model; return what is saved in addition to its config.
+
+        That is the vocabulary, where there is one: the weights mean nothing without it.
+        """
+        return {} if self.tokens is None else {"vocabulary": self.tokens.to_json()}
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from lamd.training.averages import (
 from lamd.training.checkpoint import write_json
 from lamd.training.networks import read_info
 
-SNAPSHOTS = "train_dmg.ema_snapshots=3"
+SNAPSHOTS = "train_dmg.ema_snapshots=8"
 
 
 def test_ema_is_the_recursion_with_a_warm_up():
@@ -51,7 +51,7 @@ def test_powers_are_those_of_edm2():
     assert [power(length) - 1 for length in LENGTHS] == pytest.approx([16.97, 6.94], abs=5e-3)
 
 
-@pytest.mark.parametrize("length", [0.02, 0.1, 0.25])
+@pytest.mark.parametrize("length", [0.04, 0.1, 0.2])
 def test_a_power_average_has_its_length_and_is_the_recursion(length):
     rng, steps = np.random.default_rng(0), 400
     values, model = rng.normal(size=steps), torch.nn.Linear(1, 1, bias=False).double()
@@ -72,11 +72,13 @@ def test_snapshots_span_the_other_lengths():
     assert steps == [75, 150, 225, 300, 375, 450, 525, 600]
     assert snapshot_steps(3, 8) == [1, 2, 3]
     stored = np.stack([[shares(own, step, 600) for step in steps] for own in LENGTHS])
-    for length, error in ((0.05, 1e-9), (0.1, 1e-9), (0.15, 0.04), (0.2, 0.1)):
+    times = (np.arange(600) + 0.5) / 600
+    for length, error in ((0.04, 0.04), (0.05, 1e-9), (0.1, 1e-9), (0.15, 0.04), (0.2, 0.1)):
         factors = coefficients(length, steps)
         assert factors.sum() == pytest.approx(1)
         made = np.einsum("ls,lsj->j", factors, stored)
         assert np.abs(made - shares(length, 600, 600)).sum() < error
+        assert np.sqrt(made @ (times - made @ times) ** 2) == pytest.approx(length, rel=0.04)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_a_length_chosen_after_training_is_loaded(trained):
     model = load_model(trained / "dmg", "dmg", target, ema_length=0.1)
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, stored[f"0.1.{name}"], rtol=1e-4, atol=1e-6)
-    longer = load_model(trained / "dmg", "dmg", target, ema_length=0.25).state_dict()
+    longer = load_model(trained / "dmg", "dmg", target, ema_length=0.2).state_dict()
     assert any(not torch.allclose(t, stored[f"0.1.{name}"]) for name, t in longer.items())
 
 
@@ -101,7 +103,7 @@ def test_a_resumed_training_has_the_same_snapshots(trained, tmp_path):
     train_both(target, tmp_path, dmg_steps=5)
     train_both(target, tmp_path)
     hashes = [read_info(run / "dmg", stage="dmg").snapshots for run in (trained, tmp_path)]
-    assert sorted(hashes[0]) == [3, 6, 10]
+    assert sorted(hashes[0]) == [1, 2, 3, 5, 6, 7, 8, 10]
     assert hashes[0] == hashes[1]
 
 
@@ -138,7 +140,8 @@ def test_a_step_that_is_no_number_is_refused(trained, tmp_path):
     ("overrides", "words"),
     [
         (["sampler.ema_length=0.1"], "sampler.ema_length needs train_dmg.ema_snapshots"),
-        ([SNAPSHOTS, "sampler.ema_length=0.3"], "less than or equal to 0.25"),
+        ([SNAPSHOTS, "sampler.ema_length=0.3"], "less than or equal to 0.2"),
+        (["train_dmg.ema_snapshots=3"], "ema_snapshots below 8"),
         (["train_dmg.ema_snapshots=11"], "ema_snapshots cannot be above num_steps"),
         (["train_vae.ema_snapshots=2"], "ema_snapshots goes with train_dmg only"),
         (

@@ -22,7 +22,7 @@ from lamd.generate import generate, generate_clips
 from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.paradigms.budget import ACCOUNT, _windows, row_budget
+from lamd.paradigms.budget import ACCOUNT, _windows, row_budget, row_training
 from lamd.paradigms.costs import costs
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.contents import LATENCY
@@ -116,6 +116,12 @@ def test_without_widths_the_unet_has_the_dmgs():
     )
     pixels = [costs(own, "pixel")["denoiser"].parameters for own in (target, changed)]
     assert pixels[0] > pixels[1]
+
+
+def test_snapshots_of_a_short_baseline_are_as_many_as_its_steps():
+    target = load_target("table_bair", "quick", ["train_dmg.ema_snapshots=300"])
+    training = row_training(target, "pixel_flops")
+    assert training.ema_snapshots == training.num_steps < 300
 
 
 # ---- rows and cells

@@ -150,6 +150,24 @@ def test_load_refuses_option_without_effect():
     assert "lpips_frames" in refused("table_bair", "loss.lpips_frames=16")
 
 
+@pytest.mark.parametrize(
+    ("target", "override", "words"),
+    [
+        ("table_bair", "dmg.beta_start=0.03", "0 < beta_start <= beta_end < 1"),
+        ("table_bair", "dmg.beta_end=1.5", "0 < beta_start <= beta_end < 1"),
+        ("table_bair", "baselines.pixel.unet.base_channels=15", "base_channels must be even"),
+        ("table_cater_v1", "dmg.context_channels=100", "100 channels cannot be split into heads"),
+        (
+            "table_cater_v1",
+            "captioner.head_channels=18",
+            "96 channels cannot be split into heads of 18",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_built_are_refused_before_any_training(target, override, words):
+    assert words in refused(target, override)
+
+
 def test_overrides_apply_in_order_and_change_the_hash():
     plain = load_target("table_bair", "quick")
     same = load_target("table_bair", "quick", ["data.num_test=9", "data.num_test=64"])

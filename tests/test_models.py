@@ -310,6 +310,23 @@ def test_warp_looks_up_where_the_flow_points():
     torch.testing.assert_close(between[..., :-1], (x0[..., 1:] + x0[..., :-1]) / 2)
 
 
+def test_warp_looks_up_exactly_in_mixed_precision():
+    x0 = torch.rand(1, 3, 48, 48)
+    with torch.autocast("cpu", torch.bfloat16):
+        still = warp(x0, torch.zeros(1, 1, 2, 48, 48))
+    torch.testing.assert_close(still[:, 0], x0)
+
+
+@pytest.mark.parametrize("residual", ["none", "add", "warp", "compose"])
+def test_every_flow_of_moved_skips_is_trained(residual):
+    vae = small_vae(first_frame_residual=residual, moved_skips=True, num_skip_scales=1)
+    wake(vae)
+    x = torch.rand(2, *vae.clip_shape)
+    vae(x, torch.randn(2, *vae.latent_shape)).x_hat.square().sum().backward()
+    flows = vae.video_decoder.flows
+    assert len(flows) and all(p.grad is not None for p in flows.parameters())
+
+
 @pytest.mark.parametrize(("residual", "kept"), [("warp", 1.0), ("compose", 0.8808)])
 def test_a_decoder_that_carries_begins_with_the_given_frame(residual, kept):
     vae = small_vae(first_frame_residual=residual)

@@ -315,7 +315,10 @@ def test_checkpoints_kept_are_the_last_ones_and_the_best(run):
 
 def test_early_stopping_keeps_the_best_model_and_survives_a_stop(tmp_path, monkeypatch):
     target = tiny_target(
-        "loss.gan=null", "train_vae.validate_every=1", "train_vae.early_stopping={patience: 2}"
+        "loss.gan=null",
+        "baselines=null",
+        "train_vae.validate_every=1",
+        "train_vae.early_stopping={patience: 2}",
     )
     for name, stops in (("once", [None]), ("twice", [4, None]), ("at the end", [5, None])):
         values = [{"l1_lpips": loss} for loss in (5.0, 4.0, 3.0, 3.5, 3.0, 1.0)]
@@ -336,7 +339,10 @@ def test_early_stopping_keeps_the_best_model_and_survives_a_stop(tmp_path, monke
 
 def test_damaged_best_checkpoint_says_what_to_delete(tmp_path, monkeypatch):
     target = tiny_target(
-        "loss.gan=null", "train_vae.validate_every=1", "train_vae.early_stopping={patience: 2}"
+        "loss.gan=null",
+        "baselines=null",
+        "train_vae.validate_every=1",
+        "train_vae.early_stopping={patience: 2}",
     )
     values = [{"l1_lpips": loss} for loss in (5.0, 4.0, 3.0, 3.5, 3.0)]
     monkeypatch.setattr(VAEStage, "validate", Mock(side_effect=values))
@@ -348,9 +354,17 @@ def test_damaged_best_checkpoint_says_what_to_delete(tmp_path, monkeypatch):
 
 
 def test_early_stopping_is_refused_where_it_would_choose_wrongly():
-    for stage, words in (("vae", "needs loss.gan null"), ("dmg", "needs baselines null")):
+    for overrides, words in (
+        (["train_vae.early_stopping={patience: 2}"], "needs loss.gan null"),
+        (["train_vae.early_stopping={patience: 2}", "loss.gan=null"], "needs baselines null"),
+        (["train_dmg.early_stopping={patience: 2}"], "needs baselines null"),
+        (
+            ["train_vae={early_stopping: {patience: 2}, small_clips: {size: 8, num_steps: 3}}"],
+            "small_clips needs early_stopping null",
+        ),
+    ):
         with pytest.raises(LamdError, match=words):
-            tiny_target(f"train_{stage}.early_stopping={{patience: 2}}")
+            tiny_target(*overrides)
 
 
 def test_first_steps_see_smaller_clips_and_cost_less(tmp_path):

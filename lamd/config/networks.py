@@ -27,17 +27,20 @@ class UNetWidths(Strict):
     head_channels: Size
 
     def problems(self) -> Iterator[str]:
+        if self.base_channels % 2:
+            yield "base_channels must be even, for sines and cosines of the step"
         factors = [2**level for level in range(len(self.channel_multipliers))]
         if not set(self.attention_factors) <= set(factors):
             yield f"attention_factors must be among {factors}"
         for factor, multiplier in zip(factors, self.channel_multipliers, strict=True):
             width = self.base_channels * multiplier
-            attends = factor in (*self.attention_factors, factors[-1])  # the deepest level always
-            if attends and width % max(1, width // self.head_channels):
-                yield (
-                    f"head_channels: {width} channels cannot be split into heads of "
-                    f"{self.head_channels}; use a divisor of base_channels ({self.base_channels})"
-                )
+            if factor in (*self.attention_factors, factors[-1]):  # the deepest level always
+                yield from _head_problems(width, self.head_channels)
+
+
+def _head_problems(width: int, head_channels: int) -> Iterator[str]:
+    if width % max(1, width // head_channels):
+        yield f"head_channels: {width} channels cannot be split into heads of {head_channels}"
 
 
 class VAEConfig(Strict):
@@ -113,12 +116,16 @@ class DMGConfig(UNetWidths):
         needs_betas = self.schedule != "cosine"
         if needs_betas != (self.beta_start is not None and self.beta_end is not None):
             yield "beta_start and beta_end go with schedule linear or sqrt_linear only"
+        elif needs_betas and not 0 < (self.beta_start or 0) <= (self.beta_end or 0) < 1:
+            yield "betas rise and are below 1: 0 < beta_start <= beta_end < 1"
         attends = self.condition in ("cross_attention", "both") or self.prompt is not None
         if attends and not self.attention_factors:
             yield "cross-attention needs at least one entry in attention_factors"
         for key in ("base_channels", "context_channels"):
             if attends and getattr(self, key) % 4:
                 yield f"{key} must be a multiple of 4, for the sines and cosines of two axes"
+        if self.prompt is not None and self.prompt.kind == "text":
+            yield from _head_problems(self.context_channels, self.head_channels)
 
 
 class VideoAutoencoderConfig(Strict):
@@ -143,3 +150,6 @@ class CaptionerConfig(Strict):
     num_layers: Annotated[Layers, Field(ge=1)]  # of the decoder
     head_channels: Size
     max_tokens: Size
+
+    def problems(self) -> Iterator[str]:
+        yield from _head_problems(self.channels[-1], self.head_channels)

@@ -23,6 +23,8 @@ from lamd.config.registries import ROW_RULES, SAMPLERS, Baseline
 from lamd.config.strict import DISTINCT, Count, Name, NonNegative, Positive, Size, Strict
 from lamd.config.training import BatchConfig, LossConfig, TrainConfig
 
+MIN_SNAPSHOTS = 8  # of averages
+
 
 class SamplerConfig(Strict):
     """Sampling of z_m: K of T steps (paper), DDIM (reported)."""
@@ -34,9 +36,9 @@ class SamplerConfig(Strict):
     # largest |z_hat| at each step, in standard deviations of the training latents; None: paper
     clamp: Positive | None = Field(default=None, exclude_if=lambda bound: bound is None)
     # of the average of the denoiser's weights, relative to the training (EDM2's sigma_rel); None:
-    # the average of train_dmg.ema_decay
+    # the average of train_dmg.ema_decay. Within these bounds MIN_SNAPSHOTS are right to 4 %
     ema_length: float | None = Field(
-        default=None, ge=0.01, le=0.25, exclude_if=lambda length: length is None
+        default=None, ge=0.04, le=0.2, exclude_if=lambda length: length is None
     )
     seed: int
 
@@ -146,8 +148,12 @@ class Target(AnyTarget):
             yield "loss.gan.start_step at or above train_vae.num_steps has no effect"
         if loss.gan is not None and self.train_vae.early_stopping is not None:
             yield "train_vae.early_stopping needs loss.gan null: an adversary raises l1_lpips"
-        if self.baselines is not None and self.train_dmg.early_stopping is not None:
-            yield "train_dmg.early_stopping needs baselines null: budgets count all steps"
+        for key in ("train_vae", "train_dmg"):
+            if self.baselines is not None and getattr(self, key).early_stopping is not None:
+                yield f"{key}.early_stopping needs baselines null: budgets count all steps"
+        parts, half = self.train_vae.micro_batch_size, self.train_vae.precision == "fp16"
+        if loss.gan is not None and parts is not None and half:
+            yield "train_vae.micro_batch_size with fp16 needs loss.gan null: losses share a scale"
         if loss.lpips_frames is not None and loss.lpips_frames >= data.num_frames:
             yield "loss.lpips_frames must be below data.num_frames; null means all"
         if self.sampler.num_steps > self.dmg.num_train_steps:
@@ -160,6 +166,8 @@ class Target(AnyTarget):
                 yield f"row {row} needs data.source: simulated; take it out"
         if self.sampler.ema_length is not None and self.train_dmg.ema_snapshots is None:
             yield "sampler.ema_length needs train_dmg.ema_snapshots"
+        if (self.train_dmg.ema_snapshots or MIN_SNAPSHOTS) < MIN_SNAPSHOTS:
+            yield f"train_dmg.ema_snapshots below {MIN_SNAPSHOTS} cannot represent all lengths"
         for stage in (self.train_vae, self.train_captioner):
             if stage is not None and stage.ema_snapshots is not None:
                 yield "ema_snapshots goes with train_dmg only"

@@ -130,6 +130,8 @@ class TrainConfig(BatchConfig):
             yield "validate_every above num_steps would never validate"
         if self.small_clips is not None and self.small_clips.num_steps >= self.num_steps:
             yield "small_clips.num_steps must be below num_steps"
+        if self.small_clips is not None and self.early_stopping is not None:
+            yield "small_clips needs early_stopping null, or it might end before the whole clips"
         if (self.ema_snapshots or 0) > self.num_steps:
             yield "ema_snapshots cannot be above num_steps"
         if self.ema_snapshots is not None and self.early_stopping is not None:

@@ -215,8 +215,10 @@ class VideoDecoder(nn.Module):
         nn.init.zeros_(self.to_rgb.get_parameter("bias")[3:])
         nn.init.constant_(self.to_rgb.get_parameter("bias")[5:], _KEPT)
         self.flows = nn.ModuleList()
-        if config.moved_skips:  # one before each upsampling
-            self.flows.extend(zero_init(in_frame(width, 2)) for width in channels[:0:-1])
+        if config.moved_skips:  # one before each upsampling that a moved picture follows
+            moves_frame = self.residual in ("warp", "compose")
+            count = len(self.ups) if moves_frame else len(self.fusions)
+            self.flows.extend(zero_init(in_frame(width, 2)) for width in channels[:0:-1][:count])
         self.copy = CopyAttention(config) if config.copy_attention else None
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
@@ -231,7 +233,7 @@ class VideoDecoder(nn.Module):
         if self.copy is not None:
             h, copied = self.copy(h, f_x0, skips[-len(self.fusions) :])
         for i, (up, scale) in enumerate(zip(self.ups, self.scales, strict=True)):
-            if self.flows:
+            if i < len(self.flows):
                 flow = _finer(flow, self.flows[i](F.silu(h)))
             h = up(h)
             if i < len(self.fusions):

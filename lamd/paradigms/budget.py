@@ -154,6 +154,7 @@ def _train(target: Target, name: Baseline, num_steps: int) -> TrainConfig:
     return TrainConfig.model_validate(
         dmg.model_dump()
         | {"num_steps": num_steps, "warmup_steps": share(dmg.warmup_steps)}
+        | {"ema_snapshots": dmg.ema_snapshots and min(dmg.ema_snapshots, num_steps)}
         | {key: max(1, share(getattr(dmg, key))) for key in _INTERVALS}
         | own
     )

@@ -413,9 +413,9 @@ def make_accelerator(device: str | None, precision: str) -> Accelerator:
         raise LamdError(f"device {device!r}: not known; use cpu, cuda or cuda:N")
     if name == "cuda" and not torch.cuda.is_available():
         raise LamdError(f"device {device!r}: no CUDA device here; use cpu")
-    if index:
+    if name == "cuda" and index:
         torch.cuda.set_device(int(index))  # accelerate trains on the current one
-    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    on_cpu = name == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and on_cpu:
         raise LamdError("precision: fp16 needs a GPU; set precision: bf16 or fp32")
     # accelerate keeps its settings in singletons and refuses a second precision in one process.

@@ -72,7 +72,8 @@ def warp(x0: Tensor, flow: Tensor) -> Tensor:
     """
     length = flow.shape[1]
     frames = repeat(x0, "b c h w -> (b l) c h w", l=length)
-    with torch.autocast(x0.device.type, enabled=False):  # else the grid is rounded to bf16
+    device = "cuda" if x0.is_cuda else "cpu"
+    with torch.autocast(device, enabled=False):  # else the grid is rounded to bf16
         identity = F.affine_grid(torch.eye(2, 3, device=x0.device)[None], [1, *x0.shape[1:]], False)
     offset = rearrange(flow, "b l xy h w -> (b l) h w xy").float() / 8  # the grid is 2 wide
     out = F.grid_sample(

@@ -71,7 +71,7 @@ main() {
     fi
     [[ "$1" == test ]] && extra=test
     environment=$(choose_environment)
-    if [[ ! -x "$environment/bin/python" ]]; then
+    if [[ ! -x "$environment/bin/python" || ("$environment" == "$here/.venv" && ! -x "$environment/bin/pip") ]]; then
         local python
         python=$(find_python)
         echo "reproduce.sh: making $environment with $("$python" --version)" >&2

@@ -154,6 +154,7 @@ def test_load_refuses_option_without_effect():
     ("target", "override", "words"),
     [
         ("table_bair", "dmg.beta_start=0.03", "0 < beta_start <= beta_end < 1"),
+        ("table_bair", "evaluate.grid_clips=128", "121 clips of 32 pixels fit into a picture"),
         ("table_bair", "dmg.beta_end=1.5", "0 < beta_start <= beta_end < 1"),
         ("table_bair", "baselines.pixel.unet.base_channels=15", "base_channels must be even"),
         ("table_cater_v1", "dmg.context_channels=100", "100 channels cannot be split into heads"),

@@ -1,10 +1,13 @@
 """Files written atomically, and the description of the running code."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
-from lamd.base.files import write_atomically
+from lamd.base.errors import LamdError
+from lamd.base.files import check_folder, check_output, delete_folder, write_atomically
 from lamd.base.origin import current_origin
 
 
@@ -20,6 +23,48 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "to_a_missing_folder"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, name):
+    path = tmp_path / name
+    if name.startswith("to"):
+        locked = tmp_path / "file"
+        locked.write_text("")
+        path.symlink_to(locked / "x")
+    with pytest.raises(LamdError, match="cannot be written"):
+        check_output(path)
+
+
+def test_a_device_is_an_output(tmp_path):
+    check_output(Path(os.devnull))
+    check_output(tmp_path / "new" / "a")
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_results_below_a_file_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LamdError, match="file: not a folder; choose another folder than"):
+        check_folder(tmp_path / "file" / "table")
+    check_folder(tmp_path / "new" / "table")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_is_deleted_at_once(tmp_path, monkeypatch):
+    folder = tmp_path / "raw"
+    (folder / "train").mkdir(parents=True)
+
+    def killed(path, ignore_errors=False):
+        if path.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            delete_folder(folder)
+    assert not folder.exists()
+    delete_folder(folder)
+    assert os.listdir(tmp_path) == []
 
 
 def test_current_origin_takes_no_lock_of_git(monkeypatch):

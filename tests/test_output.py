@@ -1,5 +1,6 @@
 """What comes from outside reaches terminals, records, tables, pages and figures as plain text."""
 
+import errno
 import io
 import json
 import os
@@ -75,6 +76,24 @@ def test_training_log_shows_markup_as_text(tmp_path, capsys):
     log = TrainingLog(tmp_path, name="vae [/b]", start=0, total=1, enabled=True)
     log.say("vae [/b] :bug: \x1b[2J")
     assert capsys.readouterr().err == "vae [/b] :bug: \\x1b[2J\n"
+
+
+def test_a_full_disk_is_one_line(capsys, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli.app.registered_commands[0], "callback", full)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["list"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "lamd: writing: No space left on device; make room and run it again\n"
+    )
+
+
+def test_a_closed_pipe_is_no_failure():
+    command = f"{sys.executable} -m lamd list | true; exit ${{PIPESTATUS[0]}}"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
 
 
 def test_an_unexpected_error_is_a_printable_traceback(capsys, monkeypatch):

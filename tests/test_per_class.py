@@ -124,7 +124,7 @@ def test_evaluate_refuses_metrics_by_class(tmp_path):
 
 def gesture_target(name, protocols, num_test=60):
     tiny = tiny_target()
-    fields = tiny.data.model_dump() | {"name": name, "num_test": num_test}
+    fields = tiny.data.model_dump() | {"name": name, "num_test": num_test, "num_frames": 12}
     if name != "bair":
         del fields["camera"]
         fields["on_corrupt"] = "skip"

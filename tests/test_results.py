@@ -1,6 +1,7 @@
 """Results: round trip, refusals, verdicts, frames, folders, and that no committed number moved."""
 
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -19,7 +20,14 @@ from lamd.config import experiments_dir, load_target
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.report import cost, quality, sweep, tables
 from lamd.report.folder import choose_folder, write_folder
-from lamd.report.frame import PER_CLIP_COLUMNS, Summaries, load_results, to_frame, write_per_clip
+from lamd.report.frame import (
+    PER_CLIP_COLUMNS,
+    Summaries,
+    load_results,
+    to_frame,
+    to_parquet,
+    write_per_clip,
+)
 from lamd.report.published import judge, load_published
 from lamd.report.results import Column, PublishedValue, Results, read_results
 from lamd.targets.kind import Collector, Graph
@@ -300,6 +308,13 @@ def test_per_clip_values_survive_a_round_trip(tmp_path):
     assert list(frame.columns) == list(PER_CLIP_COLUMNS)
 
 
+def test_parquet_takes_numbers_and_texts_in_one_column():
+    table = pd.DataFrame({"kl": ["1e-4", 0.01, None], "n": [1, 2, 3]})
+    read = pd.read_parquet(io.BytesIO(to_parquet(table)))
+    assert read["kl"].tolist()[:2] == ["1e-4", "0.01"] and read["kl"].isna()[2]
+    assert read["n"].tolist() == [1, 2, 3]
+
+
 def placed(root: Path, **changes) -> tuple[str, str | None]:
     folder, notice = choose_folder(root, make_results(**changes))
     return str(folder.relative_to(root)), notice
@@ -328,6 +343,16 @@ def test_choose_folder_keeps_what_a_record_has_more(tmp_path, kept, new, reason)
     assert folder == "table_x/quick-0123456789ab"
     assert reason in notice
     assert "\n" not in notice
+
+
+def test_choose_folder_keeps_real_data_and_full_scale(tmp_path):
+    real = {"bair": make_source(data="real", scale="full")}
+    write_folder(tmp_path / "table_x" / "quick", make_results(sources=real), {})
+    folder, notice = placed(tmp_path)
+    assert folder == "table_x/quick-0123456789ab" and "its bair is real data" in notice
+    reduced = {"bair": make_source(data="real")}
+    assert "at full scale" in placed(tmp_path, sources=reduced)[1]
+    assert placed(tmp_path, sources=real) == ("table_x/quick", None)
 
 
 def test_choose_folder_keeps_a_sweep_of_more_points_and_what_was_put_next_to_it(tmp_path):

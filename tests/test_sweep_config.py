@@ -85,6 +85,11 @@ def test_keys_of_one_axis_may_differ_in_value(write):
     assert values == [(1, 4, 0), (1, 4, 1), (3, 2, 0), (3, 2, 1)]
 
 
+def test_rows_are_no_axis(write):
+    with pytest.raises(LamdError, match="rows is no axis; name all rows in overrides"):
+        load_target(write(sweep={"rows": [["lamd"], ["lamd", "reconstruction"]]}), "quick")
+
+
 def test_a_list_names_its_own_points(write):
     grid = [{"vae.motion_channels": 4, "loss.kl_weight": 1e-5},
             {"vae.motion_channels": 3, "loss.kl_weight": 1e-2}]  # fmt: skip

@@ -5,12 +5,14 @@ import pytest
 from tiny import HERE, tiny_target
 
 from lamd import weights
-from lamd.config import config_hash
+from lamd.base.errors import LamdError
+from lamd.config import config_hash, load_target
 from lamd.data.packed import windows_by_rule
 from lamd.forecast.work import frames_of, work_of
 from lamd.metrics import i3d
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.store import Store
+from lamd.targets import KINDS
 from lamd.targets.reproduce import reproduce
 
 BAIR = ("data.num_frames=16", "vae.temporal_downsampling=16", "data.num_test=3", "rows=[lamd]")
@@ -33,7 +35,7 @@ def features(monkeypatch):
 
     monkeypatch.setattr(i3d, "features", project)
     monkeypatch.setattr(i3d, "load_i3d", lambda *_: None)
-    monkeypatch.setattr(weights, "fetch", lambda *_: None)
+    monkeypatch.setattr(weights, "load", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,28 @@ def test_forecast_counts_the_windows_of_the_rule(tmp_path):
         work[rule] = work_of(plan.clips("lamd"), plan.target, plan.stages["data"], store)
     assert lengths.tolist() == [30, 30, 30]
     assert [work[rule].units[0][1] for rule in ("disjoint", "all")] == [3, 45]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.num_frames=8", "vae.temporal_downsampling=8"], "fvd.bair.v1 needs 9; raise it"),
+        (["data.num_test=1"], "data.num_test 1: fvd.bair.v1 needs 2; raise it"),
+        (["evaluate.protocols=[psnr.v1,psnr.given1.v1]"], "psnr.v1 and psnr.given1.v1 are one"),
+        (["evaluate.protocols=[psnr.v1,psnr.v1]"], "psnr.v1 and psnr.v1 are one column"),
+        (["evaluate.windows=all"], "another_future: it begins at disjoint windows"),
+    ],
+)
+def test_needs_of_metrics_and_rows_are_checked_before_any_training(overrides, words):
+    with pytest.raises(LamdError, match=words):
+        TablePlan(load_target("table_bair", "quick", overrides), "cpu")
+
+
+def test_protocols_of_reconstructions_are_checked_like_those_of_tables():
+    for names, words in (
+        ("[action_precision.mage.v1]", "protocols.table_bair: captions need a captioner"),
+        ("[cfvd.gestures.v1]", "protocols.table_bair: cfvd needs classes"),
+    ):
+        config = load_target("table_reconstruction", "quick", [f"protocols.table_bair={names}"])
+        with pytest.raises(LamdError, match=words):
+            KINDS[config.kind].plan(config, "cpu")

@@ -147,17 +147,35 @@ def is_system_file(name: str) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """Raise LamdError unless a file can be written at `path`, whose folder is made."""
+    """Raise LamdError unless `write_output` can write to `path`, whose folder is made."""
     if path.is_dir():
         raise LamdError(f"{path}: is a folder; name a file in it")
     if path.is_fifo() or path.is_socket():
         raise LamdError(f"{path}: is a FIFO or socket; name a file")
+    target = Path(os.path.realpath(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        if target.exists() and not target.is_file():  # a device
+            os.close(os.open(target, os.O_WRONLY))
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _temporary(target).unlink()
     except OSError as error:
         raise LamdError(f"{path}: cannot be written ({error.strerror}); choose another") from None
+
+
+def check_folder(path: Path) -> None:
+    """Raise LamdError unless `path`, or the folder that it would be made in, can be written to."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        reason = "cannot be written to" if existing.is_dir() else "not a folder"
+        raise LamdError(f"{existing}: {reason}; choose another folder than {path}")
+
+
+def _temporary(path: Path) -> Path:
+    """Make an empty file in the folder of `path`, to be renamed to it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    return Path(name)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -242,9 +260,7 @@ def first_problem(error: "ValidationError") -> str:
 
 def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file, `.<name>.*.tmp`, and rename it to `path`."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
         fill(temporary)
         temporary.chmod(0o644)
@@ -254,6 +270,15 @@ def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder at once: killed meanwhile, all of it is there or nothing."""
+    leftover = path.with_name(f".deleted_{path.name}")
+    shutil.rmtree(leftover, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.replace(path, leftover)
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:

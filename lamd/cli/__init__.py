@@ -1,5 +1,6 @@
 """The `lamd` command: its commands by name, and what an error becomes; light to import."""
 
+import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -77,6 +78,9 @@ def _run(arguments: list[str]) -> int:
         say(error)
         return 2
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            say(f"{error.filename or 'writing'}: {error.strerror}; make room and run it again")
+            return 2
         if error.filename is None:
             print_traceback()
             return 1
@@ -85,6 +89,8 @@ def _run(arguments: list[str]) -> int:
     except MemoryError:
         say("not enough memory; lower the batch sizes, or give smaller files")
         return 1
+    except SystemExit:  # click's answer to a closed pipe, which is no failure
+        return 0
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:

@@ -33,10 +33,12 @@ def evaluate(
         check_output(json_)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     values = evaluate.evaluate_paths(real, fake, names, device=device, batch_size=batch_size)
-    if json_ is not None:  # before the table: a closed pipe must not lose it
-        report = evaluate.to_json(real, fake, values, device)
-        write_output(json_, readable_json(report))
-    _print_values(values)
+    try:
+        if json_ is not None:  # before the table: a closed pipe must not lose it
+            report = evaluate.to_json(real, fake, values, device)
+            write_output(json_, readable_json(report))
+    finally:
+        _print_values(values)
 
 
 def evaluate_captions(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lamd.base.errors import LamdError
-from lamd.base.files import check_output, natural_key, write_output
+from lamd.base.files import check_output, is_system_file, natural_key, write_output
 from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
 from lamd.cli.output import print_lines
 
@@ -128,7 +128,8 @@ def _first_frames(
 
 def _image_paths(path: Path) -> list[Path]:
     if path.is_dir():
-        images = [p for p in path.iterdir() if p.suffix.lower() in IMAGES]
+        files = [p for p in path.iterdir() if not is_system_file(p.name)]
+        images = [p for p in files if p.suffix.lower() in IMAGES]
         if not images:
             raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
         return sorted(images, key=lambda image: natural_key(image.name))

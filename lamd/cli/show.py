@@ -88,10 +88,10 @@ def results(
     parquet: Annotated[Path | None, typer.Option(help="Write all columns here.")] = None,
 ) -> None:
     """Print the values of all records below PATHS (results/ by default), or write them."""
-    from lamd.report.frame import load_results, to_csv
+    from lamd.report.frame import load_results, to_csv, to_parquet
 
     frame = load_results(paths or [RESULTS])
-    writers = {csv: lambda: to_csv(frame), parquet: lambda: frame.to_parquet(index=False)}
+    writers = {csv: lambda: to_csv(frame), parquet: lambda: to_parquet(frame)}
     outputs = [path for path in writers if path is not None]
     for path in outputs:
         check_output(path)

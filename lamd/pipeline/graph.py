@@ -35,7 +35,7 @@ class TablePlan:
 
     def __post_init__(self) -> None:
         check_protocols(self.target.evaluate.protocols, "evaluate.protocols")
-        _check_metrics(self.target)
+        check_metrics(self.target, self.target.evaluate.protocols, "evaluate.protocols")
         self.stages = self._plan_stages()  # by the name that `lamd train --stage` takes
         self.test: Cell = self.real("test")
         self.values = {
@@ -255,6 +255,10 @@ def check_protocols(names: Sequence[str], key: str) -> None:
     for name in names:
         if name not in PROTOCOLS:
             raise LamdError(f"{key}: unknown {name!r}{closest(name, PROTOCOLS)}; fix the value")
+    columns = {PROTOCOLS[name].column: name for name in reversed(names)}
+    for name in names:
+        if (first := columns[PROTOCOLS[name].column]) != name or names.count(name) > 1:
+            raise LamdError(f"{key}: {first} and {name} are one column of a table; take one out")
 
 
 def missing_weights(names: Sequence[str]) -> dict[str, str]:
@@ -276,26 +280,33 @@ def _applies(protocol: str, row: str) -> bool:
     return info.paired or not metric.paired
 
 
-def _check_metrics(target: Target) -> None:
-    metrics = [metric_for(name) for name in target.evaluate.protocols]
+def check_metrics(target: Target, names: Sequence[str], key: str) -> None:
+    """Raise LamdError where the clips of a target are not what protocols need."""
+    data, metrics = target.data, [metric_for(name) for name in names]
+    for name, metric in zip(names, metrics, strict=True):
+        least = metric.min_frames + PROTOCOLS[name].first_frame
+        for what, has, needed in (
+            ("data.num_frames", data.num_frames, least),
+            ("data.size", data.size, metric.min_size),
+            ("data.num_test", data.num_test, metric.min_clips),
+        ):
+            if has is not None and has < needed:
+                raise LamdError(f"{what} {has}: {name} needs {needed}; raise it or take {name} out")
     if any(m.sampled_only for m in metrics) and target.evaluate.samples_per_clip < 2:
         raise LamdError("evaluate.samples_per_clip: diversity needs 2 or more; raise it")
     if any(m.needs == "captions" for m in metrics) and target.captioner is None:
-        raise LamdError("evaluate.protocols: captions need a captioner; add it or take them out")
+        raise LamdError(f"{key}: captions need a captioner; add it or take them out")
     tracked = " and ".join(m.name for m in metrics if m.needs == "tracks")
     if tracked:
         wrong = "data.source: simulated" if target.data.source != "simulated" else ""
         if not DATASETS[target.data.name].tracks:
             wrong = f"true tracks, the simulator of {target.data.name} has none"
         if wrong:
-            raise LamdError(f"evaluate.protocols: {tracked} needs {wrong}; take it out")
+            raise LamdError(f"{key}: {tracked} needs {wrong}; take it out")
     if any(m.per_class for m in metrics):
-        data = target.data
         classes = DATASETS[data.name].classes
         if not classes:
-            raise LamdError(
-                f"evaluate.protocols: cfvd needs classes, {data.name} has none; take it out"
-            )
+            raise LamdError(f"{key}: cfvd needs classes, {data.name} has none; take it out")
         least = 2 * len(classes)
         if data.num_test is not None and data.num_test < least:
             raise LamdError(

@@ -101,6 +101,9 @@ def _another_future(plan: "TablePlan") -> Cell:
     if not DATASETS[target.data.name].has_futures:
         reason = f"the simulator of {target.data.name} draws no other future"
         raise LamdError(f"rows: another_future: {reason}; take it out")
+    if target.evaluate.windows == "all":
+        reason = "it begins at disjoint windows, not at evaluate.windows: all"
+        raise LamdError(f"rows: another_future: {reason}; take it out")
     config = {"simulated": plan.simulation(), "samples": [samples.start, samples.stop]}
     return _of_test(plan, "another_future", config, "future_clips", target=target, samples=samples)
 

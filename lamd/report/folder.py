@@ -11,8 +11,9 @@ def choose_folder(root: Path, results: Results) -> tuple[Path, str | None]:
     """Return where results belong, and a line that says why when another folder keeps its own.
 
     They belong in `root/<target>/<profile>`. A record there that has rows or points that these
-    results lack, fewer missing values or other overrides, or that cannot be read, is kept: then
-    they belong in a folder named by their config hash next to it.
+    results lack, fewer missing values or other overrides, is of real data or full scale where these
+    are not, or cannot be read, is kept: then they belong in a folder named by their config hash
+    next to it.
     """
     folder = below(root, results.target, results.profile)
     reason = _reason_to_keep(folder / RECORD, results)
@@ -33,6 +34,13 @@ def _reason_to_keep(record: Path, results: Results) -> str | None:
         kept = read_results(record)
     except LamdError:
         return "its record cannot be read"
+    for name, source in results.sources.items():
+        if (before := kept.sources.get(name)) is None:
+            continue
+        if before.data == "real" and source.data != "real":
+            return f"its {name} is real data"
+        if before.scale == "full" and source.scale != "full":
+            return f"its {name} is at full scale"
     if kept.overrides != results.overrides:
         return f"its overrides are {', '.join(kept.overrides) or 'none'}"
     lacking = sorted(_measured(kept) - _measured(results))

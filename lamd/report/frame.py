@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 from scipy import stats
 
 from lamd.base.errors import LamdError
@@ -154,6 +155,13 @@ def to_csv(table: pd.DataFrame) -> bytes:
     texts = table.select_dtypes(include=["object", "string"])
     table = table.assign(**{name: column.map(_no_formula) for name, column in texts.items()})
     return table.rename(columns=_no_formula).to_csv(index=False, lineterminator="\n").encode()
+
+
+def to_parquet(table: pd.DataFrame) -> bytes:
+    """Return a table as Parquet; a column of numbers and texts, as of a sweep, becomes text."""
+    mixed = [name for name, column in table.items() if infer_dtype(column).startswith("mixed")]
+    texts = {name: table[name].map(str, na_action="ignore") for name in mixed}
+    return table.assign(**texts).to_parquet(index=False)
 
 
 def _no_formula(cell: Any) -> Any:

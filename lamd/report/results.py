@@ -240,4 +240,5 @@ def read_results(path: Path) -> Results:
     Raises:
         LamdError: when the file is not a record, naming its first wrong field.
     """
-    return load_json(path, Results, "delete it and run `lamd reproduce` again")
+    fix = "delete it and run `lamd reproduce` again" if path.exists() else "fix the name"
+    return load_json(path, Results, fix)

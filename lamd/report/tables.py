@@ -213,9 +213,8 @@ def measured_table(results: Results) -> TextTable:
         line = {"row": row.label}
         own = [value for value in results.values if value.row == row.name]
         for metric in metrics:
-            column, text = Column(row=row.name, metric=metric), BLANK
-            if own:
-                text = measured_cell(summary, (), column, notes)
+            column = Column(row=row.name, metric=metric)
+            text = BLANK if row.name in missing else measured_cell(summary, (), column, notes)
             line[wording.heading(metric)] = text
             if metric in limits:
                 measured = {value.cells: _limit(value) for value in own if value.metric == metric}

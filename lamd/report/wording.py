@@ -105,7 +105,8 @@ def provenance(results: Results) -> str:
     commits = sorted({c.origin.commit[:12] for c in results.cells if c.origin.commit})
     dirty = " with local changes" if any(c.origin.dirty for c in results.cells) else ""
     code = f"commit {', '.join(commits) or 'unknown'}{dirty}"
-    return f"profile `{results.profile}`, config `{results.config_hash}`, {code}"
+    changed = "".join(f", `--set {override}`" for override in results.overrides)
+    return f"profile `{results.profile}`{changed}, config `{results.config_hash}`, {code}"
 
 
 def caption(results: Results, common: Iterable[str] = ()) -> str:

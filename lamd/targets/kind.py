@@ -35,6 +35,7 @@ from lamd.report.wording import capitalized, data_words
 Place = tuple[str, str, str]  # source, row and point of values
 Config = TypeVar("Config", bound=AnyTarget, contravariant=True)
 T = TypeVar("T")
+_HARMLESS = {"rows", "evaluate", "runtime", "sources", "series", "figure"}  # keys; no training
 BAIR_CAMERA = "image_aux1"  # of every published BAIR value
 
 
@@ -102,7 +103,7 @@ class Collector:
             if data is not None:
                 self.notes += _data_notes(target, data)
             self.sources[name] = _source(target, data)
-            self._deviations[name] = _deviations(target)
+            self._deviations[name] = (*_deviations(target), *_changes(target, self.overrides))
 
     def is_lost(self, source: str, row: str, cell: Cell, point: str = "") -> bool:
         """Return whether the cell of a row failed; then the row is missing."""
@@ -337,6 +338,13 @@ def _source(target: Target, data: DataFacts | None) -> Source:
         seeds={name: seed for name, seed in seeds.items() if seed is not None},
         config_hash=config_hash(target),
     )
+
+
+def _changes(target: Target, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield the overrides by which a target at full scale departs from its profile."""
+    for override in overrides if target.scale == "full" else ():
+        if override.partition("=")[0].partition(".")[0] not in _HARMLESS:
+            yield f"changed by --set {override}"
 
 
 def _data_notes(target: Target, data: DataFacts) -> Iterator[str]:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lamd.base.errors import LamdError
 from lamd.base.origin import timing_place
 from lamd.config import Point, QualityFigure, Target
 from lamd.metrics.protocols import PROTOCOLS
@@ -39,10 +40,11 @@ class Quality:
             for point, cell in zip(config.points, cells, strict=True):
                 name, row = _point(point), point.row
                 if not collector.is_lost(source, row, cell if timed else latency, name):
-                    made.append(point)
                     protocols = [_protocol(config.sources[source])]
                     collector.add_row(source, row, cell, protocols, point=name)
                     collector.values += _costs(config, source, point, latency, collector)
+                    if any(v.point == name and v.metric == "fvd" for v in collector.values):
+                        made.append(point)
             if made:
                 self._compare(config, source, graph, collector)
                 words = [
@@ -114,7 +116,10 @@ def _point(point: Point) -> str:
 
 
 def _protocol(target: Target) -> str:
-    return next(name for name in target.evaluate.protocols if PROTOCOLS[name].metric == "fvd")
+    names = [name for name in target.evaluate.protocols if PROTOCOLS[name].column == "fvd"]
+    if not names:
+        raise LamdError(f"{target.target}: evaluate.protocols: the figure needs FVD; add it")
+    return names[0]
 
 
 def _values_cell(plan: TablePlan, row: str) -> Cell:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.files import below
+from lamd.base.files import below, check_folder
 from lamd.base.processes import rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
@@ -60,7 +60,8 @@ def reproduce(
         CellFailed: when nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
-    below(results, config.target, profile)
+    for folder in (runs, below(results, config.target, profile)):
+        check_folder(folder)
     kind = KINDS[config.kind]
     graph = kind.plan(config, device)
     if options is None and isinstance(config, Sweep):
@@ -108,7 +109,7 @@ def prepare(plans: Iterable[TablePlan], cells: Iterable[Cell], store: Store) -> 
         else:
             needed |= dict.fromkeys(cell.weights)
     for name in needed:
-        weights.fetch(name)
+        weights.load(name)
 
 
 def _make(

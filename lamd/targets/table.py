@@ -9,7 +9,7 @@ from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.values import Inputs
 from lamd.pipeline.contents import PROMPTS, read_clips, read_texts
-from lamd.pipeline.graph import TablePlan, check_protocols
+from lamd.pipeline.graph import TablePlan, check_metrics, check_protocols
 from lamd.pipeline.rows import ROWS, reconstructed
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
@@ -58,6 +58,7 @@ class Reconstruction:
     def plan(self, config: ReconstructionTable, device: str) -> Graph:
         for source, names in config.protocols.items():
             check_protocols(names, f"protocols.{source}")
+            check_metrics(config.sources[source], names, f"protocols.{source}")
         plans, wanted = plan_tables(config.sources, device), {}
         for source, plan in plans.items():
             clips = reconstructed(plan, "decoded", given_kept=False)

@@ -1,6 +1,5 @@
 """The clip sets of a table, those of its rows in the order of the real test clips; captions."""
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from lamd.base.batched import Rows, fill_batches
 from lamd.base.errors import LamdError
-from lamd.base.files import dump_json
+from lamd.base.files import delete_folder, dump_json
 from lamd.base.progress import track
 from lamd.base.rng import derive_seed, numpy_generator
 from lamd.config import Target
@@ -73,7 +72,7 @@ def future_clips(folder: Path, inputs: Folders, target: Target, samples: Sequenc
     names = [f"{key}#{s}" for key in keys for s in samples]
     outputs = _write(folder, names, real.shape[1:], _REAL_BATCH, read, "other futures")
     for s in samples:
-        shutil.rmtree(folder / f"future{s}")
+        delete_folder(folder / f"future{s}")
     return outputs
 
 

@@ -1,11 +1,10 @@
 """The data cell: videos simulated or found, then packed; its splits are opened here."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from lamd.base.errors import LamdError
-from lamd.base.files import below, dump_json
+from lamd.base.files import below, delete_folder, dump_json
 from lamd.base.rng import derive_seed
 from lamd.config import DataConfig, Target
 from lamd.data.cater.captions import parse
@@ -39,7 +38,7 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
     splits = pack_splits(data, raw, packed)
     _check_prompts(target, splits)
     if simulated:
-        shutil.rmtree(raw)  # simulated again from its seed at any time
+        delete_folder(raw)  # simulated again from its seed at any time
     paths = {
         split: str(videos.path.relative_to(folder) if simulated else videos.path)
         for split, videos in splits.items()

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import rich.progress  # noqa: F401  before a test replaces the clock that it imports
 from markdown_it import MarkdownIt
 from small_results import make_results, make_sweep
 
@@ -247,6 +248,17 @@ def test_progress_without_a_terminal_is_a_line_per_minute(capsys, monkeypatch):
         "lamd: vae [/b]: 161/500, 1 steps/s  loss 161, 6 min left",
         "lamd: vae [/b]: 230/500, 1 steps/s  loss 230, 4 min left",
     ]
+
+
+def test_the_rate_is_that_of_the_last_steps(capsys, monkeypatch):
+    clock = iter([0.0, 50.0, 100.0, 150.0, 200.0])
+    monkeypatch.setattr("lamd.base.progress.time.monotonic", lambda: next(clock))
+    with Progress("vae", 1050, unit="steps") as progress:
+        for done in (500, 1000, 1010, 1020):
+            progress.advance(done)
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == "lamd: vae: 1020/1050, 0.2 steps/s, 2 min left"
+    )
 
 
 def test_progress_on_a_terminal_has_rate_and_remaining_time(capsys, monkeypatch):

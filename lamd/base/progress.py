@@ -1,6 +1,7 @@
 """Progress on stderr, by the first process of a launch: a bar, or lines where no terminal is."""
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from typing import Self, TypeVar
 
@@ -9,6 +10,7 @@ from lamd.base.terminal import printable, say
 
 Item = TypeVar("Item")
 EVERY = 60.0  # seconds between two lines
+_WINDOW = 30.0  # seconds, at least, that the rate is of: the steps of one work may differ in cost
 
 
 class Progress:
@@ -30,8 +32,8 @@ class Progress:
 
         self.label, self.total, self.unit = label or "", total, unit
         self.shown = label is not None and rank_and_world()[0] == 0
-        self.start, self.note = start, ""
-        self.began = self.reported = time.monotonic()
+        self.note, self.reported = "", time.monotonic()
+        self.marks = deque([(self.reported, start)], maxlen=2)
         self.console = Console(stderr=True, quiet=not self.shown)
         columns = (
             TextColumn("{task.description}", markup=False),  # a label is no markup
@@ -56,7 +58,10 @@ class Progress:
         """State how many things are done; a `note` stays until the next one."""
         now = time.monotonic()
         self.note = note or self.note
-        rate = (done - self.start) / max(now - self.began, 1e-9)
+        since, before = self.marks[0]
+        rate = (done - before) / max(now - since, 1e-9)
+        if now - self.marks[-1][0] > _WINDOW:
+            self.marks.append((now, done))
         speed = f"{rate:.3g} {self.unit}/s" if self.unit else f"{rate:.3g}/s"
         text = f"{speed}  {self.note}".strip()
         self.bar.update(self.task, completed=done, note=printable(text))

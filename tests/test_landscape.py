@@ -267,9 +267,11 @@ def lamd(monkeypatch, tmp_path, root, capsys):
 
 
 def test_commands(lamd, root):
-    changes = ("num_frames=4", "size=64", "on_corrupt=raise")
-    options = ["--set", "vae.temporal_downsampling=4"]
-    options += [word for change in changes for word in ("--set", f"data.{change}")]
+    changes = (
+        "data.num_frames=4", "data.size=64", "data.on_corrupt=raise", "vae.temporal_downsampling=4",
+        "rows=[lamd]", "evaluate.protocols=[psnr.given1.v1]",
+    )  # fmt: skip
+    options = [word for change in changes for word in ("--set", change)]
     code, out, err = lamd("data", "prepare", "landscape", *options)
     assert (code, err) == (0, "")
     assert out.startswith("landscape/train: 3 videos, 25 frames, ")

@@ -115,7 +115,7 @@ def test_dangling_manifest_is_one_line(tmp_path):
 
 
 def test_simulated_config_is_a_stand_in_whatever_its_cell_says(tmp_path, monkeypatch):
-    changes = ["data.num_train=1", "data.num_test=1", "data.size=32"]
+    changes = ["data.num_train=1", "data.num_test=2", "data.size=32"]
     target = load_target("table_bair", "quick", ["rows=[copy_first_frame]", *changes])
     store = Store(tmp_path)
     assert source_of(target, store).data == "stand-in"

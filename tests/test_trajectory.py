@@ -196,7 +196,7 @@ def test_row_is_measured_from_planned_tracks(tmp_path):
     np.save(inputs["fake"] / contents.CLIPS, pairs)
     row_values(inputs["values"], inputs, [NAME], 4, 2, "cpu")
     (value,) = json.loads((inputs["values"] / contents.VALUES).read_text())
-    assert (value["n_real"], value["n_fake"], value["unit"]) == (56, 56, "px")
+    assert (value["n_real"], value["n_fake"], value["unit"]) == (28, 56, "px")
     assert value["interval"][0] < value["value"] < value["interval"][1]
     per_clip = contents.read_per_clip(inputs["values"])[NAME].reshape(-1, 2)
     assert per_clip[:, 0].max() < 0.3

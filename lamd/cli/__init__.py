@@ -89,7 +89,9 @@ def _run(arguments: list[str]) -> int:
     except MemoryError:
         say("not enough memory; lower the batch sizes, or give smaller files")
         return 1
-    except SystemExit:  # click's answer to a closed pipe, which is no failure
+    except SystemExit as stop:
+        if stop.code != 1:  # click's answer to a closed pipe, which is no failure
+            raise
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

@@ -8,11 +8,11 @@ import lamd.data.dataset  # noqa: F401  # which tests that import only `lamd.con
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each worker of the fast tier its share of the cores, before torch is imported.
+    """Give each worker its share of the cores, before torch is imported.
 
     Threads that outnumber the cores wait for each other in every operator.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
-    if workers and "not slow" in config.option.markexpr:
+    if workers:
         threads = max(1, (os.cpu_count() or 1) // workers)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))

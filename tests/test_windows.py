@@ -13,6 +13,7 @@ from lamd.metrics import i3d
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.store import Store
 from lamd.targets import KINDS
+from lamd.targets.kind import _changes
 from lamd.targets.reproduce import reproduce
 
 BAIR = ("data.num_frames=16", "vae.temporal_downsampling=16", "data.num_test=3", "rows=[lamd]")
@@ -124,6 +125,13 @@ def test_forecast_counts_the_windows_of_the_rule(tmp_path):
 def test_needs_of_metrics_and_rows_are_checked_before_any_training(overrides, words):
     with pytest.raises(LamdError, match=words):
         TablePlan(load_target("table_bair", "quick", overrides), "cpu")
+
+
+def test_overrides_of_a_run_at_full_scale_depart_from_its_profile():
+    overrides = ("train_vae.num_steps=9", "evaluate.grid_clips=2", "rows=[lamd]")
+    full = tiny_target("scale=full")
+    assert list(_changes(full, overrides)) == ["changed by --set train_vae.num_steps=9"]
+    assert list(_changes(tiny_target(), overrides)) == []
 
 
 def test_protocols_of_reconstructions_are_checked_like_those_of_tables():

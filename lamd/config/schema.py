@@ -24,7 +24,7 @@ from lamd.config.strict import DISTINCT, Count, Name, NonNegative, Positive, Siz
 from lamd.config.training import BatchConfig, LossConfig, TrainConfig
 
 MIN_SNAPSHOTS = 8  # of averages
-_HIGHEST, _TILE = 16_000, 132  # pixels of a WebP and least of a clip in it, captions aside
+_HIGHEST, _TILE, _PAD = 16_000, 128, 4  # pixels of a WebP, of a clip in it at least, around it
 
 
 class SamplerConfig(Strict):
@@ -155,7 +155,7 @@ class Target(AnyTarget):
         parts, half = self.train_vae.micro_batch_size, self.train_vae.precision == "fp16"
         if loss.gan is not None and parts is not None and half:
             yield "train_vae.micro_batch_size with fp16 needs loss.gan null: losses share a scale"
-        if (most := _HIGHEST // max(data.size, _TILE)) < self.evaluate.grid_clips:
+        if (most := _HIGHEST // (max(data.size, _TILE) + _PAD)) < self.evaluate.grid_clips:
             yield f"evaluate.grid_clips: {most} clips of {data.size} pixels fit into a picture"
         if loss.lpips_frames is not None and loss.lpips_frames >= data.num_frames:
             yield "loss.lpips_frames must be below data.num_frames; null means all"

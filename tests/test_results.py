@@ -492,6 +492,23 @@ def test_axes_that_end_in_the_same_word_have_their_own_columns():
     assert list(table.columns[:2]) == ["train_vae.num_steps", "train_dmg.num_steps"]
 
 
+def test_named_values_are_one_column_and_explained():
+    names = {1: "narrow", 2: "wide, $5"}
+    keys = ("vae.motion_channels", "loss.kl_weight")
+    points = {name: at for name, at in make_sweep().points.items() if at["loss.kl_weight"] == 0.01}
+    values = tuple(value for value in make_sweep().values if value.point in points)
+    sources = {name: make_source() for name in points}
+    variants = {names[d]: dict(zip(keys, (d, 0.01), strict=True)) for d in names}
+    config = make_sweep().config | {"variants": variants}
+    results = make_sweep(points=points, values=values, sources=sources, config=config)
+    table, _, notes = sweep.sweep_table(results)
+    assert list(table["variant"]) == [*names.values()]
+    assert "narrow: `vae.motion_channels` = 1, `loss.kl_weight` = 0.01" in notes
+    assert "wide, $5: as narrow, but `vae.motion_channels` = 2" in notes
+    assert not any("`variant`" in line for line in notes)
+    assert sweep.render_sweep(results)["curves.png"].startswith(b"\x89PNG")
+
+
 MEASURED = {"protocol": "fvd.bair.v1", "interval": (35, 37), "deviations": [], "note": "",
             "n_real": 256, "n_fake": 256, "extrapolated": None, "weight_hash": None, "unit": "",
             "higher_is_better": False}  # fmt: skip

@@ -85,6 +85,23 @@ def test_keys_of_one_axis_may_differ_in_value(write):
     assert values == [(1, 4, 0), (1, 4, 1), (3, 2, 0), (3, 2, 1)]
 
 
+def test_names_of_values_stand_for_their_keys(write):
+    keys = "vae.motion_channels, vae.temporal_downsampling"
+    grid = {keys: {"flat": [1, 4], "long": [3, 2]}, "train_vae.seed": [0, 1]}
+    sweep = load_target(write(sweep=grid), "quick")
+    assert [tuple(point.values()) for point in sweep.points] == [
+        (1, 4, 0), (1, 4, 1), (3, 2, 0), (3, 2, 1)]  # fmt: skip
+    assert sweep.axes == ("variant",)
+    latents = {n: (t.vae.motion_channels, t.train_vae.seed) for n, t in sweep.targets().items()}
+    assert latents == {
+        "variant=flat, train_vae.seed=0": (1, 0), "variant=flat, train_vae.seed=1": (1, 1),
+        "variant=long, train_vae.seed=0": (3, 0), "variant=long, train_vae.seed=1": (3, 1),
+    }  # fmt: skip
+    assert "two axes have names" in refused(write(sweep=grid | {"loss.kl_weight": {"a": [1.0]}}))
+    curves = {"name": "curves", "columns": [PSNR], "reference": PSNR}
+    assert "figure.reference: values with names" in refused(write(sweep=grid, figure=curves))
+
+
 def test_rows_are_no_axis(write):
     with pytest.raises(LamdError, match="rows is no axis; name all rows in overrides"):
         load_target(write(sweep={"rows": [["lamd"], ["lamd", "reconstruction"]]}), "quick")

@@ -141,7 +141,7 @@ def _load(path: Path, profile: str, overlays: Sequence[Tree], is_source: bool = 
         if not isinstance(changed, dict):
             raise LamdError(f"{at}: overrides: needs keys of the table and their values; fix it")
         changes = [tree.below(("overrides",), changed)]
-        tree.data["points"] = expand(tree.data.pop("sweep", None), tree)
+        tree.data["points"], tree.data["variants"] = expand(tree.data.pop("sweep", None), tree)
     if shows:
         at, theirs = tree.at("sources"), _source_overlays(tree, inner)
         tree.data["sources"] = {

@@ -2,7 +2,8 @@
 
 Under `sweep:` a mapping of axes is their product, a list names its own points. An axis is a
 list or a range {from, to, step} that includes `to`; several keys in one, `a, b`, move together and
-have the same value, or a value per key, `[1, 2]`.
+have the same value, or a value per key, `[1, 2]`. Of one axis the values may have names, which
+tables and figures then show: `{plain: [1, 2], wide: [4, 2]}`.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from lamd.config.schema import Target
 from lamd.config.strict import NonNegative, Size, Strict, Tree, explain, nest
 
 MOST_POINTS = 1000
+VARIANT = "variant"  # the coordinate on an axis whose values have names
 Point = dict[str, Any]  # config key -> value
 
 
@@ -60,6 +62,7 @@ class Sweep(Derived):
 
     kind: Literal["sweep"]
     points: tuple[Point, ...]
+    variants: dict[str, Point] = Field(default={}, exclude_if=lambda variants: not variants)
     published: str | None  # group of published.yaml
     runtime: WorkerConfig
     diagnostics: bool = False  # whether each point's z_m is diagnosed
@@ -73,6 +76,8 @@ class Sweep(Derived):
             yield "sweep: rows is no axis; name all rows in overrides"
         if self.figure.name == "tradeoff" and len(self.axes) != 2:
             yield "figure: a tradeoff needs two axes apart from the seeds"
+        elif self.figure.name == "curves" and self.figure.reference and self.axes == (VARIANT,):
+            yield "figure.reference: values with names have no curve to compare with; delete it"
 
     @property
     def source(self) -> Target:
@@ -81,8 +86,8 @@ class Sweep(Derived):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The keys that are not seeds."""
-        return tuple(key for key in self.points[0] if not is_seed(key))
+        """The coordinates that are not seeds."""
+        return tuple(key for key in coordinates(self.points[0], self.variants) if not is_seed(key))
 
     def targets(self, sweep: Tree | None = None) -> dict[str, Target]:
         """Return the target of each point by the point's name.
@@ -91,7 +96,10 @@ class Sweep(Derived):
             LamdError: on a key or value that a target does not have, with its line in `sweep`.
         """
         sweep = sweep or Tree(source=self.target)
-        return {point_name(point): self._target(point, sweep) for point in self.points}
+        return {
+            point_name(coordinates(point, self.variants)): self._target(point, sweep)
+            for point in self.points
+        }
 
     def _target(self, point: Point, sweep: Tree) -> Target:
         tree = Tree(self.source.model_dump(mode="json"), source=sweep.at("sweep"))
@@ -113,15 +121,31 @@ def point_name(point: Point) -> str:
     return ", ".join(f"{key}={value}" for key, value in point.items()) or "all"
 
 
-def expand(grid: Any, sweep: Tree) -> tuple[Point, ...]:
-    """Return the points of a `sweep:` block, in the order of its axes, the last one fastest.
+def coordinates(point: Point, variants: dict[str, Point]) -> Point:
+    """Return a point with the name of its variant in place of the keys that the variants set."""
+    for name, values in variants.items():
+        if all(point.get(key) == value for key, value in values.items()):
+            return {VARIANT: name} | {k: v for k, v in point.items() if k not in values}
+    return point
+
+
+def expand(grid: Any, sweep: Tree) -> tuple[tuple[Point, ...], dict[str, Point]]:
+    """Return the points of a `sweep:` block, and the values that have names.
+
+    The points are in the order of its axes, the last one fastest.
 
     Raises:
         LamdError: on a block that is no grid, a point that appears twice, or too many points.
     """
-    at = sweep.at("sweep")
+    at, variants = sweep.at("sweep"), dict[str, Point]()
     if isinstance(grid, dict) and grid:
-        sides = [_axis(key, values, sweep) for key, values in grid.items()]
+        sides = []
+        for keys, values in grid.items():
+            named = isinstance(values, dict) and all(isinstance(v, list) for v in values.values())
+            if named and variants:
+                raise LamdError(f"{at}: sweep: two axes have names; take those of one out")
+            sides.append(_axis(keys, [*values.values()] if named else values, sweep))
+            variants |= zip(map(str, values), sides[-1], strict=True) if named else {}
         _limit(math.prod(map(len, sides)), at)
         points = tuple(dict(ChainMap(*steps[::-1])) for steps in itertools.product(*sides))
     elif isinstance(grid, list) and grid and all(isinstance(p, dict) and p for p in grid):
@@ -134,7 +158,7 @@ def expand(grid: Any, sweep: Tree) -> tuple[Point, ...]:
     ((name, count),) = Counter(map(point_name, points)).most_common(1)
     if count > 1:
         raise LamdError(f"{at}: sweep: point {name} appears twice; delete one")
-    return points
+    return points, variants
 
 
 def _axis(keys: str, values: Any, sweep: Tree) -> list[Point]:

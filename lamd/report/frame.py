@@ -13,7 +13,7 @@ from scipy import stats
 
 from lamd.base.errors import LamdError
 from lamd.base.terminal import printable
-from lamd.config.sweep import is_seed
+from lamd.config.sweep import coordinates, is_seed
 from lamd.report.results import RECORD, Column, Results, Value, read_results
 
 CONFIDENCE = 0.95  # of an interval over seeds
@@ -64,18 +64,20 @@ class Summaries:
     Values with equal `cells` are the same measurement, at seeds that it does not depend on.
 
     Attributes:
-        axes: the config keys of a position's coordinates.
+        axes: the config keys of a position's coordinates, `VARIANT` for those of named values.
         points: the names of the points of each position.
         frame: all values, with `position` and `seeds` as columns.
     """
 
     def __init__(self, results: Results) -> None:
-        keys = dict.fromkeys(key for point in results.points.values() for key in point)
+        variants = results.config.get("variants", {})
+        points = {name: coordinates(point, variants) for name, point in results.points.items()}
+        keys = dict.fromkeys(key for point in points.values() for key in point)
         self._missing = results.missing
         self.axes = [key for key in keys if not is_seed(key)]
         self.points: dict[Position, list[str]] = {}
         positions, seeds = {}, {}
-        for name, point in (results.points or {"": {}}).items():
+        for name, point in (points or {"": {}}).items():
             positions[name] = tuple(_hashable(point.get(axis)) for axis in self.axes)
             seeds[name] = tuple(value for key, value in point.items() if is_seed(key))
             self.points.setdefault(positions[name], []).append(name)

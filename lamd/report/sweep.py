@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lamd.config.sweep import VARIANT
 from lamd.metrics.registry import METRICS
 from lamd.report import plots, wording
 from lamd.report.frame import Position, Summaries
@@ -111,7 +112,8 @@ def sweep_table(results: Results) -> TextTable:
     if is_constant(table, "seeds"):
         number = int(table.pop("seeds").iloc[0])
         common.append(f"{number} seed{'s' * (number != 1)}")
-    return table, common, [*notes.lines(), wording.symbol_key(summary.axes), *reading(results)]
+    explained = [*notes.lines(), *_symbols(summary), *_variants(results), *reading(results)]
+    return table, common, explained
 
 
 def _differences(results: Results) -> tuple[str, list[dict[str, str]]]:
@@ -175,7 +177,8 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
     caption = wording.caption(results, [f"{' or '.join(clips) or 'no'} test clips"])
     explained = [
         *notes.lines(),
-        wording.symbol_key(summary.axes),
+        *_symbols(summary),
+        *_variants(results),
         "Nothing is trained; several seeds: mean [95 % interval, Student's t], of two their mean "
         "(both values); seeds that the MCD-VAE does not depend on are not counted",
         *(f"{entry.label}: {entry.text}" for entry in DIAGNOSTICS.values()),
@@ -206,25 +209,30 @@ def _draw_curves(
 ) -> bytes:
     """Return a PNG with one panel per column over the first axis, one line per value of the others.
 
-    A reference is drawn across the panels of its metric at its mean over all positions. With
-    several seeds, dots are seeds; panels that fit into a row have a second one below them with
-    the change from the first position, paired by seed.
+    Values with names alone are listed downwards. A reference is drawn across the panels of its
+    metric at its mean over all positions. With several seeds, dots are seeds; panels that fit into
+    a row have a second one below them with the change from the first position, paired by seed.
     """
     summary = Summaries(results)
     seeded, one_row = max(map(len, summary.points.values())) > 1, len(panels) <= 4
-    paired = seeded and one_row and len(summary.points) > 1
+    named = summary.axes == [VARIANT]
+    paired = seeded and one_row and len(summary.points) > 1 and not named
     shape = (1 + paired, len(panels)) if one_row else (-(-len(panels) // 3), 3)
     marks = "dots: seeds; bars, of a single one" if seeded else "bars"
     words = f"{_conditions(results)}; {marks}: 95 % interval"
     if paired:
         words += "; lower panels: change from the first point, paired by seed"
-    words += f"; {wording.symbol_key(summary.axes)}"
+    words = "; ".join([words, *_symbols(summary)])
     drawn = [(column, name, False) for column, name in panels.items()]
     drawn += [(column, "", True) for column in panels if paired]
-    with plots.canvas(title, 0.7 + 2.1 * shape[0], words) as figure:
+    height = max(2.1, 0.5 + 0.24 * len(summary.points)) if named else 2.1
+    with plots.canvas(title, 0.7 + height * shape[0], words) as figure:
         grid = figure.subplots(*shape, squeeze=False)
         for ax, (column, name, change) in zip(grid.flat, drawn, strict=False):
-            _draw_lines(ax, summary, column, 0, change=change)
+            if named:
+                _draw_variants(ax, summary, column, labelled=ax in grid[:, 0])
+            else:
+                _draw_lines(ax, summary, column, 0, change=change)
             ax.set_title(name)
             if reference is not None and reference.metric == column.metric and not change:
                 _draw_reference(ax, summary, reference)
@@ -275,6 +283,21 @@ def _draw_lines(
         ax.axhline(0, color="#404040", linewidth=0.8)
 
 
+def _draw_variants(ax: Axes, summary: Summaries, column: Column, *, labelled: bool) -> None:
+    """Draw a column downwards, one line per named position."""
+    hue = plots.color(column.row)
+    for y, position in enumerate(summary.points):
+        measured, seeds = summary.at(position, column), summary.by_seed(position, column)
+        if measured is not None:
+            bars = plots.errors(measured["value"], measured["low"], measured["high"])
+            ax.errorbar(measured["value"], y, xerr=bars, fmt="o", color=hue, capsize=3)
+        if len(seeds) > 1:
+            ax.plot(seeds, [y] * len(seeds), "o", color=hue, alpha=0.55, markersize=3)
+    plots.label_ticks(ax, "y", [str(name) if labelled else "" for (name,) in summary.points])
+    ax.set_ylim(len(summary.points) - 0.5, -0.5)
+    ax.margins(x=0.12)
+
+
 def _draw_reference(ax: Axes, summary: Summaries, column: Column) -> None:
     """Draw the mean of a column over all positions, each measurement once."""
     table = summary.frame
@@ -306,7 +329,7 @@ def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
     summary = Summaries(results)
     words = (
         f"{_conditions(results)}; bars: 95 % interval; both maps have one colour scale; "
-        f"{wording.symbol_key(summary.axes)}"
+        f"{'; '.join(_symbols(summary))}"
     )
     papers = [row for row in results.published if row.metrics]
     layout = "AAABBB;XXYYPP" if papers else "AAABBB;XXXYYY"
@@ -366,6 +389,23 @@ def _conditions(results: Results) -> str:
     words = wording.capitalized(wording.sources_words(results))
     counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.n_fake)
     return f"{words}, n = {' or '.join(counts)}, profile {results.profile}"
+
+
+def _symbols(summary: Summaries) -> list[str]:
+    keys = [axis for axis in summary.axes if axis != VARIANT]
+    return [wording.symbol_key(keys)] if keys else []
+
+
+def _variants(results: Results) -> list[str]:
+    """Return what each variant sets, the first in full and the others where they differ from it."""
+    variants: dict[str, dict] = results.config.get("variants", {})
+    first, lines = next(iter(variants), ""), []
+    for name, values in variants.items():
+        known, start = ({}, "") if name == first else (variants[first], f"as {first}, but ")
+        stated = [item for item in values.items() if item not in known.items()]
+        words = ", ".join(f"`{key}` = {value}" for key, value in stated)
+        lines.append(f"{name}: {start}{words}")
+    return lines
 
 
 def _math(key: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lamd.base.errors import LamdError
 from lamd.config import Sweep
-from lamd.config.sweep import is_seed
+from lamd.config.sweep import coordinates, is_seed
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.contents import Diagnostics
 from lamd.pipeline.graph import TablePlan
@@ -99,8 +99,9 @@ def _compare(config: Sweep, graph: Graph, collector: Collector) -> None:
 
 def state_table(config: Sweep, graph: Graph, store: Store) -> list[list[str]]:
     """Return, with a header, each point, its state and how much of it is made."""
-    rows = [[*config.points[0], "state", "made", "failed"]]
-    for point, cells in zip(config.points, graph.cells().values(), strict=True):
+    points = [coordinates(point, config.variants) for point in config.points]
+    rows = [[*points[0], "state", "made", "failed"]]
+    for point, cells in zip(points, graph.cells().values(), strict=True):
         states = [store.state(cell) for cell in cells]
         failures = [str(failure) for cell in cells if (failure := store.failure(cell))]
         state = next((s for s in ("failed", "begun") if s in states), "missing")

@@ -88,6 +88,17 @@ def test_every_cell_is_counted(store):
     assert found["data"].disk == 16 * 30 * 32 * 32 * 3
 
 
+def test_captions_are_counted(store):
+    found = works(load_target("table_cater_v1", "quick", ["data.num_test=3"]), store)
+    captions = [name for name in found if name.startswith("captions")]
+    assert len(captions) == 6
+    for name in captions:
+        ((unit, number),) = found[name].units
+        assert (unit.kind, number) == ("captioning", 3)
+        # a training step is three passes over 16 clips; here words follow one by one
+        assert unit.flops > found["captioner"].units[0][0].flops / 16 / 3
+
+
 def test_the_other_paradigms_are_counted(store):
     target = tiny_target("rows=[lamd,pixel_flops,latent_video_clips]")
     found = works(target, store)
@@ -245,6 +256,15 @@ def test_unit_that_cannot_be_timed_here_states_the_reason(
 def test_a_unit_takes_time(kind, subject):
     shape = {"psnr": (4, 16), "i3d": (9, 16)}.get(subject, (2, 4, 16))
     assert 0 <= time_unit(Unit(kind, subject, shape), tiny_target(), "cpu") < 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "shape"),
+    [("captioning", "captioner", (2, 16, 32)), ("simulation", "cater_v1", (32, 16))],
+)
+def test_a_unit_of_a_table_with_captions_takes_time(kind, subject, shape):
+    target = load_target("table_cater_v1", "quick")
+    assert 0 <= time_unit(Unit(kind, subject, shape), target, "cpu") < 30
 
 
 def test_noise_has_what_training_reads():

@@ -29,6 +29,7 @@ from lamd.metrics import i3d
 from lamd.metrics.frames import BACKBONES
 from lamd.metrics.registry import METRICS
 from lamd.metrics.values import Inputs
+from lamd.paradigms.costs import VOCABULARIES
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.steps.data import build_data
 from lamd.training.engine import StepTimer
@@ -143,6 +144,13 @@ def _sampling(unit: Unit, target: Target, device: str) -> float:
     return (once + further * step) / batch
 
 
+def _captioning(unit: Unit, target: Target, device: str) -> float:
+    batch, num_frames, size = unit.shape
+    model = _network(unit.subject, target, VOCABULARIES["text"]).to(device)
+    x = torch.zeros(batch, num_frames, 3, size, size, device=device)
+    return _timed(lambda n: [model.caption(x) for _ in range(n)], device)[1] / batch
+
+
 def _comparison(unit: Unit, target: Target, device: str) -> float:
     clip, inputs = noise(*unit.shape), Inputs(device=device)
 
@@ -159,10 +167,13 @@ def _comparison(unit: Unit, target: Target, device: str) -> float:
 
 
 def _simulation(unit: Unit, target: Target, device: str) -> float:
+    # a few captions lack words of others
+    dmg = target.dmg.model_copy(update={"prompt": None})
+
     def run(count: int) -> None:
-        small = target.data.model_copy(update={"num_train": count, "num_test": 1})
+        data = target.data.model_copy(update={"num_train": count, "num_test": 1})
         with tempfile.TemporaryDirectory() as folder:
-            build_data(Path(folder), {}, target.model_copy(update={"data": small}))
+            build_data(Path(folder), {}, target.model_copy(update={"data": data, "dmg": dmg}))
 
     return _timed(run, "cpu", 3 * (os.cpu_count() or 1), warm=False)[1]
 
@@ -200,6 +211,7 @@ TIMERS: dict[str, Callable[[Unit, Target, str], float]] = {
     "encoding": _autoencoding,
     "reconstruction": _autoencoding,
     "sampling": _sampling,
+    "captioning": _captioning,
     "comparison": _comparison,
     "simulation": _simulation,
 }

@@ -24,10 +24,11 @@ from lamd.metrics.frames import BACKBONES, meta_lpips
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.paradigms.budget import autoencoder_phases
-from lamd.paradigms.costs import costs, row_parts, training_flops
+from lamd.paradigms.costs import VOCABULARIES, costs, row_parts, training_flops
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
+from lamd.pipeline.steps.clips import CAPTIONS_BATCH
 from lamd.pipeline.steps.data import open_split
 from lamd.pipeline.store import Store
 from lamd.training.networks import NETWORKS
@@ -234,6 +235,15 @@ def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Work:
     return Work([(_reconstruction(target, batch, "latent_motion"), 2 * number)])
 
 
+def _captions(cell: Cell, target: Target, frames: Frames) -> Work:
+    number, _ = _num_clips(cell, target, frames)
+    with torch.device("meta"):
+        model: Any = NETWORKS["captioner"].build(target, VOCABULARIES["text"])
+        x = torch.empty(1, target.data.num_frames, 3, target.data.size, target.data.size)
+    clip, batch = count(lambda: model.greedy_ids(x)), min(CAPTIONS_BATCH, max(1, number))
+    return Work([(_inference("captioning", "captioner", target, clip, batch), number)])
+
+
 def _features(cell: Cell, target: Target, frames: Frames) -> Work:
     number, _ = _num_clips(cell, target, frames)
     unit = _comparison("i3d", target, cell.config["first_frame"])
@@ -261,6 +271,7 @@ _RULES: dict[str, tuple[Sequence[str], Callable[[Cell, Target, Frames], Work]]] 
     **dict.fromkeys(NETWORKS, ((), _training)),
     **dict.fromkeys(("latents", "video_latents"), (["train"], _latents)),
     "clips": (["test"], _clips),
+    "captions": (["test"], _captions),
     "features": (["test"], _features),
     "values": (["test"], _values),
     "diagnostics": (["test"], _diagnostics),

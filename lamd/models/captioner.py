@@ -67,9 +67,13 @@ class Captioner(nn.Module):
     @torch.inference_mode()
     def caption(self, x: Tensor) -> list[str]:
         """Return the captions of clips (B, L, 3, H, W) in [-1, 1], decoded greedily."""
+        return [self.vocabulary.decode(row) for row in self.greedy_ids(x).tolist()]
+
+    def greedy_ids(self, x: Tensor) -> Tensor:
+        """Return the likeliest token ids, one after the other, of clips as in `caption` (B, M)."""
         clip = self.encode(x)
         ids = torch.full((len(x), 1), self.vocabulary.start, device=x.device)
         for _ in range(self.max_tokens - 1):
             following = self._decode(ids, clip)[:, -1].argmax(dim=-1)
             ids = torch.cat([ids, following[:, None]], dim=1)
-        return [self.vocabulary.decode(row) for row in ids.tolist()]
+        return ids

@@ -20,7 +20,7 @@ from lamd.pipeline import contents
 from lamd.pipeline.contents import Folders
 from lamd.pipeline.steps.data import open_split
 
-_REAL_BATCH, _CAPTIONS_BATCH = 64, 32
+_REAL_BATCH, CAPTIONS_BATCH = 64, 32
 
 
 def real_clips(folder: Path, inputs: Folders, target: Target, split: str) -> dict:
@@ -217,8 +217,8 @@ def write_captions(folder: Path, inputs: Folders, device: str) -> dict:
     device, clips = resolve_device(device), contents.read_clips(inputs["clips"])
     captioner = load_model(inputs["captioner"], "captioner", device=device)
     captions: list[str] = []
-    for first in track(range(0, len(clips), _CAPTIONS_BATCH), "captions"):
-        video = torch.from_numpy(np.array(clips[first : first + _CAPTIONS_BATCH]))
+    for first in track(range(0, len(clips), CAPTIONS_BATCH), "captions"):
+        video = torch.from_numpy(np.array(clips[first : first + CAPTIONS_BATCH]))
         captions += captioner.caption(to_model(video.to(device)))
     dump_json(folder / contents.CAPTIONS, captions)
     return {"clips": len(captions)}

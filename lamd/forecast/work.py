@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lamd.config import Target
+from lamd.config import CaptionerConfig, Target
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
 from lamd.data.packed import windows, windows_by_rule
@@ -23,6 +23,7 @@ from lamd.forecast.step import AUTOENCODERS, DENOISERS, count_step, stage_option
 from lamd.metrics.frames import BACKBONES, meta_lpips
 from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
+from lamd.models.captioner import Captioner
 from lamd.paradigms.budget import autoencoder_phases
 from lamd.paradigms.costs import VOCABULARIES, costs, row_parts, training_flops
 from lamd.paradigms.registry import PARADIGMS
@@ -111,6 +112,14 @@ def lpips_costs(backbone: str, size: int) -> tuple[Cost, Cost]:
 @cache
 def _i3d(num_frames: int) -> Cost:
     return count(lambda: I3D()(torch.empty(1, 3, num_frames, 224, 224)))
+
+
+@cache
+def _captions_cost(captioner: CaptionerConfig, num_frames: int, size: int) -> Cost:
+    with torch.device("meta"):
+        model = Captioner(captioner, VOCABULARIES["text"], num_frames)
+        x = torch.empty(1, num_frames, 3, size, size)
+    return count(lambda: model.greedy_ids(x))
 
 
 def sampling(target: Target, row: str, paradigm: str, batch: int) -> Unit:
@@ -236,11 +245,10 @@ def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Work:
 
 
 def _captions(cell: Cell, target: Target, frames: Frames) -> Work:
+    assert target.captioner is not None, "checked with the config"
     number, _ = _num_clips(cell, target, frames)
-    with torch.device("meta"):
-        model: Any = NETWORKS["captioner"].build(target, VOCABULARIES["text"])
-        x = torch.empty(1, target.data.num_frames, 3, target.data.size, target.data.size)
-    clip, batch = count(lambda: model.greedy_ids(x)), min(CAPTIONS_BATCH, max(1, number))
+    batch = min(CAPTIONS_BATCH, max(1, number))
+    clip = _captions_cost(target.captioner, target.data.num_frames, target.data.size)
     return Work([(_inference("captioning", "captioner", target, clip, batch), number)])
 
 

@@ -50,6 +50,8 @@ install() {
             return
         fi
     done
+    "$environment/bin/python" -m pip --version >/dev/null 2>&1 ||
+        fail "$environment has no pip; run $environment/bin/python -m ensurepip and start again"
     stamp="$environment/.lamd-installed-${extra:-core}"
     [[ -n "$extra" ]] && package="$here[$extra]"
     echo "reproduce.sh: installing lamd${extra:+ with its $extra packages} into $environment (PyTorch and others, about 6 GB once)" >&2

@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lamd import weights
 from lamd.base.errors import LamdError
@@ -11,7 +13,7 @@ from lamd.base.files import load_json
 from lamd.base.origin import current_origin
 from lamd.base.processes import launch_number
 from lamd.config import closest
-from lamd.data.cater.captions import MOST_CHARACTERS
+from lamd.data.cater.captions import MOST_CHARACTERS, parse
 from lamd.io.clips import Clips, load_clips, size_text
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, Protocol, metric_for
@@ -39,6 +41,13 @@ def _clip_protocols() -> list[str]:
 
 
 def evaluate_paths(
+    real: Path | str, fake: Path | str, metrics: list[str], **options: Any
+) -> list[MetricValue]:
+    """Return the values of `measure_paths`, whose arguments and errors these are."""
+    return list(measure_paths(real, fake, metrics, **options))
+
+
+def measure_paths(
     real: Path | str,
     fake: Path | str,
     metrics: list[str],
@@ -48,8 +57,8 @@ def evaluate_paths(
     seed: int = 0,
     cache: Path | None = None,
     progress: bool = True,
-) -> list[MetricValue]:
-    """Measure the clips at `fake` against those at `real`, one value for each metric.
+) -> Iterator[MetricValue]:
+    """Yield one value for each metric of the clips at `fake` against those at `real`.
 
     Args:
         real, fake: what `load_clips` takes. PSNR, SSIM and LPIPS compare clip with clip, in
@@ -70,9 +79,9 @@ def evaluate_paths(
     real_clips, fake_clips = load_clips(real), load_clips(fake)
     for name in names:
         _check(PROTOCOLS[name], real_clips, fake_clips)
-    # Missing weights are reported before an hour of other metrics.
+    # Missing or damaged weights are reported before an hour of other metrics.
     for artifact in dict.fromkeys(key for name in names for key in metric_for(name).weights):
-        weights.fetch(artifact)
+        weights.load(artifact)
     inputs = Inputs(
         clips=(real_clips.videos, fake_clips.videos),
         device=device,
@@ -81,7 +90,7 @@ def evaluate_paths(
         cache=cache,
         progress=progress,
     )
-    return [_with_remarks(measure(name, inputs), real_clips, fake_clips) for name in names]
+    return (_with_remarks(measure(name, inputs), real_clips, fake_clips) for name in names)
 
 
 def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[MetricValue]:
@@ -99,6 +108,11 @@ def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[Met
     n, m = map(len, captions)
     if n != m:
         raise LamdError(f"{predicted}: {m} captions, but {true} has {n}; make the numbers equal")
+    for number, caption in enumerate(captions[0]):
+        try:
+            parse(caption)
+        except LamdError as error:
+            raise LamdError(f"{true}: number {number}, {error}") from None
     inputs = Inputs(captions=captions, seed=seed)
     names = [name for name in PROTOCOLS if metric_for(name).needs == "captions"]
     return [measure(name, inputs) for name in names]
@@ -198,7 +212,7 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
 
 
 def _with_remarks(value: MetricValue, real: Clips, fake: Clips) -> MetricValue:
-    coded = [c.path.name for c in (real, fake) if not c.lossless]
+    coded = [c.path.name or str(c.path) for c in (real, fake) if not c.lossless]
     deviations = [f"{name} is read from coded files, not lossless" for name in dict.fromkeys(coded)]
     metric, notes = metric_for(value.protocol), [value.note] if value.note else []
     if metric.paired and real.names and fake.names and real.names != fake.names:

@@ -33,7 +33,12 @@ def keyed_noise(
     A sample therefore depends on its key and the seed, not on batch size, order or device.
     """
     generators = [torch_generator(seed, "noise", key) for key in keys]
-    return lambda: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+
+    def draw() -> Tensor:  # on the CPU, whatever torch.set_default_device says
+        noise = [torch.randn(shape, generator=g, device="cpu") for g in generators]
+        return torch.stack(noise).to(device)
+
+    return draw
 
 
 @torch.inference_mode()

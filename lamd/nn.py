@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 KeysValues = tuple[Tensor, Tensor]  # two tensors (B, heads, M, C / heads)
 
+_COPY_CHANNELS = 32  # of the queries and keys of `CopyAttention`
 # of PyTorch's own transformer layers
 PRE_NORM: dict[str, Any] = {
     "dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True,
@@ -363,6 +364,40 @@ class Fusion(nn.Module):
         return torch.addcmul(shift, self.norm(h), 1.0 + scale)
 
 
+class CopyAttention(nn.Module):
+    """Gather content for D_V's deepest cells from the cells of the first frame, by attention.
+
+    One softmax over the cells of f_x0 weights f_x0 and the cells' parts of the skips.
+    """
+
+    def __init__(self, widths: Sequence[int], contents: Sequence[int]):
+        """Take the channels of D_V, and those of f_x0 and the skips, from coarse to fine."""
+        super().__init__()
+        self.norm = group_norm(widths[0])
+        self.query = nn.Conv3d(widths[0], _COPY_CHANNELS, 1)
+        self.key = nn.Conv2d(contents[0], _COPY_CHANNELS, 1)
+        pairs = list(zip(contents, widths, strict=False))
+        self.values = nn.ModuleList(nn.Conv2d(content, width, 1) for content, width in pairs)
+        self.outs = nn.ModuleList(zero_init(nn.Conv3d(width, width, 1)) for _, width in pairs)
+
+    def forward(self, h: Tensor, f_x0: Tensor, skips: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Map h (B, C, L, h, w) to its shape, and the skips to those of L frames, finest first."""
+        _, _, length, *shape = h.shape
+        position = grid_embedding(shape, _COPY_CHANNELS // 2, h.device)
+        query = rearrange(self.query(self.norm(h)), "b c l h w -> b l (h w) c") + position
+        key = rearrange(self.key(f_x0), "b c h w -> b (h w) c") + position
+        query = rearrange(query, "b l n c -> b 1 (l n) c")
+        parts = []
+        for i, (project, content) in enumerate(zip(self.values, [f_x0, *skips[::-1]], strict=True)):
+            parts.append(F.pixel_unshuffle(project(content), 2**i).flatten(2).mT)  # (B, h w, C)
+        gathered = attend(query, key[:, None], torch.cat(parts, dim=2)[:, None])[:, 0]
+        frames = rearrange(gathered, "b (l h w) c -> b l c h w", l=length, h=shape[0])
+        widths, copies = [part.shape[2] for part in parts], []
+        for i, (part, out) in enumerate(zip(frames.split(widths, 2), self.outs, strict=True)):
+            copies.append(out(F.pixel_shuffle(part, 2**i).transpose(1, 2)))
+        return h + copies[0], copies[:0:-1]
+
+
 class TemporalUpsample(nn.Module):
     """Double the number of frames: linear interpolation plus a learned sub-frame offset.
 
@@ -383,7 +418,9 @@ class TemporalUpsample(nn.Module):
         return rearrange(between + offset, "b c l two h w -> b c (l two) h w")
 
 
-_BLOCKS = ResBlock, SpatialTransformer, SpaceTimeTransformer, Fusion, TemporalUpsample
+_BLOCKS = (
+    ResBlock, SpatialTransformer, SpaceTimeTransformer, Fusion, CopyAttention, TemporalUpsample,
+)  # fmt: skip
 
 
 def checkpoint_blocks(network: nn.Module, **options: Any) -> None:

@@ -1,6 +1,8 @@
 """Clip sets written batch by batch: resumed, shared by two processes, small in memory."""
 
+import errno
 import json
+import os
 import threading
 import time
 import tracemalloc
@@ -218,6 +220,16 @@ def test_a_process_says_what_it_waits_for_and_ends(tmp_path, monkeypatch, capsys
         fill_batches(tmp_path / "x.npy", (3, 2), float, 1, lambda at: rows[at], "x")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lamd: process 0 waits for the others' part of x, 0.015 minutes")
+
+
+def test_a_full_disk_ends_in_one_line_before_the_work(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(LamdError, match=r"x\.npy: \d+ bytes, No space left on device; make room"):
+        fill_batches(tmp_path / "x.npy", (3, 2), float, 1, None, "x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_of_the_others_is_waited_for(monkeypatch):

@@ -259,7 +259,7 @@ def cater_target(**prompt):
         ("test", "the snitch flies still.", {},
          "cater_v2: words of test captions that no training video has: flies, still; correct"),
         ("test", "the snitch is rotating.", {"max_tokens": 4}, "7 tokens .* at most 4 .* shorten"),
-        ("test", "is rotating the snitch.", {}, "not a sentence of CATER-GEN; correct or remove"),
+        ("test", "is rotating the snitch.", {}, "not a sentence of CATER-GEN; correct it"),
     ],
 )  # fmt: skip
 def test_build_data_refuses_captions_that_would_end_the_run_later(

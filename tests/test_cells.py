@@ -130,6 +130,16 @@ def test_a_stopped_cell_goes_on_in_its_folder(runner):
     assert runner.store.state(one) == "cached"
 
 
+def test_the_remains_of_a_deleted_cell_are_named_before_the_work(runner):
+    calls, folder = [], runner.run(cell("vae"))
+    (folder / "cell.json").unlink()
+    with pytest.raises(CellFailed, match=rf"{folder}: only part of the cell .*; delete the folder"):
+        Runner(runner.store, "cpu").run(cell("vae", writer(calls=calls)))
+    assert not calls
+    shutil.rmtree(folder)
+    assert Runner(runner.store, "cpu").run(cell("vae")) == folder
+
+
 def test_a_failed_cell_is_tried_again_by_the_next_run(runner):
     with pytest.raises(CellFailed):
         runner.run(cell("vae", writer(fail=ValueError("x"))))

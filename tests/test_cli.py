@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from lamd import __version__, cli
 from lamd.cli.doctor import examine
@@ -255,6 +256,14 @@ def test_files_that_cannot_be_used_and_full_memory_are_one_line(lamd, monkeypatc
 
     monkeypatch.setattr("lamd.config.load_target", fill)
     monkeypatch.setattr("lamd.config.load_experiment", fill)
+    code, _, err = lamd("show", "table_bair")
+    assert code == 1 and "not enough memory" in one_line(err)
+
+    def fill_gpu(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB.")
+
+    monkeypatch.setattr("lamd.config.load_target", fill_gpu)
+    monkeypatch.setattr("lamd.config.load_experiment", fill_gpu)
     code, _, err = lamd("show", "table_bair")
     assert code == 1 and "not enough memory" in one_line(err)
 

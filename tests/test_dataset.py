@@ -1,6 +1,6 @@
 """The registry of data sets: a toy one from outside the package, and images made square."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,8 @@ from lamd.config import DATA_OPTIONS, load_target
 from lamd.config.strict import Strict
 from lamd.data.bair import BAIR
 from lamd.data.dataset import DATASETS, Dataset, SplitCheck, register
-from lamd.data.listing import Listing, Video, hash_files
+from lamd.data.frames import FrameDecoder
+from lamd.data.listing import FrameFolder, Listing, Video, hash_files
 from lamd.data.sky import LANDSCAPE
 from lamd.data.stand_in import StandIn, write_stand_in
 from lamd.pipeline.graph import TablePlan
@@ -131,7 +132,10 @@ def test_register_toy_data_set_is_found_and_verified(toy, tmp_path, monkeypatch)
     [
         ("data.color=plain", "unknown key 'data.color', did you mean 'colour'?"),
         ("data.colour=inverse", "got 'inverse', did you mean 'inverted'?; "),
-        ("data.camera=image_main", "unknown key 'data.camera'"),
+        (
+            "data.camera=image_main",
+            "key 'data.camera' has no meaning here; delete it, or set it to null",
+        ),
         ("data.colour=null", "missing key 'data.colour'"),
         ("data.name=toyy", "data.name: no data set 'toyy' among bair, "),
     ],
@@ -159,6 +163,22 @@ def test_read_image_is_made_square_as_training_frames_are(tmp_path):
     assert resized.shape == (16, 16, 3)
     assert resized[:, 0].max() < 20
     assert resized[:, 8].min() > 180
+
+
+def test_training_frames_are_upright_and_eight_bit(tmp_path):
+    video, decoder = FrameFolder(key="x", path=tmp_path, frames=("a.jpg",)), FrameDecoder(32, 1)
+    half = np.zeros((32, 32, 3), np.uint8)
+    half[:16] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a right angle, clockwise
+    Image.fromarray(half).save(tmp_path / "a.jpg", exif=exif)
+    (frame,) = decoder(video)
+    assert frame[:, -15:].min() > 180 and frame[:, :15].max() < 20
+    np.testing.assert_array_equal(frame, LANDSCAPE.read_image(tmp_path / "a.jpg", 32))
+    deep = Image.fromarray(np.full((32, 32), 30_000, np.uint16))
+    deep.save(tmp_path / "b.png")
+    problem = decoder(replace(video, frames=("b.png",)))
+    assert "pixels are I;16, not 8-bit RGB" in problem.reason
 
 
 def test_read_image_of_another_file_is_one_line(tmp_path):

@@ -6,13 +6,15 @@ import sys
 
 import pytest
 from tiny import HERE
-from toy_extension import recipes, registered, write_data
+from toy_extension import page_yaml, recipes, registered, write_data
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.config import load_target
+from lamd.config import experiments_dir, load_target
+from lamd.pipeline.graph import TablePlan
 from lamd.report.results import read_results
 from lamd.targets.reproduce import reproduce
+from lamd.targets.table import published_rows
 
 TABLE = """
 base: tiny.yaml
@@ -45,6 +47,19 @@ def folder(tmp_path, monkeypatch):
 
 def test_page_has_the_five_recipes():
     assert list(recipes()) == ["my_data", "my_metric", "my_row", "my_sampler", "my_kind"]
+
+
+@pytest.mark.parametrize("profile", ["quick", "standard"])
+def test_yaml_of_the_page_reads_the_data_set(folder, profile):
+    for path in experiments_dir().glob("*.yaml"):
+        shutil.copy(path, folder)
+    (folder / "my_data.yaml").write_text(page_yaml(), encoding="utf-8")
+    with registered(folder):
+        target = load_target(str(folder / "my_data.yaml"), profile)
+        assert published_rows(target) == {}
+        plan = TablePlan(target, "cpu")
+    assert (target.data.source, target.data.own, target.data.num_train) == ("real", {}, None)
+    assert list(plan.values) == ["real_train", "copy_first_frame", "reconstruction", "lamd"]
 
 
 def test_extensions_run_from_end_to_end(folder):

@@ -90,6 +90,16 @@ def test_preprocess_always_gives_224(height, width):
     torch.testing.assert_close(x, torch.ones(1, 3, 2, 224, 224), rtol=0, atol=1e-6)
 
 
+def test_preprocess_brings_the_shorter_side_to_224_exactly():
+    frames = torch.randint(0, 256, (1, 1, 100, 102, 3), dtype=torch.uint8)
+    resized = F.interpolate(frames[0].movedim(-1, 1).float(), size=(224, 229), mode="bilinear")
+    expected = resized[..., 2:226] / 127.5 - 1
+    torch.testing.assert_close(i3d.preprocess(frames)[:, :, 0], expected, rtol=0, atol=1e-5)
+    square = F.interpolate(frames[0, :, :, :100].movedim(-1, 1).float(), 224, mode="bilinear")
+    shown = i3d.preprocess(frames[:, :, :, :100])[:, :, 0]
+    torch.testing.assert_close(shown, square / 127.5 - 1, rtol=0, atol=1e-5)
+
+
 def test_preprocess_keeps_the_centre_of_a_wide_frame():
     video = torch.zeros(1, 1, 224, 424, 3, dtype=torch.uint8)
     video[:, :, :, 100:324] = 255
@@ -135,6 +145,14 @@ def test_features_are_kept_on_disk(clips, rows, tmp_path, monkeypatch):
     np.testing.assert_array_equal(cached_features(clips, "i3d", inputs=inputs), rows)
     assert calls == [2, 2, 2]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_features_that_cannot_be_kept_are_returned(clips, rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(i3d, "features", lambda *_: rows)
+    (tmp_path / "file").write_text("")
+    inputs = Inputs(cache=tmp_path / "file")
+    np.testing.assert_array_equal(cached_features(clips, "i3d", inputs=inputs), rows)
+    assert "these features are not kept for the next run" in capsys.readouterr().err
 
 
 def test_the_hash_of_clips_knows_shape_and_bytes(clips):

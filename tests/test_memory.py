@@ -84,7 +84,7 @@ def run_terms(stage, size, step=1):
 @pytest.mark.parametrize("name", STAGES)
 def test_checkpointing_keeps_gradients_and_statistics_and_saves_less(name):
     blocks = "baselines.latent_video.autoencoder.num_res_blocks=1"
-    target, results = tiny_target("loss.gan=null", blocks), []
+    target, results = tiny_target("loss.gan=null", "vae.copy_attention=true", blocks), []
     for is_checkpointed in (False, True):
         torch.manual_seed(0)  # of the frozen encoder
         stage = noise_stage(name, target)

@@ -386,7 +386,7 @@ def test_copy_attention_gathers_each_cell_s_part_of_the_skips(monkeypatch):
         nn.init.dirac_(out.weight)
     h = torch.zeros(1, copy.query.in_channels, length, *f_x0.shape[-2:])
     # each cell of each frame attends to itself
-    own = "lamd.models.mcd_vae.attend"
+    own = "lamd.nn.attend"
     monkeypatch.setattr(own, lambda q, k, v: v.repeat(1, 1, length, 1))
     copied, finer = copy(h, f_x0, skips)
     contents = [f_x0, *skips[::-1]]

@@ -55,6 +55,12 @@ def test_content_hash_of_bair_is_what_it_always_was(root, cache):
         assert pack_bair(root, cache, size=size).content_hash.startswith(start)
 
 
+def test_a_finished_pack_is_opened_without_its_lock(root, cache, monkeypatch):
+    packed = pack_bair(root, cache)
+    monkeypatch.setattr("lamd.data.packed.locked", None)
+    assert pack_bair(root, cache).path == packed.path
+
+
 def test_an_older_format_is_packed_anew(root, cache):
     packed = pack_bair(root, cache)
     index = {"format": 2, "dataset": "bair", "camera": "image_aux1", "count": 3}

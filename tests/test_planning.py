@@ -159,6 +159,13 @@ def test_figures_tables_of_models_and_sweeps_are_planned(store, clock, target):
     assert lines[0].startswith(f"to be made: {len(found)} of {len(found)} cells")
 
 
+def test_points_of_a_quality_figure_are_predicted_at_their_own_steps(store):
+    costs = forecast(load_target("fig_quality_vs_cost", "quick"), store, "cpu")
+    sampled = [cost.work.flops for cost in costs if "clips lamd" in cost.name]
+    assert len(set(sampled)) > 3
+    assert max(sampled) > 5 * min(sampled)
+
+
 @pytest.mark.parametrize("target", ["table_sampling_cost", "fig_cost_vs_frames"])
 def test_a_measurement_of_time_is_listed_without_one(store, target):
     _, lines = forecast_table(forecast(load_target(target, "quick"), store, "cpu", limit=1))

@@ -92,6 +92,11 @@ def test_evaluate_captions_scores_files_of_any_captioner(tmp_path, capsys):
             cli.main(["evaluate-captions", *paths])
         return done.value.code, capsys.readouterr()
 
+    (tmp_path / "true.json").write_text(json.dumps([TRUE, "hello world."]))
+    code, said = score_files("generated.json")
+    assert code == 2
+    assert "true.json: number 1, caption 'hello world'" in said.err
+    (tmp_path / "true.json").write_text(json.dumps([TRUE, TRUE]))
     code, said = score_files("generated.json")
     assert not code
     assert said.out.count("0.5000") == 4

@@ -519,7 +519,7 @@ def collector_of_files(tmp_path):
     config = load_target("seeds_bair", "paper")
     store = SimpleNamespace(
         finished=lambda cell: tmp_path / cell.name,
-        infos=lambda cell: [SimpleNamespace(key=cell.name)],
+        key=lambda cell: cell.name,
         is_complete=lambda cell: False,
         info=None,
     )
@@ -532,7 +532,7 @@ def test_value_that_is_not_finite_is_missing(tmp_path, value):
     collector._deviations["seed=0"] = ()
     (tmp_path / "values.json").write_text(json.dumps([MEASURED | {"value": value}]))
     np.save(tmp_path / f"{name}.npy", np.full(3, value))
-    cell = SimpleNamespace(name=".", plan_hash=".")
+    cell = SimpleNamespace(name=".", plan_hash=".", parents={})
     collector.add_row("seed=0", "lamd", cell, [name])
     assert not collector.values and not collector.numbers and not collector.per_clip
     (missing,) = collector.missing
@@ -549,7 +549,7 @@ def test_collector_judges_a_row_over_the_seeds_that_it_depends_on(tmp_path):
             (tmp_path / cell).mkdir(exist_ok=True)
             content = json.dumps([MEASURED | {"value": 36.0 + seed}])
             (tmp_path / cell / "values.json").write_text(content, encoding="utf-8")
-            step = SimpleNamespace(name=cell, plan_hash=cell)
+            step = SimpleNamespace(name=cell, plan_hash=cell, parents={})
             collector.add_row(name, row, step, ["fvd.bair.v1"], PUBLISHED, name)
     results = collector.results(points={f"seed={n}": {"sampler.seed": n} for n in (0, 1)})
     verdicts = {(value.row, value.verdict) for value in results.values}

@@ -134,6 +134,34 @@ def test_schedule_waits_for_cells_of_another_run(store):
     assert [job.cell for job in schedule._ready()] == [one]
 
 
+def test_a_job_of_a_cell_that_another_makes_ends_at_once_and_is_not_lost(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    monkeypatch.setattr("lamd.execute.schedule._POLL", 0.0)
+    one = cell("vae", Step("pkgutil:resolve_name"))
+    store.root.mkdir()
+    with store.lock(one):
+        assert executors.run_job(Job(one, "", tmp_path, "cpu", 1)) == JobResult("elsewhere")
+    elsewhere = [JobResult("elsewhere")] * (WORKERS_PER_CELL + 1)
+    failed, batches = run({"a": point(1)}, store, {"vae": elsewhere})
+    assert failed == {}
+    assert batches.count(["vae"]) == WORKERS_PER_CELL + 2
+
+
+def test_jobs_that_sbatch_refuses_are_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    for name in ("sbatch", "srun"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'invalid partition: x' >&2; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    options = ExecutorOptions(executor="slurm", slurm=("slurm_partition=x",))
+    executor = open_executor(options, threads=1, gpus=0, store=Store(tmp_path / "runs"))
+    job = Job(cell("vae", Step("pkgutil:resolve_name")), "", tmp_path, "cpu", 1)
+    with pytest.raises(LamdError, match=r"--executor slurm: sbatch failed .*invalid partition"):
+        executor.submit([job])
+
+
 def test_worker_that_makes_another_cell_is_reported(store, monkeypatch):
     one = cell("vae")
     failed, _ = run({"a": [one]}, store, {"vae": [JobResult("made", key="0" * 12)]})

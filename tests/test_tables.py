@@ -125,16 +125,27 @@ def over_seeds(count: int, **changes) -> Results:
     return make_sweep(
         points={name: {"sampler.seed": seed} for seed, name in enumerate(names)},
         sources={name: make_source(data="real", scale="full") for name in names},
-        values=tuple(values), columns=make_results().columns,
+        values=tuple(values),
+        columns=[Column(row=row, metric="fvd") for row in ("lamd", "reconstruction")],
     )  # fmt: skip
 
 
 def test_sweep_over_seeds_alone_has_a_line_and_a_verdict_per_row():
     verdict = {"deviations": (), "verdict": "deviates", "reason": "+9% of 92"}
     text = page(render_sweep(over_seeds(2, **verdict)))
-    assert "| LaMD | 102.0 (100.0, 104.0) | - | - | deviates [1] |" in text
-    assert "| MCD-VAE | 123.5 [110.0, 140.3] | 80.1 | - | not comparable [2] |" in text
+    assert "| LaMD | 102.0 (100.0, 104.0) | - | deviates [1] |" in text
+    assert "| MCD-VAE | 123.5 [110.0, 140.3] | 80.1 | not comparable [2] |" in text
     assert "n = 16 clips, 2 seeds" in text
+
+
+def test_a_failed_seed_leaves_the_value_of_the_others_and_its_reason():
+    results = over_seeds(3)
+    lost, *_ = results.points
+    entry = MissingValue(source=lost, row="lamd", point=lost, reason="CUDA out of memory")
+    values = tuple(v for v in results.values if (v.row, v.point) != ("lamd", lost))
+    text = page(render_sweep(results.model_copy(update={"values": values, "missing": (entry,)})))
+    assert "| LaMD | 106.0 (104.0, 108.0), 2 of 3 seeds [1] |" in text
+    assert "- [1] CUDA out of memory" in text
 
 
 def test_two_seeds_are_shown_as_they_are_and_three_with_students_interval():
@@ -408,6 +419,8 @@ def test_terminal_table_of_each_kind():
     assert rows[0][:2] == ["LaMD", "123.5 [110.0, 140.3]"]
     assert lines[1].startswith("[1]")
     assert terminal_table(make_sweep())[0][:2] == ["d", "β"]
+    header, rows, _ = terminal_table(over_seeds(2))
+    assert (header[0], header[-1], len(rows)) == ("row", "verdict", 2)
     assert terminal_table(make_results(values=(), missing=(), rows=(), columns=()))[:2] == ([], [])
     picture = Picture(source="bair", caption="what it shows", labels=())
     assert terminal_table(make_results(pictures=(picture,)))[2] == ["A table: what it shows"]

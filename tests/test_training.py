@@ -18,6 +18,7 @@ from tiny import HERE, TinyVideos, tiny_target, train_both
 from lamd.base.errors import LamdError
 from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
+from lamd.generate import keyed_noise
 from lamd.io.video import to_model
 from lamd.models.mcd_vae import build_vae
 from lamd.paradigms.budget import row_budget
@@ -551,6 +552,14 @@ def test_validation_warns_of_an_empty_latent(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lamd: vae: no unit of the latent is active")
     assert "loss.kl_weight" in line
+
+
+def test_noise_is_drawn_on_the_cpu_whatever_the_default_device():
+    rng, device = StepRNG(0, "vae", 1, 4, 0, 4), torch.device("cpu")
+    with torch.device("meta"):
+        draws = rng.normal("eps", (2,)), rng.strata("t", 9), rng.uniform("u")
+        noise = keyed_noise(["a", "b"], 0, (2,), device)()
+    assert {draw.device for draw in (*draws, noise)} == {device}
 
 
 @pytest.mark.gpu

@@ -193,3 +193,15 @@ def test_rows_without_a_clip_for_each_real_one_have_no_difference(tmp_path):
     (entry,) = collector.differences
     assert (entry.row, entry.value) == ("reconstruction", 1 - 5.5)
     assert entry.low < entry.value < entry.high
+
+
+def test_a_difference_is_between_the_seeds_that_were_measured(tmp_path):
+    write_keys(tmp_path, 6)
+    store = SimpleNamespace(finished=lambda cell: tmp_path)
+    collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+    for seed, row, value in (("0", "a", 1.0), ("1", "a", 2.0), ("1", "b", 5.0), ("2", "b", 9.0)):
+        collector.numbers["bair", row, seed, "psnr"] = np.arange(6) + value
+    sides = ([("bair", row, seed) for seed in "012"] for row in ("a", "b"))
+    collector.compare(SimpleNamespace(test=None), *sides, "b")
+    (entry,) = collector.differences
+    assert (entry.row, entry.point, entry.value) == ("a", "0", 1.5 - 7.0)

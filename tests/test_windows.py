@@ -130,8 +130,11 @@ def test_needs_of_metrics_and_rows_are_checked_before_any_training(overrides, wo
 def test_overrides_of_a_run_at_full_scale_depart_from_its_profile():
     overrides = ("train_vae.num_steps=9", "evaluate.grid_clips=2", "rows=[lamd]")
     full = tiny_target("scale=full")
-    assert list(_changes(full, overrides)) == ["changed by --set train_vae.num_steps=9"]
-    assert list(_changes(tiny_target(), overrides)) == []
+    assert list(_changes(full, "", overrides)) == ["changed by --set train_vae.num_steps=9"]
+    assert list(_changes(tiny_target(), "", overrides)) == []
+    there = ("sources.tiny.evaluate.grid_clips=2", "sources.tiny.sampler.num_steps=2")
+    assert list(_changes(full, "tiny", there)) == [f"changed by --set {there[1]}"]
+    assert list(_changes(full, "other", ("sources.elsewhere.sampler.num_steps=2",))) == []
 
 
 def test_protocols_of_reconstructions_are_checked_like_those_of_tables():

@@ -30,6 +30,14 @@ def recipes() -> dict[str, str]:
     return dict(re.findall(r"^`(my_\w+)\.py`:.*?^```python\n(.*?)^```", text, flags=re.M | re.S))
 
 
+def page_yaml() -> str:
+    """Return the YAML that the page shows for the data set."""
+    text = PAGE.read_text(encoding="utf-8")
+    return re.search(
+        r"^`experiments/my_data\.yaml`.*?^```yaml\n(.*?)^```", text, flags=re.M | re.S
+    )[1]
+
+
 @contextmanager
 def registered(folder: Path) -> Iterator[None]:
     """Write the recipes to `folder` and import them; take all that they register out again."""

@@ -7,6 +7,7 @@ Both are in the cell's folder. Rank r of W processes takes the batches r, r + W,
 of one batch, whatever N.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from lamd.base.arrays import load_array
 from lamd.base.errors import LamdError
-from lamd.base.files import replace_file
+from lamd.base.files import NO_ROOM, replace_file
 from lamd.base.processes import rank_and_world, wait_until
 from lamd.base.progress import track
 
@@ -74,5 +75,17 @@ def pending(done: Path, batch_size: int) -> list[slice]:
 
 
 def _create(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
-    create = np.lib.format.open_memmap
-    replace_file(path, lambda temporary: create(temporary, mode="w+", dtype=dtype, shape=shape))
+    def create(temporary: Path) -> None:
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        size = temporary.stat().st_size
+        if not hasattr(os, "posix_fallocate"):  # macOS
+            return
+        with temporary.open("r+b") as file:
+            try:  # a page of a sparse file that finds no room on the disk would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno in NO_ROOM:  # others: a file system that cannot reserve
+                    reason = f"{size:,} bytes, {error.strerror}"
+                    raise LamdError(f"{path}: {reason}; make room and run it again") from None
+
+    replace_file(path, create)

@@ -4,6 +4,7 @@ What is written appears by renaming. Below a folder that the user names (runs, r
 link is followed: in a shared one, others may have put it there.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from lamd.base.errors import LamdError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _END = 2**22  # bytes at each end of a large file that stand for it
 T = TypeVar("T")
 # Of JSON, above what a sweep of 1000 points needs; parsing and its errors then stay below 1 GiB.

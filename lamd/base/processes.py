@@ -30,6 +30,12 @@ def rank_and_world() -> tuple[int, int]:
     return rank, world
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use, such as those of its Slurm job."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return len(cores) if cores else os.cpu_count() or 1
+
+
 def launch_number(name: str, default: int) -> int:
     """Return a number that a launcher sets in the environment; LamdError on anything else."""
     value = os.environ.get(name, str(default))

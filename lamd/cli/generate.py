@@ -9,6 +9,7 @@ import typer
 
 from lamd.base.errors import LamdError
 from lamd.base.files import check_output, is_system_file, natural_key, write_output
+from lamd.base.terminal import say
 from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
 from lamd.cli.output import print_lines
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from lamd.pipeline.graph import TablePlan
     from lamd.pipeline.store import Store
-
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def generate(
@@ -127,11 +126,16 @@ def _first_frames(
 
 
 def _image_paths(path: Path) -> list[Path]:
+    from lamd.io.pictures import FORMATS
+
     if path.is_dir():
         files = [p for p in path.iterdir() if not is_system_file(p.name)]
-        images = [p for p in files if p.suffix.lower() in IMAGES]
+        images = [p for p in files if p.suffix.lower() in FORMATS]
         if not images:
-            raise LamdError(f"{path}: no images there; give files ending in {', '.join(IMAGES)}")
+            raise LamdError(f"{path}: no images there; give files ending in {', '.join(FORMATS)}")
+        if len(images) < len(files):
+            other = next(p.name for p in files if p not in images)
+            say(f"{path}: left out, not images: {len(files) - len(images)}, such as {other}")
         return sorted(images, key=lambda image: natural_key(image.name))
     if not path.is_file():
         raise LamdError(f"{path}: no such image or folder; give one, or `test`")

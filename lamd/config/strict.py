@@ -107,6 +107,8 @@ def explain(error: ValidationError, kind: type[Strict], tree: Tree) -> str:
     at, key = tree.at(*path), ".".join(path)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
+        if path[-1] in model.known_keys():  # of another data set
+            return f"{at}: key {key!r} has no meaning here; delete it, or set it to null{more}"
         hint = closest(path[-1], model.known_keys())
         return f"{at}: unknown key {key!r}{hint}; rename or delete it{more}"
     if first["type"] == "missing":

@@ -6,6 +6,7 @@ Readers and simulators are named, not imported: a reader imports this module, a 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from lamd.base.errors import LamdError
 from lamd.base.files import user_path
+from lamd.base.limits import MOST_VIDEOS
 from lamd.base.rng import numpy_generator
 from lamd.config import DATA_OPTIONS, DataConfig, DataOptions, closest
 from lamd.config.strict import Tree, explain
@@ -145,13 +147,16 @@ class Dataset:
         return folder
 
     def fingerprint(self, **options: Any) -> list[str] | None:
-        """Return a hash of each split's real files, for cell keys; None when there are none."""
+        """Return a hash of each split's real files, for cell keys; None when there are none.
+
+        LamdError when a split is malformed.
+        """
         options.pop("on_corrupt", None)
         try:
             root = self.locate()
-            return [self.list_split(root, split, **options).fingerprint for split in SPLITS]
         except LamdError:
             return None
+        return [self.list_split(root, split, **options).fingerprint for split in SPLITS]
 
     def list_split(self, root: Path, split: str, **options: Any) -> Listing:
         """List a split below `root`, no pixel read; LamdError if it is missing or malformed."""
@@ -180,13 +185,19 @@ class Dataset:
             own = self.options.model_validate(options).model_dump()
         except ValidationError as error:
             raise LamdError(explain(error, self.options, Tree(options, {}, self.name))) from None
+        verify = ", or set data.on_corrupt: skip" if own.get("on_corrupt") == "raise" else ""
+        if hasattr(import_module(self.reader), "check_split"):
+            verify += f"; `lamd data verify {self.name}` lists all problems"
         on_corrupt = own.pop("on_corrupt", "raise")
         num_drawn = common["num_frames"] if all_frames else None
         if all_frames:
             common["num_frames"] = None
         decoder = self._call("decoder", **common, **own)
         listing = self.list_split(root, split, **own)
-        videos = usable_videos(listing, decoder, limit, on_corrupt)
+        if min(limit or MOST_VIDEOS + 1, len(listing.videos)) > MOST_VIDEOS:
+            reason = f"{len(listing.videos):,} videos, at most {MOST_VIDEOS:,} are packed"
+            raise LamdError(f"{listing.folder}: {reason}; set data.num_{split}")
+        videos = usable_videos(listing, decoder, limit, on_corrupt, verify)
         identity = [str(root.resolve()), str(limit), on_corrupt, repr(own), repr(decoder)]
         if num_drawn is not None:
             identity.append(str(num_drawn))

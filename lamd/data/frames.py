@@ -1,6 +1,5 @@
 """Decoders: images made square, and folders of frames, as of Landscape, NATOPS and MUG."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +15,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
+from lamd.base.processes import available_cores
 from lamd.base.progress import track
 from lamd.base.terminal import printable
 from lamd.data.listing import FrameFolder, Listing, Problem, V, Video
 from lamd.data.packed import Packable, evenly_drawn
-from lamd.io.pictures import FORMATS, open_picture
+from lamd.io.pictures import FORMATS, open_picture, upright_rgb
 
 Result = TypeVar("Result")
+_MOST_AHEAD = 16  # videos decoded at once
 MOST_VIDEO = 2**32  # bytes of a folder's frames, resized: 87,000 of 128 pixels
 _END_OF_JPEG = b"\xff\xd9"
 # `lanczos`: Pillow's, a JPEG first decoded smaller by 2, 4 or 8 where that stays above the size;
@@ -137,7 +138,7 @@ class FrameDecoder(Decoder):
                 raise ValueError("{} pixels, the first frame has {}".format(*sizes))
             if self.resize == "lanczos":
                 image.draft("RGB", (self.size, self.size))
-            return np.asarray(self.square(image.convert("RGB"))), size
+            return np.asarray(self.square(upright_rgb(image))), size
 
     def square(self, image: Image.Image) -> Image.Image:
         """Resize an image whole; with a `crop`, letterbox it."""
@@ -179,15 +180,16 @@ def check_frames(
 
 def usable_videos(
     listing: Listing, decoder: Callable[[Any], np.ndarray | Truncated | Problem | str],
-    limit: int | None, on_corrupt: str,
+    limit: int | None, on_corrupt: str, verify: str,
 ) -> Iterator[Packable]:  # fmt: skip
     """Decode the first `limit` usable videos of a listing; what is left out comes with a reason.
 
-    LamdError on too few usable videos, and on unreadable ones with `on_corrupt: raise`.
+    LamdError on too few usable videos, and on unreadable ones with `on_corrupt: raise`, both with
+    the way to `verify` the data set.
     """
     if on_corrupt == "raise":
         for problem in listing.problems():
-            raise _corrupt(listing, problem)
+            raise LamdError(f"{problem}; fix or remove it{verify}")
     if on_corrupt == "load_truncated":
         assert isinstance(decoder, FrameDecoder), "only an option of folders of frames"
         decoder = replace(decoder, load_truncated=True)
@@ -214,7 +216,7 @@ def usable_videos(
                     pixels, truncated = pixels
                 if isinstance(pixels, Problem):
                     if on_corrupt == "raise":
-                        raise _corrupt(listing, pixels)
+                        raise LamdError(f"{pixels}; fix or remove it{verify}")
                     file = "" if pixels.path == video.path else f"{pixels.path.name}: "
                     pixels = printable(f"{file}{pixels.reason}")
                 yield Packable(video.key, pixels, video.condition, len(truncated), mark)
@@ -225,23 +227,15 @@ def usable_videos(
         first = "" if usable else "".join(f" (first, {p})" for p in listing.problems()[:1])
         raise LamdError(
             f"{listing.folder}: {usable} usable videos, {needed} needed{first}; lower"
-            f" data.num_{listing.split} or data.num_frames, or run"
-            f" `lamd data verify {listing.dataset}`"
+            f" data.num_{listing.split} or data.num_frames{verify}"
         )
-
-
-def _corrupt(listing: Listing, problem: Problem) -> LamdError:
-    return LamdError(
-        f"{problem}; fix or remove it, or set data.on_corrupt: skip;"
-        f" `lamd data verify {listing.dataset}` lists all such files"
-    )
 
 
 def decode_ahead(
     work: Callable[[V], Result], videos: Sequence[V], label: str
 ) -> Generator[tuple[V, Result], None, None]:
     """Yield each video with its result, in order, worked ahead by threads, behind a bar."""
-    workers, todo = os.cpu_count() or 1, iter(videos)
+    workers, todo = min(available_cores(), _MOST_AHEAD), iter(videos)
     with ThreadPoolExecutor(workers) as pool:
         try:
             waiting = deque(pool.submit(work, video) for video in islice(todo, workers + 2))

@@ -168,6 +168,8 @@ def pack(
     building = cache / f".{target.name}.tmp"
     for note in listing.notes:
         say(f"{listing.dataset}/{listing.split}: {note}")
+    with suppress(LamdError):  # without the lock, which another user of the cache may own
+        return open_packed(target)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / f".{stem}.lock", f"the pack of {stem}"):

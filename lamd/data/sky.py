@@ -76,7 +76,8 @@ def list_split(
 def _listed(listing: Listing[FrameFolder], folder: Path) -> Listing[FrameFolder]:
     path, fix = folder / f"{listing.split}.txt", "give data.video_lists a folder with it"
     try:
-        names = tuple(dict.fromkeys(read_file(path, fix).decode("utf-8").split()))
+        lines = read_file(path, fix).decode("utf-8").split()
+        names = tuple(dict.fromkeys(line.rstrip("/") for line in lines))  # as in cINN's test.txt
     except UnicodeDecodeError:
         raise LamdError(f"{path}: not text; {fix}") from None
     videos = {video.path.relative_to(listing.folder).as_posix(): video for video in listing.videos}

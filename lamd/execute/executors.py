@@ -29,6 +29,7 @@ from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import CellFailed, Store
 
 _MANY = 10_000  # jobs handed at once to a cluster, which has its own queue
+_ARRAY = 1000  # jobs of a Slurm array, one less than its usual MaxArraySize
 # Minutes: submitit's own five would stop a training again and again.
 _TIMEOUT = 24 * 60
 _QUEUE_POLL = 10.0  # seconds between calls of squeue
@@ -48,9 +49,13 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """The end of a job; `lost` means that its worker died, so that another may try."""
+    """The end of a job.
 
-    kind: Literal["made", "failed", "lost"]
+    `lost` means that its worker died, so that another may try; `elsewhere` that another job is
+    making the cell, such as one that an earlier driver left in the queue.
+    """
+
+    kind: Literal["made", "failed", "lost", "elsewhere"]
     reason: str = ""
     user_error: bool = False
     key: str | None = None  # of the cell that was made
@@ -85,6 +90,8 @@ def run_job(job: Job) -> JobResult:
     try:
         load_extensions()
         store = Store(job.runs)
+        if store.is_being_made(job.cell):
+            return JobResult("elsewhere")
         Runner(store, job.device, say_source).run(job.cell)
         return JobResult("made", key=store.key(job.cell))
     except CellFailed as failure:
@@ -201,8 +208,20 @@ class Slurm:
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
         if not jobs:
             return []
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        handles = []
         with threads_each(jobs[0].threads):  # jobs inherit the environment
-            return self._executor.map_array(_RunJob(), jobs)
+            for start in range(0, len(jobs), _ARRAY):
+                try:
+                    handles += self._executor.map_array(_RunJob(), jobs[start : start + _ARRAY])
+                except (FailedJobError, FailedSubmissionError) as error:
+                    *_, reason = str(error).strip().splitlines() or ["no reason given"]
+                    raise LamdError(
+                        f"--executor slurm: sbatch failed ({reason}); fix --slurm, or run the "
+                        "same command again"
+                    ) from None
+        return handles
 
     def ended(self, handles: Sequence[Any], seconds: float) -> Iterable[Any]:
         # Not by submitit's `done`: it asks sacct, which many small clusters do not keep.

@@ -103,6 +103,9 @@ class Schedule:
 
     def _end(self, cell: Cell, result: JobResult) -> None:
         name, reason, user_error = cell.plan_hash, result.reason, True
+        if result.kind == "elsewhere":
+            time.sleep(_POLL)
+            return
         if result.kind == "lost":
             self._lost[name] += 1
             self.say(f"{cell.name}: a worker was lost ({reason})")

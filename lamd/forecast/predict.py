@@ -53,8 +53,9 @@ def forecast(
     planned: dict[str, tuple[str, Cell, Work]] = {}  # by plan hash, parents first
     wanted: dict[Unit, Any] = {}
     for source, cells in graph.cells().items():
-        config = graph.plans[source].target if source in graph.plans else None
+        table = graph.plans[source].target if source in graph.plans else None
         for cell in cells:
+            config = cell.step.options.get("target", table)  # that of a figure may sample otherwise
             if cell.plan_hash in planned:
                 continue
             needed = work.work_of(cell, config, cells[0], store)

@@ -18,7 +18,7 @@ import torch
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.processes import leave_with_parent
+from lamd.base.processes import available_cores, leave_with_parent
 from lamd.config import Target
 from lamd.data.vocabulary import Vocabulary
 from lamd.evaluate import resolve_device
@@ -175,7 +175,7 @@ def _simulation(unit: Unit, target: Target, device: str) -> float:
         with tempfile.TemporaryDirectory() as folder:
             build_data(Path(folder), {}, target.model_copy(update={"data": data, "dmg": dmg}))
 
-    return _timed(run, "cpu", 3 * (os.cpu_count() or 1), warm=False)[1]
+    return _timed(run, "cpu", 3 * available_cores(), warm=False)[1]
 
 
 def _timed(

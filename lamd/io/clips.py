@@ -70,8 +70,8 @@ def load_clips(path: Path | str) -> Clips:
     for file in files:
         if file.is_dir() or file.suffix.lower() not in allowed:
             _check_layout(path, file)
-            hint = "take it out" if folders else "make one folder of frames for each clip"
-            raise LamdError(f"{file}: not a {kind} file ({', '.join(sorted(allowed))}); {hint}")
+            listed = ", ".join(sorted(allowed))
+            raise LamdError(f"{file}: not a {kind} file ({listed}); take it out")
     videos = _stack(path, entries, _read_frames if folders else _read_video)
     names = tuple(entry.name if folders else entry.stem for entry in entries)
     lossy = not folders or any(file.suffix.lower() in _LOSSY_FRAMES for file in files)
@@ -204,7 +204,9 @@ def decode_video(path: Path) -> np.ndarray:
 
 def _frames(path: Path) -> Generator[np.ndarray, None, None]:
     with _open_video(path) as (container, stream):
-        for frame in container.decode(stream):
+        for number, frame in enumerate(container.decode(stream)):
+            if frame.is_corrupt:  # the decoder fills in what it cannot read
+                raise ValueError(f"frame {number} is damaged")
             yield _upright(frame)
 
 
@@ -218,12 +220,14 @@ def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         # A demuxer makes room for as many packets as a few bytes of a header state.
         with memory_bounded(_MOST_MEMORY), av.open(str(path), options=options) as container:
+            if not container.streams.video:
+                raise ValueError("not a readable video (no pictures in it)")
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise ValueError("not a readable video (unknown codec)")
             stream.codec_context.options = bounds
             yield container, stream
-    except (av.FFmpegError, IndexError, MemoryError) as error:
+    except (av.FFmpegError, MemoryError) as error:
         reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
         raise ValueError(f"not a readable video ({reason})") from None
 

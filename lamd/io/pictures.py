@@ -17,6 +17,7 @@ FORMATS = {
     ".tiff": "TIFF", ".webp": "WEBP",
 }  # fmt: skip
 MOST_BYTES = 2**28  # of a file; of its pixels Pillow's own bound, 89 million
+_MODES = {"RGB", "L", "P", "1"}  # of pixels that RGB holds
 _LOSSLESS_TIFF = {
     "raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "lzma", "zstd",
     "tiff_ccitt", "group3", "group4",
@@ -56,21 +57,36 @@ def open_picture(path: Path, file: BytesIO | None = None) -> Iterator[Image.Imag
             raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as it is shown, its EXIF orientation applied, in RGB.
+
+    Raises:
+        ValueError: when it has pixels that RGB cannot hold.
+    """
+    if image.mode not in _MODES:
+        raise ValueError(f"pixels are {image.mode}, not 8-bit RGB")
+    ImageOps.exif_transpose(image, in_place=True)
+    return image.convert("RGB")
+
+
 def read_picture(path: Path) -> Image.Image:
     """Read a picture as it is shown, its EXIF orientation applied, in RGB.
 
     Raises:
-        LamdError: when it is unreadable or too large, has pixels that RGB cannot hold, or is a
-            TIFF that is compressed with loss.
+        LamdError: when it is unreadable or too large, holds several pictures, has pixels that RGB
+            cannot hold, or is a TIFF that is compressed with loss.
     """
     try:
         with open_picture(path) as image:
             compression = image.info.get("compression", "raw")
-            if image.mode not in ("RGB", "L", "P", "1"):
+            if image.mode not in _MODES:
                 raise LamdError(f"{path}: pixels are {image.mode}; save it as 8-bit RGB")
+            several = getattr(image, "is_animated", False)
+            if several and image.format != "MPO":  # a phone's JPEG and its preview
+                raise LamdError(f"{path}: holds several pictures; save each as its own file")
             if image.format == "TIFF" and compression not in _LOSSLESS_TIFF:
                 raise LamdError(f"{path}: a TIFF with {compression} compression; save it as PNG")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return upright_rgb(image)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
         raise LamdError(f"{path}: not a readable image ({reason}); write it again") from None

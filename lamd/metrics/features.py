@@ -10,6 +10,7 @@ from lamd import weights
 from lamd.base.arrays import load_array
 from lamd.base.errors import LamdError
 from lamd.base.files import below, replace_file
+from lamd.base.terminal import say
 from lamd.metrics import i3d, inception
 from lamd.metrics.values import DEFAULTS, Inputs
 
@@ -44,11 +45,14 @@ def cached_features(
         if rows.shape == shape:
             return rows
     rows = network.features(videos, inputs, label)
-    folder.mkdir(parents=True, exist_ok=True)
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.save(file, rows, allow_pickle=False)
 
-    replace_file(path, save)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(path, save)
+    except OSError as error:  # a full disk must not cost the values
+        say(f"{path}: {error.strerror}; these features are not kept for the next run")
     return rows

@@ -20,7 +20,8 @@ from lamd.metrics.values import DEFAULTS, Inputs, check_clips
 
 WEIGHTS = "i3d-kinetics-400"
 NUM_FEATURES = 400
-RESIZE_RULE = "shorter-224-bilinear-crop.v1"
+_BATCH_PIXELS = 16 * 32 * 256**2  # in a batch, as float32 before they are resized
+RESIZE_RULE = "shorter-224-bilinear-crop.v2"
 _SIZE = 224
 _BN_EPS = 1e-3
 
@@ -178,8 +179,8 @@ def preprocess(videos: Tensor) -> Tensor:
     """
     length, h, w = videos.shape[1:4]
     frames = rearrange(videos, "b l h w c -> (b l) c h w").float()
-    scale = _SIZE / min(h, w)
-    size = (_SIZE, math.ceil(w * scale)) if h < w else (math.ceil(h * scale), _SIZE)
+    # In integers: as a float, the scale of 100 pixels to 224 gives 225, in public ports too.
+    size = tuple(-(-side * _SIZE // min(h, w)) for side in (h, w))
     if (h, w) != size:
         frames = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
     top, left = (size[0] - _SIZE) // 2, (size[1] - _SIZE) // 2
@@ -192,8 +193,9 @@ def features(
 ) -> np.ndarray:
     """Return the I3D logits of uint8 clips (N, L, H, W, 3), L >= 9, as float32 (N, 400).
 
-    The batch size, by default 2 clips on the CPU and 16 elsewhere, changes values by rounding;
-    `label` names the progress bar; `network` is of `load_i3d`, where it is loaded already.
+    The batch size, by default 2 clips on the CPU and 16 elsewhere, fewer of long or large ones,
+    changes values by rounding; `label` names the progress bar; `network` is of `load_i3d`, where
+    it is loaded already.
 
     Raises:
         LamdError: when the weights are missing or wrong.
@@ -204,7 +206,8 @@ def features(
     model = (network or load_i3d(inputs.device)).to(memory_format=layout)
     # One clip alone would lose its memory format where branches are joined, and with it a quarter
     # of the speed.
-    batch_size = inputs.batch_size or (2 if inputs.device == "cpu" else 16)
+    most = _BATCH_PIXELS // (videos.shape[1] * max(videos.shape[2] * videos.shape[3], _SIZE**2))
+    batch_size = inputs.batch_size or min(2 if inputs.device == "cpu" else 16, max(1, most))
 
     def run(clips: Tensor) -> Tensor:
         return model(preprocess(clips).contiguous(memory_format=layout))

@@ -167,9 +167,7 @@ for _protocol in (
         num_fake=3840,
         windows_per_video=15,
     ),
-    # cINN's rule, at its two lengths
     _landscape_clips("fvd.landscape.v1", num_frames=31, given_counted=False),
-    _landscape("fvd.landscape.16.v1", num_frames=16, given_counted=False),
     # MDGAN's and DTVNet's clips: at most one of each of the 225 short videos
     _landscape(
         "fvd.landscape.first.v1",

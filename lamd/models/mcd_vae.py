@@ -26,15 +26,14 @@ from torch.nn import functional as F
 from lamd.config import DataConfig, VAEConfig
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.nn import (
+    CopyAttention,
     FullConv,
     Fusion,
     ResBlock,
     TemporalUpsample,
     all_gather_with_grad,
-    attend,
     channels_last_3d,
     each_frame,
-    grid_embedding,
     group_norm,
     scale_strides,
     warp,
@@ -42,7 +41,6 @@ from lamd.nn import (
 )
 
 _KEPT = 2.0  # logit of the share of x_0 that D_V keeps at first
-_COPY_CHANNELS = 32
 
 
 class LatentNorm(nn.Module):
@@ -135,41 +133,6 @@ class MotionEncoder(nn.Module):
         return Posterior(mean, logvar.clamp(-30.0, 20.0))  # LDM's clamp
 
 
-class CopyAttention(nn.Module):
-    """Gather content for D_V's deepest cells from the cells of the first frame, by attention.
-
-    One softmax over the cells of f_x0 weights f_x0 and the cells' parts of the skips.
-    """
-
-    def __init__(self, config: VAEConfig):
-        super().__init__()
-        widths, contents = config.decoder_channels[::-1], config.image_channels[::-1]
-        self.norm = group_norm(widths[0])
-        self.query = nn.Conv3d(widths[0], _COPY_CHANNELS, 1)
-        self.key = nn.Conv2d(contents[0], _COPY_CHANNELS, 1)
-        # f_x0, then the skips, coarsest first
-        pairs = list(zip(contents, widths, strict=True))[: config.num_skip_scales + 1]
-        self.values = nn.ModuleList(nn.Conv2d(content, width, 1) for content, width in pairs)
-        self.outs = nn.ModuleList(zero_init(nn.Conv3d(width, width, 1)) for _, width in pairs)
-
-    def forward(self, h: Tensor, f_x0: Tensor, skips: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Map h (B, C, L, h, w) to its shape, and the skips to those of L frames, finest first."""
-        _, _, length, *shape = h.shape
-        position = grid_embedding(shape, _COPY_CHANNELS // 2, h.device)
-        query = rearrange(self.query(self.norm(h)), "b c l h w -> b l (h w) c") + position
-        key = rearrange(self.key(f_x0), "b c h w -> b (h w) c") + position
-        query = rearrange(query, "b l n c -> b 1 (l n) c")
-        parts = []
-        for i, (project, content) in enumerate(zip(self.values, [f_x0, *skips[::-1]], strict=True)):
-            parts.append(F.pixel_unshuffle(project(content), 2**i).flatten(2).mT)  # (B, h w, C)
-        gathered = attend(query, key[:, None], torch.cat(parts, dim=2)[:, None])[:, 0]
-        frames = rearrange(gathered, "b (l h w) c -> b l c h w", l=length, h=shape[0])
-        widths, copies = [part.shape[2] for part in parts], []
-        for i, (part, out) in enumerate(zip(frames.split(widths, 2), self.outs, strict=True)):
-            copies.append(out(F.pixel_shuffle(part, 2**i).transpose(1, 2)))
-        return h + copies[0], copies[:0:-1]
-
-
 def _finer(flow: Tensor | None, offset: Tensor) -> Tensor:
     """Add an offset (B, 2, L, h, w) to a flow (B, L, 2, h, w), and double its height and width."""
     offset = offset.transpose(1, 2)
@@ -219,7 +182,10 @@ class VideoDecoder(nn.Module):
             moves_frame = self.residual in ("warp", "compose")
             count = len(self.ups) if moves_frame else len(self.fusions)
             self.flows.extend(zero_init(in_frame(width, 2)) for width in channels[:0:-1][:count])
-        self.copy = CopyAttention(config) if config.copy_attention else None
+        self.copy = None
+        if config.copy_attention:
+            contents = image_channels[::-1][: config.num_skip_scales + 1]
+            self.copy = CopyAttention(channels[::-1], contents)
 
     def forward(self, z_m: Tensor, f_x0: Tensor, skips: list[Tensor]) -> Tensor:
         """Map z_m (B, d, [l,] h, w), f_x0 (B, d', h, w) and the skips to x_hat (B, L, 3, H, W)."""

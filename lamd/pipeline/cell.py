@@ -28,7 +28,7 @@ CODE_VERSIONS = {
     "clips": 3,  # 2: a repeated frame is stored once; 3: samples are normalised as latents are
     "captions": 1,
     "tracks": 1,
-    "features": 1,
+    "features": 2,  # 2: a shorter side of exactly 224
     "values": 4,  # 4: intervals keep clips and videos together; pseudo-values are kept
     "diagnostics": 2,  # 2: linear_probe_r2 and zero_latent_change by these names
     "figure": 1,

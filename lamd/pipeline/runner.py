@@ -68,6 +68,10 @@ class Runner:
         folder, partial = self.store.folder(cell), self.store.folder(cell, PARTIAL)
         with self.store.lock(cell):
             if not self.store.is_complete(cell):
+                if folder.exists():
+                    raise LamdError(
+                        f"{folder}: only part of the cell is left here; delete the folder"
+                    )
                 resumed = partial.is_dir()
                 with contextlib.suppress(FileExistsError):
                     partial.mkdir()

@@ -34,7 +34,7 @@ from lamd.base.files import (
 )
 from lamd.base.origin import CellInfo
 from lamd.base.processes import file_lock, locked
-from lamd.pipeline.cell import Cell, with_ancestors
+from lamd.pipeline.cell import Cell
 from lamd.pipeline.contents import FIX
 
 PARTIAL, FAILED = ".partial", ".failed"
@@ -160,10 +160,6 @@ class Store:
     def info(self, cell: Cell) -> CellInfo:
         """Return the finished cell's entry for the record."""
         return self._description(cell).info.model_copy(update={"name": cell.name})
-
-    def infos(self, cell: Cell) -> list[CellInfo]:
-        """Return the entries of a finished cell and all its ancestors, parents first."""
-        return [self.info(ancestor) for ancestor in with_ancestors([cell])]
 
     def failure(self, cell: Cell) -> CellFailed | None:
         """Return how the last attempt at a cell failed, in any run; None when it did not."""

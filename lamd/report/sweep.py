@@ -272,7 +272,7 @@ def _draw_lines(
                 means[x] = seeds.mean()
         style = plots.MARKERS[index % 5] + (plots.LINES[index % 5] if ordered else "")
         label = ", ".join(
-            f"{_math(key)} = {plots.plain(str(value))}"
+            f"{_math(key, summary.axes)} = {plots.plain(str(value))}"
             for key, value in zip(others, line, strict=True)
         )
         ax.plot(list(means), list(means.values()), style, color=hue, label=label)
@@ -322,7 +322,8 @@ def _lines(summary: Summaries, axis: int) -> list[Position]:
 def _label_ticks(ax: Axes, summary: Summaries, name: str, axis: int) -> None:
     labels = ["".join(map(str, tick)).replace("_", "\n") for tick in _ticks(summary, axis)]
     plots.label_ticks(ax, name, labels)
-    ax.set(**{f"{name}label": "".join(map(_math, summary.axes[axis : axis + 1]))})
+    keys = summary.axes[axis : axis + 1]
+    ax.set(**{f"{name}label": "".join(_math(key, summary.axes) for key in keys)})
 
 
 def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
@@ -333,7 +334,7 @@ def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
     )
     papers = [row for row in results.published if row.metrics]
     layout = "AAABBB;XXYYPP" if papers else "AAABBB;XXXYYY"
-    names = [_math(axis) for axis in summary.axes]
+    names = [_math(axis, summary.axes) for axis in summary.axes]
     with plots.canvas(results.title, 6.2, words) as figure:
         panels = figure.subplot_mosaic(layout, height_ratios=(1.15, 1))
         for axis, ax in enumerate((panels["A"], panels["B"])):
@@ -408,6 +409,10 @@ def _variants(results: Results) -> list[str]:
     return lines
 
 
-def _math(key: str) -> str:
-    symbol = wording.symbol(key)
-    return f"${symbol}$".replace("β", r"\beta") if key in wording.SYMBOLS else plots.plain(symbol)
+def _math(key: str, axes: Sequence[str]) -> str:
+    symbol = dict(zip(axes, wording.symbols(axes), strict=True))[key]
+    return (
+        f"${symbol}$".replace("β", r"\beta")
+        if symbol in wording.SYMBOLS.values()
+        else plots.plain(symbol)
+    )

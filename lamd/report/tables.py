@@ -214,7 +214,8 @@ def measured_table(results: Results) -> TextTable:
         own = [value for value in results.values if value.row == row.name]
         for metric in metrics:
             column = Column(row=row.name, metric=metric)
-            text = BLANK if row.name in missing else measured_cell(summary, (), column, notes)
+            lost = row.name in missing and not own  # of some seeds, the cell says how many are left
+            text = BLANK if lost else measured_cell(summary, (), column, notes)
             line[wording.heading(metric)] = text
             if metric in limits:
                 measured = {value.cells: _limit(value) for value in own if value.metric == metric}

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lamd.base.errors import LamdError
 from lamd.base.files import check_own
-from lamd.base.processes import leave_with_parent, locked, start_pool, threads_each
+from lamd.base.processes import available_cores, leave_with_parent, locked, start_pool, threads_each
 from lamd.base.progress import track
 from lamd.data.dataset import Dataset
 from lamd.data.stand_in import MANIFEST, Future, StandIn, read_stand_in, write_stand_in
@@ -109,8 +109,7 @@ def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> No
         if count < 1:
             raise LamdError(f"num_{split}: {count} {dataset.unit} asked for; ask for at least 1")
     if num_workers is None:
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-        num_workers = len(cores) if cores else os.cpu_count() or 1
+        num_workers = available_cores()
     elif num_workers < 1:
         raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
     _claim(request, folders)

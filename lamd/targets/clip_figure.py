@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lamd.config import Figure
-from lamd.pipeline.cell import Cell, step_of
+from lamd.metrics.registry import METRICS
+from lamd.pipeline.cell import Cell, step_of, with_ancestors
 from lamd.pipeline.contents import Panels, read_panels
 from lamd.pipeline.graph import TablePlan
 from lamd.report.results import Picture, Results, Value
@@ -80,6 +81,7 @@ def _panels(config: Figure, source: str, plan: TablePlan) -> Cell:
         row=figure.name,
         config=cell_config,
         parents=parents,
+        weights=METRICS["fvd"].weights if figure.name == "rollout" else (),
         step=step_of("figures:build_panels", figure=config, source=source, device=plan.device),
     )
 
@@ -106,7 +108,8 @@ def _explain(name: str, panels: Panels) -> str:
 
 
 def _provenance(config: Figure, source: str, cell: Cell, collector: Collector) -> str:
-    target, keys = config.sources[source], {i.kind: i.key for i in collector.store.infos(cell)}
+    target = config.sources[source]
+    keys = {own.kind: collector.store.key(own) for own in with_ancestors([cell])}
     models = f"MCD-VAE {keys['vae']} ({target.train_vae.num_steps} steps)"
     if "dmg" in keys:
         models += f", DMG {keys['dmg']} ({target.train_dmg.num_steps} steps)"

@@ -103,7 +103,7 @@ class Collector:
             if data is not None:
                 self.notes += _data_notes(target, data)
             self.sources[name] = _source(target, data)
-            self._deviations[name] = (*_deviations(target), *_changes(target, self.overrides))
+            self._deviations[name] = (*_deviations(target), *_changes(target, own, self.overrides))
 
     def is_lost(self, source: str, row: str, cell: Cell, point: str = "") -> bool:
         """Return whether the cell of a row failed; then the row is missing."""
@@ -180,13 +180,18 @@ class Collector:
 
         Args:
             plan: whose test clips all of them were measured on.
-            where, reference: source, row and point; of several, such as seeds, the mean counts.
+            where, reference: source, row and point; of several, such as seeds, the mean of those
+                that were measured counts.
             name: of the reference.
         """
         where, reference = [*where], [*reference]
         source, row, point = where[0]
-        spots = [*where, *reference]
-        metrics = [key[3] for key in self.numbers if key[:3] == where[0]]
+        measured = {key[:3] for key in self.numbers}  # a seed may have failed
+        sides = [[spot for spot in side if spot in measured] for side in (where, reference)]
+        if not all(sides):
+            return
+        spots = [spot for side in sides for spot in side]
+        metrics = [key[3] for key in self.numbers if key[:3] == spots[0]]
         metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
         videos = read_videos(self.store.finished(plan.test)) if metrics else []
         for metric in metrics:
@@ -194,8 +199,7 @@ class Collector:
             if any(len(self.numbers[*spot, metric]) % len(videos) for spot in spots):
                 continue
             a, b = (
-                np.mean([self.numbers[*spot, metric] for spot in side], axis=0)
-                for side in (where, reference)
+                np.mean([self.numbers[*spot, metric] for spot in side], axis=0) for side in sides
             )
             value, interval = difference(a, b, videos)
             low, high = interval or (None, None)
@@ -223,7 +227,7 @@ class Collector:
 
     def keys(self, cell: Cell) -> tuple[str, ...]:
         """Return the keys of all cells behind a value."""
-        return tuple(info.key for info in self.store.infos(cell))
+        return tuple(self.store.key(ancestor) or "" for ancestor in with_ancestors([cell]))
 
     def tested_words(self, source: str) -> str:
         """Return e.g. `Real BAIR (0123456789ab)`: the data and the hash of its test clips."""
@@ -340,10 +344,17 @@ def _source(target: Target, data: DataFacts | None) -> Source:
     )
 
 
-def _changes(target: Target, overrides: Sequence[str]) -> Iterator[str]:
-    """Yield the overrides by which a target at full scale departs from its profile."""
+def _changes(target: Target, own: str, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield the overrides by which a target at full scale departs from its profile.
+
+    `own` is its name among the sources.
+    """
     for override in overrides if target.scale == "full" else ():
-        if override.partition("=")[0].partition(".")[0] not in _HARMLESS:
+        keys = override.partition("=")[0].split(".")
+        if keys[0] == "sources" and keys[1:]:
+            _, name, *keys = keys
+            keys = keys if name in (own, target.target) else []
+        if keys and keys[0] not in _HARMLESS:
             yield f"changed by --set {override}"
 
 

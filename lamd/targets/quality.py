@@ -31,7 +31,8 @@ class Quality:
             at = plan_tables(targets, device, fingerprints)
             values = [_values_cell(at[str(point)], point.row) for point in config.points]
             wanted[source] = [*values, _latency_cell(config, source, at, device)]
-        return Graph(wanted=wanted, plans=plans)
+        extra = {source: [plan.test] for source, plan in plans.items()}  # counted and compared
+        return Graph(wanted=wanted, extra=extra, plans=plans)
 
     def collect(self, config: QualityFigure, graph: Graph, collector: Collector) -> Results:
         pictures = []

@@ -1,6 +1,5 @@
 """`reproduce` and `train`: plan a target, make its cells, write its results."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.files import below, check_folder
-from lamd.base.processes import rank_and_world
+from lamd.base.processes import available_cores, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
 from lamd.execute import ExecutorOptions, execute
@@ -130,7 +129,9 @@ def _make(
     runtime = config.runtime if isinstance(config, Sweep) else next(iter(runtimes), None)
     failed = {}
     if runtime is not None:
-        shared = max(1, (os.cpu_count() or 1) // (options.jobs or 1))
+        # A cluster's machines have other cores than this one.
+        cores = available_cores() if options.executor == "process" else 1
+        shared = max(1, cores // (options.jobs or 1))
         failed = execute(
             others, runner.store, options, device=runner.device, say=runner.say,
             threads=runtime.threads or shared, gpus=runtime.gpus,

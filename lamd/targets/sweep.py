@@ -9,6 +9,7 @@ from lamd.config.sweep import coordinates, is_seed
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.contents import Diagnostics
 from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.rows import ROWS
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
 from lamd.report.results import Column, PublishedRow, Results, Value
@@ -79,7 +80,7 @@ def _compare(config: Sweep, graph: Graph, collector: Collector) -> None:
         plan = next(iter(graph.plans.values()))
         for row in plan.values:
             here, there = ([(p, name, p) for p in graph.plans] for name in (row, REFERENCE))
-            if row != REFERENCE:
+            if row != REFERENCE and ROWS[row].paired:
                 collector.compare(plan, here, there, REFERENCE)
         return
     positions: dict[str, list[str]] = {}

@@ -35,7 +35,7 @@ class Table:
             if row == "permuted_prompts" and cell.plan_hash not in collector.failed:
                 collector.notes += prompt_notes(config, plan, collector.store)
         for row in plan.values:
-            if row != REFERENCE:
+            if row != REFERENCE and ROWS[row].paired:
                 collector.compare(plan, [(source, row, "")], [(source, REFERENCE, "")], REFERENCE)
         collector.drawn = _grid(config, plan, collector.store)
         protocols = config.evaluate.protocols
@@ -56,9 +56,10 @@ class Reconstruction:
     """Reconstruction by the MCD-VAEs of several tables, one row per table."""
 
     def plan(self, config: ReconstructionTable, device: str) -> Graph:
-        for source, names in config.protocols.items():
+        for source, target in config.sources.items():
+            names = config.protocols[source]
             check_protocols(names, f"protocols.{source}")
-            check_metrics(config.sources[source], names, f"protocols.{source}")
+            check_metrics(target, names, f"protocols.{source}")
         plans, wanted = plan_tables(config.sources, device), {}
         for source, plan in plans.items():
             clips = reconstructed(plan, "decoded", given_kept=False)
@@ -71,7 +72,7 @@ class Reconstruction:
             row = _published_reconstruction(config.sources[source])
             collector.add_row(source, source, cell, config.protocols[source], row)
             published += [row] if row else []
-        names = [name for names in config.protocols.values() for name in names]
+        names = [name for source in config.sources for name in config.protocols[source]]
         return collector.results(
             names,
             rows=[_reconstruction_info(config, source) for source in config.sources],

@@ -128,8 +128,8 @@ def latent_statistics(
     for first in range(0, count, _BATCH):
         posterior = _posterior(vae, read(chosen[first : first + _BATCH]))
         generator = torch_generator(seed, "statistics", first)
-        eps = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
-        z_m = vae.normalise(posterior.sample(eps)).double()
+        eps = torch.randn(posterior.mean.shape, generator=generator, device="cpu")
+        z_m = vae.normalise(posterior.sample(eps.to(posterior.mean.device))).double()
         over = (0, *range(2, z_m.ndim))
         total, squares = total + z_m.sum(over), squares + z_m.square().sum(over)
         n += z_m.numel() // z_m.shape[1]

@@ -53,7 +53,9 @@ class StepRNG:
         """Return standard normal (count, *shape)."""
         if what not in self.drawn:
             generator = self._named(what)
-            self.drawn[what] = torch.randn(self.batch_size, *shape, generator=generator)
+            self.drawn[what] = torch.randn(
+                self.batch_size, *shape, generator=generator, device="cpu"
+            )
         return self._rows(self.drawn[what])
 
     def strata(self, what: str, high: int) -> Tensor:
@@ -63,13 +65,15 @@ class StepRNG:
         Variational Diffusion Models, arXiv 2107.00630): B draws of a loss over t vary less.
         """
         generator = self._named(what)
-        stratum = torch.randperm(self.batch_size, generator=generator)
-        offset = torch.rand((), generator=generator, dtype=torch.float64)
+        stratum = torch.randperm(self.batch_size, generator=generator, device="cpu")
+        offset = torch.rand((), generator=generator, dtype=torch.float64, device="cpu")
         return self._rows(((stratum + offset) / self.batch_size * high).long())
 
     def uniform(self, *what: int | str, shape: Sequence[int] = ()) -> Tensor:
         """Return float32 (count, *shape) in [0, 1)."""
-        return self._rows(torch.rand(self.batch_size, *shape, generator=self._named(*what)))
+        generator = self._named(*what)
+        draws = torch.rand(self.batch_size, *shape, generator=generator, device="cpu")
+        return self._rows(draws)
 
     def _named(self, *what: int | str) -> torch.Generator:
         return torch_generator(self.seed, self.stage, self.step, *what)

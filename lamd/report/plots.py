@@ -145,12 +145,12 @@ def draw_rows(results: Results) -> dict[str, bytes]:
         axes = figure.subplots(1, len(drawn) + bool(papers), squeeze=False)[0]
         for ax, metric in zip(axes, drawn, strict=False):
             _draw_measured(ax, results, metric)
-            ax.set_title(wrap(wording.measured_heading(results), 100 // len(axes)))
+            ax.set_title(wrap(wording.measured_heading(results), 84 // len(axes)))
             if ax is not axes[0]:  # the same rows
                 ax.set_yticklabels([])
         if papers:
             _draw_published(axes[-1], first, papers)
-            axes[-1].set_title(wrap(wording.published_heading(results), 100 // len(axes)))
+            axes[-1].set_title(wrap(wording.published_heading(results), 84 // len(axes)))
         return {f"{first}_by_row.png": save(figure)}
 
 

@@ -249,3 +249,8 @@ def test_heartbeat_touches_its_file(tmp_path, monkeypatch):
         first = processes.modified(path)
         time.sleep(0.3)
         assert processes.modified(path) > first > 0
+
+
+def test_cores_are_those_of_the_job(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert processes.available_cores() == 3

@@ -237,6 +237,18 @@ def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, c
         assert cpu_seconds_of_children() - start < 2
 
 
+def test_reproduce_sh_names_an_environment_without_pip(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    done = subprocess.run(
+        [str(ROOT / "reproduce.sh"), "list"],
+        env=os.environ | {"VIRTUAL_ENV": str(tmp_path / "bare")},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path / 'bare'} has no pip; run " in done.stderr
+
+
 def test_no_temporary_folder_is_one_line(lamd, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])

@@ -199,6 +199,18 @@ def config_hashes() -> str:
     )
 
 
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES if name.startswith("table")}))
+def test_paper_tables_ask_a_cluster_for_a_gpu_and_threads(name):
+    runtime = load_target(name, "paper").runtime
+    assert (runtime.gpus, runtime.threads) == (1, 8)
+
+
+def test_a_rollout_names_the_weights_of_its_fvd():
+    graph = KINDS["figure"].plan(load_target("fig_rollout_bair", "quick"), "cpu")
+    ((cell,),) = graph.wanted.values()
+    assert cell.weights == ("i3d-kinetics-400",)
+
+
 def test_config_hashes_are_golden():
     assert config_hashes() == HASHES.read_text(encoding="utf-8")
 

@@ -2,13 +2,16 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small import small_dmg, small_vae, wake
 from tiny import table_cells
 
 from lamd.base import origin
 from lamd.base.errors import LamdError
+from lamd.cli.generate import _image_paths
 from lamd.config import SamplerConfig, config_hash, load_target
 from lamd.diffusion import make_schedule
 from lamd.generate import compile_denoiser, generate, trajectory
@@ -131,3 +134,11 @@ def test_compiled_samples_are_the_same_within_the_tolerance():
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     for compiled, expected in zip(ours, eager, strict=True):
         assert torch.allclose(compiled, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_images_of_a_folder_are_in_natural_order_and_others_are_named(tmp_path, capsys):
+    for name in ("10.tif", "9.png", "1.ppm"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("")
+    assert [path.name for path in _image_paths(tmp_path)] == ["1.ppm", "9.png", "10.tif"]
+    assert "left out, not images: 1, such as notes.txt" in capsys.readouterr().err

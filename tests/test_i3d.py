@@ -125,6 +125,16 @@ def test_wrong_input(videos):
         i3d.features(videos)
 
 
+def test_a_batch_has_fewer_of_large_clips(monkeypatch):
+    monkeypatch.setattr(i3d, "extract", lambda run, videos, shape, batch_size, *_: batch_size)
+    sizes = []
+    for shape in ((3, 16, 64, 64, 3), (3, 16, 1080, 1920, 3), (3, 64, 1080, 1920, 3)):
+        videos = np.broadcast_to(np.uint8(0), shape)
+        sizes.append(i3d.features(videos, Inputs(device="cuda"), network=torch.nn.Identity()))
+    assert sizes == [16, 1, 1]
+    assert i3d.features(videos, Inputs(batch_size=5), network=torch.nn.Identity()) == 5
+
+
 def test_features_are_kept_on_disk(clips, rows, tmp_path, monkeypatch):
     calls, inputs = [], Inputs(cache=tmp_path)
 

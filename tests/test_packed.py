@@ -61,6 +61,13 @@ def test_a_finished_pack_is_opened_without_its_lock(root, cache, monkeypatch):
     assert pack_bair(root, cache).path == packed.path
 
 
+def test_more_videos_than_an_index_holds_are_refused_before_the_work(root, cache, monkeypatch):
+    monkeypatch.setattr("lamd.data.dataset.MOST_VIDEOS", 2)
+    with pytest.raises(LamdError, match=r"3 videos, at most 2 are packed; set data\.num_test"):
+        pack_bair(root, cache)
+    assert not cache.exists()
+
+
 def test_an_older_format_is_packed_anew(root, cache):
     packed = pack_bair(root, cache)
     index = {"format": 2, "dataset": "bair", "camera": "image_aux1", "count": 3}

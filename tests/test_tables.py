@@ -27,7 +27,7 @@ from lamd.report.results import (
     RowInfo,
     Value,
 )
-from lamd.report.sweep import DIAGNOSTICS, channel_means, render_sweep, sweep_table
+from lamd.report.sweep import DIAGNOSTICS, _math, channel_means, render_sweep, sweep_table
 from lamd.report.tables import measured_table, published_table, render_table
 from lamd.report.terminal import terminal_table
 from lamd.report.wording import point_name
@@ -450,3 +450,10 @@ def test_encoders_play_back():
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(frames) == 4
     assert np.abs(frames[2].astype(int) - sheet[2]).mean() < 12
+
+
+def test_axes_of_a_figure_that_share_a_symbol_are_named_in_full():
+    axes = ["train_vae.num_steps", "train_dmg.num_steps", "loss.kl_weight"]
+    labels = [_math(key, axes) for key in axes]
+    assert len(set(labels)) == 3
+    assert labels[2] == r"$\beta$"

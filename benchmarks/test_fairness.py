@@ -45,8 +45,7 @@ def test_2d_step_against_diffusers(benchmark, scale: Scale):
     tokens = ours.tokens(f_x0)
 
     def our_step() -> torch.Tensor:
-        keys_values = [a.cross_attention.keys_values(tokens) for a in ours.attentions()]
-        return ours.predict(z, t, keys_values)
+        return ours.predict(z, t, ours.contexts(tokens, z.shape[-2:]))
 
     def their_step() -> torch.Tensor:
         return theirs(z, t, tokens).sample

@@ -7,7 +7,7 @@ DMG's parameter count is that model's. Layout is channels first: (B, C, h, w) or
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange, repeat
@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-
-KeysValues = tuple[Tensor, Tensor]  # two tensors (B, heads, M, C / heads)
 
 _COPY_CHANNELS = 32  # of the queries and keys of `CopyAttention`
 # of PyTorch's own transformer layers
@@ -212,6 +210,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float())
 
 
+class Context(NamedTuple):
+    """A source of M tokens as one attention block needs it: constant over the diffusion steps."""
+
+    keys: Tensor  # (B, heads, M, C / heads)
+    values: Tensor
+    positions: Tensor  # (N, C), added to the queries
+
+
 class Attention(nn.Module):
     """Multi-head attention of (B, N, C) on itself or on a context (B, M, C')."""
 
@@ -224,14 +230,14 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(source, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
-    def keys_values(self, source: Tensor) -> KeysValues:
-        """Project a source (B, M, C'); a constant one needs projecting only once."""
+    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Project a source (B, M, C') to keys and values (B, heads, M, C / heads)."""
         return self._heads(self.to_k(source)), self._heads(self.to_v(source))
 
-    def forward(self, h: Tensor, keys_values: KeysValues | None = None) -> Tensor:
-        """Map (B, N, C) to the same shape; without keys and values, h attends to itself."""
-        q = self._heads(self.to_q(h))
-        k, v = self.keys_values(h) if keys_values is None else keys_values
+    def forward(self, h: Tensor, context: Context | None = None) -> Tensor:
+        """Map (B, N, C) to the same shape; without a context, h attends to itself."""
+        q = self._heads(self.to_q(h if context is None else h + context.positions))
+        k, v = self.keys_values(h) if context is None else context[:2]
         out = attend(q, k, v)
         return self.to_out(rearrange(out, "b heads n c -> b n (heads c)"))
 
@@ -264,7 +270,7 @@ class SpatialTransformer(nn.Module):
         self, channels: int, head_channels: int, context_channels: int | None, factor: int
     ):
         super().__init__()
-        self.factor = factor
+        self.channels, self.factor = channels, factor
         self.norm = group_norm(channels, norm_eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.norm1 = nn.LayerNorm(channels)
@@ -277,14 +283,20 @@ class SpatialTransformer(nn.Module):
         self.feed_forward = FeedForward(channels)
         self.proj_out = zero_init(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: Tensor, keys_values: KeysValues | None = None) -> Tensor:
-        """Map (B, C, h, w) to the same shape; keys and values are those of the context."""
+    def context(self, source: Tensor, shape: Sequence[int]) -> Context | None:
+        """Project a source (B, M, C'), for x of f_x0's `shape` (h, w) over `factor`."""
+        if self.cross_attention is None:
+            return None
+        cells = [n // self.factor for n in shape]
+        positions = grid_embedding(cells, self.channels // 2, source.device, self.factor)
+        return Context(*self.cross_attention.keys_values(source), positions)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
         h = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         h = h + self.self_attention(self.norm1(h))
         if self.cross_attention is not None:
-            shape, channels = x.shape[-2:], h.shape[-1] // 2
-            position = grid_embedding(shape, channels, h.device, self.factor)
-            h = h + self.cross_attention(self.norm2(h) + position, keys_values)
+            h = h + self.cross_attention(self.norm2(h), context)
         h = h + self.feed_forward(self.norm3(h))
         return x + self.proj_out(rearrange(h, "b (h w) c -> b c h w", h=x.shape[-2]))
 
@@ -326,17 +338,16 @@ class SpaceTimeTransformer(nn.Module):
         self.space = SpatialTransformer(channels, head_channels, context_channels, factor)
         self.time = TemporalAttention(channels, head_channels) if kind == "factorised" else None
 
-    @property
-    def cross_attention(self) -> Attention | None:
-        """Attention of each frame to the context."""
-        return self.space.cross_attention
+    def context(self, source: Tensor, shape: Sequence[int]) -> Context | None:
+        """Project a source (B, M, C'), for frames of f_x0's `shape` (h, w) over the factor."""
+        return self.space.context(source, shape)
 
-    def forward(self, x: Tensor, keys_values: KeysValues | None = None) -> Tensor:
-        """Map (B, C, L, h, w) to the same shape; keys and values are those of the context."""
-        if keys_values is not None:
-            k, v = (repeat(h, "b heads m c -> (b l) heads m c", l=x.shape[2]) for h in keys_values)
-            keys_values = k, v
-        x = each_frame(partial(self.space, keys_values=keys_values), x)
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map (B, C, L, h, w) to the same shape."""
+        if context is not None:
+            k, v = (repeat(h, "b heads m c -> (b l) heads m c", l=x.shape[2]) for h in context[:2])
+            context = Context(k, v, context.positions)
+        x = each_frame(partial(self.space, context=context), x)
         return x if self.time is None else self.time(x)
 
 

@@ -241,8 +241,7 @@ def test_queries_of_equal_features_differ_by_position_and_look_where_f_x0_lies()
     layer = SpatialTransformer(16, 8, 16, factor=2)
     wake(layer)
     same = torch.ones(1, 16, 4, 4)
-    keys_values = layer.cross_attention.keys_values(torch.randn(1, 64, 16))
-    out = layer(same, keys_values).flatten(2)
+    out = layer(same, layer.context(torch.randn(1, 64, 16), (8, 8))).flatten(2)
     assert (out - out[..., :1]).abs().amax(dim=(0, 1))[1:].min() > 1e-3
     # the centre of each coarse cell lies between those of the four cells that it covers
     (coarse,) = grid_embedding((1, 1), 8, same.device, 2)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lamd.config import DMGConfig, Target
 from lamd.data.vocabulary import Vocabulary
 from lamd.models.unet import UNet
-from lamd.nn import PRE_NORM, KeysValues, grid_embedding, group_norm
+from lamd.nn import PRE_NORM, Context, grid_embedding, group_norm
 
 
 class ContentTokens(nn.Module):
@@ -90,7 +90,7 @@ class PromptEncoder(nn.Module):
 class Condition:
     """The encoded y, constant over the diffusion steps."""
 
-    keys_values: list[KeysValues]  # of the tokens, one pair per attention block; or empty
+    contexts: list[Context]  # of the tokens, one per attention block; or empty
     features: Tensor | None  # (B, C, h, w) concatenated to each frame of z_t
     pooled: Tensor | None  # (B, 4 C) of the prompt, added to the step embedding
 
@@ -137,13 +137,9 @@ class DMG(UNet):
             assert token_ids is not None, "a DMG with prompts needs their token ids"
             tokens.append(self.prompt(token_ids))  # (B, M, C')
             pooled = self.prompt.pooled(token_ids)
-        keys_values: list[KeysValues] = []
-        if tokens:
-            source = torch.cat(tokens, dim=1)
-            layers = [block.cross_attention for block in self.attentions()]
-            keys_values = [layer.keys_values(source) for layer in layers if layer is not None]
+        contexts = self.contexts(torch.cat(tokens, dim=1), f_x0.shape[-2:]) if tokens else []
         features = self.concat(f_x0) if self.concat is not None else None
-        return Condition(keys_values, features, pooled)
+        return Condition(contexts, features, pooled)
 
     def denoise(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the noise in z_t (B, d, h, w), or (B, d, l, h, w), at t (B,) in 0..T-1."""
@@ -152,7 +148,7 @@ class DMG(UNet):
             if z_t.ndim == 5:
                 features = repeat(features, "b c h w -> b c l h w", l=z_t.shape[2])
             z_t = torch.cat([z_t, features], dim=1)
-        return self.predict(z_t, t, condition.keys_values, condition.pooled)
+        return self.predict(z_t, t, condition.contexts, condition.pooled)
 
     def forward(
         self, z_t: Tensor, t: Tensor, f_x0: Tensor, token_ids: Tensor | None = None

@@ -3,7 +3,7 @@
 The DMG and both baselines share this skeleton, so that their costs differ by paradigm alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from lamd.config.networks import UNetWidths
 from lamd.nn import (
+    Context,
     FullConv,
-    KeysValues,
     ResBlock,
     SpaceTimeTransformer,
     SpatialTransformer,
@@ -35,10 +35,10 @@ class Stage(nn.Module):
         super().__init__()
         self.residual, self.attention = residual, attention
 
-    def forward(self, h: Tensor, embedding: Tensor, pairs: Iterator[KeysValues]) -> Tensor:
-        """Map (B, C, ..., h, w) to (B, C', ..., h, w); attention takes the next of `pairs`."""
+    def forward(self, h: Tensor, embedding: Tensor, contexts: Iterator[Context]) -> Tensor:
+        """Map (B, C, ..., h, w) to (B, C', ..., h, w); attention takes the next context."""
         h = self.residual(h, embedding)
-        return h if self.attention is None else self.attention(h, next(pairs, None))
+        return h if self.attention is None else self.attention(h, next(contexts, None))
 
 
 class UNet(nn.Module):
@@ -115,31 +115,36 @@ class UNet(nn.Module):
         stages = [s for s in (*self.down, self.middle, *self.up) if isinstance(s, Stage)]
         return [stage.attention for stage in stages if stage.attention is not None]
 
+    def contexts(self, source: Tensor, shape: Sequence[int]) -> list[Context]:
+        """Project a source (B, M, C') for each attention block, for z_t of a shape (..., h, w)."""
+        contexts = (block.context(source, shape) for block in self.attentions())
+        return [context for context in contexts if context is not None]
+
     def predict(
         self,
         h: Tensor,
         t: Tensor,
-        keys_values: Iterable[KeysValues] = (),
+        contexts: Iterable[Context] = (),
         pooled: Tensor | None = None,
     ) -> Tensor:
         """Map (B, C, ..., h, w) and steps t (B,) to the output, at the same resolution.
 
-        The context has one pair of keys and values per block of `attentions`; `pooled`
-        (B, 4 base_channels) is added to the step embedding.
+        There is one context per block of `attentions`, or none; `pooled` (B, 4 base_channels) is
+        added to the step embedding.
         """
-        pairs = iter(keys_values)
+        contexts = iter(contexts)
         embedding = self.step_embedding(sinusoidal_embedding(t, self.base_channels))  # (B, 4 C)
         if pooled is not None:
             embedding = embedding + pooled
         h = self.stem(h)
         hidden = [h]
         for block in self.down:
-            h = block(h, embedding, pairs) if isinstance(block, Stage) else block(h)
+            h = block(h, embedding, contexts) if isinstance(block, Stage) else block(h)
             hidden.append(h)
-        h = self.middle_out(self.middle(h, embedding, pairs), embedding)
+        h = self.middle_out(self.middle(h, embedding, contexts), embedding)
         for block in self.up:
             if isinstance(block, Stage):
-                h = block(torch.cat([h, hidden.pop()], dim=1), embedding, pairs)
+                h = block(torch.cat([h, hidden.pop()], dim=1), embedding, contexts)
             else:
                 h = block(F.interpolate(h, scale_factor=self.stride, mode="nearest"))
         return self.to_eps(F.silu(self.norm(h)))

@@ -13,6 +13,7 @@ from lamd.metrics import frames as frame_metrics
 from lamd.metrics.frechet import frechet_distance
 from lamd.metrics.i3d import I3D, preprocess
 from lamd.standins.robot.write import simulate_trajectory
+from lamd.standins.writer import Request
 from lamd.training.stages import batch_rows, read_ahead, read_windows
 
 NUM_TRAIN = 8
@@ -29,7 +30,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_simulation(measure: Measure):
-    measure(lambda: simulate_trajectory(0, "train", 0), rounds=3, clips=1)
+    request = Request(BAIR, Path(), {}, seed=0, num_workers=1, frame_size=None)
+    measure(lambda: simulate_trajectory(request, "train", 0), rounds=3, clips=1)
 
 
 def test_reader(measure: Measure, root: Path):

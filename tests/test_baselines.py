@@ -10,6 +10,7 @@ from lamd.diffusion import make_schedule, sample, sampling_steps
 from lamd.losses import diffusion_loss
 from lamd.models.baselines import PixelDiffusion, VideoAutoencoder
 from lamd.nn import TemporalConv
+from lamd.paradigms.latent_video import LatentVideo
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 
@@ -184,3 +185,12 @@ def test_decoder_sees_the_first_frame_only_with_concat():
         other[:, :, *pixel] += 1
         moved = (seeing.decode(z, other) - x_hat).abs().amax(dim=(0, 2))  # (L, H, W)
         assert moved[:, *pixel].min() > 1e-4
+
+
+def test_the_condition_of_latent_video_is_at_unit_scale():
+    autoencoder = small_autoencoder().eval()
+    autoencoder.latent_mean.fill_(0.5)
+    autoencoder.latent_std.fill_(2.0)
+    x0 = torch.rand(2, 3, 16, 16)
+    found = LatentVideo(autoencoder, None, None).encode(x0).condition
+    torch.testing.assert_close(found, (autoencoder.encode_image(x0) - 0.5) / 2)

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from lamd.base import processes
 from lamd.base.batched import DONE, fill_batches
 from lamd.base.errors import LamdError
 from lamd.pipeline.contents import CLIPS, FEATURES, KEYS, PROMPTS, read_clips
+from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.steps import clips, values
 
 SHAPE = (4, 16, 16, 3)  # of a clip
@@ -254,3 +256,63 @@ def test_heartbeat_touches_its_file(tmp_path, monkeypatch):
 def test_cores_are_those_of_the_job(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
     assert processes.available_cores() == 3
+
+
+def test_each_sample_has_the_frame_and_the_prompt_of_its_clip(tmp_path, monkeypatch):
+    target = tiny_target("baselines=null", "dmg.prompt={kind: class, dropout: 0.0}")
+    real = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    test, seen = tmp_path / "test", []
+    test.mkdir()
+    np.save(test / CLIPS, real)
+    (test / KEYS).write_text(json.dumps([f"bair/test/{i}@0" for i in range(5)]))
+    (test / PROMPTS).write_text(json.dumps(list("abcde")))
+
+    def record(_, sampler, frames, keys, prompts, **options):
+        seen.extend(zip(keys, prompts, strict=True))
+        return np.repeat(frames[:, None], SHAPE[0], axis=1)
+
+    monkeypatch.setattr("lamd.training.load_paradigm", lambda *_: Models())
+    monkeypatch.setattr("lamd.generate.generate_clips", record)
+    own = [(f"bair/test/{i}@0#{s}", "abcde"[i]) for i in range(5) for s in range(2)]
+    for permuted in (False, True):
+        folder = tmp_path / str(permuted)
+        folder.mkdir()
+        seen.clear()
+        clips.generated_clips(
+            folder, {"test": test}, target, "latent_motion", "cpu",
+            samples=range(2), permuted=permuted,
+        )  # fmt: skip
+        assert (read_clips(folder)[:, 0] == real[:, 0].repeat(2, axis=0)).all()
+        assert [key for key, _ in seen] == [key for key, _ in own]
+        assert all(
+            (found == right) != permuted for (_, found), (_, right) in zip(seen, own, strict=True)
+        )
+
+
+@pytest.mark.parametrize("given_kept", [True, False])
+def test_the_first_frame_of_a_reconstruction_is_the_given_or_the_decoded_one(
+    tmp_path, monkeypatch, given_kept
+):
+    real = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    test, folder = tmp_path / "test", tmp_path / "made"
+    test.mkdir()
+    folder.mkdir()
+    np.save(test / CLIPS, real)
+    (test / KEYS).write_text(json.dumps(list("abcde")))
+    latents = SimpleNamespace(
+        batch_size=2,
+        encode=lambda clips: clips[:, 1],
+        decode=lambda _, frames: np.repeat(255 - frames[:, None], SHAPE[0], axis=1),
+    )
+    monkeypatch.setattr("lamd.pipeline.steps.latents.MotionLatents.load", lambda *_: latents)
+    clips.reconstructed_clips(
+        folder, {"test": test}, tiny_target(), "latent_motion", "cpu", given_kept=given_kept
+    )
+    made = read_clips(folder)
+    assert (made[:, 1:] == 255 - real[:, :1]).all()
+    assert (made[:, 0] == (real[:, 0] if given_kept else 255 - real[:, 0])).all()
+
+
+def test_reconstructions_of_a_table_keep_the_given_frame_as_samples_do():
+    cell = TablePlan(tiny_target("rows=[reconstruction]"), "cpu").clips("reconstruction")
+    assert cell.config == {"reconstruction": "posterior mean, frame 0 kept"}

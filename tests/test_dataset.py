@@ -127,6 +127,20 @@ def test_register_toy_data_set_is_found_and_verified(toy, tmp_path, monkeypatch)
     assert facts["videos"] == {"train": 2, "test": 2}
 
 
+def test_the_content_hash_covers_both_splits(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAMD_DATA", str(tmp_path))
+    toy.simulate(tmp_path, num_train=3, num_test=2, seed=0)
+    own = ["data.source=real", "data.simulation_seed=null", "data.num_train=3", "data.num_test=2"]
+    target = load_toy(tmp_path, *own)
+    hashes = {build_data(tmp_path, {}, target)["content_hash"]}
+    for split in ("train", "test"):
+        path = tmp_path / "toy" / split / "000.npy"
+        np.save(path, 255 - np.load(path))
+        hashes.add(build_data(tmp_path, {}, target)["content_hash"])
+    assert len(hashes) == 3
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

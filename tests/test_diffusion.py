@@ -307,6 +307,13 @@ def test_alpha_bar_falls_from_near_one(name):
     assert abar[-1] < 0.01
 
 
+def test_cosine_schedule_is_that_of_diffusers():
+    from diffusers import DDPMScheduler
+
+    theirs = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2").betas.double()
+    torch.testing.assert_close(make_schedule("cosine", 1000).betas, theirs, rtol=1e-4, atol=0)
+
+
 def test_known_end_of_the_latent_diffusion_schedule():
     # product over linspace(sqrt(.0015), sqrt(.0195), 1000)^2, computed with NumPy in float64
     betas = np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2

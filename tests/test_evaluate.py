@@ -242,6 +242,8 @@ def test_clips_too_few_short_or_small(clips, tmp_path):
     for metric, least in (("ssim", 11), ("lpips-vgg", 16), ("lpips-alex", 31)):
         text = refusal(evaluate_paths, tiny, tiny, [metric])
         assert f"frames of 10 x 10, {metric} needs at least {least} x {least}" in text
+    flat = save_npy(tmp_path / "flat.npy", clips[:, :, :10])
+    assert "frames of 10 x 32, ssim" in refusal(evaluate_paths, flat, flat, ["ssim"])
     three = save_npy(tmp_path / "three.npy", clips)
     assert "3 clips, coverage.clips.v1 needs at least 6" in refusal(
         evaluate_paths, three, three, ["coverage"]

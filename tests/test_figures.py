@@ -146,3 +146,18 @@ def test_a_rolled_out_clip_depends_on_its_key_only(scene, real):
     assert (together[:, 0] == real[:, 0]).all()
     alone = roll_out(extend, real[1:2, 0], ["b"], 2)
     assert apart(alone[0], together[1]) <= 1
+
+
+def test_the_chunks_of_a_rollout_are_clips_that_share_a_frame(scene, monkeypatch):
+    seen = []
+
+    def features(chunk, *_):
+        seen.append(chunk)
+        return np.random.default_rng(len(seen)).normal(size=(len(chunk), 400))
+
+    monkeypatch.setattr(panels.i3d, "load_i3d", lambda _: None)
+    monkeypatch.setattr(panels.i3d, "features", features)
+    known = replace(scene, features=np.random.default_rng(0).normal(size=(3, 400)))
+    panels.rollout(known, SimpleNamespace(chunks=2, clips=2))
+    assert [chunk.shape[1] for chunk in seen] == [8, 8]
+    assert (seen[0][:, -1] == seen[1][:, 0]).all()

@@ -4,11 +4,13 @@ import json
 import math
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from golden_clips import golden_clips
+from scipy.ndimage import gaussian_filter
 
 from lamd.base.errors import LamdError
 from lamd.metrics.frames import MAX_PSNR, diversity, load_lpips, lpips_distance, psnr, ssim
@@ -83,6 +85,21 @@ def test_ssim_closed_forms(pair):
     grey, white = (np.full((1, 1, 16, 16, 3), v, np.uint8) for v in (100, 200))
     c1 = (0.01 * 255) ** 2  # Wang et al.: constant frames leave the luminance term alone
     assert ssim(grey, white) == pytest.approx([(2 * 100 * 200 + c1) / (100**2 + 200**2 + c1)])
+
+
+def test_ssim_is_that_of_wang_et_al():
+    # a Gaussian window of 11 pixels and sigma 1.5, population covariance, borders left out
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), dtype=np.uint8)
+    blur, values = partial(gaussian_filter, sigma=1.5, truncate=3.5), []
+    for x, y in zip(*(np.moveaxis(a.astype(float), -1, 0) for a in (first, second)), strict=True):
+        mx, my = blur(x), blur(y)
+        vx, vy, vxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+        c1, c2 = 2.55**2, 7.65**2
+        share = (2 * mx * my + c1) * (2 * vxy + c2)
+        share /= (mx * mx + my * my + c1) * (vx + vy + c2)
+        values.append(share[5:-5, 5:-5].mean())
+    found = ssim(first[None, None], second[None, None])
+    assert float(np.ravel(found)[0]) == pytest.approx(np.mean(values), abs=1e-4)
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim, lpips_distance])

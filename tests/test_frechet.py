@@ -218,3 +218,8 @@ def test_too_few_clips_have_no_interval_and_no_extrapolation():
     a = draw(15, 4)
     assert fvd(a, a, ONE_EACH).extrapolated is None
     assert fvd(a[:3], a[:3], ONE_EACH).interval is None
+
+
+def test_no_interval_reaches_below_zero():
+    lows = [fvd(draw(8, 1, 2 * s), draw(8, 1, 2 * s + 1), ONE_EACH).interval[0] for s in range(10)]
+    assert min(lows) == 0.0

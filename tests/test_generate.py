@@ -1,6 +1,7 @@
 """The inference path: a sample depends on its key, its first frame and the seed alone."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.cli.generate import _image_paths
 from lamd.config import SamplerConfig, config_hash, load_target
-from lamd.diffusion import make_schedule
-from lamd.generate import compile_denoiser, generate, trajectory
+from lamd.diffusion import make_schedule, schedule_of
+from lamd.generate import compile_denoiser, generate, generate_clips, trajectory
 from lamd.paradigms.latent_motion import LatentMotion
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
@@ -51,10 +52,41 @@ def test_key_seed_and_frame_each_matter():
     assert not torch.allclose(base, other_seed(x0[:1], ["a"]), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m"])
-def test_other_samplers_run_on_the_same_path(name):
-    run, x0 = setup(name=name, eta=None)
-    assert torch.isfinite(run(x0, list("abcd"))).all()
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+@pytest.mark.parametrize(("name", "eta"), [("ddim", 0.0), ("ddpm", None), ("dpmpp_2m", None)])
+def test_a_network_that_knows_the_data_is_sampled_to_them(monkeypatch, prediction, name, eta):
+    schedule = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195, prediction)
+
+    def oracle(z_t, t):  # the data are 0.7 everywhere
+        abar = schedule.alpha_bar[t].reshape(-1, 1, 1, 1).float()
+        eps = (z_t - abar.sqrt() * 0.7) / (1 - abar).sqrt()
+        return eps if prediction == "eps" else abar.sqrt() * eps - (1 - abar).sqrt() * 0.7
+
+    models = LatentMotion(small_vae().eval(), small_dmg().eval(), schedule)
+    monkeypatch.setattr(models, "denoiser", lambda *_: oracle)
+    sampler = SamplerConfig(name=name, num_steps=10, eta=eta, seed=0)
+    given = models.encode(torch.zeros(2, 3, 16, 16))
+    *_, (_, z) = trajectory(models, sampler, given, ["a", "b"])
+    torch.testing.assert_close(z, torch.full_like(z, 0.7), atol=2e-3, rtol=0)
+
+
+def test_the_schedule_of_a_target_has_its_prediction():
+    assert schedule_of(load_target("table_bair", "quick").dmg).prediction == "v"
+    assert schedule_of(load_target("table_bair", "paper").dmg).prediction == "eps"
+
+
+def test_each_batch_of_clips_has_its_own_keys_and_prompts(monkeypatch):
+    seen = []
+
+    def record(_, sampler, x0, keys, prompts, **options):
+        seen.append((list(keys), list(prompts)))
+        return torch.zeros(len(x0), 2, 3, 8, 8)
+
+    monkeypatch.setattr("lamd.generate.generate", record)
+    models = SimpleNamespace(network=torch.nn.Linear(1, 1))
+    frames = np.zeros((5, 8, 8, 3), np.uint8)
+    generate_clips(models, None, frames, list("abcde"), list("ABCDE"), batch_size=2)
+    assert seen == [(["a", "b"], ["A", "B"]), (["c", "d"], ["C", "D"]), (["e"], ["E"])]
 
 
 def test_a_clamp_bounds_the_latent_and_leaves_smaller_ones_alone():

@@ -1,6 +1,7 @@
 """I3D against published values and against its layers written the long way round."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from golden_clips import golden_clips
 
+from lamd import weights
 from lamd.metrics import i3d
 from lamd.metrics.features import cached_features, hash_videos
 from lamd.metrics.frechet import frechet_distance
@@ -155,6 +157,10 @@ def test_features_are_kept_on_disk(clips, rows, tmp_path, monkeypatch):
     np.testing.assert_array_equal(cached_features(clips, "i3d", inputs=inputs), rows)
     assert calls == [2, 2, 2]
     assert len(list(tmp_path.iterdir())) == 2
+    others = replace(weights.ARTIFACTS[i3d.WEIGHTS], member_sha256="0" * 64)
+    monkeypatch.setitem(weights.ARTIFACTS, i3d.WEIGHTS, others)
+    cached_features(clips, "i3d", inputs=inputs)
+    assert calls == [2, 2, 2, 2]
 
 
 def test_features_that_cannot_be_kept_are_returned(clips, rows, tmp_path, monkeypatch, capsys):

@@ -46,6 +46,13 @@ def test_terms_are_weighted_and_zero_at_their_minimum():
     assert off["kl"].item() == pytest.approx(0.5 * 0.5 * 4.0)
 
 
+def test_the_kl_per_pixel_is_the_sum_over_the_latent_per_value_of_one_clip():
+    x = torch.rand(3, 4, 3, 8, 8)
+    loss = loss_config(kl_weight=1.0, kl_reduction="per_pixel")
+    terms = reconstruction_terms(x, output(x, mean=2.0), loss, None, torch.rand(3, 4))
+    assert terms["kl"].item() == pytest.approx(4 * 0.5 * 2.0**2 / (4 * 3 * 8 * 8))
+
+
 def test_reconstruction_terms_mse_joins_or_replaces_l1():
     x = torch.rand(2, 4, 3, 8, 8)
     order = torch.rand(2, 4)

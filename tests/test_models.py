@@ -323,7 +323,7 @@ def test_every_flow_of_moved_skips_is_trained(residual):
     x = torch.rand(2, *vae.clip_shape)
     vae(x, torch.randn(2, *vae.latent_shape)).x_hat.square().sum().backward()
     flows = vae.video_decoder.flows
-    assert len(flows) and all(p.grad is not None for p in flows.parameters())
+    assert len(flows) and all(p.grad.any() for p in flows.parameters())
 
 
 @pytest.mark.parametrize(("residual", "kept"), [("warp", 1.0), ("compose", 0.8808)])
@@ -392,6 +392,31 @@ def test_copy_attention_gathers_each_cell_s_part_of_the_skips(monkeypatch):
     for value, content, result in zip(copy.values, contents, [copied, *finer[::-1]], strict=True):
         for frame in result.unbind(2):
             torch.testing.assert_close(frame, value(content))
+
+
+def test_copy_attention_without_features_looks_at_its_own_place(monkeypatch):
+    vae, scores = small_vae(copy_attention=True), []
+    copy, (f_x0, skips) = vae.video_decoder.copy, vae.encode_image(torch.rand(1, 3, 16, 16))
+    for part in (copy.query, copy.key):
+        for parameter in part.parameters():
+            nn.init.zeros_(parameter)
+
+    def attend(q, k, v):
+        scores.append(q @ k.mT)
+        return v.repeat(1, 1, 2, 1)
+
+    monkeypatch.setattr("lamd.nn.attend", attend)
+    copy(torch.zeros(1, copy.query.in_channels, 2, *f_x0.shape[-2:]), f_x0, skips)
+    cells = f_x0.shape[-2] * f_x0.shape[-1]
+    assert scores[0].argmax(-1).flatten().tolist() == [*range(cells)] * 2
+
+
+def test_a_posterior_s_log_variance_is_bounded():
+    vae = small_vae()
+    x, bias = torch.rand(1, *vae.clip_shape), vae.motion_encoder.to_posterior.bias
+    for far, bound in ((1e4, 20.0), (-1e4, -30.0)):
+        nn.init.constant_(bias, far)
+        assert (vae.encode(x).logvar == bound).all()
 
 
 def test_dmg_compiles_without_graph_breaks():

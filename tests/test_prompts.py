@@ -10,6 +10,7 @@ from lamd.base.errors import LamdError
 from lamd.config import SamplerConfig
 from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import make_schedule
+from lamd.forecast.step import noise_stage
 from lamd.generate import generate
 from lamd.paradigms.base import Given
 from lamd.paradigms.latent_motion import LatentMotion
@@ -194,3 +195,35 @@ def test_prompts_need_conditions(tmp_path):
     parents = {"autoencoder": tmp_path / "vae", "latents": tmp_path / "z"}
     with pytest.raises(LamdError, match="bair has neither captions nor classes"):
         train("dmg", target, videos, tmp_path / "dmg", parents, run_id="d", device="cpu")
+
+
+def test_prompts_are_left_out_at_their_rate_and_whole():
+    stage, seen = noise_stage("dmg", tiny_target("baselines=null", f"dmg.prompt={PROMPT}")), []
+
+    def model(z_t, t, f_x0, ids):
+        seen.append(ids)
+        return torch.zeros_like(z_t)
+
+    model.training = False
+    batch = stage.read(np.arange(8))
+    for step in range(1, 101):
+        stage.terms(model, batch, StepRNG(0, "dmg", step, 8, 0, 8))
+    given = torch.stack(seen)
+    dropped = (given == 0).all(dim=2)
+    assert dropped.float().mean().item() == pytest.approx(0.25, abs=0.06)
+    assert torch.equal(given[~dropped], batch[-1].expand_as(given)[~dropped])
+
+
+def test_a_sampler_s_scale_guides():
+    scales = []
+
+    class Recorded(LatentMotion):
+        def denoiser(self, given, prompts, scale):
+            scales.append(scale)
+            return super().denoiser(given, prompts, scale)
+
+    models = Recorded(small_vae().eval(), prompted(), SCHEDULE)
+    for scale in (None, 3.0):
+        sampler = SamplerConfig(name="ddim", num_steps=1, eta=0.0, seed=0, guidance_scale=scale)
+        generate(models, sampler, torch.zeros(1, 3, 16, 16), ["a"], [CAPTIONS[0]])
+    assert scales == [None, 3.0]

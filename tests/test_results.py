@@ -18,7 +18,7 @@ from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import experiments_dir, load_target
 from lamd.metrics.protocols import PROTOCOLS
-from lamd.report import cost, quality, sweep, tables
+from lamd.report import cost, plots, quality, sweep, tables
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.frame import (
     PER_CLIP_COLUMNS,
@@ -197,7 +197,7 @@ def test_judge_is_undecided_where_the_intervals_reach_the_tolerance_or_are_missi
     kind, reason = judged(36.05, 36.05 * 1.1001)
     assert kind == "undecided"
     assert reason == "+0%, +10% of 36.05, tolerance 10%; intervals reach it"
-    assert judged(40.0, 50.0)[0] == "undecided"
+    assert judged(40.0, 50.0)[0] == judged(32.0, 30.0)[0] == "undecided"
     kind, reason = judged(low=None, high=None)
     assert kind == "undecided" and reason.endswith("no interval")
 
@@ -560,3 +560,10 @@ def test_sweep_over_seeds_alone_has_the_published_rows_of_its_table():
     rows = published_of_sweep(load_target("seeds_bair", "quick"))
     assert rows == published_rows(load_target("table_bair", "quick"))
     assert rows["lamd"].metrics["fvd"].value == 57.0
+
+
+def test_error_bars_and_grid_keep_their_sides_and_axes():
+    assert plots.errors(5.0, 3.0, 9.0) == [[2.0], [4.0]]
+    column = Column(row="lamd", metric="fvd")
+    grid = sweep._grid(Summaries(make_sweep()), column)  # d across, beta up
+    np.testing.assert_allclose(grid, [[102, 202], [102, 202]])

@@ -217,3 +217,17 @@ def test_show_and_the_exit_code(capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(["reproduce", "table_sampling_cost", "--set", "num_steps=2000"])
     assert done.value.code == 2
+
+
+def test_seconds_are_per_clip_and_a_run_has_all_steps():
+    table, name = load_target("table_sampling_cost", "quick", TINY), "latent-motion 4x16"
+    rounds = {"encode": [2.0, 2.0], "denoise": [3.0, 3.0], "decode": [4.0, 4.0]}
+    seconds = {f"{name} {part}": values for part, values in rounds.items()}
+    values = cost._values(table, "latent-motion", 4, 16, seconds)
+    found = {value.part: value.value for value in values if value.metric == "seconds"}
+    batch = table.batch_size
+    step = 3.0 / (batch * table.timed_steps)
+    run = 6.0 / batch + table.num_steps * step
+    assert found == pytest.approx(
+        {"encode": 2 / batch, "step": step, "decode": 4 / batch, "run": run}
+    )

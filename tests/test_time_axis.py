@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small import small_dmg, small_vae, wake
 from tiny import TinyVideos, tiny_target, train_both
 
@@ -106,6 +107,12 @@ def test_latents_between_two_lie_on_the_arc():
     a, b = torch.randn(2, 2, 3, 4, 8, 8)
     torch.testing.assert_close(slerp(a, b, 0.0), a)
     torch.testing.assert_close(slerp(a, b, 1.0), b)
+    a, b = (F.normalize(z.flatten(1)) for z in (a, b))
+    middle = slerp(a, b, 0.5)
+    torch.testing.assert_close(middle.norm(dim=1), torch.ones(2))
+    half = torch.cosine_similarity(a, b).acos() / 2
+    torch.testing.assert_close(torch.cosine_similarity(a, middle).acos(), half)
+    torch.testing.assert_close(torch.cosine_similarity(b, middle).acos(), half)
 
 
 @pytest.fixture(scope="module")

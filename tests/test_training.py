@@ -20,7 +20,8 @@ from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
 from lamd.generate import keyed_noise
 from lamd.io.video import to_model
-from lamd.models.mcd_vae import build_vae
+from lamd.models.latent import Posterior
+from lamd.models.mcd_vae import VAEOutput, build_vae
 from lamd.paradigms.budget import row_budget
 from lamd.paradigms.costs import training_flops
 from lamd.paradigms.latent_motion import LatentMotion
@@ -338,6 +339,15 @@ def test_early_stopping_keeps_the_best_model_and_survives_a_stop(tmp_path, monke
                 assert torch.equal(tensor, best[f"ema.{key}"]), key
 
 
+def test_the_final_model_is_the_average_of_the_weights(run):
+    for stage in ("vae", "dmg"):
+        last = load_file(list_checkpoints(run / stage)[0] / "weights.safetensors")
+        state = load_model(run / stage, stage).state_dict()
+        own = [key for key in state if key not in ("latent_mean", "latent_std")]
+        assert all(torch.equal(state[key], last[f"ema.{key}"]) for key in own)
+        assert any(not torch.equal(state[key], last[f"model.{key}"]) for key in own)
+
+
 def test_damaged_best_checkpoint_says_what_to_delete(tmp_path, monkeypatch):
     target = tiny_target(
         "loss.gan=null",
@@ -413,6 +423,17 @@ def test_lpips_needs_its_size_in_the_first_steps_too():
         VAEStage(tiny_target("data.size=32", *small), TinyVideos(size=32))
 
 
+def test_validation_psnr_is_over_the_range_of_the_model(monkeypatch):
+    stage = VAEStage(tiny_target(), TinyVideos())
+    x, posterior = torch.full((1, 4, 3, 16, 16), 0.7), Posterior(*torch.zeros(2, 1, 2, 4, 4))
+    monkeypatch.setattr(stage, "held_out", lambda _: [(None, x)])
+    for error, seen in ((0.2, 0.2), (0.5, 0.3)):  # x_hat is clamped to [-1, 1]
+        model = Mock(return_value=VAEOutput(x + error, posterior, posterior.mean))
+        model.latent_shape = (2, 4, 4)
+        found = stage.validate(model)["psnr"]
+        assert found == pytest.approx(10 * math.log10(4 / seen**2), abs=1e-3)
+
+
 def test_colours_of_the_motion_encoder_alone_are_jittered():
     target, seen = tiny_target("vae.colour_jitter=0.5"), []
     stage = VAEStage(target, TinyVideos())
@@ -430,8 +451,7 @@ def test_colours_of_the_motion_encoder_alone_are_jittered():
             torch.testing.assert_close(changed, scale * channel + shift, atol=1e-4, rtol=1e-4)
     seen.clear()
     stage.validate(stage.model.eval())
-    held_out = stage.read(np.array([0]))  # any clip: nothing is drawn
-    assert held_out and all(x.abs().max() <= 1 for x in seen)
+    assert seen and all(x.abs().max() <= 1 for x in seen)
 
 
 def test_validation_of_the_dmg_has_the_error_of_each_quarter_of_the_steps(run):

@@ -12,7 +12,7 @@ from lamd.metrics.frames import psnr
 from lamd.metrics.measure import measure
 from lamd.metrics.protocols import PROTOCOLS, Protocol, register_protocol
 from lamd.metrics.registry import METRICS, Metric, register
-from lamd.metrics.values import difference, mean_interval
+from lamd.metrics.values import Inputs, difference, mean_interval
 from lamd.pipeline.contents import FEATURES, KEYS, VALUES, read_per_clip
 from lamd.pipeline.steps import values
 from lamd.pipeline.steps.clips import reordered_clips
@@ -205,3 +205,24 @@ def test_a_difference_is_between_the_seeds_that_were_measured(tmp_path):
     collector.compare(SimpleNamespace(test=None), *sides, "b")
     (entry,) = collector.differences
     assert (entry.row, entry.point, entry.value) == ("a", "0", 1.5 - 7.0)
+
+
+def test_intervals_of_metrics_clip_by_clip_draw_a_video_and_its_samples_together():
+    level = np.random.default_rng(0).integers(1, 60, 20).repeat(5).astype(np.uint8)
+    real = np.zeros((100, 1, 8, 8, 3), np.uint8)
+    fake, videos = real + level[:, None, None, None, None], [str(k // 5) for k in range(100)]
+
+    def width(**inputs) -> float:
+        return np.ptp(measure("psnr.v1", Inputs(**inputs)).interval)
+
+    alone, together = (width(clips=(real, fake), videos=owner) for owner in (None, videos))
+    assert together > 1.8 * alone  # sqrt(5) in expectation
+    assert width(clips=(real[::5], fake), samples=5) == pytest.approx(together)
+    assert width(clips=(real, fake), seed=1) != alone
+
+
+def test_windows_of_one_video_are_one_cluster_of_unpaired_sets_too():
+    clusters = Inputs(samples=2, windows=5).clusters(20, 30)
+    assert clusters.videos is None
+    assert list(clusters.a) == [k // 5 for k in range(20)]
+    assert list(clusters.b) == [k // 10 for k in range(30)]

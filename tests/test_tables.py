@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 from small_results import PUBLISHED, make_results, make_source, make_sweep, make_value
 
+from lamd.config import experiments_dir
 from lamd.pipeline.contents import Panels
-from lamd.report import media
+from lamd.report import media, plots
 from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
 from lamd.report.frame import Summaries
 from lamd.report.media import render_clip_figure
@@ -26,6 +28,7 @@ from lamd.report.results import (
     Results,
     RowInfo,
     Value,
+    read_results,
 )
 from lamd.report.sweep import DIAGNOSTICS, _math, channel_means, render_sweep, sweep_table
 from lamd.report.tables import measured_table, published_table, render_table
@@ -40,6 +43,7 @@ TRADEOFF = {
     }
 }
 KL = Column(row="diagnostics", metric="kl")
+RESULTS = experiments_dir().parent / "results"
 
 
 def clips(n: int, seed: int = 0) -> np.ndarray:
@@ -457,3 +461,21 @@ def test_axes_of_a_figure_that_share_a_symbol_are_named_in_full():
     labels = [_math(key, axes) for key in axes]
     assert len(set(labels)) == 3
     assert labels[2] == r"$\beta$"
+
+
+@pytest.mark.parametrize("target", ["table_cater_v2", "table_bair", "table_mug"])
+def test_titles_and_axis_labels_of_the_panels_do_not_meet(monkeypatch, target):
+    shown = []
+
+    def save(figure):
+        figure.canvas.draw()
+        for artists in ([ax.title for ax in figure.axes], [ax.xaxis.label for ax in figure.axes]):
+            boxes = [artist.get_window_extent() for artist in artists]
+            shown.append(boxes)
+            assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+            assert boxes[-1].x1 <= figure.bbox.x1
+        return b""
+
+    monkeypatch.setattr(plots, "save", save)
+    plots.draw_rows(read_results(RESULTS / target / "standard" / "record.json"))
+    assert len(shown) == 2 and len(shown[0]) >= 2

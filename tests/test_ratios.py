@@ -89,7 +89,6 @@ def test_read_refuses_another_file(tmp_path, text):
 
 @pytest.mark.slow
 def test_the_suite_fails_loudly(tmp_path):
-    pytest.importorskip("pytest_benchmark")
     stored = tmp_path / "stored.json"
     command = [sys.executable, "-m", "pytest", str(FOLDER), "--benchmark-only", "-q", "-k",
                "frechet"]  # fmt: skip

@@ -1,0 +1,52 @@
+"""What targets compare: rows with LaMD, points with the first, a config with the published one."""
+
+from types import SimpleNamespace
+
+from tiny import tiny_target
+
+from lamd.config import load_target
+from lamd.targets import KINDS, sweep
+from lamd.targets.kind import _deviations
+
+
+def test_size_and_camera_other_than_the_published_ones_are_deviations():
+    smaller = tiny_target("data.camera=image_main")
+    assert _deviations(smaller) == ("camera image_main", "16x16 pixels")
+    assert _deviations(load_target("table_bair", "paper")) == ()
+
+
+class Compared:
+    """Records what a target compares."""
+
+    def __init__(self):
+        self.calls, self.failed, self.notes = [], {}, []
+        self.store = SimpleNamespace(is_complete=lambda _: False)
+
+    def add_row(self, *_):
+        pass
+
+    def compare(self, _, here, there, reference):
+        self.calls.append((here, there, reference))
+
+    def results(self, *_, **__):
+        pass
+
+
+def test_a_table_compares_its_rows_with_lamd():
+    target = tiny_target("rows=[copy_first_frame,reconstruction,lamd]")
+    compared = Compared()
+    KINDS["table"].collect(target, KINDS["table"].plan(target, "cpu"), compared)
+    lamd = [("bair", "lamd", "")]
+    rows = ("copy_first_frame", "reconstruction")
+    assert compared.calls == [([("bair", row, "")], lamd, "lamd") for row in rows]
+
+
+def test_a_sweep_compares_its_points_with_the_first():
+    config, compared = load_target("ablation_sampler", "quick"), Compared()
+    sweep._compare(config, KINDS["sweep"].plan(config, "cpu"), compared)
+    first = compared.calls[0][2]
+    assert compared.calls
+    for here, there, reference in compared.calls:
+        assert reference == there[0][0] == there[0][2] == first
+        assert first not in [point for _, _, point in here]
+        assert {row for _, row, _ in here} == {row for _, row, _ in there}

@@ -20,8 +20,10 @@ from lamd.training.networks import load_model, read_info, write_final
 CONFIG = {"vae": {"motion_channels": 3, "fusion": "spade"}, "seed": 0}
 
 
+WEIGHT = torch.zeros(3, 2)
 EXPECTED = ckpt.Expected(
-    {"model.w": torch.zeros(3, 2), "ema.w": torch.zeros(3, 2)}, [[torch.zeros(3, 2)]]
+    {"model.w": WEIGHT, "ema.w": WEIGHT},
+    [[{"step": torch.zeros(()), "exp_avg": WEIGHT, "exp_avg_sq": WEIGHT}]],
 )
 
 

@@ -137,7 +137,7 @@ def test_compile_denoiser_keeps_code_where_no_one_else_can_write(monkeypatch, tm
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setattr("lamd.generate.shutil.which", lambda name: name)
-    monkeypatch.setattr(torch, "compile", lambda step: step)
+    monkeypatch.setattr(torch, "compile", lambda step, options: step)
     compile_denoiser(small_dmg())
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
     assert (tmp_path / "compiled").stat().st_mode & 0o777 == 0o700

@@ -102,7 +102,10 @@ def test_finished_run_is_left_as_it_is(whole):
     assert before == {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("override", ["train_vae.ema_decay=null", "loss.gan.adaptive=false"])
+@pytest.mark.parametrize(
+    "override",
+    ["train_vae.ema_decay=null", "loss.gan.adaptive=false", "train_vae.optimizer=muon"],
+)
 def test_other_settings_resume_bit_for_bit(tmp_path, override):
     target = tiny_target(override, "train_vae.num_steps=6", "train_vae.micro_batch_size=2")
     for folder, stops in ((tmp_path / "a", (6,)), (tmp_path / "b", (4, 6))):

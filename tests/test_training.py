@@ -38,6 +38,7 @@ from lamd.training.augment import read_windows
 from lamd.training.checkpoint import Expected, checkpoint_path, list_checkpoints, newest_good
 from lamd.training.diffusion_stage import DiffusionStage
 from lamd.training.engine import _Run, learning_rate_factor, make_accelerator
+from lamd.training.muon import MuonAdamW
 from lamd.training.networks import read_info
 from lamd.training.stages import (
     StepRNG,
@@ -522,7 +523,7 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path, monkeypat
         assert word in text
     stage = VAEStage(target, TinyVideos())
     weights = load_file(checkpoint_path(tmp_path, 5) / "weights.safetensors")
-    expected = Expected(weights, [[*stage.model.parameters()]])
+    expected = Expected(weights, [MuonAdamW(stage.model.parameters(), lr=1.0).state_like()])
     good, said = newest_good(tmp_path, config=stage.config, run_id="v", expected=expected)
     assert (good.step, said) == (5, [])
     assert all(tensor.isfinite().all() for tensor in good.weights.values())

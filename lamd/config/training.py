@@ -91,6 +91,10 @@ class TrainConfig(BatchConfig):
     """A training stage; times and intervals are numbers of optimiser steps."""
 
     num_steps: Count
+    # muon: for convolutions and linear layers between features; AdamW for all other weights
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", exclude_if=lambda optimizer: optimizer == "adamw"
+    )
     lr_schedule: Literal["constant", "cosine"]
     warmup_steps: CountOrZero
     weight_decay: NonNegative
@@ -124,6 +128,8 @@ class TrainConfig(BatchConfig):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
+        if self.optimizer == "muon" and self.precision == "fp16":
+            yield "optimizer muon needs precision bf16 or fp32"
         if self.warmup_steps >= self.num_steps:
             yield "warmup_steps must be below num_steps"
         if self.validate_every > self.num_steps:

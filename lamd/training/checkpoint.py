@@ -31,7 +31,6 @@ from lamd.config.strict import CountOrZero, NonNegative
 FORMAT = 2  # of all files here; 1 had other config keys and parameter names
 _ADVICE = "delete this checkpoint's folder to continue from an older one"
 _WEIGHTS, _STATE = _FILES = ("weights.safetensors", "state.pt")
-_MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 T = TypeVar("T", bound="Saved")
 
 
@@ -67,10 +66,10 @@ class _State(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class Expected:
-    """Shape of a checkpoint: weights, parameters of each optimizer, fields of a scaler."""
+    """Shape of a checkpoint: weights, each optimizer's state by parameter, fields of a scaler."""
 
     weights: Mapping[str, Tensor]
-    optimizers: Sequence[Sequence[Tensor]]
+    optimizers: Sequence[Sequence[Mapping[str, Tensor]]]
     scaler: Mapping[str, float] | None = None
 
 
@@ -163,14 +162,11 @@ def _read_state(path: Path, expected: Expected) -> dict[str, Any]:
     if numbers != [len(expected.optimizers), (expected.scaler or {}).keys()]:
         raise DamagedFile(f"{path}: the state of other optimizers; {_ADVICE}")
     tensors, wanted = dict[str, Any](), dict[str, Tensor]()
-    for number, (own, parameters) in enumerate(
-        zip(saved.optimizers, expected.optimizers, strict=True)
-    ):
+    for number, (own, states) in enumerate(zip(saved.optimizers, expected.optimizers, strict=True)):
         for i, moments in own.state.items():
             tensors |= {f"optimizer {number}, {i}.{name}": t for name, t in moments.items()}
-            if 0 <= i < len(parameters):
-                like = dict.fromkeys(_MOMENTS, parameters[i]) | {"step": torch.zeros(())}
-                wanted |= {f"optimizer {number}, {i}.{name}": t for name, t in like.items()}
+            if 0 <= i < len(states):
+                wanted |= {f"optimizer {number}, {i}.{name}": t for name, t in states[i].items()}
     _check_tensors(path, tensors, wanted, _ADVICE)
     return state
 

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from lamd import machine
@@ -33,6 +32,7 @@ from lamd.nn import checkpoint_blocks
 from lamd.training import averages
 from lamd.training import checkpoint as ckpt
 from lamd.training.log import TrainingLog
+from lamd.training.muon import MuonAdamW, matrices
 from lamd.training.networks import INFO, read_info, write_final
 from lamd.training.precision import bf16_problem
 from lamd.training.stages import Batch, Stage, StepRNG, batch_rows, read_ahead, shared_rows
@@ -135,11 +135,15 @@ class _Run:
             checkpoint_blocks(stage.model)
         if stage.adversary is not None:
             self.parts["adversary"] = stage.adversary
-        adamw = partial(  # fused: one kernel per step, on the CPU too
-            AdamW, betas=self.train.adam_betas, weight_decay=self.train.weight_decay, fused=True
-        )
         rates = [self.train.learning_rate, stage.adversary_rate][: len(modules)]
-        optimizers = [adamw(m.parameters(), lr=r) for m, r in zip(modules, rates, strict=True)]
+        by_muon = matrices(stage.model) if self.train.optimizer == "muon" else set()
+        optimizers = [
+            MuonAdamW(
+                module.parameters(), by_muon, lr=rate,
+                betas=self.train.adam_betas, weight_decay=self.train.weight_decay,
+            )
+            for module, rate in zip(modules, rates, strict=True)
+        ]  # fmt: skip
         prepared = self.accelerator.prepare(*modules, *optimizers)
         self.modules = list(prepared[: len(modules)])
         self.optimizers = list(prepared[len(modules) :])
@@ -205,11 +209,10 @@ class _Run:
 
     def expected(self) -> ckpt.Expected:
         """Return what a checkpoint of this run has."""
-        groups = [optimizer.param_groups for optimizer in self.optimizers]
         scaler = self.accelerator.scaler
         return ckpt.Expected(
             self.weights(),
-            [[parameter for group in own for parameter in group["params"]] for own in groups],
+            [optimizer.optimizer.state_like() for optimizer in self.optimizers],
             scaler.state_dict() if scaler is not None else None,
         )
 

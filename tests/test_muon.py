@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small import small_dmg, small_vae
+from tiny import TinyVideos, tiny_target
 from torch import nn
 from torch.optim import AdamW, Muon
 
+from lamd.base.errors import LamdError
+from lamd.training import train
+from lamd.training.checkpoint import checkpoint_path
 from lamd.training.muon import MuonAdamW, matrices, orthogonalise
 
 OPTIONS = {"lr": 0.02, "weight_decay": 0.1}
@@ -43,10 +48,11 @@ def test_other_weights_are_stepped_by_adamw_alone():
     assert not torch.allclose(ours[0], theirs[0], atol=1e-2)
 
 
-def test_singular_values_become_about_one():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_singular_values_become_about_one(dtype):
     torch.manual_seed(0)
     for shape in ((2, 32, 200), (2, 200, 32)):
-        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, dtype=dtype)).float())
         assert values.min() > 0.6 and values.max() < 1.3
 
 
@@ -77,3 +83,15 @@ def test_the_state_is_as_announced_and_survives_saving():
     steps(again, weights, grads[2:])
     steps(MuonAdamW(whole, {whole[0]}, **OPTIONS), whole, grads)
     assert all(torch.equal(a, b) for a, b in zip(weights, whole, strict=True))
+
+
+def test_a_training_has_it_for_convolutions_alone(tmp_path):
+    weights = {}
+    for name in ("adamw", "muon"):
+        target = tiny_target(f"train_vae.optimizer={name}", "loss.gan=null")
+        train("vae", target, TinyVideos(), tmp_path / name, run_id="v", device="cpu", max_steps=1)
+        weights[name] = load_file(checkpoint_path(tmp_path / name, 1) / "weights.safetensors")
+    moved = {n for n, w in weights["muon"].items() if not torch.equal(w, weights["adamw"][n])}
+    assert moved and all(weights["muon"][name].ndim > 1 for name in moved)
+    with pytest.raises(LamdError, match="optimizer muon needs precision bf16 or fp32"):
+        tiny_target("train_vae={optimizer: muon, precision: fp16}")

@@ -137,10 +137,11 @@ class _Run:
             self.parts["adversary"] = stage.adversary
         rates = [self.train.learning_rate, stage.adversary_rate][: len(modules)]
         by_muon = matrices(stage.model) if self.train.optimizer == "muon" else set()
+        dtype = torch.float32 if stage.precision == "fp32" else torch.bfloat16
         optimizers = [
             MuonAdamW(
-                module.parameters(), by_muon, lr=rate,
-                betas=self.train.adam_betas, weight_decay=self.train.weight_decay,
+                module.parameters(), by_muon, lr=rate, betas=self.train.adam_betas,
+                weight_decay=self.train.weight_decay, dtype=dtype,
             )
             for module, rate in zip(modules, rates, strict=True)
         ]  # fmt: skip

@@ -25,7 +25,8 @@ class MuonAdamW(AdamW):
     """Muon for `matrices`, AdamW for all other parameters; PyTorch 2.14's Muon takes only 2-D ones.
 
     A convolution is the matrix of its outputs by all else. Steps have the size that is usual with
-    AdamW (Liu et al., arXiv 2502.16982), so one learning rate serves both.
+    AdamW (Liu et al., arXiv 2502.16982), so one learning rate serves both. `dtype` is that of
+    Muon's products.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class MuonAdamW(AdamW):
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
     ):
         # fused: one kernel per step, on the CPU too
         super().__init__(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-        self.matrices = matrices
+        self.matrices, self.dtype = matrices, dtype
 
     def state_like(self) -> list[dict[str, Tensor]]:
         """Return tensors of the shapes of each parameter's state after a step."""
@@ -57,7 +59,8 @@ class MuonAdamW(AdamW):
                 if weight in self.matrices and weight.grad is not None:
                     by_shape[len(weight), weight.numel() // len(weight)].append(weight)
             for shape, weights in by_shape.items():  # together: small products are slow
-                directions = orthogonalise(torch.stack([*map(self._update, weights)]))
+                updates = torch.stack([*map(self._update, weights)])
+                directions = orthogonalise(updates.to(self.dtype)).to(updates.dtype)
                 rate = 0.2 * max(shape) ** 0.5 * group["lr"]
                 for weight, direction in zip(weights, directions, strict=True):
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
@@ -75,12 +78,12 @@ class MuonAdamW(AdamW):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Map U S V^T (B, M, N) to about U V^T, computed in bf16."""
+    """Map U S V^T (B, M, N) to about U V^T."""
     is_wide = matrices.shape[1] <= matrices.shape[2]
-    x = (matrices if is_wide else matrices.mT).bfloat16()
+    x = matrices if is_wide else matrices.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     a, b, c = _QUINTIC
     for _ in range(_NUM_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x if is_wide else x.mT).to(matrices.dtype)
+    return x if is_wide else x.mT

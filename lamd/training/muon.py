@@ -46,9 +46,12 @@ class MuonAdamW(AdamW):
     def state_like(self) -> list[dict[str, Tensor]]:
         """Return tensors of the shapes of each parameter's state after a step."""
         weights = [weight for group in self.param_groups for weight in group["params"]]
-        moments = [("exp_avg", "exp_avg_sq")[: 2 - (weight in self.matrices)] for weight in weights]
-        step = {"step": torch.zeros(())}
-        return [step | dict.fromkeys(m, w) for m, w in zip(moments, weights, strict=True)]
+        adamw = [{} if weight in self.matrices else {"exp_avg_sq": weight} for weight in weights]
+        step = torch.zeros(())
+        return [
+            {"step": step, "exp_avg": weight} | more
+            for weight, more in zip(weights, adamw, strict=True)
+        ]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -10,7 +10,7 @@ from typing import Any
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.files import load_json
-from lamd.base.origin import current_origin
+from lamd.base.origin import current_origin, device_name
 from lamd.base.processes import launch_number
 from lamd.config import closest
 from lamd.data.cater.captions import MOST_CHARACTERS, parse
@@ -65,7 +65,7 @@ def measure_paths(
             natural order, and need equal numbers; smoothness measures `fake` alone.
         metrics: keys of `short_names` or names of protocols.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
-        batch_size: clips (FVD) or frames (FID, LPIPS) at a time; changes no value.
+        batch_size: clips (FVD) or frames (FID, LPIPS) at a time; moves values by rounding only.
         seed, cache, progress: as in `Inputs`.
 
     Raises:
@@ -110,7 +110,8 @@ def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[Met
         raise LamdError(f"{predicted}: {m} captions, but {true} has {n}; make the numbers equal")
     for number, caption in enumerate(captions[0]):
         try:
-            parse(caption)
+            if not parse(caption):
+                raise LamdError("caption: empty; say what moves")
         except LamdError as error:
             raise LamdError(f"{true}: number {number}, {error}") from None
     inputs = Inputs(captions=captions, seed=seed)
@@ -138,7 +139,7 @@ def to_json(real: Path | str, fake: Path | str, values: list[MetricValue], devic
         "fake": str(fake),
         "values": [value.as_dict() for value in values],
         "protocols": {v.protocol: PROTOCOLS[v.protocol].as_dict() for v in values},
-        "origin": current_origin(device).model_dump(mode="json"),
+        "origin": current_origin(device_name(resolve_device(device))).model_dump(mode="json"),
     }
 
 
@@ -157,7 +158,9 @@ def resolve_device(device: str) -> str:
     index = int(device.partition(":")[2] or 0)
     if device != "cpu" and index >= torch.cuda.device_count():
         raise LamdError(f"--device {device}: not on this machine; choose auto or cpu")
-    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process of a launch
+    if ":" in device:  # timing and peak memory are those of the current one
+        torch.cuda.set_device(index)
+    elif device == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process of a launch
         torch.cuda.set_device(launch_number("LOCAL_RANK", 0) % torch.cuda.device_count())
     return device
 

@@ -96,13 +96,6 @@ class Meter(TorchDispatchMode):
         self._alive -= self._storages.pop(reference)
 
 
-def count_flops(run: Callable[[], object]) -> int:
-    """Return the FLOPs of `run` with its backward passes; its tensors are on the meta device."""
-    with Meter() as meter:
-        run()
-    return meter.flops
-
-
 class _Tally(TorchFunctionMode):
     """Collects the parameters that functions read, and counts the elements that layers write."""
 

@@ -14,6 +14,8 @@ from lamd.config import LossConfig
 from lamd.diffusion import Schedule, min_snr_weight, prediction_target, q_sample
 from lamd.models.latent import VAEOutput
 
+_SCALE = 2.0**10  # of the adaptive weight's losses: fp16 rounds gradients of means to zero
+
 
 def reconstruction_terms(
     x: Tensor,
@@ -64,11 +66,13 @@ def adaptive_weight(
     """
     total = reduce(torch.tensor(float(num_clips), device=last_layer.device), "sum")
     rec_grad, gan_grad = (
-        reduce(num_clips * torch.autograd.grad(term, last_layer, retain_graph=True)[0], "sum")
+        reduce(
+            num_clips * torch.autograd.grad(_SCALE * term, last_layer, retain_graph=True)[0], "sum"
+        )
         / total
         for term in (reconstruction, adversarial)
     )
-    return (rec_grad.norm() / (gan_grad.norm() + 1e-4)).clamp(0.0, 1.0).detach()
+    return (rec_grad.norm() / (gan_grad.norm() + 1e-4 * _SCALE)).clamp(0.0, 1.0).detach()
 
 
 def diffusion_loss(

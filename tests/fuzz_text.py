@@ -223,6 +223,7 @@ def overrides() -> Iterator[Attempt]:
         "a profile that climbs": ["show", "./tiny.yaml", "--profile", "../x"],
         "a profile of control characters": ["show", "./tiny.yaml", "--profile", CONTROL],
         "a device of control characters": ["plan", "./tiny.yaml", "--device", f"cuda{CONTROL}"],
+        "a limit without end": ["plan", "./tiny.yaml", "--limit", "inf"],
         "a device of 10,000 digits": ["plan", "./tiny.yaml", "--device", f"cuda:{DIGITS}"],
         "a row that closes the list": ["reproduce", "./tiny.yaml", "--rows", "lamd]\ntarget: [x"],
         "an executor of control characters": ["reproduce", "./tiny.yaml", "--executor", CONTROL],

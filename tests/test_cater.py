@@ -166,7 +166,7 @@ PROBLEMS = {
     "truncated AVI": truncate,
     "not a readable video": spoil,
     "not an AVI": lambda root: change(root, "1", video="scenes/CATER_train_000001.json"),
-    "empty caption": lambda root: change(root, "1", caption=" "),
+    "empty caption": lambda root: change(root, "1", caption=" . "),
 }
 
 

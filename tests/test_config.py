@@ -219,6 +219,7 @@ def test_overrides_reach_the_sources_of_a_figure():
             "--set sources.table_bair.data.num_tst=3: unknown key 'data.num_tst'",
         ),
         ("figure.frames=99", "table_bair has 16 frames"),
+        ("figure.clips=128", "figure.clips: 121 clips of 32 pixels fit into a picture"),
         ("sources=[table_bai]", "no table_bai.yaml next to it, did you mean 'table_bair'"),
         ("sources=[]", "needs a list of the targets"),
         ("sources=[fig_scaling]", "trains nothing itself"),
@@ -228,6 +229,11 @@ def test_load_reports_mistake_in_figure(override, reason):
     with pytest.raises(LamdError, match=re.escape(reason)) as error:
         load_target("fig_reconstruction", "quick", [override])
     assert "\n" not in str(error.value)
+
+
+def test_an_interpolation_without_weights_is_refused():
+    with pytest.raises(LamdError, match=r"figure\.\S*weights: .*at least 1 item"):
+        load_target("fig_interpolation", "quick", ["figure.weights=[]"])
 
 
 def test_reconstruction_table_can_show_one_source():

@@ -284,6 +284,7 @@ def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
     assert data["values"][0]["weight_hash"].startswith("af5c50f0")
     assert set(data["protocols"]) == set(protocols.values())
     assert data["origin"]["versions"]["torch"]
+    assert data["origin"]["device"].startswith("cpu: ")
 
 
 def test_evaluate_reports_missing_weights_before_it_measures(clips, tmp_path, monkeypatch):

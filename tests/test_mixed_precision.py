@@ -118,6 +118,24 @@ def test_training_in_bf16_falls_back_to_fp32_and_says_so(faster, monkeypatch, tm
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
+def test_a_resumed_training_keeps_its_precision(monkeypatch, tmp_path, capsys):
+    target = tiny_target("train_vae.precision=bf16", "train_vae.num_steps=4", "loss.gan=null",
+                         "train_vae.checkpoint_every=2", "train_vae.validate_every=4",
+                         "train_vae.warmup_steps=1")  # fmt: skip
+
+    def weights(name, *fast):
+        for steps, faster in zip((4,) if len(fast) == 1 else (2, 4), fast, strict=True):
+            monkeypatch.setattr(machine, "bf16_is_faster", lambda device="cpu", f=faster: f)
+            folder = train("vae", target, TinyVideos(), tmp_path / name, run_id="a", device="cpu",
+                           max_steps=steps)  # fmt: skip
+        return (folder / "model.safetensors").read_bytes()
+
+    assert weights("bf16", True) == weights("bf16, then busy", True, False)
+    assert "precision fp32" not in capsys.readouterr().err
+    exact = weights("fp32", False)
+    assert exact == weights("fp32, then idle", False, True) != weights("bf16", True)
+
+
 def test_profile_of_a_stage_adds_up():
     found = profile_stage("dmg", tiny_target(), "cpu")
     *operators, lpips, reading = found.shares.values()

@@ -219,6 +219,7 @@ def test_damaged_cache_is_refused_and_rebuilt(root, cache):
         (index, sound.replace("[30,30,30]", "[30,30,29]").encode()),
         (index, sound.replace('"format":3', '"format":2').encode()),
         (index, json.dumps({**json.loads(sound), "keys": ["a"]}).encode()),
+        (index, json.dumps({**json.loads(sound), "conditions": ["a"]}).encode()),
         (index, json.dumps({**json.loads(sound), "more": 1}).encode()),
     ]
     for path, content in spoilt:

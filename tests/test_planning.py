@@ -85,6 +85,7 @@ def test_every_cell_is_counted(store):
     compared = dict.fromkeys(compared, windows)
     assert counts(found["values copy_first_frame"]) == compared
     assert found["clips lamd"].disk == 3 * windows * 4 * 32 * 32 * 3
+    assert found["clips copy_first_frame"].disk == windows * 32 * 32 * 3  # one frame of each
     assert found["data"].disk == 16 * 30 * 32 * 32 * 3
 
 

@@ -96,6 +96,10 @@ def test_evaluate_captions_scores_files_of_any_captioner(tmp_path, capsys):
     code, said = score_files("generated.json")
     assert code == 2
     assert "true.json: number 1, caption 'hello world'" in said.err
+    for empty in ("", "..."):
+        (tmp_path / "true.json").write_text(json.dumps([TRUE, empty]))
+        code, said = score_files("generated.json")
+        assert code == 2 and "true.json: number 1, caption: empty; say what moves" in said.err
     (tmp_path / "true.json").write_text(json.dumps([TRUE, TRUE]))
     code, said = score_files("generated.json")
     assert not code

@@ -1,9 +1,11 @@
 """The schedule and the executors: order, one making a cell, lost workers, failures kept."""
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -236,6 +238,13 @@ def test_a_killed_process_takes_its_own_job_only(monkeypatch, tmp_path):
     assert results["lives"] == JobResult("made", "3")
     handles = pool.submit([job("again")])
     assert [pool.result(handle).kind for handle in pool.ended(handles, 60)] == ["made"]
+    (idle,) = multiprocessing.active_children()
+    idle.kill()
+    idle.join()
+    while not pool._idle[0]._broken:  # its thread has seen it
+        time.sleep(0.01)
+    handles = pool.submit([job("again")])
+    assert [pool.result(handle).kind for handle in pool.ended(handles, 60)] == ["made"]
     pool.close()
 
 
@@ -245,11 +254,12 @@ def test_latency_is_measured_by_the_driver_after_all_other_cells(store, monkeypa
     timed = cell("latency", parents=[parent])
     graph = Graph(wanted={"": [timed]}, plans={"": SimpleNamespace(target=target)})
 
-    def execute(cells, *_, **__):
+    def schedule(cells, *_):
         made.append([one.name for own in cells.values() for one in own])
-        return {parent.plan_hash: CellFailed("vae", "no memory", True)} if fail else {}
+        lost = {parent.plan_hash: CellFailed("vae", "no memory", True)} if fail else {}
+        return SimpleNamespace(run=lambda: lost)
 
-    monkeypatch.setattr(reproduce, "execute", execute)
+    monkeypatch.setattr(reproduce, "Schedule", schedule)
     monkeypatch.setattr(
         Runner, "run_all", lambda _, cells: made.append([c.name for c in cells]) or {}
     )

@@ -110,6 +110,12 @@ def test_other_requests_for_the_same_folder_are_refused(root, tmp_path):
     (tmp_path / FOLDER).mkdir()
     with pytest.raises(LamdError, match="is no stand-in"):
         BAIR.simulate(tmp_path, **COUNTS, seed=5)
+    for other in (".mug.partial", "notes.txt"):  # of another request, of the user
+        root = tmp_path / f"with {other}"
+        (root / other).mkdir(parents=True)
+        with pytest.raises(LamdError, match="is no stand-in; choose another folder"):
+            BAIR.simulate(root, **COUNTS, seed=5)
+        assert [path.name for path in root.iterdir()] == [other]
     with pytest.raises(LamdError, match="num_test: 0"):
         BAIR.simulate(tmp_path, num_train=1, num_test=0, seed=5)
     with pytest.raises(LamdError, match="num_workers: 0"):

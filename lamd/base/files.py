@@ -13,8 +13,9 @@ import shutil
 import stat
 import tempfile
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin
 
@@ -79,7 +80,8 @@ def check_own(folder: Path) -> None:
     owners = {os.geteuid()}
     with suppress(OSError), tempfile.TemporaryFile(dir=folder) as probe:
         owners.add(os.fstat(probe.fileno()).st_uid)  # of all files, on some network shares
-    for path in _tree(folder):
+    inside = (Path(top, name) for top, *names in os.walk(folder) for name in chain(*names))
+    for path in chain([folder], inside):
         with suppress(FileNotFoundError):  # temporary, of another process of the launch
             status = path.lstat()
             kind = stat.S_IFMT(status.st_mode)
@@ -87,13 +89,6 @@ def check_own(folder: Path) -> None:
                 raise LamdError(f"{path}: {_KINDS[kind]}; delete {folder}")
             if status.st_uid not in owners:
                 raise LamdError(f"{path}: belongs to another user; delete {folder}")
-
-
-def _tree(folder: Path) -> Iterator[Path]:
-    yield folder
-    if not folder.is_symlink():
-        for top, folders, files in os.walk(folder):
-            yield from (Path(top, name) for name in (*folders, *files))
 
 
 def make_private(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 torch is asked only when something else has imported it.
 """
 
+import gc
 import os
 import platform
 import re
@@ -91,6 +92,7 @@ def start_cell() -> None:
     """Start counting the peak of the device memory again, and forget the path of the last cell."""
     _path.clear()
     if cuda := _cuda():
+        gc.collect()  # networks of earlier cells: a replaced `forward` refers to its own module
         cuda.reset_peak_memory_stats()
 
 

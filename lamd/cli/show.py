@@ -55,7 +55,7 @@ def plan(
     runs: Runs = RUNS,
     device: Device = "auto",
     probe: Annotated[bool, typer.Option(help="Time a few steps here; else FLOPs only.")] = True,
-    limit: Annotated[float, typer.Option(min=1, help="Seconds for the probe.")] = 120.0,
+    limit: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for the probe.")] = 120.0,
 ) -> None:
     """Predict what a run will take: time, memory, disk; after it, how far off that was."""
     from lamd.config import load_target

@@ -39,7 +39,6 @@ from lamd.config.schema import (
     SamplerConfig,
     Target,
     baseline_sampler,
-    denoised_shape,
     denoiser_config,
 )
 from lamd.config.strict import closest

@@ -12,7 +12,7 @@ from pydantic import Field
 from lamd.config.data import clip_problems
 from lamd.config.networks import UNetWidths
 from lamd.config.registries import ROW_RULES, SAMPLERS, RowName, SamplerName
-from lamd.config.schema import AnyTarget, Target
+from lamd.config.schema import AnyTarget, Target, most_clips
 from lamd.config.strict import DISTINCT, Count, CountOrZero, Layers, NonNegative, Size, Strict
 
 Several = Annotated[Size, Field(ge=2)]
@@ -55,7 +55,7 @@ class InterpolationFigure(_Shown):
     """Clips between two motion latents of one first frame; weight 0 is the first of the two."""
 
     name: Literal["interpolation"]
-    weights: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
+    weights: Annotated[tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...], Field(min_length=1)]
 
 
 class ScalingFigure(_Shown):
@@ -106,6 +106,8 @@ class Figure(Derived):
         for name, source in self.sources.items():
             if self.figure.frames > source.data.num_frames:
                 yield f"figure.frames: {name} has {source.data.num_frames} frames"
+            if (most := most_clips(source.data.size)) < self.figure.clips:
+                yield f"figure.clips: {most} clips of {source.data.size} pixels fit into a picture"
             if self.figure.name == "prompts" and source.dmg.prompt is None:
                 yield f"figure.prompts: {name} takes no prompts; name another target"
 

@@ -27,6 +27,11 @@ MIN_SNAPSHOTS = 8  # of averages
 _HIGHEST, _TILE, _PAD = 16_000, 128, 4  # pixels of a WebP, of a clip in it at least, around it
 
 
+def most_clips(size: int) -> int:
+    """Return how many clips of `size` pixels, one below another, fit into a WebP."""
+    return _HIGHEST // (max(size, _TILE) + _PAD)
+
+
 class SamplerConfig(Strict):
     """Sampling of z_m: K of T steps (paper), DDIM (reported)."""
 
@@ -155,7 +160,7 @@ class Target(AnyTarget):
         parts, half = self.train_vae.micro_batch_size, self.train_vae.precision == "fp16"
         if loss.gan is not None and parts is not None and half:
             yield "train_vae.micro_batch_size with fp16 needs loss.gan null: losses share a scale"
-        if (most := _HIGHEST // (max(data.size, _TILE) + _PAD)) < self.evaluate.grid_clips:
+        if (most := most_clips(data.size)) < self.evaluate.grid_clips:
             yield f"evaluate.grid_clips: {most} clips of {data.size} pixels fit into a picture"
         if loss.lpips_frames is not None and loss.lpips_frames >= data.num_frames:
             yield "loss.lpips_frames must be below data.num_frames; null means all"
@@ -213,13 +218,14 @@ class Target(AnyTarget):
         for name in get_args(Baseline):
             if (denoiser := self.baseline(name)) is None:
                 continue
+            size = self.data.size
             if isinstance(denoiser, LatentVideoConfig):
                 if self.data.num_frames % denoiser.autoencoder.temporal_downsampling:
                     yield "data.num_frames must be a multiple of the autoencoder's f_t"
                 if self.data.size % denoiser.autoencoder.spatial_downsampling:
                     yield "data.size must be a multiple of the autoencoder's f_s"
-            size, widths = denoised_shape(self, name)[2], denoiser.unet or self.dmg
-            yield from _halving_problems(f"baselines.{name}", size, widths)
+                size //= denoiser.autoencoder.spatial_downsampling
+            yield from _halving_problems(f"baselines.{name}", size, denoiser.unet or self.dmg)
             if (denoiser.num_sampling_steps or 1) > self.dmg.num_train_steps:
                 yield f"baselines.{name}.num_sampling_steps cannot exceed T"
 
@@ -250,16 +256,6 @@ def denoiser_config(target: Target, name: Baseline) -> dict[str, Any]:
         "process": target.dmg.model_dump(mode="json", include=process, exclude_none=True)
         | denoiser.model_dump(mode="json", include={"prediction"}),
     }
-
-
-def denoised_shape(target: Target, name: Baseline) -> tuple[int, int, int]:
-    """Return channels, frames and size of what a baseline denoises."""
-    frames, size, denoiser = target.data.num_frames, target.data.size, target.denoiser(name)
-    if not isinstance(denoiser, LatentVideoConfig):
-        return 3, frames, size
-    vae = denoiser.autoencoder
-    frames //= vae.temporal_downsampling
-    return vae.latent_channels, frames, size // vae.spatial_downsampling
 
 
 def baseline_sampler(target: Target, name: Baseline) -> SamplerConfig:

@@ -72,7 +72,7 @@ class Sweep(Derived):
         yield from super().problems()
         if len(self.sources) != 1:
             yield "sources: a sweep has one table; name one"
-        if "rows" in self.axes:
+        if "rows" in self.points[0]:
             yield "sweep: rows is no axis; name all rows in overrides"
         if self.figure.name == "tradeoff" and len(self.axes) != 2:
             yield "figure: a tradeoff needs two axes apart from the seeds"

@@ -314,7 +314,10 @@ class Dataset:
         """
         own.pop("on_corrupt", None)
         decoder = self._call("decoder", size=size, num_frames=1, **own)
-        return np.asarray(decoder.square(read_picture(path)))
+        try:
+            return np.asarray(decoder.square(read_picture(path)))
+        except ValueError as error:
+            raise LamdError(f"{path}: {error}; crop it") from None
 
     def missing(self, path: Path, what: str) -> LamdError:
         """Return the error that `path` lacks `what`, with the ways to get it."""

@@ -147,6 +147,8 @@ class FrameDecoder(Decoder):
             return resize(image, size, self.resize)
         box = np.multiply(self.crop, image.size * 2).round().astype(int).tolist()
         image = image.crop(box)
+        if max(image.size) > self.size * min(image.size):
+            raise ValueError("{} x {} pixels are too narrow".format(*image.size))
         if self.resize == "lanczos":
             return ImageOps.pad(image, size, Image.Resampling.LANCZOS, color="black")
         width, height = (int(side * (self.size / max(image.size))) for side in image.size)

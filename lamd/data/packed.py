@@ -146,6 +146,7 @@ def open_packed(path: Path) -> PackedVideos:
     shape = videos.frames.shape
     expected = (int(videos.stored_lengths.sum()), index.size, index.size, 3)
     counts = {len(index.keys), len(index.lengths), len(videos.stored_lengths)}
+    counts.add(len(index.conditions or index.keys))
     if shape != expected or len(counts) > 1:
         raise LamdError(f"{path}: holds {shape}, index says {expected}; {_FIX}")
     return videos

@@ -1,14 +1,10 @@
 """The making of cells by an executor: worker processes, Ray or Slurm."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from lamd.base.errors import LamdError
 from lamd.execute.executors import Executor, Processes, Ray, Slurm
-from lamd.execute.schedule import Schedule
-from lamd.pipeline.cell import Cell
-from lamd.pipeline.store import CellFailed, Store
+from lamd.pipeline.store import Store
 
 _OWNERS = {"jobs": "process", "ray_address": "ray", "slurm": "slurm"}  # executors by option
 
@@ -48,25 +44,3 @@ def open_executor(options: ExecutorOptions, *, threads: int, gpus: float, store:
     if options.executor == "slurm":
         return Slurm(store.runs, options.slurm, threads=threads, gpus=gpus)
     return Processes(options.jobs or 1)
-
-
-def execute(
-    sources: Mapping[str, Sequence[Cell]],
-    store: Store,
-    options: ExecutorOptions,
-    *,
-    device: str,
-    threads: int,
-    gpus: float,
-    say: Callable[[str], None],
-) -> dict[str, CellFailed]:
-    """Make the cells of each source and their ancestors, equal ones once.
-
-    Returns:
-        The failures by plan hash, dependants among them.
-
-    Raises:
-        LamdError: as for `open_executor`.
-    """
-    with closing(open_executor(options, threads=threads, gpus=gpus, store=store)) as executor:
-        return Schedule(sources, store, executor, device, threads, options.retry_failed, say).run()

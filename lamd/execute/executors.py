@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -118,9 +119,12 @@ class Processes:
         return [self._submit(job) for job in jobs]
 
     def _submit(self, job: Job) -> Future[JobResult]:
-        pool = self._idle.pop() if self._idle else start_pool(1, _begin_worker)
         with threads_each(job.threads):  # the first submission starts the process
-            future = pool.submit(run_job, job)
+            while True:
+                pool = self._idle.pop() if self._idle else start_pool(1, _begin_worker)
+                with suppress(BrokenProcessPool):  # its process was killed while it was idle
+                    future = pool.submit(run_job, job)
+                    break
         self._busy[future] = pool
         return future
 

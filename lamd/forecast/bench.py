@@ -2,11 +2,11 @@
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
@@ -17,6 +17,7 @@ from lamd.evaluate import resolve_device
 from lamd.forecast.probe import check_lpips
 from lamd.forecast.step import noise_stage
 from lamd.forecast.work import training_step
+from lamd.pipeline.steps.timing import interleaved
 from lamd.targets import KINDS
 from lamd.training.engine import StepTimer
 from lamd.training.networks import NETWORKS
@@ -97,12 +98,13 @@ def profile_stage(name: str, target: Target, device: str) -> StageProfile:
         profiled = timer.step()
     spent = dict.fromkeys([*_OPERATORS, _OTHER], 0.0)
     for event in record.key_averages():
-        own = event.self_device_time_total if device != "cpu" else event.self_cpu_time_total
-        spent[_kind(event.key)] += own / 1e6
+        if event.device_type == DeviceType.CPU:  # a kernel counts with the operator that starts it
+            own = event.self_device_time_total if device != "cpu" else event.self_cpu_time_total
+            spent[_kind(event.key)] += own / 1e6
     shares = {kind: value / profiled for kind, value in spent.items()}
     shares[_REST] = max(0.0, 1 - sum(shares.values()))
     shares["LPIPS"] = _lpips_seconds(stage, device) / seconds
-    shares["reading"] = _seconds(timer.read, device) / seconds
+    shares["reading"] = _seconds(timer.read) / seconds
     dtype = torch.float32 if timer.precision == "fp32" else torch.bfloat16  # fp16 is as fast
     product = next(
         rate.tflops
@@ -131,7 +133,7 @@ def _lpips_seconds(stage: Stage, device: str) -> float:
     count = stage.train.clips_at_once * (stage.loss.lpips_frames or data.num_frames)
     real = torch.rand(count, 3, data.size, data.size, device=device)
     fake = real.flip(0).requires_grad_()
-    return _seconds(lambda: net(fake, real).mean().backward(), device)
+    return _seconds(lambda: net(fake, real).mean().backward())
 
 
 def _costliest(record: Any, dtype: torch.dtype, device: str) -> float | None:
@@ -143,7 +145,8 @@ def _costliest(record: Any, dtype: torch.dtype, device: str) -> float | None:
         inputs, weights = (tuple(shape) for shape in event.input_shapes[:2])
         # neither transposed nor of a stride that an even kernel has
         if inputs[1] == weights[1] and all(k % 2 for k in weights[2:]):
-            spent[inputs, weights] = event.cpu_time_total
+            total = event.device_time_total if device != "cpu" else event.cpu_time_total
+            spent[inputs, weights] = total
     if not spent:
         return None
     inputs, weights = max(spent, key=lambda shapes: spent[shapes])
@@ -160,16 +163,9 @@ def _costliest(record: Any, dtype: torch.dtype, device: str) -> float | None:
         out.backward(out.detach())
 
     flops = 2 * inputs[0] * math.prod(inputs[2:]) * math.prod(weights)
-    return 3 * flops / _seconds(run, device) / 1e12
+    return 3 * flops / _seconds(run) / 1e12
 
 
-def _seconds(run: Callable[[], object], device: str) -> float:
+def _seconds(run: Callable[[], object]) -> float:
     """Return the median seconds of a few runs, after one that warms up."""
-    times = []
-    for _ in range(6):
-        started = time.perf_counter()
-        run()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    return statistics.median(interleaved({"": run}, 5)[""])

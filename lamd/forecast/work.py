@@ -229,7 +229,8 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
     elif "simulated" in cell.config:
         videos = len(frames["test"]) * target.evaluate.samples_per_clip
         units = [(_simulation(target), videos)]
-    return Work(units, number * target.data.num_frames * 3 * target.data.size**2)
+    stored = 1 if cell.row == "copy_first_frame" else target.data.num_frames
+    return Work(units, number * stored * 3 * target.data.size**2)
 
 
 def _reconstruction(target: Target, batch: int, paradigm: str) -> Unit:

@@ -170,10 +170,9 @@ def diversity(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> np.ndarray:
     count = inputs.samples
     if count < 2 or len(fake) % count:
         raise ValueError(f"diversity needs 2 or more samples of each condition, got {count}")
-    i, j = np.array(list(combinations(range(count), 2))).T
-    samples = fake.reshape(-1, count, *fake.shape[1:])
-    a, b = (samples[:, k].reshape(-1, *fake.shape[1:]) for k in (i, j))
-    return lpips_distance(a, b, inputs).reshape(len(samples), len(i)).mean(axis=1)
+    pairs = combinations(range(count), 2)
+    distances = [lpips_distance(fake[i::count], fake[j::count], inputs) for i, j in pairs]
+    return np.stack(distances, axis=1).mean(axis=1)
 
 
 def smoothness(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) -> np.ndarray:

@@ -30,7 +30,7 @@ class Inputs:
         samples: consecutive generated clips per condition; 0 for the protocol's number.
         windows: consecutive real clips per video; `measure` sets the protocol's number.
         videos: source video of each real clip; by default every `windows` clips.
-        batch_size: clips (I3D) or frames (Inception, LPIPS) at a time; changes no value.
+        batch_size: clips (I3D) or frames (Inception, LPIPS) at once; moves values by rounding only.
         seed: names the draws of interval and extrapolation.
         cache: folder of features, `$LAMD_CACHE/features` by default.
         progress: show bars on stderr.

@@ -15,7 +15,7 @@ from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamd.config import Baseline, Target, VideoAutoencoderConfig, denoised_shape
+from lamd.config import Baseline, LatentVideoConfig, Target, VideoAutoencoderConfig
 from lamd.models.latent import Posterior, ScaledLatent, VAEOutput
 from lamd.models.unet import UNet3d
 from lamd.nn import FullConv, ResBlock, channels_last_3d, group_norm, scale_strides
@@ -112,6 +112,8 @@ def build_video_autoencoder(target: Target) -> VideoAutoencoder:
 
 def build_denoiser(target: Target, name: Baseline) -> UNet3d:
     """Build the denoiser of a target's baseline."""
-    options, (channels, _, _) = target.denoiser(name), denoised_shape(target, name)
+    options, channels = target.denoiser(name), 3
+    if isinstance(options, LatentVideoConfig):
+        channels = options.autoencoder.latent_channels
     network = PixelDiffusion if name == "pixel" else UNet3d
     return network(options.unet or target.dmg, channels=channels, conv3d=options.conv3d)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lamd.config import Target, is_baseline, split_row
 from lamd.data.vocabulary import Kind, Vocabulary
-from lamd.flops import Cost, count, count_flops
+from lamd.flops import Cost, Meter, count
 from lamd.losses import generator_adversarial, reconstruction_terms
 from lamd.metrics.frames import meta_lpips
 from lamd.models.discriminator import VideoDiscriminator
@@ -56,7 +56,9 @@ def training_flops(target: Target, name: str, network: str, *, adversary: bool =
     key = json.dumps([_key(target, name), network, adversary, loss, bool(target.loss.lpips_weight)])
     if key not in _trained:
         step = _autoencoder_step if network == "autoencoder" else _denoiser_step
-        _trained[key] = count_flops(step(target, PARADIGMS[name], adversary)) // _CLIPS
+        with Meter() as meter:
+            step(target, PARADIGMS[name], adversary)
+        _trained[key] = meter.flops // _CLIPS
     return _trained[key]
 
 
@@ -111,39 +113,30 @@ def _count(target: Target, kind: type[Paradigm]) -> dict[str, Cost]:
     return dict.fromkeys(("posterior", "autoencoder"), Cost()) | counted
 
 
-def _denoiser_step(target: Target, kind: type[Paradigm], _: bool) -> Callable[[], None]:
+def _denoiser_step(target: Target, kind: type[Paradigm], _: bool) -> None:
     paradigm, x, z, t, prompts = _build(target, kind)
-
-    def step() -> None:
-        with torch.no_grad():
-            given = paradigm.encode(x[:, 0])
-        paradigm.denoiser(given, prompts, None)(z, t).sum().backward()
-
-    return step
+    with torch.no_grad():
+        given = paradigm.encode(x[:, 0])
+    paradigm.denoiser(given, prompts, None)(z, t).sum().backward()
 
 
-def _autoencoder_step(target: Target, kind: type[Paradigm], adversary: bool) -> Callable[[], None]:
+def _autoencoder_step(target: Target, kind: type[Paradigm], adversary: bool) -> None:
     paradigm, x, z, _, _ = _build(target, kind)
     autoencoder: Any = paradigm.autoencoder
     loss, gan = target.loss, cast(Any, target.loss.gan)
     lpips_net = meta_lpips(loss.lpips_backbone) if loss.lpips_weight else None
-    if adversary:
-        with torch.device("meta"):
-            judge = VideoDiscriminator(gan)
-
-    def step() -> None:
-        output = autoencoder(x, z)
-        terms = reconstruction_terms(x, output, loss, lpips_net, torch.zeros(x.shape[:2]))
-        total = reduce(torch.add, terms.values())
-        if adversary:
-            judge.requires_grad_(False)
-            fooled = generator_adversarial(judge(output.x_hat), gan.loss)
-            judge.requires_grad_(True)
-            for term in (total, fooled) if gan.adaptive else ():  # as `adaptive_weight`
-                torch.autograd.grad(term, autoencoder.last_layer, retain_graph=True)
-            total = total + fooled
+    output = autoencoder(x, z)
+    terms = reconstruction_terms(x, output, loss, lpips_net, torch.zeros(x.shape[:2]))
+    total = reduce(torch.add, terms.values())
+    if not adversary:
         total.backward()
-        if adversary:
-            judge(torch.cat([x, output.x_hat.detach()])).sum().backward()
-
-    return step
+        return
+    with torch.device("meta"):
+        judge = VideoDiscriminator(gan)
+    judge.requires_grad_(False)
+    fooled = generator_adversarial(judge(output.x_hat), gan.loss)
+    judge.requires_grad_(True)
+    for term in (total, fooled) if gan.adaptive else ():  # as `adaptive_weight`
+        torch.autograd.grad(term, autoencoder.last_layer, retain_graph=True)
+    (total + fooled).backward()
+    judge(torch.cat([x, output.x_hat.detach()])).sum().backward()

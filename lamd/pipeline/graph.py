@@ -276,7 +276,7 @@ def _applies(protocol: str, row: str) -> bool:
     if info.captions_only:
         return metric.needs == "captions"
     if metric.sampled_only:
-        return info.rule.sampled
+        return ROW_RULES[row].sampled
     return info.paired or not metric.paired
 
 

@@ -3,7 +3,6 @@
 A stand-in lists its parts and their jobs; complete files of an interrupted run are kept.
 """
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lamd.base.errors import LamdError
-from lamd.base.files import check_own
+from lamd.base.files import check_own, is_system_file
 from lamd.base.processes import available_cores, leave_with_parent, locked, start_pool, threads_each
 from lamd.base.progress import track
 from lamd.data.dataset import Dataset
@@ -96,10 +95,8 @@ class Part:
     finish: Callable[[Iterator[Any]], object]
 
 
-def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> None:
+def write(request: Request, parts: Iterable[Part]) -> None:
     """Write the manifest, then all `parts`, which are listed once the folder is claimed.
-
-    `folders` of the root are the stand-in's.
 
     Raises:
         LamdError: when the root contains something else or cannot be written.
@@ -112,7 +109,7 @@ def write(request: Request, folders: Iterable[str], parts: Iterable[Part]) -> No
         num_workers = available_cores()
     elif num_workers < 1:
         raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
-    _claim(request, folders)
+    _claim(request)
     try:
         check_own(root.resolve())
         with locked(root / ".simulate.lock", f"the stand-in {root}"):
@@ -161,19 +158,17 @@ def _write_pictures(folder: Path, draw: Callable[[], Pictures], mark: str) -> No
     temporary.rename(folder)
 
 
-def _claim(request: Request, folders: Iterable[str]) -> None:
+def _claim(request: Request) -> None:
     """Write the manifest into a fresh root, or check that the one there asks for the same."""
     root, wanted = request.root, request.stand_in
     if root.exists() and not root.is_dir():
         raise LamdError(f"{root}: not a folder; choose another one")
     present = read_stand_in(root)
     if present is None:
-        for folder in folders:
-            if os.path.lexists(root / folder):
-                raise LamdError(
-                    f"{root / folder}: exists and is no stand-in; choose another folder"
-                )
         try:
+            for path in root.iterdir() if root.exists() else ():
+                if path.suffix == ".partial" or not is_system_file(path.name):
+                    raise LamdError(f"{path}: exists and is no stand-in; choose another folder")
             write_stand_in(root, wanted)
         except OSError as error:
             raise LamdError(f"{root}: {error.strerror}; choose a folder to write in") from None

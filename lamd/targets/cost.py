@@ -25,7 +25,10 @@ _NOT_MEASURED = {"target", "title", "kind", "num_steps", "num_train_steps"}
 
 
 class CostTable:
-    """The cost of a sampling run by paradigm, frames and pixels; nothing is trained."""
+    """The cost of a sampling run by paradigm, frames and pixels; nothing is trained.
+
+    The figure shows the very measurement of the table.
+    """
 
     def plan(self, config: SamplingCost | CostFigure, device: str) -> Graph:
         """Plan the measurement.
@@ -72,18 +75,10 @@ class CostTable:
         )
 
     def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
-        from lamd.report.cost import render_cost_table
+        from lamd.report.cost import render_cost_figure, render_cost_table
 
-        return render_cost_table(results)
-
-
-class CostOverFrames(CostTable):
-    """Cost over frames, from the very measurement that the table shows."""
-
-    def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
-        from lamd.report.cost import render_cost_figure
-
-        return render_cost_figure(results)
+        render = render_cost_figure if results.kind == "cost_figure" else render_cost_table
+        return render(results)
 
 
 def _measured_table(config: SamplingCost | CostFigure) -> SamplingCost:
@@ -128,4 +123,4 @@ def timed_value(where: Mapping[str, str], seconds: Sequence[float]) -> Value:
 
 
 register("cost", CostTable(), SamplingCost)
-register("cost_figure", CostOverFrames(), CostFigure)
+register("cost_figure", CostTable(), CostFigure)

@@ -36,6 +36,7 @@ class Quality:
 
     def collect(self, config: QualityFigure, graph: Graph, collector: Collector) -> Results:
         pictures = []
+        reference = f"{config.reference.sampler} {config.reference.num_steps}"
         for source, (*cells, latency) in graph.wanted.items():
             timed, made = latency.plan_hash not in collector.failed, []
             for point, cell in zip(config.points, cells, strict=True):
@@ -47,7 +48,10 @@ class Quality:
                     if any(v.point == name and v.metric == "fvd" for v in collector.values):
                         made.append(point)
             if made:
-                self._compare(config, source, graph, collector)
+                for point in config.points:  # with the reference point of its row
+                    if (name := _point(point)) != reference:
+                        here, there = ([(source, point.row, own)] for own in (name, reference))
+                        collector.compare(graph.plans[source], here, there, reference)
                 words = [
                     *claims(config, source, made, collector.values, collector.differences),
                     _conditions(config, source, graph, collector),
@@ -62,15 +66,6 @@ class Quality:
             rows=[row_info(first, row) for row in config.series],
             pictures=pictures,
         )
-
-    @staticmethod
-    def _compare(config: QualityFigure, source: str, graph: Graph, collector: Collector) -> None:
-        """Compare each point of a row with the reference point."""
-        reference = f"{config.reference.sampler} {config.reference.num_steps}"
-        for point in config.points:
-            if (name := _point(point)) != reference:
-                here, there = ([(source, point.row, own)] for own in (name, reference))
-                collector.compare(graph.plans[source], here, there, reference)
 
     def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
         from lamd.report.quality import render_quality

@@ -1,6 +1,7 @@
 """`reproduce` and `train`: plan a target, make its cells, write its results."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from lamd.base.files import below, check_folder
 from lamd.base.processes import available_cores, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
-from lamd.execute import ExecutorOptions, execute
+from lamd.execute import ExecutorOptions, open_executor
+from lamd.execute.schedule import Schedule
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.runner import Runner, Say
@@ -132,10 +134,12 @@ def _make(
         # A cluster's machines have other cores than this one.
         cores = available_cores() if options.executor == "process" else 1
         shared = max(1, cores // (options.jobs or 1))
-        failed = execute(
-            others, runner.store, options, device=runner.device, say=runner.say,
-            threads=runtime.threads or shared, gpus=runtime.gpus,
-        )  # fmt: skip
+        threads, store = runtime.threads or shared, runner.store
+        executor = open_executor(options, threads=threads, gpus=runtime.gpus, store=store)
+        with closing(executor):
+            failed = Schedule(
+                others, store, executor, runner.device, threads, options.retry_failed, runner.say
+            ).run()
     for cell in timed:
         lost = [failed[p.plan_hash] for p in cell.parents.values() if p.plan_hash in failed]
         failed |= {cell.plan_hash: lost[0]} if lost else runner.run_all([cell])

@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +48,7 @@ class Saved(BaseModel, frozen=True):
 class _Meta(Saved, frozen=True):
     step: CountOrZero
     config: dict[str, Any]
+    precision: str | None = None  # used so far; None: written before it was stored
     validation: dict[str, float] | None
     sha256: dict[str, str]
 
@@ -81,6 +83,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     state: dict[str, Any]
     validation: dict[str, float] | None
+    precision: str | None = None
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the weights under `prefix.`, the prefix removed."""
@@ -111,6 +114,7 @@ def write_checkpoint(
             "step": checkpoint.step,
             "identity": run_id,
             "config": config,
+            "precision": checkpoint.precision,
             "validation": checkpoint.validation,
             "sha256": {name: sha256_of(temporary / name) for name in _FILES},
         }
@@ -138,7 +142,7 @@ def read_checkpoint(
     weights = load_weights(path / _WEIGHTS, hashes[0], expected.weights, _ADVICE)
     check_sha256(path / _STATE, hashes[1], _ADVICE)
     state = _read_state(path / _STATE, expected)
-    return Checkpoint(meta.step, weights, state, meta.validation)
+    return Checkpoint(meta.step, weights, state, meta.validation, meta.precision)
 
 
 def _read_state(path: Path, expected: Expected) -> dict[str, Any]:
@@ -199,6 +203,14 @@ def newest_good(
             f"delete {folder / 'checkpoints'} to start again"
         )
     return None, []
+
+
+def last_precision(folder: Path) -> str | None:
+    """Return the precision that the newest readable checkpoint states, if there is one."""
+    for path in list_checkpoints(folder):
+        with suppress(DamagedFile):
+            return read_json(path / "meta.json", _Meta, _ADVICE).precision
+    return None
 
 
 def clean_temporary(folder: Path) -> None:

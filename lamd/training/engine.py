@@ -159,7 +159,10 @@ class _Run:
         accelerator = make_accelerator(device_name, precision)
         if accelerator.device.type == "cpu" and precision == "bf16":
             slow = "bf16 is not faster than fp32 on the CPU of every process"
-            problem = None if _all(accelerator, machine.bf16_is_faster()) else slow
+            # A resumed run keeps its precision, whatever a busy machine measures.
+            last = ckpt.last_precision(self.folder) if self.run_id else None
+            fast = last == "bf16" if last else machine.bf16_is_faster()
+            problem = None if _all(accelerator, fast) else slow
             problem = problem or bf16_problem(self.stage)
             if not _all(accelerator, problem is None):
                 reason = problem or "another process has wrong gradients in bf16"
@@ -353,7 +356,9 @@ class _Run:
                 "best_value": self.best_value,
                 "seconds": self.seconds,
             }
-            checkpoint = ckpt.Checkpoint(self.step, self.weights(), state, self.validation)
+            checkpoint = ckpt.Checkpoint(
+                self.step, self.weights(), state, self.validation, self.stage.precision
+            )
             ckpt.write_checkpoint(
                 self.folder, checkpoint, config=self.stage.config, run_id=self.run_id
             )

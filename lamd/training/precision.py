@@ -1,7 +1,6 @@
 """Check of mixed precision on a CPU, where PyTorch gets some gradients wrong."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from copy import copy, deepcopy
 from functools import reduce
 
 import numpy as np
@@ -20,39 +19,27 @@ _NEGLIGIBLE = 1e-4  # share of the whole gradient's norm; rounding may turn a gr
 def bf16_problem(stage: Stage) -> str | None:
     """Return what is wrong with the gradients of a stage in bf16 on this CPU, None where nothing.
 
-    A step is run in both precisions; `stage.precision` is left at the second. Weights that start at
-    zero, behind which no gradient would be seen, are drawn for it and set back.
+    A step is run in both precisions, on copies of the networks. Weights that start at zero, behind
+    which no gradient would be seen, are drawn for it.
     """
+    stage = copy(stage)
+    stage.model, stage.adversary = deepcopy((stage.model, stage.adversary))
+    networks = [module.train() for module in (stage.model, stage.adversary) if module is not None]
+    with seeded(stage.train.seed, "bf16"):
+        for parameter in (own for module in networks for own in module.parameters()):
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.02)
     step = 1 + stage.train.num_steps  # whatever starts during training takes part
     rows = np.arange(min(stage.train.clips_at_once, len(stage.windows)))
     batch = stage.read(rows)
     rng = StepRNG(stage.train.seed, stage.name, step, len(rows), 0, len(rows))
-    networks = [module for module in (stage.model, stage.adversary) if module is not None]
-    with _awake(networks, stage.train.seed):
-        exact, half = (_gradients(stage, networks, batch, rng, lower) for lower in (False, True))
+    exact, half = (_gradients(stage, networks, batch, rng, lower) for lower in (False, True))
     whole = torch.stack([gradient.norm() for gradient in exact.values()]).norm()
     for name, gradient in exact.items():
         cosine = F.cosine_similarity(gradient.flatten(), half[name].flatten(), dim=0)
         if gradient.norm() > _NEGLIGIBLE * whole and not cosine > _MIN_COSINE:
             return f"PyTorch {torch.__version__} computes the bf16 gradient of {name} wrongly here"
     return None
-
-
-@contextmanager
-def _awake(networks: list[nn.Module], seed: int) -> Iterator[None]:
-    kept = [{k: v.clone() for k, v in m.state_dict().items()} for m in networks]
-    modes = [module.training for module in networks]
-    with seeded(seed, "bf16"):
-        for module in networks:
-            for parameter in module.train().parameters():
-                if not parameter.any():
-                    nn.init.normal_(parameter, std=0.02)
-    try:
-        yield
-    finally:
-        for module, state, mode in zip(networks, kept, modes, strict=True):
-            module.load_state_dict(state)
-            module.train(mode).zero_grad()
 
 
 def _gradients(

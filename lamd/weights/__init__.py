@@ -193,9 +193,12 @@ def _artifact(name: str) -> Artifact:
 
 
 def _local_file(artifact: Artifact) -> Path | None:
-    """Return the file that `$LAMD_WEIGHTS` names; of a folder, the artifact's, if it has one."""
+    """Return the artifact's file in `$LAMD_WEIGHTS`, if that is not a folder or file of others."""
     source = user_path(given) if (given := os.environ.get("LAMD_WEIGHTS")) else None
-    return _file_of(artifact, source) if source is not None and source.is_dir() else source
+    known = {name for other in ARTIFACTS.values() for name in other.accepted}
+    if source is not None and (source.is_dir() or (source.is_file() and source.name in known)):
+        return _file_of(artifact, source)
+    return source
 
 
 def _file_of(artifact: Artifact, source: Path) -> Path | None:

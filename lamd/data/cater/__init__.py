@@ -190,7 +190,7 @@ class CaterDecoder(Decoder):
 
     def __call__(self, video: CaterVideo) -> np.ndarray | Problem:
         """Return the clip, or why the video cannot be used."""
-        if not video.condition:
+        if not (video.condition or "").replace(".", " ").strip():  # as `parse` reads it
             return Problem(video.path, "empty caption")
         whole, end = self.sampling == "linspace", (self.num_frames - 1) * self.frame_interval + 1
         try:

@@ -69,7 +69,7 @@ class _Job:
 def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
     """Write `root/cater_gen_<version>`; a split's captions appear when it is complete."""
     request = Request(dataset, root, **options).sized(FRAME_SIZE, SMALLEST)
-    write(request, [data_folder(root, dataset.name).name], _missing_videos(request))
+    write(request, _missing_videos(request))
 
 
 def _missing_videos(request: Request) -> Iterator[Part]:

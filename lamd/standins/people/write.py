@@ -36,7 +36,7 @@ def simulate(dataset: GestureSet, root: Path, **options: Any) -> None:
     request = Request(dataset, root, **options).sized(FRAME_SIZES[name], SMALLEST[name])
     clips = [c for s, count in request.counts.items() for c in plan_split(dataset, s, count)]
     videos = {clip_folder(name, clip): partial(_draw, request, clip) for clip in clips}
-    write(request, [name], fill_folder(root / name, videos, request.stand_in.mark))
+    write(request, fill_folder(root / name, videos, request.stand_in.mark))
 
 
 def plan_split(gestures: GestureSet, split: str, count: int) -> list[Clip]:

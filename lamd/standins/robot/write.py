@@ -33,7 +33,7 @@ def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
     request = Request(dataset, root, **options)
     if request.frame_size not in (None, FRAME_SIZE):
         raise LamdError("frame_size: bair has 64x64; leave it out")
-    write(replace(request, frame_size=None), [FOLDER], _missing_files(request))
+    write(replace(request, frame_size=None), _missing_files(request))
 
 
 def simulate_trajectory(request: Request, split: str, i: int) -> Trajectory:

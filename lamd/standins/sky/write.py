@@ -63,7 +63,7 @@ def simulate(dataset: Dataset, root: Path, **options: Any) -> None:
         videos = {video.folder: partial(_draw, request, split, video) for video in plans[split]}
         return fill_folder(root / f"sky_{split}", videos, request.stand_in.mark)
 
-    write(request, [f"sky_{split}" for split in plans], chain.from_iterable(map(fill, plans)))
+    write(request, chain.from_iterable(map(fill, plans)))
 
 
 def plan_split(generator: str, seed: int, split: str, wanted: int) -> list[ShortVideo]:

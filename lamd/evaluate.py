@@ -158,9 +158,7 @@ def resolve_device(device: str) -> str:
     index = int(device.partition(":")[2] or 0)
     if device != "cpu" and index >= torch.cuda.device_count():
         raise LamdError(f"--device {device}: not on this machine; choose auto or cpu")
-    if ":" in device:  # timing and peak memory are those of the current one
-        torch.cuda.set_device(index)
-    elif device == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process of a launch
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process of a launch
         torch.cuda.set_device(launch_number("LOCAL_RANK", 0) % torch.cuda.device_count())
     return device
 

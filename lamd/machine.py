@@ -44,7 +44,7 @@ def bf16_is_faster(device: str = "cpu") -> bool:
     """Return whether bf16 is right and, over all operators, faster than fp32.
 
     With instructions for bf16 it takes half the time, without them several times as long, so that
-    the answer does not depend on what else the machine does.
+    the answer hardly depends on what else the machine does.
     """
     seconds = dict.fromkeys((torch.float32, torch.bfloat16), 0.0)
     for rate in rates(device):

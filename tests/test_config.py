@@ -219,7 +219,7 @@ def test_overrides_reach_the_sources_of_a_figure():
             "--set sources.table_bair.data.num_tst=3: unknown key 'data.num_tst'",
         ),
         ("figure.frames=99", "table_bair has 16 frames"),
-        ("figure.clips=128", "figure.clips: 121 clips of 32 pixels fit into a picture"),
+        ("figure.clips=128", "figure.clips: 121 clips of table_bair fit into a picture"),
         ("sources=[table_bai]", "no table_bai.yaml next to it, did you mean 'table_bair'"),
         ("sources=[]", "needs a list of the targets"),
         ("sources=[fig_scaling]", "trains nothing itself"),

@@ -22,7 +22,9 @@ def links(page: Path) -> list[str]:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of the headings of a page, as GitHub forms them."""
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", page.read_text(encoding="utf-8"))  # links as shown
+    text = re.sub(
+        r"\[([^]]*)\]\([^)]*\)", r"\1", page.read_text(encoding="utf-8")
+    )  # links as shown
     headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 

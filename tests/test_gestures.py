@@ -343,9 +343,10 @@ def test_a_given_picture_is_framed_as_the_clips_are(root):
 
 @pytest.mark.parametrize("rule", ["area", "lanczos"])
 def test_a_picture_that_would_be_less_than_a_pixel_wide_is_one_line(rule, tmp_path):
-    Image.new("RGB", (2, 900)).save(tmp_path / "line.png")
-    with pytest.raises(LamdError, match=r"line\.png: .* pixels are too narrow; crop it"):
-        DATASETS["natops"].read_image(tmp_path / "line.png", 32, resize=rule)
+    for height in (900, 3000):
+        Image.new("RGB", (30, height)).save(tmp_path / "line.png")
+        with pytest.raises(LamdError, match=r"line\.png: .* pixels are too narrow; crop it"):
+            DATASETS["natops"].read_image(tmp_path / "line.png", 16, resize=rule)
 
 
 def test_config_needs_on_corrupt_and_no_camera():

@@ -77,7 +77,9 @@ def test_bf16_is_right_for_every_stage_and_leaves_it_as_it_was(name):
     stage = noise_stage(name, tiny_target(ROWS))
     before = {k: v.clone() for k, v in stage.model.state_dict().items()}
     modes = [module.training for module in stage.model.modules()]
+    model, adversary, precision = stage.model, stage.adversary, stage.precision
     assert bf16_problem(stage) is None
+    assert (stage.model, stage.adversary, stage.precision) == (model, adversary, precision)
     assert all(torch.equal(v, before[k]) for k, v in stage.model.state_dict().items())
     assert [module.training for module in stage.model.modules()] == modes
     assert all(p.grad is None for p in stage.model.parameters())
@@ -87,12 +89,15 @@ def test_a_wrong_gradient_is_found_behind_weights_that_start_at_zero(monkeypatch
     stage = noise_stage("dmg", tiny_target())
     block = stage.model.middle.residual
     assert not block.conv2.weight.any()
-    forward = block.conv1.forward
+    kind, block.conv1.is_wrong = type(block.conv1), True
+    forward = kind.forward
 
-    def wrong(h):
-        return forward(h).flip(1) if torch.is_autocast_enabled("cpu") else forward(h)
+    def wrong(self, h):
+        out = forward(self, h)
+        half = torch.is_autocast_enabled("cpu") and getattr(self, "is_wrong", False)
+        return out.flip(1) if half else out
 
-    monkeypatch.setattr(block.conv1, "forward", wrong)
+    monkeypatch.setattr(kind, "forward", wrong)
     assert "computes the bf16 gradient of DMG." in bf16_problem(stage)
 
 
@@ -130,10 +135,12 @@ def test_a_resumed_training_keeps_its_precision(monkeypatch, tmp_path, capsys):
                            max_steps=steps)  # fmt: skip
         return (folder / "model.safetensors").read_bytes()
 
-    assert weights("bf16", True) == weights("bf16, then busy", True, False)
-    assert "precision fp32" not in capsys.readouterr().err
+    assert weights("bf16", True) == weights("bf16, then slow", True, False)
+    assert "precision bf16, as in its checkpoints, though bf16 is not" in capsys.readouterr().err
     exact = weights("fp32", False)
-    assert exact == weights("fp32, then idle", False, True) != weights("bf16", True)
+    capsys.readouterr()
+    assert exact == weights("fp32, then fast", False, True) != weights("bf16", True)
+    assert "vae: precision fp32: its checkpoints are of fp32" in capsys.readouterr().err
 
 
 def test_profile_of_a_stage_adds_up():

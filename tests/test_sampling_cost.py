@@ -85,7 +85,7 @@ def make_costs() -> Results:
 
 def test_rounds_alternate_after_one_that_is_not_timed(monkeypatch):
     called = []
-    monkeypatch.setattr(timing, "_synchronise", lambda: called.append("|"))
+    monkeypatch.setattr(timing, "_synchronise", lambda device: called.append("|"))
     runs = {name: (lambda name=name: called.append(name)) for name in "ab"}
     seconds = timing.interleaved(runs, 3)
     assert "".join(called) == "|a||b|" * 4

@@ -88,23 +88,28 @@ def note_path(**parts: str) -> None:
     _path.update(parts)
 
 
-def start_cell() -> None:
-    """Start counting the peak of the device memory again, and forget the path of the last cell."""
+def start_cell(device: str) -> None:
+    """Start counting the peak of a device's memory again, and forget the path of the last cell."""
     _path.clear()
     if cuda := _cuda():
         gc.collect()  # networks of earlier cells: a replaced `forward` refers to its own module
-        cuda.reset_peak_memory_stats()
+        cuda.reset_peak_memory_stats(_gpu(device))
 
 
-def peak_memory() -> dict[str, Any]:
-    """Return the fields of `CellInfo` for the peak memory of the process and of the device, MB."""
+def peak_memory(device: str) -> dict[str, Any]:
+    """Return the fields of `CellInfo` for the peak memory of the process and of a device, MB."""
     unit = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    cuda = _cuda()
+    peak = cuda.max_memory_allocated(_gpu(device)) / 1024**2 if (cuda := _cuda()) else None
     return {
         "peak_memory_mb": round(memory, 1),
-        "peak_device_memory_mb": round(cuda.max_memory_allocated() / 1024**2, 1) if cuda else None,
+        "peak_device_memory_mb": None if peak is None else round(peak, 1),
     }
+
+
+def _gpu(device: str) -> int | None:
+    """Return the number of a GPU that is named by it; None is the process's own."""
+    return int(device.partition(":")[2]) if ":" in device else None
 
 
 def _kernels() -> dict[str, str]:

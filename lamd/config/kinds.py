@@ -16,6 +16,7 @@ from lamd.config.schema import AnyTarget, Target, most_clips
 from lamd.config.strict import DISTINCT, Count, CountOrZero, Layers, NonNegative, Size, Strict
 
 Several = Annotated[Size, Field(ge=2)]
+_COLUMNS = 48  # of clips, in a WebP
 
 
 class _Shown(Strict):
@@ -33,36 +34,39 @@ class SamplesFigure(_Shown):
     """Several samples of one first frame, and where they differ."""
 
     name: Literal["samples"]
-    samples: Several
+    samples: Annotated[Several, Field(le=_COLUMNS)]
 
 
 class PromptsFigure(_Shown):
     """Samples of one first frame under several prompts, and of the first one with other noise."""
 
     name: Literal["prompts"]
-    prompts: Annotated[tuple[str, ...], Field(min_length=1)]
-    samples: Size  # of the first prompt
+    prompts: Annotated[tuple[str, ...], Field(min_length=1, max_length=_COLUMNS // 2)]
+    samples: Annotated[Size, Field(le=_COLUMNS // 2)]  # of the first prompt
 
 
 class TimestepsFigure(_Shown):
     """Clips decoded from z_m^t along one sampling run; of the steps visited the nearest to each."""
 
     name: Literal["timesteps"]
-    steps: tuple[CountOrZero, ...]
+    steps: Annotated[tuple[CountOrZero, ...], Field(max_length=_COLUMNS)]
 
 
 class InterpolationFigure(_Shown):
     """Clips between two motion latents of one first frame; weight 0 is the first of the two."""
 
     name: Literal["interpolation"]
-    weights: Annotated[tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...], Field(min_length=1)]
+    weights: Annotated[
+        tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...],
+        Field(min_length=1, max_length=_COLUMNS),
+    ]
 
 
 class ScalingFigure(_Shown):
     """Clips whose motion latent is scaled; factor 0 is stillness, 1 the clip's own motion."""
 
     name: Literal["scaling"]
-    factors: tuple[NonNegative, ...]
+    factors: Annotated[tuple[NonNegative, ...], Field(max_length=_COLUMNS)]
 
 
 class RolloutFigure(_Shown):
@@ -107,7 +111,7 @@ class Figure(Derived):
             if self.figure.frames > source.data.num_frames:
                 yield f"figure.frames: {name} has {source.data.num_frames} frames"
             if (most := most_clips(source.data.size)) < self.figure.clips:
-                yield f"figure.clips: {most} clips of {source.data.size} pixels fit into a picture"
+                yield f"figure.clips: {most} clips of {name} fit into a picture"
             if self.figure.name == "prompts" and source.dmg.prompt is None:
                 yield f"figure.prompts: {name} takes no prompts; name another target"
 

@@ -317,7 +317,7 @@ class Dataset:
         try:
             return np.asarray(decoder.square(read_picture(path)))
         except ValueError as error:
-            raise LamdError(f"{path}: {error}; crop it") from None
+            raise LamdError(f"{path}: {error}") from None
 
     def missing(self, path: Path, what: str) -> LamdError:
         """Return the error that `path` lacks `what`, with the ways to get it."""

@@ -147,11 +147,11 @@ class FrameDecoder(Decoder):
             return resize(image, size, self.resize)
         box = np.multiply(self.crop, image.size * 2).round().astype(int).tolist()
         image = image.crop(box)
-        if max(image.size) > self.size * min(image.size):
-            raise ValueError("{} x {} pixels are too narrow".format(*image.size))
+        width, height = (int(side * (self.size / max(image.size))) for side in image.size)
+        if not width * height:
+            raise ValueError("{} x {} pixels are too narrow; crop it".format(*image.size))
         if self.resize == "lanczos":
             return ImageOps.pad(image, size, Image.Resampling.LANCZOS, color="black")
-        width, height = (int(side * (self.size / max(image.size))) for side in image.size)
         squared = Image.new("RGB", size)
         corner = (self.size - width) // 2, (self.size - height) // 2
         squared.paste(resize(image, (width, height), self.resize), corner)

@@ -145,10 +145,10 @@ def open_packed(path: Path) -> PackedVideos:
     videos = PackedVideos(path, index)
     shape = videos.frames.shape
     expected = (int(videos.stored_lengths.sum()), index.size, index.size, 3)
-    counts = {len(index.keys), len(index.lengths), len(videos.stored_lengths)}
-    counts.add(len(index.conditions or index.keys))
+    conditions = index.keys if index.conditions is None else index.conditions
+    counts = {len(part) for part in (index.keys, index.lengths, videos.stored_lengths, conditions)}
     if shape != expected or len(counts) > 1:
-        raise LamdError(f"{path}: holds {shape}, index says {expected}; {_FIX}")
+        raise LamdError(f"{path}: holds {shape}, index says {expected} of {counts} videos; {_FIX}")
     return videos
 
 

@@ -104,7 +104,7 @@ def profile_stage(name: str, target: Target, device: str) -> StageProfile:
     shares = {kind: value / profiled for kind, value in spent.items()}
     shares[_REST] = max(0.0, 1 - sum(shares.values()))
     shares["LPIPS"] = _lpips_seconds(stage, device) / seconds
-    shares["reading"] = _seconds(timer.read) / seconds
+    shares["reading"] = _seconds(timer.read, device) / seconds
     dtype = torch.float32 if timer.precision == "fp32" else torch.bfloat16  # fp16 is as fast
     product = next(
         rate.tflops
@@ -133,7 +133,7 @@ def _lpips_seconds(stage: Stage, device: str) -> float:
     count = stage.train.clips_at_once * (stage.loss.lpips_frames or data.num_frames)
     real = torch.rand(count, 3, data.size, data.size, device=device)
     fake = real.flip(0).requires_grad_()
-    return _seconds(lambda: net(fake, real).mean().backward())
+    return _seconds(lambda: net(fake, real).mean().backward(), device)
 
 
 def _costliest(record: Any, dtype: torch.dtype, device: str) -> float | None:
@@ -163,9 +163,9 @@ def _costliest(record: Any, dtype: torch.dtype, device: str) -> float | None:
         out.backward(out.detach())
 
     flops = 2 * inputs[0] * math.prod(inputs[2:]) * math.prod(weights)
-    return 3 * flops / _seconds(run) / 1e12
+    return 3 * flops / _seconds(run, device) / 1e12
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _seconds(run: Callable[[], object], device: str) -> float:
     """Return the median seconds of a few runs, after one that warms up."""
-    return statistics.median(interleaved({"": run}, 5)[""])
+    return statistics.median(interleaved({"": run}, 5, device)[""])

@@ -187,7 +187,7 @@ def _timed(
         started = time.monotonic()
         run(count)
         if device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         seconds.append(time.monotonic() - started)
     once, longer = seconds[-2:]
     return once, max(0.0, longer - once) / max(1, further)

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,14 +135,15 @@ def _load_heads(path: Path, backbone: str) -> dict[str, torch.Tensor]:
 
 @torch.inference_mode()
 def lpips_distance(
-    real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS, *, backbone: str = "alex"
-) -> np.ndarray:
+    real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS, *,
+    backbone: str = "alex", network: torch.nn.Module | None = None,
+) -> np.ndarray:  # fmt: skip
     """Return LPIPS per clip at the frames' own resolution, at least 0, lower is better.
 
-    A batch has 32 frames of 256 x 256 by default, fewer larger ones; errors as `load_lpips`, and
-    ValueError on too small frames.
+    A batch has 32 frames of 256 x 256 by default, fewer larger ones; `network` is of `load_lpips`,
+    where it is loaded already. Errors as `load_lpips`, and ValueError on too small frames.
     """
-    device, model = torch.device(inputs.device), load_lpips(backbone, inputs.device)
+    device, model = torch.device(inputs.device), network or load_lpips(backbone, inputs.device)
     most = _LPIPS_PIXELS // (real.shape[2] * real.shape[3])
     batch_size = inputs.batch_size or min(32, max(1, most))
 
@@ -170,8 +172,12 @@ def diversity(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> np.ndarray:
     count = inputs.samples
     if count < 2 or len(fake) % count:
         raise ValueError(f"diversity needs 2 or more samples of each condition, got {count}")
-    pairs = combinations(range(count), 2)
-    distances = [lpips_distance(fake[i::count], fake[j::count], inputs) for i, j in pairs]
+    network, silent = load_lpips("alex", inputs.device), replace(inputs, progress=False)
+    pairs = list(combinations(range(count), 2))
+    distances = [
+        lpips_distance(fake[i::count], fake[j::count], silent, network=network)
+        for i, j in track(pairs, inputs.bar("diversity"))
+    ]
     return np.stack(distances, axis=1).mean(axis=1)
 
 

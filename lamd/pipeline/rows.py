@@ -30,7 +30,7 @@ class Row:
     # Numbers of the training; None where the table does not state them.
     budget: Callable[[Target], dict[str, float]] | None = None
     # What a config must have; a `sampled` row has `samples_per_clip` clips per real test clip.
-    rule: RowRule | None = None  # None: that of `config.ROW_RULES`
+    rule: RowRule | None = None  # None: that of `config.ROW_RULES`, else `RowRule()`
 
 
 ROWS: dict[str, Row] = {}

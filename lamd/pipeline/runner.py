@@ -89,7 +89,7 @@ class Runner:
 
     def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> dict:
         started = time.monotonic()
-        origin.start_cell()
+        origin.start_cell(self.device)
         outputs = cell.step(partial, inputs) or {}
         info = origin.CellInfo(
             name=cell.name,
@@ -97,7 +97,7 @@ class Runner:
             key=self.store.key(cell) or "",
             seconds=round(time.monotonic() - started, 2),
             resumed=resumed,
-            **origin.peak_memory(),
+            **origin.peak_memory(self.device),
             origin=origin.current_origin(origin.device_name(self.device)),
         )
         return {

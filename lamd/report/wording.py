@@ -53,8 +53,8 @@ def heading(metric: str) -> str:
 
 def column_heading(column: Column) -> str:
     """Return e.g. `reconstruction FVD ↓`."""
-    row = "LaMD" if column.row == "lamd" else column.row.replace("_", " ")
-    return f"{row} {heading(column.metric)}".strip()
+    row = ROWS.get(column.row, column.row.replace("_", " "))
+    return f"{row}{',' * (',' in row)} {heading(column.metric)}".strip()
 
 
 def point_name(row: str, sampler: str, num_steps: int) -> str:

@@ -109,10 +109,13 @@ def write(request: Request, parts: Iterable[Part]) -> None:
         num_workers = available_cores()
     elif num_workers < 1:
         raise LamdError(f"num_workers: {num_workers} asked for; ask for at least 1")
-    _claim(request)
+    if root.exists() and not root.is_dir():
+        raise LamdError(f"{root}: not a folder; choose another one")
     try:
-        check_own(root.resolve())
+        root.mkdir(parents=True, exist_ok=True)
         with locked(root / ".simulate.lock", f"the stand-in {root}"):
+            _claim(request)
+            check_own(root.resolve())
             parts = list(parts)
             jobs = [job for part in parts for job in part.jobs]
             with closing(_in_order(jobs, min(num_workers, len(jobs)))) as results:
@@ -121,7 +124,8 @@ def write(request: Request, parts: Iterable[Part]) -> None:
                     part.finish(islice(tracked, len(part.jobs)))
     except OSError as error:
         raise LamdError(
-            f"{error.filename or root}: {error.strerror or error}; make room or make it writable"
+            f"{error.filename or root}: {error.strerror or error}; make room, make it writable or "
+            "choose another folder"
         ) from None
 
 
@@ -161,17 +165,12 @@ def _write_pictures(folder: Path, draw: Callable[[], Pictures], mark: str) -> No
 def _claim(request: Request) -> None:
     """Write the manifest into a fresh root, or check that the one there asks for the same."""
     root, wanted = request.root, request.stand_in
-    if root.exists() and not root.is_dir():
-        raise LamdError(f"{root}: not a folder; choose another one")
     present = read_stand_in(root)
     if present is None:
-        try:
-            for path in root.iterdir() if root.exists() else ():
-                if path.suffix == ".partial" or not is_system_file(path.name):
-                    raise LamdError(f"{path}: exists and is no stand-in; choose another folder")
-            write_stand_in(root, wanted)
-        except OSError as error:
-            raise LamdError(f"{root}: {error.strerror}; choose a folder to write in") from None
+        for path in root.iterdir():
+            if path.suffix == ".partial" or not is_system_file(path.name):
+                raise LamdError(f"{path}: exists and is no stand-in; choose another folder")
+        write_stand_in(root, wanted)
     elif present != wanted:
         raise LamdError(
             f"{root / MANIFEST}: holds {present}, asked for {wanted};"

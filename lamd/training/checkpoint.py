@@ -5,7 +5,7 @@ one that has its name is complete:
 
     weights.safetensors   model.*, ema.*, adversary.*
     state.pt              optimizers, scaler, EMA count, best step and value, seconds (weights_only)
-    meta.json             format, step, identity, config, validation, checksums of the other two
+    meta.json             format, step, identity, config, precision, validation, checksums of both
 
 `advice` is how each error ends: the fix.
 """
@@ -48,7 +48,7 @@ class Saved(BaseModel, frozen=True):
 class _Meta(Saved, frozen=True):
     step: CountOrZero
     config: dict[str, Any]
-    precision: str | None = None  # used so far; None: written before it was stored
+    precision: str | None = None  # of the last steps; None: written before it was stored
     validation: dict[str, float] | None
     sha256: dict[str, str]
 
@@ -142,7 +142,7 @@ def read_checkpoint(
     weights = load_weights(path / _WEIGHTS, hashes[0], expected.weights, _ADVICE)
     check_sha256(path / _STATE, hashes[1], _ADVICE)
     state = _read_state(path / _STATE, expected)
-    return Checkpoint(meta.step, weights, state, meta.validation, meta.precision)
+    return Checkpoint(meta.step, weights, state, meta.validation)
 
 
 def _read_state(path: Path, expected: Expected) -> dict[str, Any]:

@@ -159,10 +159,15 @@ class _Run:
         accelerator = make_accelerator(device_name, precision)
         if accelerator.device.type == "cpu" and precision == "bf16":
             slow = "bf16 is not faster than fp32 on the CPU of every process"
-            # A resumed run keeps its precision, whatever a busy machine measures.
             last = ckpt.last_precision(self.folder) if self.run_id else None
-            fast = last == "bf16" if last else machine.bf16_is_faster()
-            problem = None if _all(accelerator, fast) else slow
+            fast = _all(accelerator, machine.bf16_is_faster())
+            problem = None if fast or last == "bf16" else slow
+            if last == "fp32":
+                problem = f"its checkpoints are of {last}"
+            elif last == "bf16" and not fast:
+                self.note = (
+                    f"{self.stage.name}: precision bf16, as in its checkpoints, though {slow}"
+                )
             problem = problem or bf16_problem(self.stage)
             if not _all(accelerator, problem is None):
                 reason = problem or "another process has wrong gradients in bf16"

@@ -20,7 +20,7 @@ def bf16_problem(stage: Stage) -> str | None:
     """Return what is wrong with the gradients of a stage in bf16 on this CPU, None where nothing.
 
     A step is run in both precisions, on copies of the networks. Weights that start at zero, behind
-    which no gradient would be seen, are drawn for it.
+    which no gradient would be seen, are drawn at random there.
     """
     stage = copy(stage)
     stage.model, stage.adversary = deepcopy((stage.model, stage.adversary))

@@ -193,7 +193,7 @@ def _artifact(name: str) -> Artifact:
 
 
 def _local_file(artifact: Artifact) -> Path | None:
-    """Return the artifact's file in `$LAMD_WEIGHTS`, if that is not a folder or file of others."""
+    """Return what `$LAMD_WEIGHTS` has for an artifact; None where it has other weights only."""
     source = user_path(given) if (given := os.environ.get("LAMD_WEIGHTS")) else None
     known = {name for other in ARTIFACTS.values() for name in other.accepted}
     if source is not None and (source.is_dir() or (source.is_file() and source.name in known)):

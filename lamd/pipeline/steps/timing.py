@@ -61,8 +61,8 @@ def time_samplers(
     return _measure(folder, figure, device, plan)
 
 
-def interleaved(runs: Runs, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each run by name, one per round, after a round to warm up.
+def interleaved(runs: Runs, rounds: int, device: str = "cpu") -> dict[str, list[float]]:
+    """Return the seconds of each run on `device`, one per round, after a round to warm up.
 
     Each round times everything once, so that a slow phase of the machine affects all alike; the
     ratios within one call are what is comparable.
@@ -70,10 +70,10 @@ def interleaved(runs: Runs, rounds: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(1 + rounds):
         for name, run in runs.items():
-            _synchronise()
+            _synchronise(device)
             start = time.perf_counter()
             run()
-            _synchronise()
+            _synchronise(device)
             if number:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
@@ -87,7 +87,7 @@ def _measure(
     torch.set_num_threads(config.threads)
     try:
         with torch.inference_mode():
-            seconds = interleaved(plan(), config.rounds)
+            seconds = interleaved(plan(), config.rounds, device)
     finally:
         torch.set_num_threads(before)
     dump_json(folder / LATENCY, seconds)
@@ -121,6 +121,6 @@ def _row_runs(figure: QualityFigure, source: str, row: str, inputs: Folders, dev
     return runs
 
 
-def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _synchronise(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)

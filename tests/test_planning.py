@@ -176,7 +176,7 @@ def test_a_measurement_of_time_is_listed_without_one(store, target):
 def test_points_of_a_sweep_share_what_they_share(store, clock):
     found = forecast(load_target("ablation_tradeoff", "quick"), store, "cpu", limit=1)
     names = [cell.name.rpartition(": ")[2] for cell in found]
-    assert (names.count("data"), names.count("vae")) == (1, 4)
+    assert (names.count("data"), names.count("vae")) == (1, 6)
     steps = [unit for unit in clock.asked if unit[:2] == ("step", "dmg")]
     assert len(steps) == 2  # d = 3 and 4; beta changes no cost
 

@@ -8,7 +8,7 @@ z_m has no time axis where f_t = L (paper). With f_t below L it keeps l = L / f_
 ablation), and the 2-D blocks around the bottleneck process them frame by frame.
 
 With `first_frame_residual: compose` the last layer of D_V has colours c, a share m and a flow, and
-x^_t = c_t + m_t * warp(x_0, flow_t): what leaves is erased by m, not by adding its negative.
+x^_t = c_t + m_t * warp(x_0, flow_t): what leaves can be erased by m, not only by its negative.
 
 The structure is the paper's; widths, the order in which space and time are down- and upsampled, and
 every operator that the paper leaves open are ours and named in `VAEConfig`.

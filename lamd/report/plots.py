@@ -183,5 +183,6 @@ def _draw_measured(ax: Axes, results: Results, metric: str) -> None:
     label_ticks(ax, "y", labels)
     ax.set_ylim(len(labels) - 0.5, -0.7)
     counts = dict.fromkeys(str(value.n_fake) for value in values.values())
-    ax.set_xlabel(f"{METRICS[metric].heading}\n95 % interval, n = {' or '.join(counts)}")
+    interval = "95 % interval, " * wording.has_intervals(results, metric)
+    ax.set_xlabel(f"{METRICS[metric].heading}\n{interval}n = {' or '.join(counts)}")
     ax.margins(x=0.2)

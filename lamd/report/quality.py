@@ -37,11 +37,11 @@ def render_quality(results: Results) -> dict[str, bytes]:
         return {}
     chosen = results.config["reference"]
     reference = next(iter(results.config["series"])), chosen["sampler"], chosen["num_steps"]
-    words = (
-        "Bands and bars: 95 % interval of FVD over clips; numbers next to points: K; dotted: "
-        f"interval of {wording.point_name(*reference)}. "
-        + " ".join(picture.caption for picture in results.pictures)
-    )
+    name, marks, dotted = wording.point_name(*reference), "Numbers next to points: K", "FVD"
+    if wording.has_intervals(results, "fvd"):
+        marks, dotted = f"{marks}; bands and bars: 95 % interval of FVD over clips", "interval"
+    captions = " ".join(picture.caption for picture in results.pictures)
+    words = f"{marks}; dotted: {dotted} of {name}. {captions}"
     title = f"{results.title}, profile {results.profile}"
     with plots.canvas(title, 0.9 + 3.6 * len(measured), words) as figure:
         grid = figure.subplots(len(measured), len(_COSTS), squeeze=False, sharey="row")

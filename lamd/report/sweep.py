@@ -147,7 +147,8 @@ def _changes(results: Results) -> list[dict[str, str]]:
 
 
 def _coordinates(summary: Summaries, position: Position) -> dict[str, str]:
-    return dict(zip(wording.symbols(summary.axes), map(str, position), strict=True))
+    settings = map(wording.setting, position)
+    return dict(zip(wording.symbols(summary.axes), settings, strict=True))
 
 
 def _render_diagnostics(results: Results) -> dict[str, bytes]:
@@ -272,7 +273,7 @@ def _draw_lines(
                 means[x] = seeds.mean()
         style = plots.MARKERS[index % 5] + (plots.LINES[index % 5] if ordered else "")
         label = ", ".join(
-            f"{_math(key, summary.axes)} = {plots.plain(str(value))}"
+            f"{_math(key, summary.axes)} = {plots.plain(wording.setting(value))}"
             for key, value in zip(others, line, strict=True)
         )
         ax.plot(list(means), list(means.values()), style, color=hue, label=label)
@@ -320,7 +321,9 @@ def _lines(summary: Summaries, axis: int) -> list[Position]:
 
 
 def _label_ticks(ax: Axes, summary: Summaries, name: str, axis: int) -> None:
-    labels = ["".join(map(str, tick)).replace("_", "\n") for tick in _ticks(summary, axis)]
+    labels = [
+        "".join(map(wording.setting, tick)).replace("_", "\n") for tick in _ticks(summary, axis)
+    ]
     plots.label_ticks(ax, name, labels)
     keys = summary.axes[axis : axis + 1]
     ax.set(**{f"{name}label": "".join(_math(key, summary.axes) for key in keys)})
@@ -328,8 +331,9 @@ def _label_ticks(ax: Axes, summary: Summaries, name: str, axis: int) -> None:
 
 def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
     summary = Summaries(results)
+    bars = "; bars: 95 % interval" * wording.has_intervals(results, y.metric)
     words = (
-        f"{_conditions(results)}; bars: 95 % interval; both maps have one colour scale; "
+        f"{_conditions(results)}{bars}; both maps have one colour scale; "
         f"{'; '.join(_symbols(summary))}"
     )
     papers = [row for row in results.published if row.metrics]
@@ -404,7 +408,7 @@ def _variants(results: Results) -> list[str]:
     for name, values in variants.items():
         known, start = ({}, "") if name == first else (variants[first], f"as {first}, but ")
         stated = [item for item in values.items() if item not in known.items()]
-        words = ", ".join(f"`{key}` = {value}" for key, value in stated)
+        words = ", ".join(f"`{key}` = {wording.setting(value)}" for key, value in stated)
         lines.append(f"{name}: {start}{words}")
     return lines
 

@@ -1,6 +1,8 @@
 """The wording that tables, figures and captions share."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from lamd.config import SAMPLERS
 from lamd.data.dataset import DATASETS
@@ -44,6 +46,11 @@ def symbol_key(keys: Sequence[str]) -> str:
     return ", ".join(f"{own}: `{key}`" for own, key in zip(symbols(keys), keys, strict=True))
 
 
+def setting(value: Any) -> str:
+    """Return a value of a config as its YAML has it, e.g. `null`."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
 def heading(metric: str) -> str:
     """Return e.g. `FVD ↓`; `16 frames (s)` of the published seconds `frames16`."""
     if metric.startswith("frames"):
@@ -55,6 +62,11 @@ def column_heading(column: Column) -> str:
     """Return e.g. `reconstruction FVD ↓`."""
     row = ROWS.get(column.row, column.row.replace("_", " "))
     return f"{row}{',' * (',' in row)} {heading(column.metric)}".strip()
+
+
+def has_intervals(results: Results, metric: str) -> bool:
+    """Return whether any value of a metric has an interval."""
+    return any(v.low is not None for v in results.values if v.metric == metric)
 
 
 def point_name(row: str, sampler: str, num_steps: int) -> str:

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 from test_evaluate import refusal, save_frames, save_videos
 
+from lamd.base import processes
+from lamd.base.processes import available_memory
 from lamd.config import load_target
 from lamd.data.cater import CATER_V1
 from lamd.data.frames import FrameDecoder
@@ -218,10 +222,24 @@ def test_load_clips_bounds_a_clip(tmp_path):
 
 def test_load_clips_bounds_a_set_by_the_memory(tmp_path, monkeypatch):
     folder = save_videos(tmp_path / "v", np.zeros((3, 2, 16, 16, 3), np.uint8))
-    sizes = {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr("os.sysconf", sizes.__getitem__)
+    monkeypatch.setattr("lamd.io.clips.available_memory", lambda: 4096)
     text = refusal(load_clips, folder)
-    assert "3 clips of 2 frames of 16 x 16 take 4,608 bytes, this machine has 4,096" in text
+    assert "3 clips of 2 frames of 16 x 16 take 4,608 bytes, 4,096 are free here" in text
+
+
+def test_memory_is_that_of_the_job(tmp_path, monkeypatch):
+    whole = available_memory()
+    assert 2**28 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    job = tmp_path / "slurm" / "job"
+    job.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("4:memory:/x\n0::/slurm/job\n")
+    (job / "memory.max").write_text("max\n")
+    (job / "memory.stat").write_text("anon 7\n")
+    (job.parent / "memory.max").write_text("100000\n")
+    (job.parent / "memory.stat").write_text("file 9\nanon 2000\n")
+    places = {"/proc/self/cgroup": tmp_path / "cgroup", "/sys/fs/cgroup": tmp_path}
+    monkeypatch.setattr(processes, "Path", lambda path, *more: Path(places[path], *more))
+    assert available_memory() == 98_000
 
 
 def video(name, codec, pix_fmt, size=(64, 48)):

@@ -287,6 +287,16 @@ def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
     assert data["origin"]["device"].startswith("cpu: ")
 
 
+def test_videos_and_frame_folders_are_in_one_order(tmp_path):
+    names = ("clip", "clip-2", "clip 10", "clip(3)")
+    clips = np.zeros((4, 2, 16, 16, 3), np.uint8)
+    videos, frames = save_videos(tmp_path / "v", clips), save_frames(tmp_path / "f", clips)
+    for folder in (videos, frames):
+        for path, name in zip(sorted(folder.iterdir()), names, strict=True):
+            path.rename(folder / f"{name}{path.suffix}")
+    assert load_clips(videos).names == load_clips(frames).names
+
+
 def test_evaluate_reports_missing_weights_before_it_measures(clips, tmp_path, monkeypatch):
     monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LAMD_WEIGHTS", raising=False)

@@ -58,6 +58,12 @@ def cut(source, path, start):
         ("a.avi", "mjpeg", "yuvj420p"),
         ("a.webm", "libvpx-vp9", "yuv420p"),
         ("a.mpg", "mpeg2video", "yuv420p"),
+        ("a.ts", "libx264", "yuv420p"),
+        ("a.m2ts", "libx264", "yuv420p"),
+        ("a.flv", "flv", "yuv420p"),
+        ("a.wmv", "wmv2", "yuv420p"),
+        ("a.3gp", "mpeg4", "yuv420p"),
+        ("a.y4m", "wrapped_avframe", "yuv420p"),
     ],
 )
 def test_all_frames_of_a_container_in_order(tmp_path, video, name, codec, pix_fmt):
@@ -66,6 +72,26 @@ def test_all_frames_of_a_container_in_order(tmp_path, video, name, codec, pix_fm
     distance = np.abs(decoded[:, None].astype(int) - video).mean(axis=(2, 3, 4))
     assert (distance.argmin(axis=1) == np.arange(len(video))).all()
     assert distance.diagonal().max() < 8
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("code", "red", "blue"), [(5, 0.299, 0.114), (1, 0.2126, 0.0722)])
+def test_colours_follow_matrix_and_range(tmp_path, code, red, blue, full):
+    colours = np.random.default_rng(0).uniform(0.1, 0.9, (1, 4, 4, 3)).repeat(8, 1).repeat(8, 2)
+    r, g, b = np.moveaxis(colours[0], -1, 0)
+    y = red * r + (1 - red - blue) * g + blue * b
+    chroma = np.stack([(b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)])
+    planes = [255 * y, *(128 + 255 * chroma)] if full else [16 + 219 * y, *(128 + 224 * chroma)]
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv444p"
+        context = stream.codec_context
+        context.colorspace, context.color_range = code, 1 + full
+        frame = av.VideoFrame.from_ndarray(np.round(planes).astype(np.uint8), format="yuv444p")
+        frame.colorspace, frame.color_range = code, 1 + full
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert np.abs(decode_video(tmp_path / "a.mkv") - 255 * colours).max() < 3
 
 
 def test_a_lossless_video_is_exact(tmp_path, video):

@@ -138,6 +138,11 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
+def clip_key(path: Path) -> tuple[Any, str]:
+    """Return what clips are sorted by, files and folders alike: the name without a suffix."""
+    return natural_key(path.name if path.is_dir() else path.stem), path.name
+
+
 def is_system_file(name: str) -> bool:
     """Say whether a file or folder is hidden, or one that an operating system leaves in folders."""
     return name.startswith(".") or name.lower() in _SYSTEM_FILES

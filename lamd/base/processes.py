@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from lamd.base.errors import LamdError
@@ -28,6 +29,20 @@ def rank_and_world() -> tuple[int, int]:
     if rank >= world:
         raise LamdError(f"RANK {rank}: WORLD_SIZE is {world}; unset both, or start with accelerate")
     return rank, world
+
+
+def available_memory() -> int:
+    """Return the bytes that may still be taken, of the machine and of this job or container."""
+    free = psutil.virtual_memory().available
+    with suppress(OSError):
+        group = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
+        own = Path("/sys/fs/cgroup", group[1] if group else "")
+        for folder in (own, *own.parents):
+            with suppress(OSError, ValueError):  # no limit: there is no file, or "max" in it
+                limit = int((folder / "memory.max").read_text())
+                used = re.search(r"^anon (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+                free = min(free, limit - (int(used[1]) if used else 0))
+    return max(0, free)
 
 
 def available_cores() -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lamd.base.errors import LamdError
-from lamd.base.files import check_output, is_system_file, natural_key, write_output
+from lamd.base.files import check_output, clip_key, is_system_file, write_output
 from lamd.base.terminal import say
 from lamd.cli.options import RUNS, Device, Profile, Runs, Set, TargetArg
 from lamd.cli.output import print_lines
@@ -136,7 +136,7 @@ def _image_paths(path: Path) -> list[Path]:
         if len(images) < len(files):
             other = next(p.name for p in files if p not in images)
             say(f"{path}: left out, not images: {len(files) - len(images)}, such as {other}")
-        return sorted(images, key=lambda image: natural_key(image.name))
+        return sorted(images, key=clip_key)
     if not path.is_file():
         raise LamdError(f"{path}: no such image or folder; give one, or `test`")
     return [path]

@@ -4,7 +4,6 @@ It trains and samples networks with fresh weights on random clips.
 """
 
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ import torch
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.processes import available_cores, leave_with_parent
+from lamd.base.processes import available_cores, available_memory, leave_with_parent
 from lamd.config import Target
 from lamd.data.vocabulary import Vocabulary
 from lamd.evaluate import resolve_device
@@ -88,9 +87,9 @@ def time_unit(unit: Unit, target: Target, device: str) -> float:
     Raises:
         LamdError: when memory, weights or a GPU are missing.
     """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = available_memory()
     if unit.memory > memory and not torch.cuda.is_available():
-        raise LamdError(f"needs {unit.memory / 1e9:.1f} GB of memory, {memory / 1e9:.1f} are here")
+        raise LamdError(f"needs {unit.memory / 1e9:.1f} GB of memory, {memory / 1e9:.1f} are free")
     return TIMERS[unit.kind](unit, target, resolve_device(device))
 
 

@@ -14,19 +14,26 @@ import numpy as np
 
 from lamd.base.arrays import load_array
 from lamd.base.errors import LamdError
-from lamd.base.files import input_file, is_system_file, natural_key
+from lamd.base.files import clip_key, input_file, is_system_file
 from lamd.base.limits import MOST_CLIP
+from lamd.base.processes import available_memory
 from lamd.io.native import ONE_THREAD, memory_bounded, stderr_hidden
 from lamd.io.pictures import FORMATS, read_picture
 
-VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+VIDEO_SUFFIXES = {
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
 _LOSSY_FRAMES = {".jpeg", ".jpg", ".webp"}
 _FORMS = (
     "give an .npy of uint8 (N, L, H, W, 3), a folder of video files, or a folder of frame folders"
 )
 
 # Demuxers of the suffixes above: a playlist under such a name would open other files.
-_CONTAINERS = "avi,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,m4v,mpeg,mpegvideo,mpegts"
+_CONTAINERS = (
+    "3g2,3gp,asf,avi,flv,gif,m4a,m4v,matroska,mj2,mov,mp4,mpeg,mpegts,mpegvideo,ogg,webm,"
+    "yuv4mpegpipe"
+)
 MOST_CLIPS = 10**6
 _MOST_PIXELS = 2**26  # of a frame; 8K has half as many
 _MOST_MEMORY = MOST_CLIP + 2**28  # bytes, of a clip's frames and what a decoder takes for itself
@@ -71,7 +78,7 @@ def load_clips(path: Path | str) -> Clips:
         if file.is_dir() or file.suffix.lower() not in allowed:
             _check_layout(path, file)
             listed = ", ".join(sorted(allowed))
-            raise LamdError(f"{file}: not a {kind} file ({listed}); take it out")
+            raise LamdError(f"{file}: not a {kind} file ({listed}); convert it or take it out")
     videos = _stack(path, entries, _read_frames if folders else _read_video)
     names = tuple(entry.name if folders else entry.stem for entry in entries)
     lossy = not folders or any(file.suffix.lower() in _LOSSY_FRAMES for file in files)
@@ -117,7 +124,7 @@ def _listing(folder: Path) -> list[Path]:
         if not os.path.isfile(entry) and not os.path.isdir(entry):
             what = "a dead link" if entry.is_symlink() else "not a file or folder"
             raise LamdError(f"{entry}: {what}; fix it or take it out")
-    return sorted(entries, key=lambda entry: natural_key(entry.name))
+    return sorted(entries, key=clip_key)
 
 
 def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -143,11 +150,11 @@ def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) 
 
 
 def _check_memory(path: Path, count: int, clip: np.ndarray) -> None:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = available_memory()
     if count * clip.nbytes > memory:
         raise LamdError(
             f"{path}: {count:,} clips of {size_text(clip.shape)} take {count * clip.nbytes:,} "
-            f"bytes, this machine has {memory:,}; give an .npy, which is read piece by piece"
+            f"bytes, {memory:,} are free here; give an .npy, which is read piece by piece"
         )
 
 

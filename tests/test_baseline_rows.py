@@ -83,7 +83,7 @@ def test_budgets_share_clips_or_flops(name, profile):
         assert budget.train.warmup_steps == int(share * budget.train.num_steps + 1e-9)
 
 
-def test_budget_factor_multiplies_the_flops_rows_alone():
+def test_budget_factor_multiplies_the_flops_rows_and_the_video_autoencoder():
     budgets = {
         factor: {row: row_budget(tiny_target(f"baselines.budget_factor={factor}"), row)
                  for row in ROWS}
@@ -92,9 +92,10 @@ def test_budget_factor_multiplies_the_flops_rows_alone():
     for row in ROWS:
         once, thrice = (budgets[factor][row] for factor in (1, 3))
         assert thrice.lamd_flops == once.lamd_flops
-        assert thrice.autoencoder_flops == once.autoencoder_flops
+        steps = row.startswith("latent_video") and 3 * once.autoencoder_flops
+        assert 0.9 * steps <= thrice.autoencoder_flops <= steps  # clips are encoded once
         if row.endswith("clips"):
-            assert thrice == once
+            assert (thrice.train, thrice.flops) == (once.train, once.flops)
         else:
             total, step = thrice.flops + thrice.autoencoder_flops, once.flops / once.train.num_steps
             assert total <= 3 * once.lamd_flops < total + step

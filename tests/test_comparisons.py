@@ -11,7 +11,7 @@ from lamd.targets.kind import _deviations
 
 def test_size_and_camera_other_than_the_published_ones_are_deviations():
     smaller = tiny_target("data.camera=image_main")
-    assert _deviations(smaller) == ("camera image_main", "16x16 pixels")
+    assert _deviations(smaller) == ("16x16 pixels", "data.camera image_main, not image_aux1")
     assert _deviations(load_target("table_bair", "paper")) == ()
 
 

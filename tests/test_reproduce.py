@@ -322,9 +322,9 @@ def test_landscape_goes_on_without_a_broken_video_or_stops(tmp_path, monkeypatch
     results = read_results(tmp_path / "results" / "table_landscape" / "quick" / "record.json")
     notes = " ".join(results.notes)
     assert broken.name in notes and "broken JPEG" in notes
-    assert "resized by area" in notes
+    assert "videos; resize area" in notes
     deviations = find(results, "lamd", "fvd").deviations
-    assert "frames resized by area, not by pillow_bilinear" in deviations
+    assert "data.resize area, not pillow_bilinear" in deviations
     assert {"fvd", "fvd-counted", "smoothness", "psnr"} <= {v.metric for v in results.values}
     assert find(results, "real_train", "smoothness") is not None
     assert find(results, "lamd", "fvd").value != find(results, "lamd", "fvd-counted").value

@@ -94,7 +94,7 @@ def test_cater_decoder_scales_the_shorter_side_as_torchvision_does(height, width
 )  # fmt: skip
 def test_config_paper_profile_has_the_rule_of_the_published_methods(target, rule):
     data = load_target(target, "paper").data
-    assert data.own.get("resize") == rule == DATASETS[data.name].published_resize
+    assert data.own.get("resize") == rule == DATASETS[data.name].published_options.get("resize")
     assert "resize" not in load_target(target, "quick").data.own
 
 

@@ -1,6 +1,9 @@
 """Users' videos and pictures: the frames that ffmpeg shows, none invented, none lost, upright."""
 
+import subprocess
+
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -8,7 +11,7 @@ from PIL import Image
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.io.clips import decode_video, load_clips
+from lamd.io.clips import decode_video, decode_with_decord, load_clips
 from lamd.io.pictures import read_picture
 
 
@@ -72,6 +75,62 @@ def test_all_frames_of_a_container_in_order(tmp_path, video, name, codec, pix_fm
     distance = np.abs(decoded[:, None].astype(int) - video).mean(axis=(2, 3, 4))
     assert (distance.argmin(axis=1) == np.arange(len(video))).all()
     assert distance.diagonal().max() < 8
+
+
+def by_ffmpeg(path, height, width):
+    """Return the frames that the command `ffmpeg` writes, uint8 (T, height, width, 3)."""
+    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo",
+               "-pix_fmt", "rgb24", "-fps_mode", "passthrough", "-")  # fmt: skip
+    pixels = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "height"),
+    [
+        ("a.mp4", "libx264", "yuv420p", 48),
+        ("a.mkv", "ffv1", "yuv420p", 47),  # chroma of half a row
+        ("a.mkv", "ffv1", "yuv422p", 47),
+        ("a.mkv", "ffv1", "yuv420p10le", 48),
+        ("a.webm", "libvpx-vp9", "yuv420p", 48),
+        ("a.avi", "mjpeg", "yuvj420p", 48),
+        ("a.ts", "mpeg2video", "yuv420p", 48),
+    ],
+)
+def test_frames_are_those_of_ffmpeg(tmp_path, video, name, codec, pix_fmt, height):
+    path = write(tmp_path / name, video[:, :height], codec, pix_fmt)
+    np.testing.assert_array_equal(decode_video(path), by_ffmpeg(path, height, 64))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "height"),
+    [("mjpeg", "yuvj420p", 48), ("mjpeg", "yuvj420p", 47), ("mjpeg", "yuvj422p", 47),
+     ("mjpeg", "yuvj444p", 48), ("mpeg4", "yuv420p", 48)],
+)  # fmt: skip
+def test_decord_reads_avis_as_ffmpeg_does(tmp_path, video, codec, pix_fmt, height):
+    path = write(tmp_path / "a.avi", video[:, :height], codec, pix_fmt)
+    np.testing.assert_array_equal(decode_with_decord(path), by_ffmpeg(path, height, 64))
+
+
+def test_of_several_streams_the_one_that_ffmpeg_takes_is_read(tmp_path, video):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        sizes, streams = ((32, 16), (64, 48), (48, 32)), []
+        for width, height in sizes:
+            stream = container.add_stream("ffv1", rate=24)
+            stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+            streams.append(stream)
+        for number, pixels in enumerate(video):
+            for stream in streams:
+                frame = np.ascontiguousarray(pixels[: stream.height, : stream.width])
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")
+                picture.pts = number
+                container.mux(stream.encode(picture))
+        for stream in streams:
+            container.mux(stream.encode())
+    decoded = decode_video(path)
+    np.testing.assert_array_equal(decoded, video)
+    np.testing.assert_array_equal(decoded, by_ffmpeg(path, 48, 64))
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -109,7 +109,8 @@ class Dataset:
     name: str  # as in a config
     label: str  # as displayed
     published_size: int  # pixels of the published values' frames
-    published_resize: Resize | None = None  # of the methods published next to the paper
+    # Own keys that results state, and their values in the methods published next to the paper.
+    published_options: Mapping[str, Any] = field(default_factory=dict)
     download: str  # how to get the data and where to put it below LAMD_DATA
     reader: str
     options: type[DataOptions] = DataOptions  # the data set's own keys under `data:`

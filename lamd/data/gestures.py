@@ -15,9 +15,10 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from lamd.config import DataOptions
 from lamd.data.dataset import CorruptOptions, Dataset, FrameOptions, SplitCheck, register
@@ -51,7 +52,9 @@ class GestureSet(Dataset):
     crop: tuple[float, float, float, float]  # left, top, right, bottom; shares of width and height
     reader: str = __name__
     options: type[DataOptions] = NatopsOptions
-    published_resize: Resize | None = "area"  # LFDM's
+    published_options: Mapping[str, Any] = field(
+        default_factory=lambda: {"resize": "area"}  # LFDM's
+    )
     unit: str = "clips"
     simulator: str | None = "lamd.standins.people.write:simulate"
     has_futures: bool = True

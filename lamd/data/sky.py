@@ -35,7 +35,7 @@ LANDSCAPE = register(
         name="landscape",
         label="Landscape",
         published_size=128,
-        published_resize="pillow_bilinear",  # MDGAN's and DTVNet's
+        published_options={"resize": "pillow_bilinear"},  # MDGAN's and DTVNet's
         download="download Sky Time-lapse (sky_timelapse.zip) and unpack it to "
         "$LAMD_DATA/sky_timelapse/{sky_train,sky_test}/<video>/<video>_<n>/*.jpg",
         reader=__name__,

@@ -229,7 +229,7 @@ def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         with memory_bounded(_MOST_MEMORY), av.open(str(path), options=options) as container:
             if not container.streams.video:
                 raise ValueError("not a readable video (no pictures in it)")
-            stream = container.streams.video[0]
+            stream = max(container.streams.video, key=_preference)
             if stream.codec_context is None:
                 raise ValueError("not a readable video (unknown codec)")
             stream.codec_context.options = bounds
@@ -239,8 +239,16 @@ def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         raise ValueError(f"not a readable video ({reason})") from None
 
 
+def _preference(stream: Any) -> int:
+    """Rank the video streams of a file as ffmpeg does where none is named."""
+    if stream.disposition & type(stream.disposition).attached_pic:  # cover art
+        return 1
+    codec, default = stream.codec_context, stream.disposition & type(stream.disposition).default
+    return (codec.width * codec.height if codec else 0) + 5_000_000 * bool(default)
+
+
 def _upright(frame: Any) -> np.ndarray:
-    pixels = frame.to_ndarray(format="rgb24")
+    pixels = frame.to_ndarray(format="rgb24", interpolation="BICUBIC")  # of chroma; ffmpeg's
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return pixels

@@ -62,8 +62,8 @@ def row_training(target: Target, row: str) -> TrainConfig:
 
     `*_clips`: the denoiser sees as many clips as the DMG (steps rounded to the nearest).
     `*_flops`: all of the row's training costs `baselines.budget_factor` times LaMD's two stages,
-    the video autoencoder's share subtracted first (steps rounded down). In both rows, and at every
-    factor, the video autoencoder sees as many clips as the MCD-VAE.
+    the video autoencoder's share subtracted first (steps rounded down). The video autoencoder sees
+    `budget_factor` times as many clips as the MCD-VAE, in both rows.
 
     Raises:
         LamdError: when the autoencoder leaves no FLOPs for one step.
@@ -95,6 +95,15 @@ def autoencoder_phases(target: Target) -> list[Phase]:
     return [phase for phase in phases if phase.num_steps]
 
 
+def first_stage(target: Target, paradigm: str) -> Target:
+    """Return the target as stage I of a paradigm trains it: for `budget_factor` times as long."""
+    if paradigm != "latent_video" or target.baselines is None:
+        return target
+    steps = round(target.baselines.budget_factor * target.train_vae.num_steps)
+    longer = target.train_vae.model_copy(update={"num_steps": steps})
+    return target.model_copy(update={"train_vae": longer})
+
+
 def _lamd_flops(target: Target) -> int:
     """Return the FLOPs of LaMD's two stages."""
     dmg = _denoiser_flops(target, "latent_motion", _clips(target.train_dmg))
@@ -116,6 +125,7 @@ def _autoencoder_flops(target: Target, paradigm: str) -> int:
     posterior = costs(target, paradigm)["posterior"].flops
     if not posterior:
         return 0
+    target = first_stage(target, paradigm)
     train = target.train_vae
     steps = sum(
         part.num_steps

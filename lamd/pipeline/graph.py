@@ -12,7 +12,7 @@ from lamd.config import ROW_RULES, Target, closest, denoiser_config, is_baseline
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.metrics.registry import METRICS
-from lamd.paradigms.budget import row_training
+from lamd.paradigms.budget import first_stage, row_training
 from lamd.pipeline.cell import Cell, step_of
 from lamd.pipeline.rows import ROWS, generated
 
@@ -185,13 +185,16 @@ class TablePlan:
             kind: str = "",
             detail: str = "",
             options: Any = None,
+            trains: Target = target,
         ) -> None:
             stages[name] = Cell(
                 kind=kind or name,
                 detail=detail,
                 config=config,
                 parents={"data": stages["data"], **(parents or {})},
-                step=step_of("train:train", stage=kind or name, options=options, **where),
+                step=step_of(
+                    "train:train", stage=kind or name, options=options, **where | {"target": trains}
+                ),
                 collective=True,
                 weights=lpips if "loss" in config and target.loss.lpips_weight else (),
             )
@@ -219,7 +222,9 @@ class TablePlan:
             train("captioner", captioner)
         if any(ROW_RULES[row].baseline == "latent_video" for row in target.rows):
             autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
-            train("video_vae", first | {"autoencoder": autoencoder})
+            longer = first_stage(target, "latent_video")
+            own = {"train": longer.train_vae.model_dump(mode="json"), "autoencoder": autoencoder}
+            train("video_vae", first | own, trains=longer)
         for row in filter(is_baseline, target.rows):
             options, (name, budget), parents = row_training(target, row), split_row(row), None
             if name == "latent_video":

@@ -36,7 +36,6 @@ Place = tuple[str, str, str]  # source, row and point of values
 Config = TypeVar("Config", bound=AnyTarget, contravariant=True)
 T = TypeVar("T")
 _HARMLESS = {"rows", "evaluate", "runtime", "sources", "series", "figure"}  # keys; no training
-BAIR_CAMERA = "image_aux1"  # of every published BAIR value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,8 +367,9 @@ def _data_notes(target: Target, data: DataFacts) -> Iterator[str]:
     )
     if (windows := target.evaluate.windows) != "disjoint":
         yield f"{name} test clips: {windows} windows of each video, not the disjoint ones"
-    rule = target.data.own.get("resize")
-    yield f"{name} data: {counts}{f'; frames resized by {rule}' if rule else ''}"
+    stated, own = DATASETS[target.data.name].published_options, target.data.own
+    options = "".join(f"; {key} {own[key]}" for key in stated if key in own)
+    yield f"{name} data: {counts}{options}"
     for split, left_out in data.left_out.items():
         if left_out:
             first = "; ".join(f"{key} ({reason})" for key, reason in left_out[:3])
@@ -383,12 +383,9 @@ def _data_notes(target: Target, data: DataFacts) -> Iterator[str]:
 def _deviations(target: Target) -> tuple[str, ...]:
     """Return where the data departs from what the published values are measured on."""
     data, dataset, deviations = target.data, DATASETS[target.data.name], []
-    camera = data.own.get("camera", BAIR_CAMERA)
-    if camera != BAIR_CAMERA:
-        deviations.append(f"camera {camera}")
     if data.size != dataset.published_size:
         deviations.append(f"{data.size}x{data.size} pixels")
-    rule = data.own.get("resize")
-    if rule and dataset.published_resize and rule != dataset.published_resize:
-        deviations.append(f"frames resized by {rule}, not by {dataset.published_resize}")
+    for key, published in dataset.published_options.items():
+        if published is not None and (own := data.own.get(key, published)) != published:
+            deviations.append(f"data.{key} {own}, not {published}")
     return tuple(deviations)

@@ -49,6 +49,7 @@ BAIR = register(
         name="bair",
         label="BAIR",
         published_size=FULL_SIZE,
+        published_options={"camera": "image_aux1"},  # of every published value
         download="download BAIR robot pushing (softmotion30_44k, about 30 GB) and put it at "
         "$LAMD_DATA/softmotion30_44k/{train,test}/traj_*.tfrecords",
         reader=__name__,

@@ -63,7 +63,13 @@ def _register(version: str, counts: dict[str, int]) -> Dataset:
             name=f"cater_{version}",
             label=f"CATER-GEN-{version}",
             published_size=128,
-            published_resize="pillow_bilinear",  # MAGE's
+            # MAGE's; its interval is drawn from 3 to 6
+            published_options={
+                "captions": None,
+                "frame_interval": None,
+                "sampling": "linspace",
+                "resize": "pillow_bilinear",
+            },
             download=f"download CATER-GEN-{version} (linked in Youncy-Hu/MAGE's readme) and put it "
             f"at $LAMD_DATA/cater_gen_{version}/"
             "{videos/*.avi,{train,test}_{ambiguous,explicit}.json}",

@@ -23,6 +23,7 @@ NUM_FEATURES = 400
 _BATCH_PIXELS = 16 * 32 * 256**2  # in a batch, as float32 before they are resized
 RESIZE_RULE = "shorter-224-bilinear-crop.v2"
 _SIZE = 224
+_AT_ONCE = 2**24  # pixels of the frames that are resized together
 _BN_EPS = 1e-3
 
 # Output channels of branch 0, branch 1 (reduce, out), branch 2 (reduce, out), branch 3.
@@ -178,14 +179,16 @@ def preprocess(videos: Tensor) -> Tensor:
     to i times the scale, without the half, and stretches frames that are not square.
     """
     length, h, w = videos.shape[1:4]
-    frames = rearrange(videos, "b l h w c -> (b l) c h w").float()
     # In integers: as a float, the scale of 100 pixels to 224 gives 225, in public ports too.
     size = tuple(-(-side * _SIZE // min(h, w)) for side in (h, w))
-    if (h, w) != size:
-        frames = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
     top, left = (size[0] - _SIZE) // 2, (size[1] - _SIZE) // 2
-    frames = frames[:, :, top : top + _SIZE, left : left + _SIZE] / 127.5 - 1.0
-    return rearrange(frames, "(b l) c h w -> b c l h w", l=length)
+    resized = []
+    for part in rearrange(videos, "b l h w c -> (b l) c h w").split(max(1, _AT_ONCE // (h * w))):
+        frames = part.float()
+        if (h, w) != size:
+            frames = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
+        resized.append(frames[:, :, top : top + _SIZE, left : left + _SIZE] / 127.5 - 1.0)
+    return rearrange(torch.cat(resized), "(b l) c h w -> b c l h w", l=length)
 
 
 def features(

@@ -19,7 +19,7 @@ _EDGES = (0.25, 0.5, 1, 2, 4, 8)  # of the lengths; shorter ones are still, with
 def motion_amount(real: object, fake: np.ndarray, inputs: Inputs) -> np.ndarray:
     """Return the mean length of the flow of each generated clip, % of the side per frame (M,)."""
     flows = _flows(fake, inputs, "optical flow")
-    return np.array([np.hypot(*flow).mean() for flow in flows])
+    return np.array([np.mean([np.hypot(*flow).mean() for flow in clip]) for clip in flows])
 
 
 def flow_histogram(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
@@ -29,7 +29,7 @@ def flow_histogram(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetVal
     as much of the frames moves as fast in the same directions, and 100 where none does.
     """
     a, b = (
-        np.array([_histogram(flow) for flow in _flows(clips, inputs, f"optical flow, {name}")])
+        np.array([_histogram(clip) for clip in _flows(clips, inputs, f"optical flow, {name}")])
         for name, clips in (("real", real), ("fake", fake))
     )
     difference = a.mean(axis=0) - b.mean(axis=0)
@@ -44,19 +44,24 @@ def flow_histogram(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetVal
     )
 
 
-def _flows(clips: np.ndarray, inputs: Inputs, label: str) -> Iterator[np.ndarray]:
-    """Yield the flow of each clip: x and y of all pixels and pairs of frames (2, P), %."""
+def _flows(clips: np.ndarray, inputs: Inputs, label: str) -> Iterator[Iterator[np.ndarray]]:
+    """Yield, for each clip, the flow from frame to frame: x and y of all pixels (2, P), %."""
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for clip in track(clips, inputs.bar(label)):
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
-        flow = np.stack([method.calc(a, b, np.empty(0)) for a, b in pairwise(grey)])
-        yield 100 / min(clip.shape[1:3]) * flow.reshape(-1, 2).T
+        grey, scale = map(_grey, clip), 100 / min(clip.shape[1:3])
+        flows = (method.calc(a, b, np.empty(0)) for a, b in pairwise(grey))
+        yield (scale * flow.reshape(-1, 2).T for flow in flows)
 
 
-def _histogram(flow: np.ndarray) -> np.ndarray:
-    length = np.digitize(np.hypot(*flow), _EDGES)
-    turn = np.arctan2(flow[1], flow[0]) / (2 * np.pi)
-    direction = np.round(turn * _DIRECTIONS).astype(int) % _DIRECTIONS
-    bins = np.where(length, (length - 1) * _DIRECTIONS + direction + 1, 0)
-    counts = np.bincount(bins, minlength=len(_EDGES) * _DIRECTIONS + 1)
+def _grey(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _histogram(clip: Iterator[np.ndarray]) -> np.ndarray:
+    counts = np.zeros(len(_EDGES) * _DIRECTIONS + 1)
+    for x, y in clip:
+        length = np.digitize(np.hypot(x, y), _EDGES)
+        direction = np.round(np.arctan2(y, x) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS
+        bins = np.where(length, (length - 1) * _DIRECTIONS + direction + 1, 0)
+        counts += np.bincount(bins, minlength=len(counts))
     return counts / counts.sum()

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,21 @@ def _read_captions(path: Path) -> list[str]:
     return captions
 
 
-def to_json(real: Path | str, fake: Path | str, values: list[MetricValue], device: str) -> dict:
-    """Return values as plain data with all that explains them: protocols, versions, commit."""
+def to_json(
+    real: Path | str, fake: Path | str, values: list[MetricValue], device: str,
+    metrics: Iterable[str] = (),
+) -> dict:  # fmt: skip
+    """Return values as plain data with all that explains them: protocols, versions, commit.
+
+    Of `metrics`, those that have no value are named as `not_measured`.
+    """
+    asked = dict.fromkeys(map(_protocol_name, metrics))
+    missing = [name for name in asked if name not in {value.protocol for value in values}]
     return {
         "format": FORMAT,
         "real": str(real),
         "fake": str(fake),
+        **({"not_measured": missing} if missing else {}),
         "values": [value.as_dict() for value in values],
         "protocols": {v.protocol: PROTOCOLS[v.protocol].as_dict() for v in values},
         "origin": current_origin(device_name(resolve_device(device))).model_dump(mode="json"),
@@ -220,6 +229,8 @@ def _with_remarks(value: MetricValue, real: Clips, fake: Clips) -> MetricValue:
         pairs = zip(fake.names, real.names, strict=True)
         pair = next(names for names in pairs if names[0] != names[1])
         notes.append(f"names differ: paired in natural order, e.g. {pair[0]} with {pair[1]}")
+    elif metric.paired and bool(real.names) != bool(fake.names):
+        notes.append("an .npy has no names: its clips are paired with the files in natural order")
     height, width = real.videos.shape[2:4]
     if metric.needs == "i3d" and height != width:
         cut = 100 * (1 - min(height, width) / max(height, width))

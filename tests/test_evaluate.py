@@ -11,7 +11,7 @@ import pytest
 from golden_clips import golden_clips
 from PIL import Image
 
-from lamd import evaluate
+from lamd import cli, evaluate
 from lamd.base.errors import LamdError
 from lamd.evaluate import evaluate_paths, to_json
 from lamd.io.clips import decode_video, decode_with_decord, load_clips
@@ -285,6 +285,27 @@ def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
     assert set(data["protocols"]) == set(protocols.values())
     assert data["origin"]["versions"]["torch"]
     assert data["origin"]["device"].startswith("cpu: ")
+
+
+def test_an_evaluation_that_fails_keeps_the_values_it_has(clips, tmp_path, monkeypatch, capsys):
+    measure = evaluate.measure
+
+    def fails(name, inputs):
+        if name.startswith("ssim"):
+            raise LamdError("no memory")
+        return measure(name, inputs)
+
+    monkeypatch.setattr(evaluate, "measure", fails)
+    real, fake = save_videos(tmp_path / "real", clips), tmp_path / "fake.npy"
+    np.save(fake, clips)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["evaluate", "--real", str(real), "--fake", str(fake), "--metrics", "PSNR,ssim",
+                  "--json", str(tmp_path / "out.json")])  # fmt: skip
+    assert done.value.code == 2
+    data = json.loads((tmp_path / "out.json").read_text())
+    assert [value["protocol"] for value in data["values"]] == ["psnr.v1"]
+    assert data["not_measured"] == ["ssim.v1"]
+    assert "psnr.v1: an .npy has no names" in capsys.readouterr().out
 
 
 def test_videos_and_frame_folders_are_in_one_order(tmp_path):

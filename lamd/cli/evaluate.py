@@ -35,12 +35,12 @@ def evaluate(
     measured = evaluate.measure_paths(real, fake, names, device=device, batch_size=batch_size)
     values: list[MetricValue] = []
     try:
-        values.extend(measured)  # one by one: an interrupted run prints those that it finished
-        if json_ is not None:  # before the table: a closed pipe must not lose it
-            report = evaluate.to_json(real, fake, values, device)
-            write_output(json_, readable_json(report))
+        values.extend(measured)  # one by one: an interrupted run keeps those that it finished
     finally:
         if values:
+            if json_ is not None:  # before the table: a closed pipe must not lose it
+                report = evaluate.to_json(real, fake, values, device, names)
+                write_output(json_, readable_json(report))
             _print_values(values)
 
 

@@ -255,7 +255,7 @@ for _row in (
     Row(
         name="copy_first_frame",
         clips=lambda plan: _of_test(plan, "copy_first_frame", {"repeat": 0}, "repeated_clips"),
-        label=lambda _: "Repeat the first frame (trivial)",
+        label=lambda _: "First frame repeated",
         description=lambda _: "the given frame shown at every time",
     ),
     Row(

@@ -97,7 +97,7 @@ def _reconstruction_info(config: ReconstructionTable, source: str) -> RowInfo:
 
 
 def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]:
-    """Yield the score of the permuted captions themselves, a floor without any clips."""
+    """Yield the score of the permuted captions themselves, the chance level, without any clips."""
     from lamd.pipeline.steps.clips import other_prompts
 
     names = [name for name in target.evaluate.protocols if metric_for(name).needs == "captions"]

@@ -97,7 +97,7 @@ def test_everything_is_made_and_labelled(place):
     assert not results.missing
     rows = ["real_train", "another_future", "copy_first_frame", "reconstruction", "lamd"]
     assert [row.name for row in results.rows] == rows
-    assert len(results.values) == 1 + 4 * 5
+    assert len(results.values) == 2 + 4 * 6  # FVD and KVD need no pairs
     assert {source.data for source in results.sources.values()} == {"stand-in"}
     assert {value.verdict for value in results.values} == {"not comparable"}
     assert {value.n_fake for value in results.values} == {COUNTS["num_test"]}

@@ -22,7 +22,14 @@ from lamd.generate import generate
 from lamd.models.baselines import build_denoiser, build_video_autoencoder
 from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import build_vae
-from lamd.paradigms.budget import ACCOUNT, _windows, row_budget, row_training
+from lamd.paradigms.budget import (
+    ACCOUNT,
+    _windows,
+    autoencoder_phases,
+    first_stage,
+    row_budget,
+    row_training,
+)
 from lamd.paradigms.costs import costs
 from lamd.pipeline.cell import with_ancestors
 from lamd.pipeline.contents import LATENCY
@@ -101,6 +108,17 @@ def test_budget_factor_multiplies_the_flops_rows_and_the_video_autoencoder():
             assert total <= 3 * once.lamd_flops < total + step
     factor = ("baselines.budget_factor=1.0", "baselines.latent_video.autoencoder.first_frame=none")
     assert tiny_target(*factor).model_dump() == tiny_target().model_dump()  # and so the hash
+
+
+def test_a_small_budget_ends_stage_1_before_its_adversary_begins():
+    target = tiny_target("baselines.budget_factor=0.2")
+    assert target.loss.gan.start_step > 0.2 * target.train_vae.num_steps
+    (phase,) = autoencoder_phases(first_stage(target, "latent_video"))
+    assert (phase.num_steps, phase.adversary) == (2, False)
+    short = tiny_target("train_vae.num_steps=2", "train_vae.validate_every=2", "loss.gan=null",
+                        "train_vae.warmup_steps=1")  # fmt: skip
+    budgets = [row_budget(own, "latent_video_clips") for own in (target, short)]
+    assert budgets[0].autoencoder_flops == budgets[1].autoencoder_flops > 0
 
 
 def test_an_autoencoder_that_leaves_nothing_is_refused():

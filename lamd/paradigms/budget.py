@@ -87,8 +87,11 @@ def row_training(target: Target, row: str) -> TrainConfig:
 def autoencoder_phases(target: Target) -> list[Phase]:
     """Return the parts of an autoencoder's training whose steps cost the same, in their order."""
     train, gan, small = target.train_vae, target.loss.gan, target.train_vae.small_clips
-    alone = train.num_steps if gan is None else gan.start_step
-    whole, first = target.at_size(target.data.size), 0 if small is None else small.num_steps
+    # Below a budget factor of 1, stage I of latent video may end before either begins or ends.
+    alone = train.num_steps if gan is None else min(gan.start_step, train.num_steps)
+    whole, first = target.at_size(target.data.size), 0
+    if small is not None:
+        first = min(small.num_steps, alone)
     phases = [Phase(alone - first, whole, False), Phase(train.num_steps - alone, whole, True)]
     if small is not None:
         phases.insert(0, Phase(first, target.at_size(small.size), False))
@@ -99,7 +102,7 @@ def first_stage(target: Target, paradigm: str) -> Target:
     """Return the target as stage I of a paradigm trains it: for `budget_factor` times as long."""
     if paradigm != "latent_video" or target.baselines is None:
         return target
-    steps = round(target.baselines.budget_factor * target.train_vae.num_steps)
+    steps = max(1, round(target.baselines.budget_factor * target.train_vae.num_steps))
     longer = target.train_vae.model_copy(update={"num_steps": steps})
     return target.model_copy(update={"train_vae": longer})
 

@@ -122,6 +122,7 @@ def test_real_data_is_not_overwritten(tmp_path):
     (tmp_path / "cater_gen_v2").mkdir()
     with pytest.raises(LamdError, match="exists and is no stand-in"):
         CATER_V2.simulate(tmp_path, **COUNTS, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["cater_gen_v2"]  # no lock either
 
 
 def test_scenes_follow_caters_rules(plans):

@@ -113,6 +113,7 @@ def write(request: Request, parts: Iterable[Part]) -> None:
         raise LamdError(f"{root}: not a folder; choose another one")
     try:
         root.mkdir(parents=True, exist_ok=True)
+        _check_free(root)  # before the lock, whose file stays
         with locked(root / ".simulate.lock", f"the stand-in {root}"):
             _claim(request)
             check_own(root.resolve())
@@ -162,14 +163,20 @@ def _write_pictures(folder: Path, draw: Callable[[], Pictures], mark: str) -> No
     temporary.rename(folder)
 
 
+def _check_free(root: Path) -> None:
+    """Check that the root is a stand-in or contains nothing."""
+    paths = list(root.iterdir())  # first: another process may claim the root meanwhile
+    if read_stand_in(root) is None:
+        for path in paths:
+            if path.suffix == ".partial" or not is_system_file(path.name):
+                raise LamdError(f"{path}: exists and is no stand-in; choose another folder")
+
+
 def _claim(request: Request) -> None:
     """Write the manifest into a fresh root, or check that the one there asks for the same."""
     root, wanted = request.root, request.stand_in
     present = read_stand_in(root)
     if present is None:
-        for path in root.iterdir():
-            if path.suffix == ".partial" or not is_system_file(path.name):
-                raise LamdError(f"{path}: exists and is no stand-in; choose another folder")
         write_stand_in(root, wanted)
     elif present != wanted:
         raise LamdError(

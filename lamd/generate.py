@@ -109,17 +109,30 @@ def generate_clips(
 ) -> np.ndarray:
     """Generate uint8 clips (N, L, H, W, 3) that begin with `frames`, uint8 (N, H, W, 3).
 
-    `batch_size` clips are denoised at once, `decoding_batch_size` decoded, by default as many;
-    neither changes a clip by more than rounding.
+    `batch_size` clips are denoised at once, fewer where a GPU has no room for them, and
+    `decoding_batch_size` decoded, by default as many; neither changes a clip by more than rounding.
     """
-    device, clips = next(paradigm.network.parameters()).device, []
+    device, clips = next(paradigm.network.parameters()).device, list[np.ndarray]()
     decoded = decoding_batch_size or batch_size
-    batches = [slice(first, first + batch_size) for first in range(0, len(frames), batch_size)]
-    for at in track(batches, "sampling") if len(batches) > 1 else batches:
+
+    def sample(first: int, last: int) -> None:
+        at, middle = slice(first, last), (first + last) // 2
         cond = None if prompts is None else prompts[at]
-        x0 = first_frames(frames[at], device)
-        x_hat = generate(paradigm, sampler, x0, keys[at], cond, decoding_batch_size=decoded)
-        clips.append(to_uint8(x_hat).cpu().numpy())
+        try:
+            x0 = first_frames(frames[at], device)
+            x_hat = generate(paradigm, sampler, x0, keys[at], cond, decoding_batch_size=decoded)
+            clips.append(to_uint8(x_hat).cpu().numpy())
+            return
+        except torch.OutOfMemoryError:
+            if middle == first:
+                raise
+        torch.cuda.empty_cache()
+        sample(first, middle)
+        sample(middle, last)
+
+    starts = range(0, len(frames), batch_size)
+    for start in track(starts, "sampling") if len(starts) > 1 else starts:
+        sample(start, min(start + batch_size, len(frames)))
     result = np.concatenate(clips)
     result[:, 0] = frames
     return result

@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,12 +95,10 @@ def in_processes(monkeypatch):
             ranks.value = rank, world
             call(rank)
 
-        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
-        for thread in reversed(threads):  # the other process first: it waits for the files
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-            assert not thread.is_alive()
+        with ThreadPoolExecutor(world) as pool:
+            # the other process first: it waits for the files
+            for done in [pool.submit(work, rank) for rank in reversed(range(world))]:
+                done.result(timeout=20)
 
     return run
 

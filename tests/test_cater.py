@@ -258,7 +258,8 @@ def cater_target(**prompt):
     [
         ("test", "the snitch flies still.", {},
          "cater_v2: words of test captions that no training video has: flies, still; correct"),
-        ("test", "the snitch is rotating.", {"max_tokens": 4}, "7 tokens .* at most 4 .* shorten"),
+        ("test", "the snitch is rotating.", {"max_tokens": 4},
+         "has 7 tokens with start and end; raise dmg.prompt.max_tokens from 4 to 7"),
         ("test", "is rotating the snitch.", {}, "not a sentence of CATER-GEN; correct it"),
     ],
 )  # fmt: skip

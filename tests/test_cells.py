@@ -5,12 +5,16 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.files import fingerprint
 from lamd.pipeline import cell as cell_module
@@ -18,6 +22,7 @@ from lamd.pipeline import store as store_module
 from lamd.pipeline.cell import Cell, Step, with_ancestors
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import PARTIAL, CellFailed, Store
+from lamd.targets import reproduce
 
 
 def writer(text="x", calls=None, outputs=None, fail=None):
@@ -292,16 +297,26 @@ def test_with_several_processes_a_failure_ends_the_run(tmp_path, monkeypatch):
     assert not runner.store.is_complete(fine)
 
 
-def test_another_process_trains_along_or_waits(tmp_path, monkeypatch):
-    store, calls = Store(tmp_path), []
-    one = cell("vae", writer(calls=calls), collective=True)
+@pytest.mark.parametrize("collective", [True, False])
+def test_another_process_trains_along_or_waits(tmp_path, monkeypatch, collective):
+    store, folders, joined = Store(tmp_path), [], threading.Event()
+
+    def build(folder, inputs):
+        folders.append(folder)
+        if len(folders) > 1:
+            joined.set()
+        joined.wait(10 if collective else 0.5)
+
+    one = cell("vae", build, collective=collective)
     first = Runner(store, "cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     other = Runner(store, "cpu")
-    first.run(one)
-    assert other.run(one) == store.folder(one)
-    assert len(calls) == 1
+    with ThreadPoolExecutor(1) as pool:
+        along = pool.submit(other.run, one)
+        first.run(one)
+        assert along.result(timeout=10) == store.folder(one)
+    assert folders == [store.folder(one, PARTIAL)] * (2 if collective else 1)
 
 
 def test_another_process_ends_with_the_failure_of_the_first(tmp_path, monkeypatch):
@@ -328,3 +343,63 @@ def test_cell_pickles_with_its_ancestors():
     copy = pickle.loads(pickle.dumps(last))
     assert copy.plan_hash == last.plan_hash
     assert [c.name for c in with_ancestors([copy])] == ["data", "vae", "values a"]
+
+
+def test_a_lack_of_memory_says_what_needs_less_and_is_tried_again(runner):
+    text = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 80 GiB."
+    large = cell("vae", writer(fail=torch.OutOfMemoryError(text)))
+    with pytest.raises(CellFailed, match=r"2\.00 GiB; to need less, set runtime\.") as failed:
+        runner.run(large)
+    assert failed.value.user_error
+    assert runner.store.failure(large) is None
+
+
+def test_a_finished_training_needs_no_checkpoints(runner):
+    def build(folder: Path, inputs: dict[str, Path]):
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "weights").write_text("x")
+        (folder / "model").write_text("x")
+
+    one = cell("vae", build)
+    shutil.rmtree(runner.run(one) / "checkpoints")
+    assert Store(runner.store.runs).finished(one) == runner.store.folder(one)
+    (runner.store.folder(one) / "model").unlink()
+    with pytest.raises(LamdError, match="model: missing"):
+        Store(runner.store.runs).finished(one)
+
+
+def prepare(store, *cells, device="auto", **target):
+    data = SimpleNamespace(source="simulated", name="bair")
+    chosen = SimpleNamespace(protocols=["fid.frames.given1.v1", "psnr.given1.v1"])
+    plan = SimpleNamespace(target=SimpleNamespace(data=data, evaluate=chosen, **target))
+    lines = []
+    reproduce.prepare([plan], cells, store, device, lines.append)
+    return lines
+
+
+def test_gpu_and_weights_are_looked_for_before_a_run(runner, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(weights, "can_fetch", lambda name: name != "inception")
+    training, values = cell("vae", collective=True), cell("values a")
+    with pytest.raises(LamdError, match=r"no GPU is visible, .* or add --device cpu"):
+        prepare(runner.store, training, scale="full")
+    assert prepare(runner.store, training, scale="full", device="cpu") == []
+    assert prepare(runner.store, training, scale="full", device=None) == []
+    (line,) = prepare(runner.store, values, scale="full")
+    assert line == (
+        "fid.frames.given1.v1 will not be measured: weights missing, see "
+        "`lamd weights fetch inception`"
+    )
+
+
+def test_packed_videos_that_are_gone_are_missed_before_the_run(runner, tmp_path):
+    paths = {"train": str(tmp_path / "gone"), "test": str(tmp_path)}
+
+    def build(folder: Path, inputs: dict[str, Path]):
+        (folder / "data.json").write_text(json.dumps(paths))
+
+    data = cell("data", build)
+    folder = runner.run(data)
+    with pytest.raises(LamdError, match=f"gone: packed videos that {folder} refers to are gone"):
+        prepare(runner.store, data, cell("vae", collective=True), scale="reduced")
+    prepare(runner.store, data, cell("values a"), scale="reduced")

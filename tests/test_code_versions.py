@@ -41,7 +41,10 @@ ROOTS = {
 }  # fmt: skip
 # Units whose code decides no number in a cell, save the modules below.
 NEUTRAL = {"base", "config", "weights", "flops", "__init__"}
-DECISIVE = {"lamd.base.rng"}  # the noise of every sample
+DECISIVE = {
+    "lamd.base.rng",  # the noise of every sample
+    "lamd.config.data", "lamd.config.schema", "lamd.config.training",  # rules next to the keys
+}  # fmt: skip
 
 
 class _Stripped(ast.NodeTransformer):

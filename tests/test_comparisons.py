@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from tiny import tiny_target
 
 from lamd.config import load_target
+from lamd.pipeline.contents import DataFacts
 from lamd.targets import KINDS, sweep
 from lamd.targets.kind import _deviations
 
@@ -13,6 +14,17 @@ def test_size_and_camera_other_than_the_published_ones_are_deviations():
     smaller = tiny_target("data.camera=image_main")
     assert _deviations(smaller) == ("16x16 pixels", "data.camera image_main, not image_aux1")
     assert _deviations(load_target("table_bair", "paper")) == ()
+
+
+def test_real_videos_that_are_not_there_are_a_deviation():
+    facts = DataFacts(
+        content={"train": "a", "test": "b"}, videos={"train": 40_000, "test": 250},
+        clips={"train": 40_000, "test": 250}, stand_in=None,
+        left_out={"train": [], "test": [(f"bair/test/{n}", "truncated") for n in range(6)]},
+    )  # fmt: skip
+    paper = load_target("table_bair", "paper")
+    assert _deviations(paper, facts) == ("40,000 of 43,264 train videos",)
+    assert _deviations(paper, facts.model_copy(update={"stand_in": "bair_sim.v1"})) == ()
 
 
 class Compared:

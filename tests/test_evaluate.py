@@ -1,9 +1,11 @@
 """`lamd evaluate` on files: what is read, what is refused, and with which one line."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import unicodedata
 
 import av
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 
 from lamd import cli, evaluate
 from lamd.base.errors import LamdError
-from lamd.evaluate import evaluate_paths, to_json
+from lamd.evaluate import evaluate_paths, resolve_device, to_json
 from lamd.io.clips import decode_video, decode_with_decord, load_clips
 
 
@@ -263,6 +265,21 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
         assert text.startswith(f"--device {device}: ")
 
 
+def test_processes_of_a_launch_take_turns_on_the_gpus(monkeypatch):
+    chosen = []
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    assert [resolve_device(device) for device in ("auto", "cuda:1")] == ["cuda", "cuda:1"]
+    assert chosen == []
+    for rank in range(4):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        devices = [resolve_device(device) for device in ("auto", "cuda", "cuda:1", "cpu")]
+        assert devices == ["cuda", "cuda", "cuda:1", "cpu"]
+    assert chosen == [0, 0, 1, 1, 0, 0, 1, 1]
+
+
 def test_all_metrics_on_files_and_their_json(clips, tmp_path, capfd):
     real = save_frames(tmp_path / "real", clips)
     fake = save_npy(tmp_path / "fake.npy", 255 - clips)
@@ -367,6 +384,38 @@ def test_evaluate_notes_coded_files_and_differing_names(clips, tmp_path):
         "fake is read from coded files, not lossless",
     )
     assert value.note == "names differ: paired in natural order, e.g. a with clip_0"
+
+
+def test_a_clip_without_a_partner_of_its_name_is_refused(clips, tmp_path):
+    real = save_videos(tmp_path / "real", clips)
+    fake = save_videos(tmp_path / "fake", clips, ["clip_0.avi", "clip_2.avi", "clip_3.avi"])
+    with pytest.raises(LamdError, match=r"fake: has no clip 'clip_1', which .*real has"):
+        evaluate_paths(real, fake, ["psnr"], device="cpu")
+
+
+def test_names_are_equal_however_their_umlauts_are_written(clips, tmp_path):
+    names = ["\u00e4.avi", "b.avi", "\u00fc.avi"]
+    folders = [
+        save_videos(tmp_path / form, clips, [unicodedata.normalize(form, name) for name in names])
+        for form in ("NFC", "NFD")
+    ]
+    (value,) = evaluate_paths(*folders, ["psnr"], device="cpu")
+    assert (value.value, value.note) == (100, "")
+
+
+def test_values_are_printed_though_their_json_cannot_be_written(
+    clips, tmp_path, monkeypatch, capsys
+):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("lamd.cli.evaluate.write_output", full)
+    path = save_npy(tmp_path / "clips.npy", clips)
+    options = ["--metrics", "psnr", "--json", str(tmp_path / "out.json"), "--device", "cpu"]
+    with pytest.raises(SystemExit) as done:
+        cli.main(["evaluate", "--real", str(path), "--fake", str(path), *options])
+    out, err = capsys.readouterr()
+    assert done.value.code == 2 and "100.0000" in out and "out.json: No space left" in err
     jpegs = save_frames(tmp_path / "jpeg", clips, "{}.jpg")
     (value,) = evaluate_paths(jpegs, jpegs, ["psnr"], device="cpu")
     assert value.deviations == ("jpeg is read from coded files, not lossless",)

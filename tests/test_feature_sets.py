@@ -100,3 +100,33 @@ def test_measured_under_a_protocol(name):
     assert value.interval[0] <= value.value <= value.interval[1]
     with pytest.raises((LamdError, ValueError), match=r"needed for \d neighbours|at least 2"):
         measure(f"{name}.clips.v1", Inputs(features=(draw(1, 400), draw(1, 400, seed=1))))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("precision", 31), ("recall", 40), ("density", 31), ("coverage", 40)]
+)
+def test_values_are_per_clip_of_the_set_that_is_counted(name, count):
+    real, fake = draw(40, 8), draw(31, 8, seed=1, scale=0.8)
+    value = measure(f"{name}.clips.v1", Inputs(features=(real, fake)))
+    assert len(value.per_clip) == count
+    assert value.per_clip.mean() == value.value
+    of_set = getattr(manifold, name)(real, fake, ONE_EACH)
+    np.testing.assert_array_equal(value.per_clip, of_set)
+
+
+@pytest.mark.parametrize("name", ["recall", "coverage"])
+def test_real_clips_of_one_video_count_once_in_the_interval(name):
+    real, fake = draw(40, 8), draw(31, 8, seed=1, scale=0.8)
+
+    def width(*sets, **inputs) -> float:
+        value = measure(f"{name}.clips.v1", Inputs(features=sets, **inputs))
+        assert 0.1 < value.value < 0.9
+        return np.ptp(value.interval)
+
+    twice = np.repeat(real, 2, axis=0)
+    alone, together = (
+        width(twice, fake, videos=videos) for videos in (None, [str(k // 2) for k in range(80)])
+    )
+    assert together > 1.25 * alone  # sqrt(2) in expectation
+    if name == "recall":  # which does not measure distances between real clips
+        assert together == pytest.approx(width(real, fake))

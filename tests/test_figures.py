@@ -158,6 +158,25 @@ def test_the_chunks_of_a_rollout_are_clips_that_share_a_frame(scene, monkeypatch
     monkeypatch.setattr(panels.i3d, "load_i3d", lambda _: None)
     monkeypatch.setattr(panels.i3d, "features", features)
     known = replace(scene, features=np.random.default_rng(0).normal(size=(3, 400)))
-    panels.rollout(known, SimpleNamespace(chunks=2, clips=2))
+    numbers = panels.rollout(known, SimpleNamespace(chunks=2, clips=2)).numbers
     assert [chunk.shape[1] for chunk in seen] == [8, 8]
     assert (seen[0][:, -1] == seen[1][:, 0]).all()
+    assert len(numbers["fvd"]) == 2
+    assert "fvd_low" not in numbers  # three clips have no interval
+
+
+def test_clips_of_one_video_are_no_independent_chunks_of_a_rollout(scene, monkeypatch):
+    def width(videos):
+        rng = np.random.default_rng(1)
+        monkeypatch.setattr(panels.i3d, "load_i3d", lambda _: None)
+        monkeypatch.setattr(panels.i3d, "features", lambda chunk, *_: pairs(rng))
+        monkeypatch.setattr(panels, "roll_out", lambda *_: np.repeat(scene.real, 4, axis=0))
+        monkeypatch.setattr(panels, "seam_ratio", lambda *_: 1.0)
+        known = replace(scene, features=pairs(np.random.default_rng(0)), videos=videos)
+        numbers = panels.rollout(known, SimpleNamespace(chunks=1, clips=2)).numbers
+        return numbers["fvd_high"][0] - numbers["fvd_low"][0]
+
+    def pairs(rng):  # each of six videos twice
+        return np.repeat(rng.normal(size=(6, 400)), 2, axis=0)
+
+    assert width([str(n // 2) for n in range(12)]) > 1.2 * width([str(n) for n in range(12)])

@@ -168,6 +168,13 @@ def test_measure_names_inputs_that_are_missing():
         measure("psnr.v1", Inputs())
 
 
+def test_measure_refuses_sets_whose_clips_differ_in_frames_or_size(pair):
+    real, fake = pair
+    for other in (fake[:, 1:], fake[:, :, :32]):
+        with pytest.raises(ValueError, match=r"real .* and fake .* differ in frames or size"):
+            measure("fvd.clips.v1", Inputs(clips=(real, other)))
+
+
 def test_protocols_are_one_line_and_plain_data():
     lines = [protocol.describe() for protocol in PROTOCOLS.values()]
     rules = [line.partition(": ")[2] for line in lines]

@@ -1,6 +1,7 @@
 """The inference path: a sample depends on its key, its first frame and the seed alone."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 import torch
 from PIL import Image
 from small import small_dmg, small_vae, wake
-from tiny import table_cells
+from tiny import HERE, table_cells, tiny_target, train_both
 
+from lamd import cli
+from lamd import generate as generation
 from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.cli.generate import _image_paths
 from lamd.config import SamplerConfig, config_hash, load_target
+from lamd.data.dataset import DATASETS
 from lamd.diffusion import make_schedule, schedule_of
 from lamd.generate import compile_denoiser, generate, generate_clips, trajectory
 from lamd.paradigms.latent_motion import LatentMotion
@@ -174,3 +178,81 @@ def test_images_of_a_folder_are_in_natural_order_and_others_are_named(tmp_path, 
     (tmp_path / "notes.txt").write_text("")
     assert [path.name for path in _image_paths(tmp_path)] == ["1.ppm", "9.png", "10.tif"]
     assert "left out, not images: 1, such as notes.txt" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    steps = (f"{stage}.{key}=4" for stage in ("train_vae", "train_dmg")
+             for key in ("num_steps", "validate_every", "checkpoint_every"))  # fmt: skip
+    train_both(tiny_target("loss.gan=null", *steps), folder)
+    return folder
+
+
+def run_generate(folder, models, *options) -> int:
+    """Run `lamd generate` of the tiny target, with output in `folder`; return its exit code."""
+    places = {"out": folder / "out.npy", "runs": folder / "runs", "device": "cpu"}
+    places |= {stage: models / stage for stage in ("vae", "dmg")}
+    words = [word for name, value in places.items() for word in (f"--{name}", str(value))]
+    with pytest.raises(SystemExit) as done:
+        cli.main(["generate", str(HERE / "tiny.yaml"), "--set", "rows=[lamd]", *words, *options])
+    return done.value.code
+
+
+def test_clips_from_images_begin_with_them_in_natural_order_of_names(trained, tmp_path):
+    images, data = tmp_path / "images", tiny_target().data
+    images.mkdir()
+    for seed, name in enumerate(("10.png", "9.png")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / name)
+    assert run_generate(tmp_path, trained, "--frames", str(images), "--samples", "2") == 0
+    clips = np.load(tmp_path / "out.npy")
+    assert clips.shape == (4, 4, 16, 16, 3)
+    for number, name in enumerate(("9.png", "9.png", "10.png", "10.png")):
+        image = DATASETS[data.name].read_image(images / name, data.size, **data.own)
+        np.testing.assert_array_equal(clips[number, 0], image)
+    assert all((clips[first, 1:] != clips[first + 1, 1:]).any() for first in (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--prompt", "a cone"), "is not conditioned on text or class; leave it out"),
+        (
+            ("--set", "dmg.prompt={kind: class, dropout: 0}", "--set", "baselines=null",
+             "--frames", "a.png"),
+            "needs a caption or class for your images; add it",
+        ),
+        ((), "--frames test: the data is not made"),
+        (("--frames", "."), ".: no images there; give files ending in .bmp"),
+        (("--frames", "a.png"), "a.png: no such image or folder; give one, or `test`"),
+    ],
+)  # fmt: skip
+def test_generate_refuses_frames_and_prompts_that_do_not_fit(
+    tmp_path, monkeypatch, capsys, options, words
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_generate(tmp_path, tmp_path, *options) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_a_batch_that_a_gpu_has_no_room_for_is_halved(monkeypatch):
+    tried = []
+
+    def sample(paradigm, sampler, x0, keys, prompts, **options):
+        tried.append(len(x0))
+        if len(x0) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return x0[:, None].expand(-1, 3, -1, -1, -1)
+
+    monkeypatch.setattr(generation, "generate", sample)
+    paradigm = SimpleNamespace(network=torch.nn.Linear(1, 1))
+    frames = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
+    clips = generation.generate_clips(paradigm, None, frames, "abcdefg", batch_size=5)
+    assert tried == [5, 2, 3, 1, 2, 2]
+    assert np.array_equal(clips, np.repeat(frames[:, None], 3, axis=1))
+    monkeypatch.setattr(generation, "generate", lambda *_, **__: sample(*_[:2], frames, *_[3:]))
+    with pytest.raises(torch.OutOfMemoryError):
+        generation.generate_clips(paradigm, None, frames[:1], "a", batch_size=1)

@@ -13,6 +13,9 @@ from lamd.models.baselines import build_denoiser
 from lamd.models.discriminator import VideoDiscriminator
 from lamd.models.mcd_vae import LatentNorm, Posterior
 from lamd.nn import (
+    Attention,
+    Context,
+    FeedForward,
     Fusion,
     ResBlock,
     SpatialTransformer,
@@ -226,6 +229,51 @@ def test_samples_get_the_norm_that_each_training_latent_had(axes, kept):
     over = tuple(range(2 if axes == "instance" else 1, sample.ndim))
     assert sample.mean(over).abs().max() < 1e-5
     assert torch.allclose(sample.var(over, unbiased=False), torch.ones(()), atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [8, 320])
+def test_the_step_embedding_agrees_with_diffusers(channels):
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    t = torch.tensor([0, 1, 37, 500, 999])
+    theirs = get_timestep_embedding(t, channels, flip_sin_to_cos=True, downscale_freq_shift=0)
+    # angles of up to 999 in float32
+    torch.testing.assert_close(sinusoidal_embedding(t, channels), theirs, atol=2e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_self_attention_agrees_with_torch():
+    torch.manual_seed(0)
+    ours, theirs = Attention(24, 8), nn.MultiheadAttention(24, 3, batch_first=True)
+    theirs.in_proj_weight.copy_(torch.cat([ours.to_q.weight, ours.to_k.weight, ours.to_v.weight]))
+    theirs.out_proj.load_state_dict(ours.to_out.state_dict())
+    h = torch.randn(2, 5, 24)
+    torch.testing.assert_close(ours(h), theirs(h, h, h)[0])
+
+
+@torch.no_grad()
+def test_cross_attention_agrees_with_torch():
+    torch.manual_seed(0)
+    ours = Attention(24, 8, 10)
+    theirs = nn.MultiheadAttention(24, 3, kdim=10, vdim=10, batch_first=True)
+    for name in "qkv":
+        getattr(theirs, f"{name}_proj_weight").copy_(getattr(ours, f"to_{name}").weight)
+    theirs.out_proj.load_state_dict(ours.to_out.state_dict())
+    h, source, positions = torch.randn(2, 5, 24), torch.randn(2, 7, 10), torch.randn(5, 24)
+    out = ours(h, Context(*ours.keys_values(source), positions))
+    torch.testing.assert_close(out, theirs(h + positions, source, source)[0])
+
+
+@torch.no_grad()
+def test_the_feed_forward_agrees_with_diffusers():
+    from diffusers.models.attention import FeedForward as TheirFeedForward
+
+    torch.manual_seed(0)
+    ours, theirs = FeedForward(12), TheirFeedForward(12, activation_fn="geglu")
+    theirs.net[0].proj.load_state_dict(ours.project.state_dict())
+    theirs.net[2].load_state_dict(ours.out.state_dict())
+    h = torch.randn(2, 5, 12)
+    torch.testing.assert_close(ours(h), theirs(h))
 
 
 def test_cross_attention_knows_where_a_content_cell_lies():

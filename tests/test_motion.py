@@ -1,5 +1,8 @@
 """Amount and direction of motion of clips that move as the test says."""
 
+from itertools import pairwise
+
+import cv2
 import numpy as np
 import pytest
 from golden_clips import golden_clips
@@ -45,6 +48,37 @@ def test_flow_histogram_separates_speeds_and_directions():
     assert distance["again"] < 5
     assert min(distance["left"], distance["fast"], distance["still"]) > 85
     assert flow_histogram(right, right, ONE_EACH).value == 0
+
+
+def shares_of_pixels(clips):
+    """Return the mean share of pixels by length and direction of flow, still ones in one bin."""
+    flow_of, shares = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc, []
+    lengths, angles = (0, 0.25, 0.5, 1, 2, 4, 8, 1e6), np.arange(0, 361, 45)
+    for clip in clips:
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
+        x, y = np.stack([flow_of(a, b, None) for a, b in pairwise(grey)]).reshape(-1, 2).T
+        length = 100 * np.sqrt(x**2 + y**2) / min(clip.shape[1:3])
+        angle = (np.degrees(np.arctan2(y, x)) + 22.5) % 360
+        counts = np.histogram2d(length, angle, bins=(lengths, angles))[0]
+        shares.append(np.append(counts[1:], counts[0].sum()) / len(x))
+    return np.mean(shares, axis=0)
+
+
+@pytest.mark.parametrize("step", [(0, 1), (1, 2), (0, 0)])
+def test_flow_histogram_is_half_of_the_difference_between_shares_of_pixels(step):
+    real, fake = moving((0, 1))[:, :, :48], moving(step, seed=1)[:, :, :48]
+    expected = 50 * np.abs(shares_of_pixels(real) - shares_of_pixels(fake)).sum()
+    assert flow_histogram(real, fake, ONE_EACH).value == pytest.approx(expected, abs=0.01)
+
+
+def test_flow_histogram_is_in_percent_of_what_moves_otherwise():
+    right, still = moving((0, 1)), moving((0, 0))
+    whole = flow_histogram(right, still, ONE_EACH).value
+    assert 95 < whole <= 100
+    for count in (6, 3, 1):
+        some = np.concatenate([right] * count + [still] * (6 - count))
+        value = flow_histogram(right, some, ONE_EACH).value
+        assert value == pytest.approx(whole * (6 - count) / 6, abs=1e-6)
 
 
 def test_flow_histogram_sees_a_reversed_clip_and_motion_amount_does_not():

@@ -2,9 +2,11 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.stats import pearsonr
 from tiny import TinyVideos, tiny_target
 
 from lamd.base.errors import LamdError
@@ -107,6 +109,19 @@ def test_motion_correlates_with_the_path_and_not_with_the_colours():
     assert same > 0.99
     assert other < 0.7
     assert still == 0.0
+
+
+def test_motion_correlation_is_pearsons_between_blurred_changes(rng):
+    clips, noise = rng.integers(0, 256, (2, 4, 5, 12, 16, 3), dtype=np.uint8)
+    others = cv2.addWeighted(clips, 0.7, noise, 0.3, 0)
+
+    def maps(clip):
+        change = np.abs(clip[1:].astype(float) - clip[0]).mean(axis=-1)
+        return [cv2.blur(frame, (3, 3), borderType=cv2.BORDER_REPLICATE) for frame in change]
+
+    pairs = zip(clips, others, strict=True)
+    expected = [pearsonr(*(np.ravel(maps(clip)) for clip in pair)).statistic for pair in pairs]
+    assert motion_correlation(clips, others) == pytest.approx(expected, abs=1e-5)
 
 
 def test_change_is_relative_to_the_real_clips():

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -289,7 +290,9 @@ def test_waiting_for_a_lock_is_said(tmp_path, capfd):
     waits = threading.Thread(target=lambda: locked(tmp_path / "lock", "the pack").__enter__())
     with FileLock(tmp_path / "lock"):
         waits.start()
+        deadline = time.monotonic() + 20
         while "waiting for the pack" not in (line := capfd.readouterr().err):
+            assert time.monotonic() < deadline
             waits.join(0.01)
         assert f"holds {tmp_path / 'lock'}" in line
     waits.join(10)

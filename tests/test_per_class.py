@@ -90,6 +90,13 @@ def test_cfvd_notes_few_clips_per_class_and_refuses_too_few():
         by_class(NAMES[0], real, classes[:-1], real, classes)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_distances_by_class_need_the_classes(name):
+    rows, _ = draw(0)
+    with pytest.raises(ValueError, match="need the classes of the clips, got none"):
+        measure(name, Inputs(features=(rows, rows), samples=1))
+
+
 def test_the_interval_of_cfvd_is_as_wide_as_its_true_spread():
     found = [by_class(name, *draw(0), *draw(1)) for name in NAMES]
     draws = []

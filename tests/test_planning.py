@@ -286,7 +286,10 @@ def test_plan_without_a_probe_prints_every_cell(tmp_path, capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(["plan", "table_bair", "--no-probe", "--runs", str(tmp_path)])
     assert not done.value.code
-    assert "to be made: 22 of 22 cells; 66.4 TFLOP, no times" in capsys.readouterr().out
+    cells = works(load_target("table_bair", "quick"), Store(tmp_path)).values()
+    flops = sum(unit.flops * number for work in cells for unit, number in work.units)
+    line = f"to be made: {len(cells)} of {len(cells)} cells; {flops / 1e12:.1f} TFLOP, no times"
+    assert line in capsys.readouterr().out
 
 
 def test_small_clips_are_units_of_their_own(store):
@@ -306,10 +309,12 @@ def test_planning_counts_each_network_once(monkeypatch):
     monkeypatch.setattr(costs, "count", lambda *_: counted.append(1) or Cost(1, 1, 1))
     monkeypatch.setattr(costs, "_counted", {})
     target = tiny_target("rows=[lamd,pixel_flops,latent_video_flops]")
+    numbers = []
     for beta in (0.1, 0.2):
         loss = target.loss.model_copy(update={"kl_weight": beta})
         TablePlan(target.model_copy(update={"loss": loss}), "cpu")
-    assert len(counted) == 6 + 4 + 6  # passes of latent motion, pixel space and latent video
+        numbers.append(len(counted))
+    assert numbers[0] == numbers[1] > 0
 
 
 @pytest.mark.parametrize(

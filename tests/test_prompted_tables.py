@@ -12,9 +12,9 @@ from tiny import table_cells
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
-from lamd.pipeline.contents import PROMPTS
+from lamd.pipeline.contents import CAPTIONS, CLIPS, PROMPTS
 from lamd.pipeline.graph import TablePlan
-from lamd.pipeline.steps.clips import other_prompts
+from lamd.pipeline.steps.clips import CAPTIONS_BATCH, other_prompts, write_captions
 from lamd.report.results import Results, Value, read_results
 from lamd.targets import reproduce as run
 from lamd.targets.table import prompt_notes
@@ -157,6 +157,24 @@ def test_shuffled_prompts_are_others(prompts):
 def test_classes_that_take_turns_are_shuffled():
     classes = list("abcdefg") * 2
     assert all(a != b for a, b in zip(classes, other_prompts(classes), strict=True))
+
+
+def test_captions_of_several_batches_are_in_the_order_of_the_clips(tmp_path, monkeypatch):
+    batches = []
+
+    class Captioner:
+        def caption(self, x):
+            batches.append(len(x))
+            return [f"clip {round(127.5 * (clip.mean().item() + 1))}" for clip in x]
+
+    monkeypatch.setattr("lamd.training.load_model", lambda *_, **options: Captioner())
+    numbers = np.arange(70, dtype=np.uint8)[:, None, None, None, None]
+    np.save(tmp_path / CLIPS, np.tile(numbers, (1, 2, 4, 4, 3)))
+    inputs = {"clips": tmp_path, "captioner": tmp_path}
+    assert write_captions(tmp_path, inputs, "cpu") == {"clips": 70}
+    captions = json.loads((tmp_path / CAPTIONS).read_text())
+    assert captions == [f"clip {i}" for i in range(70)]
+    assert batches == [CAPTIONS_BATCH, CAPTIONS_BATCH, 70 - 2 * CAPTIONS_BATCH]
 
 
 @pytest.mark.parametrize(

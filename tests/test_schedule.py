@@ -241,7 +241,9 @@ def test_a_killed_process_takes_its_own_job_only(monkeypatch, tmp_path):
     (idle,) = multiprocessing.active_children()
     idle.kill()
     idle.join()
+    deadline = time.monotonic() + 20
     while not pool._idle[0]._broken:  # its thread has seen it
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     handles = pool.submit([job("again")])
     assert [pool.result(handle).kind for handle in pool.ended(handles, 60)] == ["made"]

@@ -30,6 +30,7 @@ from lamd.training import (
     encode_latents,
     engine,
     load_model,
+    load_paradigm,
     open_latents,
     train,
     vae_stage,
@@ -125,7 +126,8 @@ def test_read_ahead_yields_the_batches_of_each_step():
 
     steps = []
     for step, batches in read_ahead(read, 3, 6, torch.device("cpu")):
-        assert all(map(torch.equal, *map(chain.from_iterable, (batches, read(step)))))
+        pairs = zip(*map(chain.from_iterable, (batches, read(step))), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
         steps.append(step)
     assert steps == [3, 4, 5, 6]
 
@@ -664,3 +666,23 @@ def test_latents_of_others_are_refused(run, tmp_path):
     posterior.write_bytes(posterior.read_bytes()[:-1])
     with pytest.raises(LamdError, match=r"posterior\.npy"):
         open_latents(damaged)
+
+
+def test_a_denoiser_decodes_by_the_autoencoder_of_its_latents(run, tmp_path):
+    own = {"autoencoder": run / "vae", "denoiser": run / "dmg"}
+    load_paradigm("latent_motion", tiny_target(), own)
+    values = ("seed=1", "num_steps=2", "warmup_steps=1", "validate_every=2")
+    other = tiny_target(*(f"train_vae.{value}" for value in values), "loss.gan=null")
+    train("vae", other, TinyVideos(), tmp_path / "vae", run_id="v", device="cpu")
+    with pytest.raises(LamdError, match=f"another vae than {tmp_path / 'vae'}; give the two of"):
+        load_paradigm("latent_motion", tiny_target(), own | {"autoencoder": tmp_path / "vae"})
+
+
+def test_half_an_hour_without_a_checkpoint_is_the_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "SAVED_SECONDS", 0.0)
+    rare = [f"train_vae.{key}=20" for key in ("num_steps", "checkpoint_every", "validate_every")]
+    target = tiny_target(*rare, "train_vae.log_every=2", "loss.gan=null")
+    train("vae", target, TinyVideos(), tmp_path, run_id="v", device="cpu", max_steps=5)
+    kept = [path.name for path in list_checkpoints(tmp_path)]
+    assert kept == ["step_00000005", "step_00000004"]
+    assert all("waited" not in record for record in records(tmp_path))

@@ -205,6 +205,13 @@ def test_videos_are_upright(tmp_path, video, name, turns, mirrored):
     np.testing.assert_array_equal(decoded, turned[:, :, ::-1] if mirrored else turned)
 
 
+@pytest.mark.parametrize(("degrees", "mirrored"), [(45, False), (10, True)])
+def test_a_video_turned_by_less_than_a_right_angle_is_refused(tmp_path, video, degrees, mirrored):
+    write(tmp_path / "a.mp4", video, shown=(degrees, mirrored))
+    with pytest.raises(LamdError, match=r"a\.mp4: it is turned by less than a right angle; write"):
+        load_clips(tmp_path)
+
+
 def test_frames_of_unequal_length_are_shown_once(tmp_path, video):
     times = np.cumsum([1, 3, 1, 7] * 6).tolist()
     np.testing.assert_array_equal(

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
+import unicodedata
 from codecs import BOM_UTF8
 from collections.abc import Callable
 from contextlib import suppress
@@ -140,7 +141,8 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def clip_key(path: Path) -> tuple[Any, str]:
     """Return what clips are sorted by, files and folders alike: the name without a suffix."""
-    return natural_key(path.name if path.is_dir() else path.stem), path.name
+    name = path.name if path.is_dir() else path.stem
+    return natural_key(unicodedata.normalize("NFC", name)), path.name  # macOS decomposes umlauts
 
 
 def is_system_file(name: str) -> bool:

@@ -38,10 +38,12 @@ def evaluate(
         values.extend(measured)  # one by one: an interrupted run keeps those that it finished
     finally:
         if values:
-            if json_ is not None:  # before the table: a closed pipe must not lose it
-                report = evaluate.to_json(real, fake, values, device, names)
-                write_output(json_, readable_json(report))
-            _print_values(values)
+            try:
+                if json_ is not None:  # before the table: a closed pipe must not lose it
+                    report = evaluate.to_json(real, fake, values, device, names)
+                    write_output(json_, readable_json(report))
+            finally:
+                _print_values(values)
 
 
 def evaluate_captions(

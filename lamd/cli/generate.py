@@ -48,6 +48,7 @@ def generate(
     """Generate clips from first frames with a finished pair of checkpoints."""
     import numpy as np
 
+    from lamd.data.dataset import DATASETS
     from lamd.evaluate import resolve_device
     from lamd.generate import generate_clips, roll_out
     from lamd.pipeline.steps.figures import seam_ratio
@@ -65,6 +66,8 @@ def generate(
         raise LamdError(f"--prompt: {target} is not conditioned on text or class; leave it out")
     if prompt is None and config.dmg.prompt is not None and frames != "test":
         raise LamdError(f"--prompt: {target} needs a caption or class for your images; add it")
+    if config.data.source == "real" and None in (vae, dmg):
+        DATASETS[config.data.name].locate()  # cells of real data are found by its files
     folders = {}
     for role, stage, own in (("autoencoder", "vae", vae), ("denoiser", "dmg", dmg)):
         cell = plan.stages[stage]
@@ -112,7 +115,10 @@ def _first_frames(
 
     data = plan.target.data
     if frames != "test":
-        paths = _image_paths(Path(frames))[:count]
+        images = _image_paths(Path(frames))
+        paths = images[:count]
+        if len(paths) < len(images):
+            say(f"{frames}: the first {count} of {len(images)} images; --count takes more")
         read_image: Any = DATASETS[data.name].read_image
         first = np.stack([read_image(path, data.size, **data.own) for path in paths])
         return first, [path.name for path in paths], None

@@ -208,6 +208,11 @@ class Dataset:
             num_drawn=num_drawn, stand_in=None if manifest is None else str(manifest),
         )  # fmt: skip
 
+    def lacking(self, split: str, videos: int, left_out: int) -> str | None:
+        """Say how many videos of a split of real data there are, where some are missing."""
+        count = self.expected_counts.get(split, 0)
+        return f"{videos:,} of {count:,} {split} videos" if videos + left_out < count else None
+
     def verify(self, root: Path) -> VerifyReport:
         """Read the whole data set below `root`, count it, and name all that is broken or missing.
 

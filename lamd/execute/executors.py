@@ -33,6 +33,7 @@ _MANY = 10_000  # jobs handed at once to a cluster, which has its own queue
 _ARRAY = 1000  # jobs of a Slurm array, one less than its usual MaxArraySize
 # Minutes: submitit's own five would stop a training again and again.
 _TIMEOUT = 24 * 60
+_TIME_LIMITS = 100  # that a job may run into; it goes on from its checkpoint each time
 _QUEUE_POLL = 10.0  # seconds between calls of squeue
 _LATE = 120.0  # seconds that a shared folder may take to show the result of a job that has ended
 
@@ -200,9 +201,11 @@ class Slurm:
         logs = make_private(runs.absolute() / f"slurm-{os.geteuid()}")
         own = {"timeout_min": _TIMEOUT, "cpus_per_task": threads, "gpus_per_node": math.ceil(gpus)}
         try:
-            self._executor = submitit.AutoExecutor(folder=logs, cluster="slurm")
+            self._executor = submitit.AutoExecutor(
+                folder=logs, cluster="slurm", slurm_max_num_timeout=_TIME_LIMITS
+            )
             self._executor.update_parameters(name="lamd", **own | _parse(options))
-        except (RuntimeError, NameError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, NameError, TypeError, ValueError) as error:
             raise LamdError(
                 f"--executor slurm: {_one_line(error)}; fix it or use another"
             ) from None
@@ -285,7 +288,10 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         try:
-            parsed[key.strip()] = construct(compose(value))
+            meant = construct(compose(value))
+            if ":" in value and isinstance(meant, int | float):
+                meant = value  # YAML 1.1 reads 12:00:00 as a number to the base of 60
+            parsed[key.strip()] = meant
         except (yaml.YAMLError, ValueError):
             equals = ""
         if not equals:

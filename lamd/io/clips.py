@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ from lamd.base.errors import LamdError
 from lamd.base.files import clip_key, input_file, is_system_file
 from lamd.base.limits import MOST_CLIP
 from lamd.base.processes import available_memory
+from lamd.base.progress import track
 from lamd.io.native import ONE_THREAD, memory_bounded, stderr_hidden
 from lamd.io.pictures import FORMATS, read_picture
 
@@ -80,7 +82,8 @@ def load_clips(path: Path | str) -> Clips:
             listed = ", ".join(sorted(allowed))
             raise LamdError(f"{file}: not a {kind} file ({listed}); convert it or take it out")
     videos = _stack(path, entries, _read_frames if folders else _read_video)
-    names = tuple(entry.name if folders else entry.stem for entry in entries)
+    stems = (entry.name if folders else entry.stem for entry in entries)
+    names = tuple(unicodedata.normalize("NFC", stem) for stem in stems)
     lossy = not folders or any(file.suffix.lower() in _LOSSY_FRAMES for file in files)
     return Clips(path, videos, names, lossless=not lossy)
 
@@ -131,7 +134,7 @@ def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) 
     clip = read(entries[0])
     _check_memory(path, len(entries), clip)
     videos, shapes = np.empty((len(entries), *clip.shape), np.uint8), []
-    for i, entry in enumerate(entries):
+    for i, entry in enumerate(track(entries, f"reading {path.name}")):
         clip = read(entry) if i else clip
         shapes.append(clip.shape)
         if clip.shape == videos.shape[1:]:

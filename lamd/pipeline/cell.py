@@ -31,7 +31,7 @@ CODE_VERSIONS = {
     "features": 2,  # 2: a shorter side of exactly 224
     "values": 4,  # 4: intervals keep clips and videos together; pseudo-values are kept
     "diagnostics": 2,  # 2: linear_probe_r2 and zero_latent_change by these names
-    "figure": 1,
+    "figure": 2,  # 2: intervals of a rollout resample source videos
     "latency": 2,  # 2: the model of the tables
 }
 

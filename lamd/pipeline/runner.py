@@ -19,6 +19,10 @@ from lamd.pipeline.store import FAILED, PARTIAL, CellFailed, Store, describe
 
 ATTEMPTS = "attempts.jsonl"  # in a cell's folder: one line per process that worked on it
 Say = Callable[[str], None]
+_LESS_MEMORY = (
+    "to need less, set runtime.gradient_checkpointing=true, or lower runtime.sampling_batch_size "
+    "and runtime.decoding_batch_size"
+)
 
 
 class Runner:
@@ -134,6 +138,10 @@ class Runner:
             user_error = error.filename is not None  # a file that others made unreadable
             text = f"{error.filename}: {error.strerror}" if user_error else text
         reason = text if user_error else f"{type(error).__name__}: {text}"
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if memory:
+            said = ". ".join(text.split(". ")[:2]) or "not enough memory"
+            reason, user_error = f"{said}; {_LESS_MEMORY}", True
         if not user_error:
             log = self.store.folder(cell, PARTIAL) / "error.log"
             trace = printable("".join(traceback.format_exception(error)), keep="\n")
@@ -143,6 +151,7 @@ class Runner:
         failure = CellFailed(cell.name, reason, user_error)
         self._failures[cell.plan_hash] = failure
         with contextlib.suppress(OSError):  # a full disk: the failure itself is still reported
-            self.store.record_failure(cell, failure)
+            if not memory or self.world > 1:  # another machine may have more
+                self.store.record_failure(cell, failure)
         self.say(f"{cell.name}: FAILED, {reason}")
         return failure

@@ -39,6 +39,7 @@ from lamd.pipeline.contents import FIX
 
 PARTIAL, FAILED = ".partial", ".failed"
 CELL = "cell.json"
+CHECKPOINTS = "checkpoints"  # of a training, which a finished cell does not need
 T = TypeVar("T")
 
 
@@ -81,7 +82,7 @@ def describe(folder: Path, fields: Mapping[str, Any]) -> None:
     files = {
         name.as_posix(): fingerprint(folder / name)
         for name in names
-        if name.name != CELL and not any(map(is_system_file, name.parts))
+        if not {CELL, CHECKPOINTS} & {*name.parts} and not any(map(is_system_file, name.parts))
     }
     content = {**fields, "files": files}
     dump_json(folder / CELL, content | {"digest": _digest(content)})
@@ -218,6 +219,8 @@ class Store:
             if description.digest not in (None, _digest(content)):
                 raise refused(path, "changed since the cell was made")
             for name, made in description.files.items():
+                if name.startswith(f"{CHECKPOINTS}/"):  # in older descriptions
+                    continue
                 if not (folder / name).is_file():
                     raise refused(folder / name, "missing")
                 if fingerprint(folder / name) != made:

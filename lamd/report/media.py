@@ -181,11 +181,14 @@ def _draw_rollout(numbers: Mapping[str, list[float]], title: str, caption: str) 
     """Return a PNG of FVD per chunk and of the change per frame over the distance."""
     fvd, change = np.array(numbers["fvd"]), numbers["change_by_frame"]
     starts = np.arange(len(fvd)) * (len(change) // len(fvd))
-    bounds = np.abs([fvd - numbers["fvd_low"], numbers["fvd_high"] - fvd])
+    bounds, axis = None, "FVD ↓"
+    if "fvd_low" in numbers:  # not with few clips
+        bounds = np.abs([fvd - numbers["fvd_low"], numbers["fvd_high"] - fvd])
+        axis += ", 95 % interval"
     with plots.canvas(title, 3.4, caption) as figure:
         left, right = figure.subplots(1, 2)
         left.errorbar(starts, fvd, yerr=bounds, fmt="o-", capsize=3, color=plots.color("lamd"))
-        left.set(xlabel="first frame of the chunk", ylabel="FVD ↓, 95 % interval", ylim=(0, None))
+        left.set(xlabel="first frame of the chunk", ylabel=axis, ylim=(0, None))
         right.plot(range(1, len(change) + 1), change, color=plots.color("lamd"), label="rollout")
         for seam in starts[1:]:
             right.axvline(seam + 1, linestyle=":", color=plots.color(""))

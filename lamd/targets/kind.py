@@ -102,7 +102,9 @@ class Collector:
             if data is not None:
                 self.notes += _data_notes(target, data)
             self.sources[name] = _source(target, data)
-            self._deviations[name] = (*_deviations(target), *_changes(target, own, self.overrides))
+            self._deviations[name] = (
+                *_deviations(target, data), *_changes(target, own, self.overrides)
+            )  # fmt: skip
 
     def is_lost(self, source: str, row: str, cell: Cell, point: str = "") -> bool:
         """Return whether the cell of a row failed; then the row is missing."""
@@ -380,7 +382,7 @@ def _data_notes(target: Target, data: DataFacts) -> Iterator[str]:
             yield f"{name} {part}: {frames:,} frames loaded from files that end early"
 
 
-def _deviations(target: Target) -> tuple[str, ...]:
+def _deviations(target: Target, facts: DataFacts | None = None) -> tuple[str, ...]:
     """Return where the data departs from what the published values are measured on."""
     data, dataset, deviations = target.data, DATASETS[target.data.name], []
     if data.size != dataset.published_size:
@@ -388,4 +390,8 @@ def _deviations(target: Target) -> tuple[str, ...]:
     for key, published in dataset.published_options.items():
         if published is not None and (own := data.own.get(key, published)) != published:
             deviations.append(f"data.{key} {own}, not {published}")
+    if facts is not None and data.source == "real" and facts.stand_in is None:
+        for split, count in facts.videos.items():
+            if lacking := dataset.lacking(split, count, len(facts.left_out[split])):
+                deviations.append(lacking)
     return tuple(deviations)

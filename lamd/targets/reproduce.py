@@ -11,10 +11,12 @@ from lamd.base.files import below, check_folder
 from lamd.base.processes import available_cores, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
+from lamd.data.listing import SPLITS
 from lamd.execute import ExecutorOptions, open_executor
 from lamd.execute.schedule import Schedule
 from lamd.pipeline.cell import Cell, with_ancestors
-from lamd.pipeline.graph import TablePlan
+from lamd.pipeline.contents import split_path
+from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.runner import Runner, Say
 from lamd.pipeline.store import CellFailed, Store
 from lamd.report.folder import choose_folder, write_folder
@@ -73,7 +75,8 @@ def reproduce(
             "train one target with `accelerate launch -m lamd train TARGET --set KEY=VALUE`"
         )
     store = Store(runs)
-    prepare(graph.plans.values(), graph.distinct(), store)
+    here = options is None or options.executor == "process"
+    prepare(graph.plans.values(), graph.distinct(), store, device if here else None, say)
     runner = Runner(store, device, say)
     failed = _make(config, graph, runner, options)
     if runner.rank:
@@ -94,23 +97,57 @@ def reproduce(
     return Outcome(collected, folder, tuple(paths), tuple(distinct.values()), notice or "")
 
 
-def prepare(plans: Iterable[TablePlan], cells: Iterable[Cell], store: Store) -> None:
-    """Check finished cells and real data, fetch the weights of unfinished ones, before any is made.
+def prepare(
+    plans: Iterable[TablePlan], cells: Iterable[Cell], store: Store, device: str | None, say: Say
+) -> None:
+    """Check all that unfinished cells need, and fetch their weights, before any is made.
+
+    `device` is that of cells that this machine makes, None where others do.
 
     Raises:
-        LamdError: when one is not there or was changed; days of training would be lost on that.
+        LamdError: when finished cells, real data, its packs, weights or a GPU are not there; days
+            of training would be lost on that.
     """
-    data = [plan.target.data for plan in plans]
-    for name in dict.fromkeys(own.name for own in data if own.source == "real"):
+    targets, todo, packs = [plan.target for plan in plans], list[Cell](), list[Path]()
+    for name in dict.fromkeys(own.data.name for own in targets if own.data.source == "real"):
         DATASETS[name].locate()
-    needed = dict[str, None]()
     for cell in cells:
-        if store.is_complete(cell):
-            store.finished(cell)
+        if not store.is_complete(cell):
+            todo.append(cell)
+        elif cell.kind == "data":
+            packs.append(store.finished(cell))
         else:
-            needed |= dict.fromkeys(cell.weights)
-    for name in needed:
+            store.finished(cell)
+    if any(cell.collective for cell in todo):  # not where tables are drawn again
+        _check_packs(packs)
+        if device == "auto" and any(own.scale == "full" for own in targets):
+            _check_gpu()
+    for name in dict.fromkeys(name for cell in todo for name in cell.weights):
         weights.load(name)
+    if any(cell.kind == "values" for cell in todo):
+        protocols = dict.fromkeys(name for own in targets for name in own.evaluate.protocols)
+        for name, reason in missing_weights([*protocols]).items():
+            say(f"{name} will not be measured: {reason}")
+
+
+def _check_packs(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        for split in SPLITS:
+            if not (path := split_path(folder, split)).exists():
+                raise LamdError(
+                    f"{path}: packed videos that {folder} refers to are gone; delete that folder "
+                    "and run the same command again"
+                )
+
+
+def _check_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise LamdError(
+            "profile paper: no GPU is visible, and a CPU would take months; check driver and "
+            "container, or add --device cpu"
+        )
 
 
 def _make(
@@ -181,5 +218,5 @@ def train(
             f"--stage {stage}: unknown; use {', '.join(stages)}, video_vae or a row of another "
             "paradigm, such as pixel_clips"
         )
-    prepare([plan], with_ancestors([stages[stage]]), store)
+    prepare([plan], with_ancestors([stages[stage]]), store, device, say)
     return Runner(store, device, say).run(stages[stage])

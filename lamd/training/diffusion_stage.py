@@ -1,6 +1,7 @@
 """Stage II of every paradigm: noise prediction in its space, given the first frame."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,11 @@ class DiffusionStage(Stage):
                 f"{latents.folder}: holds other windows than train_dmg.window_stride and its "
                 "held-out videos ask for; encode the latents into another folder"
             )
+
+    def finish(self, model: nn.Module) -> dict[str, Any]:
+        """Return the vocabulary and the hash of the autoencoder that made the latents."""
+        own = {} if self.latents is None else {"autoencoder_sha256": self.latents.vae_sha256}
+        return super().finish(model) | own
 
     def to(self, device: torch.device) -> None:
         """Move the frozen autoencoder and the schedule."""

@@ -38,6 +38,7 @@ from lamd.training.precision import bf16_problem
 from lamd.training.stages import Batch, Stage, StepRNG, batch_rows, read_ahead, shared_rows
 
 FINAL_LR = 0.01  # the cosine ends at this part of the peak
+SAVED_SECONDS = 30 * 60.0  # at most, between two checkpoints: what a preemption may cost
 _TIMED, _TIMED_SECONDS = 4, 30.0  # steps at most; no further step begins after these seconds
 
 
@@ -149,6 +150,7 @@ class _Run:
         self.modules = list(prepared[: len(modules)])
         self.optimizers = list(prepared[len(modules) :])
         self.step, self.saved_step, self.seconds = 0, 0, 0.0
+        self.saved_at = time.monotonic()
         self.best_step: int | None = None
         self.best_value = math.inf
         self.validation: dict[str, float] | None = None
@@ -244,16 +246,20 @@ class _Run:
             spent, since = spent + time.monotonic() - began, since + 1
             self.seconds = before + time.monotonic() - started
             log.advance(step)
+            is_late = False
             if step % train.log_every == 0 or step == last:
                 speed = {"clips_per_s": since * train.batch_size / spent, "seconds": self.seconds}
-                log.write(step, self._averaged(values) | speed, "train")
+                waited = torch.tensor(time.monotonic() - self.saved_at)
+                means = self._averaged(values | {"waited": waited})  # equal in all processes
+                is_late = means.pop("waited") > SAVED_SECONDS
+                log.write(step, means | speed, "train")
                 spent, since = 0.0, 0
             if step in self.snapshots and self.accelerator.is_main_process:
                 averages.write_snapshot(self.folder, step, self.powers)
             due = step % train.validate_every == 0 or step == train.num_steps
             is_best = due and self.validate(log)
             is_over = due and self.is_exhausted()
-            if is_best or is_over or step % train.checkpoint_every == 0 or step == last:
+            if is_best or is_over or is_late or step % train.checkpoint_every == 0 or step == last:
                 self.seconds = before + time.monotonic() - started
                 self.save()
             if is_over:
@@ -368,7 +374,7 @@ class _Run:
                 self.folder, checkpoint, config=self.stage.config, run_id=self.run_id
             )
             ckpt.prune(self.folder, keep_last=self.train.keep_last, best_step=self.best_step)
-        self.saved_step = self.step
+        self.saved_step, self.saved_at = self.step, time.monotonic()
         self.accelerator.wait_for_everyone()
 
     def finish(self, target: Target) -> None:

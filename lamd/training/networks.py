@@ -39,6 +39,7 @@ class ModelInfo(checkpoint.Saved, frozen=True):
     num_parameters: int
     seconds: float
     vocabulary: str | None = None
+    autoencoder_sha256: str | None = None  # of the latents' encoder; None in older files too
     snapshots: dict[Count, str] = Field(default_factory=dict)  # SHA-256 by step
 
 
@@ -128,8 +129,8 @@ def load_paradigm(
 ) -> Paradigm:
     """Load the trained networks of a paradigm, ready to sample; errors as for `load_model`.
 
-    The folders are those of the `denoiser` and, except in pixel space, the `autoencoder`; without
-    a denoiser clips can be encoded and decoded.
+    The folders are those of the `denoiser` and, except in pixel space, the `autoencoder`, which
+    must be the one it was trained on; without a denoiser clips can be encoded and decoded.
     """
     kind, denoiser, autoencoder = PARADIGMS[name], None, None
     if "denoiser" in folders:
@@ -142,4 +143,11 @@ def load_paradigm(
     if kind.autoencoder_stage is not None:
         folder = folders["autoencoder"]
         autoencoder = load_model(folder, kind.autoencoder_stage, target, device=device)
+        if "denoiser" in folders:
+            trained = read_info(folders["denoiser"], stage=kind.denoiser_stage).autoencoder_sha256
+            if trained not in (None, read_info(folder, stage=kind.autoencoder_stage).sha256):
+                raise LamdError(
+                    f"{folders['denoiser'] / INFO}: trained on the latents of another "
+                    f"{kind.autoencoder_stage} than {folder}; give the two of one training"
+                )
     return kind.of(target, denoiser, autoencoder)

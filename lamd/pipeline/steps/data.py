@@ -6,13 +6,14 @@ from pathlib import Path
 from lamd.base.errors import LamdError
 from lamd.base.files import below, delete_folder, dump_json
 from lamd.base.rng import derive_seed
+from lamd.base.terminal import say
 from lamd.config import DataConfig, Target
 from lamd.data.cater.captions import parse
 from lamd.data.dataset import find_dataset
 from lamd.data.listing import SPLITS
 from lamd.data.packed import PackedVideos, open_packed
 from lamd.data.stand_in import read_stand_in
-from lamd.data.vocabulary import Vocabulary
+from lamd.data.vocabulary import Vocabulary, tokenize
 from lamd.metrics.protocols import metric_for
 from lamd.pipeline.contents import DATA, split_path
 from lamd.weights import cache_root
@@ -36,6 +37,10 @@ def build_data(folder: Path, inputs: dict[str, Path], target: Target) -> dict:
         raw, packed = dataset.locate(), below(cache_root(), "packed")
     manifest = read_stand_in(raw, data.name)
     splits = pack_splits(data, raw, packed)
+    for split, videos in ({} if simulated else splits).items():
+        lacking = dataset.lacking(split, len(videos), len(videos.left_out))
+        if lacking and not videos.index.stand_in and getattr(data, f"num_{split}") is None:
+            say(f"{data.name}: {lacking}; look with `lamd data verify {data.name}` for the others")
     _check_prompts(target, splits)
     if simulated:
         delete_folder(raw)  # simulated again from its seed at any time
@@ -88,7 +93,18 @@ def _check_prompts(target: Target, splits: Mapping[str, PackedVideos]) -> None:
             "raise data.num_train"
         )
     scored = any(metric_for(p).needs == "captions" for p in target.evaluate.protocols)
-    for condition in dict.fromkeys((*train, *test)):
+    limits = {"dmg.prompt.max_tokens": prompt.max_tokens}
+    if scored and target.captioner is not None:
+        limits["captioner.max_tokens"] = target.captioner.max_tokens
+    conditions = dict.fromkeys((*train, *test))
+    longest = max(len(tokenize(text)) for text in conditions) + 2  # with START and END
+    for key, limit in limits.items():
+        if limit is not None and longest > limit:
+            raise LamdError(
+                f"{name}: a caption has {longest} tokens with start and end; raise {key} from "
+                f"{limit} to {longest}"
+            )
+    for condition in conditions:
         vocabulary.encode(condition, prompt.max_tokens or 1)
     for caption in dict.fromkeys(test if scored else ()):
         parse(caption)

@@ -32,7 +32,7 @@ SPREAD_TOP = 64.0  # grey levels of standard deviation that are drawn brightest
 class Scene:
     """The models of a figure and the real clips, uint8 (N, L, H, W, 3), that it starts from.
 
-    A rollout has the I3D features (N, 400) of its real clips, all test clips.
+    A rollout has all test clips, their I3D features (N, 400) and source videos.
     """
 
     models: LatentMotion
@@ -42,6 +42,7 @@ class Scene:
     keys: Sequence[str]
     prompts: Sequence[str] | None = None
     features: np.ndarray | None = None
+    videos: Sequence[str] | None = None
 
     @property
     def frames(self) -> np.ndarray:
@@ -88,10 +89,11 @@ def build_panels(folder: Path, inputs: Folders, figure: Figure, source: str, dev
     target, test = figure.sources[source], inputs["test"]
     models = load_paradigm("latent_motion", target, inputs, resolve_device(device))
     count: int | None = figure.figure.clips
-    features = None
+    features = videos = None
     if "features" in inputs:  # against all test clips
         path = inputs["features"] / contents.FEATURES
         count, features = None, load_array(path, np.float32, 2, contents.FIX)
+        videos = contents.read_videos(test)
     scene = Scene(
         cast(LatentMotion, models),
         target.sampler,
@@ -100,6 +102,7 @@ def build_panels(folder: Path, inputs: Folders, figure: Figure, source: str, dev
         contents.read_keys(test)[:count],
         None if target.dmg.prompt is None else contents.read_texts(test, contents.PROMPTS)[:count],
         features,
+        videos,
     )
     make = {maker.__name__: maker for maker in _MAKERS}[figure.figure.name]
     panels = make(scene, figure.figure)
@@ -188,16 +191,18 @@ def rollout(scene: Scene, figure: kinds.RolloutFigure) -> Panels:
         chunk = clips[:, c * (length - 1) :][:, :length]
         inference = Inputs(device=device, progress=True)
         rows = i3d.features(chunk, inference, f"chunk {c + 1}", network)
-        values.append(measure(ROLLOUT_PROTOCOL, Inputs(features=(scene.features, rows))))
-    intervals = [value.interval or (value.value, value.value) for value in values]
+        sets = Inputs(features=(scene.features, rows), videos=scene.videos)
+        values.append(measure(ROLLOUT_PROTOCOL, sets))
+    intervals = [value.interval for value in values if value.interval is not None]
     numbers = {
         "fvd": [value.value for value in values],
-        "fvd_low": [low for low, _ in intervals],
-        "fvd_high": [high for _, high in intervals],
         "change_by_frame": frame_change(clips).mean(axis=0).tolist(),
         "real_change": [frame_change(scene.real).mean()],
         "seam": [seam_ratio(clips, length)],
     }
+    if len(intervals) == len(values):
+        numbers["fvd_low"] = [low for low, _ in intervals]
+        numbers["fvd_high"] = [high for _, high in intervals]
     return Panels(("sample",), clips[None, : figure.clips], numbers)
 
 

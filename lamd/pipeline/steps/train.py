@@ -1,12 +1,14 @@
 """The cells of trained stages and of latents."""
 
+import shutil
 from pathlib import Path
 
+from lamd.base.processes import rank_and_world
 from lamd.config import Target, TrainConfig
 from lamd.evaluate import resolve_device
 from lamd.pipeline.contents import Folders
 from lamd.pipeline.steps.data import open_split
-from lamd.pipeline.store import PARTIAL
+from lamd.pipeline.store import CHECKPOINTS, PARTIAL
 
 
 def train(
@@ -27,6 +29,8 @@ def train(
         run_id=_key(folder), options=options,
         device=None if device == "auto" else resolve_device(device),
     )  # fmt: skip
+    if rank_and_world()[0] == 0:  # several times the size of the model, and no longer read
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return {}
 
 

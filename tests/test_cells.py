@@ -1,5 +1,7 @@
 """The cell engine: keys, completeness, locks, failures, resumption."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -403,3 +405,12 @@ def test_packed_videos_that_are_gone_are_missed_before_the_run(runner, tmp_path)
     with pytest.raises(LamdError, match=f"gone: packed videos that {folder} refers to are gone"):
         prepare(runner.store, data, cell("vae", collective=True), scale="reduced")
     prepare(runner.store, data, cell("values a"), scale="reduced")
+
+
+def test_a_mount_without_locks_is_refused_before_a_run(runner, monkeypatch):
+    def no_locks(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(LamdError, match=r"cannot be locked \(No locks available\)"):
+        prepare(runner.store, cell("values a"), scale="reduced")

@@ -49,10 +49,8 @@ def fill_batches(
             if load_array(path, kind, len(wanted), FIX, mapped=True).shape != wanted:
                 raise LamdError(f"{path}: not of shape {wanted}; {FIX}")
     for at in track(pending(done, batch_size), label):
-        for path, values in ((array, make(at)), (done, True)):
-            stored = np.load(path, mmap_mode="r+", allow_pickle=False)
-            stored[at] = values
-            stored.flush()  # rows count as done only once they are on the disk
+        _write(array, at, make(at))
+        _write(done, at, np.ones(at.stop - at.start, bool))  # once the rows are on the disk
     if rank:
         return False
     wait_until(
@@ -72,6 +70,19 @@ def pending(done: Path, batch_size: int) -> list[slice]:
     starts = range(rank * batch_size, len(written), world * batch_size)
     batches = [slice(start, min(start + batch_size, len(written))) for start in starts]
     return [at for at in batches if not written[at].all()]
+
+
+def _write(path: Path, at: slice, rows: np.ndarray) -> None:
+    """Write rows of an array by their bytes: NFS writes back whole pages of a memory map."""
+    stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    data = np.ascontiguousarray(rows, stored.dtype)
+    if data.shape != stored[at].shape:
+        raise ValueError(f"{path}: rows of shape {data.shape}, expected {stored[at].shape}")
+    with path.open("r+b") as file:
+        file.seek(stored.offset + at.start * stored.strides[0])
+        file.write(data.data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _create(path: Path, shape: tuple[int, ...], dtype: Any) -> None:

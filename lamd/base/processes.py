@@ -1,5 +1,6 @@
 """Processes: rank and waiting in a launch, how many threads they use, none outlives its parent."""
 
+import fcntl
 import multiprocessing
 import os
 import re
@@ -87,6 +88,18 @@ def wait_until(
 def file_lock(path: Path) -> FileLock:
     """Return the lock of a file; LamdError where a link is in its place."""
     return FileLock(refuse_link(path))
+
+
+def check_locks(folder: Path) -> None:
+    """Raise LamdError unless files in `folder` can be locked, as not on every network mount."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LamdError(
+                f"{folder}: files there cannot be locked ({error.strerror}); mount it with locks, "
+                "or choose another folder"
+            ) from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.files import below, check_folder
-from lamd.base.processes import available_cores, rank_and_world
+from lamd.base.processes import available_cores, check_locks, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
@@ -118,6 +118,9 @@ def prepare(
             packs.append(store.finished(cell))
         else:
             store.finished(cell)
+    if todo:
+        check_folder(store.runs)
+        check_locks(store.runs)
     if any(cell.collective for cell in todo):  # not where tables are drawn again
         _check_packs(packs)
         if device == "auto" and any(own.scale == "full" for own in targets):

@@ -115,7 +115,7 @@ def test_other_requests_for_the_same_folder_are_refused(root, tmp_path):
         (root / other).mkdir(parents=True)
         with pytest.raises(LamdError, match="is no stand-in; choose another folder"):
             BAIR.simulate(root, **COUNTS, seed=5)
-        assert {path.name for path in root.iterdir()} == {other, ".simulate.lock"}
+        assert {path.name for path in root.iterdir()} == {other}
     with pytest.raises(LamdError, match="num_test: 0"):
         BAIR.simulate(tmp_path, num_train=1, num_test=0, seed=5)
     with pytest.raises(LamdError, match="num_workers: 0"):

@@ -118,9 +118,6 @@ def prepare(
             packs.append(store.finished(cell))
         else:
             store.finished(cell)
-    if todo:
-        check_folder(store.runs)
-        check_locks(store.runs)
     if any(cell.collective for cell in todo):  # not where tables are drawn again
         _check_packs(packs)
         if device == "auto" and any(own.scale == "full" for own in targets):
@@ -131,6 +128,10 @@ def prepare(
         protocols = dict.fromkeys(name for own in targets for name in own.evaluate.protocols)
         for name, reason in missing_weights([*protocols]).items():
             say(f"{name} will not be measured: {reason}")
+    if todo:  # last, since it makes the folder
+        check_folder(store.runs)
+        store.runs.mkdir(parents=True, exist_ok=True)
+        check_locks(store.runs)
 
 
 def _check_packs(folders: Iterable[Path]) -> None:

@@ -27,7 +27,12 @@ def template(tmp_path_factory):
     """Make the run, results and data that inputs are damaged copies of."""
     root = tmp_path_factory.mktemp("template")
     (root / "tiny.yaml").write_text(TINY)
-    command = [sys.executable, "-m", "lamd", "reproduce", "./tiny.yaml", "--device", "cpu"]
+    # finished trainings keep their checkpoints here: some inputs are begun ones
+    code = (
+        "from unittest.mock import Mock; from lamd.pipeline.steps import train;"
+        "train.shutil = Mock(); from lamd.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "reproduce", "./tiny.yaml", "--device", "cpu"]
     subprocess.run(command, cwd=root, env=_environment(), check=True, capture_output=True)
     BAIR.simulate(root / "data", num_train=1, num_test=1, seed=0, num_workers=1)
     return root

@@ -208,11 +208,11 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
             f"{fake.path}: {m} clips, but {real.path} has {n}; "
             f"{metric.name} compares clip with clip, make the numbers equal"
         )
-    elif metric.paired and {*real.names} & {*fake.names}:
+    elif metric.paired and (common := {*real.names} & {*fake.names}):
         for ours, theirs in ((real, fake), (fake, real)):
-            if alone := [name for name in ours.names if name not in {*theirs.names}]:
+            if alone := next((name for name in ours.names if name not in common), None):
                 raise LamdError(
-                    f"{theirs.path}: has no clip {alone[0]!r}, which {ours.path} has; "
+                    f"{theirs.path}: has no clip {alone!r}, which {ours.path} has; "
                     f"{metric.name} compares clip with clip, give each one its partner"
                 )
     counted = shape[0] - protocol.first_frame

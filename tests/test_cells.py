@@ -1,7 +1,5 @@
 """The cell engine: keys, completeness, locks, failures, resumption."""
 
-import errno
-import fcntl
 import json
 import multiprocessing
 import os
@@ -11,12 +9,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.files import fingerprint
 from lamd.pipeline import cell as cell_module
@@ -24,7 +20,6 @@ from lamd.pipeline import store as store_module
 from lamd.pipeline.cell import Cell, Step, with_ancestors
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import PARTIAL, CellFailed, Store
-from lamd.targets import reproduce
 
 
 def writer(text="x", calls=None, outputs=None, fail=None):
@@ -368,49 +363,3 @@ def test_a_finished_training_needs_no_checkpoints(runner):
     (runner.store.folder(one) / "model").unlink()
     with pytest.raises(LamdError, match="model: missing"):
         Store(runner.store.runs).finished(one)
-
-
-def prepare(store, *cells, device="auto", **target):
-    data = SimpleNamespace(source="simulated", name="bair")
-    chosen = SimpleNamespace(protocols=["fid.frames.given1.v1", "psnr.given1.v1"])
-    plan = SimpleNamespace(target=SimpleNamespace(data=data, evaluate=chosen, **target))
-    lines = []
-    reproduce.prepare([plan], cells, store, device, lines.append)
-    return lines
-
-
-def test_gpu_and_weights_are_looked_for_before_a_run(runner, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(weights, "can_fetch", lambda name: name != "inception")
-    training, values = cell("vae", collective=True), cell("values a")
-    with pytest.raises(LamdError, match=r"no GPU is visible, .* or add --device cpu"):
-        prepare(runner.store, training, scale="full")
-    assert prepare(runner.store, training, scale="full", device="cpu") == []
-    assert prepare(runner.store, training, scale="full", device=None) == []
-    (line,) = prepare(runner.store, values, scale="full")
-    assert line == (
-        "fid.frames.given1.v1 will not be measured: weights missing, see "
-        "`lamd weights fetch inception`"
-    )
-
-
-def test_packed_videos_that_are_gone_are_missed_before_the_run(runner, tmp_path):
-    paths = {"train": str(tmp_path / "gone"), "test": str(tmp_path)}
-
-    def build(folder: Path, inputs: dict[str, Path]):
-        (folder / "data.json").write_text(json.dumps(paths))
-
-    data = cell("data", build)
-    folder = runner.run(data)
-    with pytest.raises(LamdError, match=f"gone: packed videos that {folder} refers to are gone"):
-        prepare(runner.store, data, cell("vae", collective=True), scale="reduced")
-    prepare(runner.store, data, cell("values a"), scale="reduced")
-
-
-def test_a_mount_without_locks_is_refused_before_a_run(runner, monkeypatch):
-    def no_locks(file, operation):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(LamdError, match=r"cannot be locked \(No locks available\)"):
-        prepare(runner.store, cell("values a"), scale="reduced")

@@ -151,7 +151,8 @@ class Runner:
         failure = CellFailed(cell.name, reason, user_error)
         self._failures[cell.plan_hash] = failure
         with contextlib.suppress(OSError):  # a full disk: the failure itself is still reported
-            if not memory or self.world > 1:  # another machine may have more
+            # Another machine may have more memory; the processes of a launch wait for the reason.
+            if not memory or self.world > 1:
                 self.store.record_failure(cell, failure)
         self.say(f"{cell.name}: FAILED, {reason}")
         return failure

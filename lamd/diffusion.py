@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lamd import config
-from lamd.config import DMGConfig, SamplerRule
+from lamd.config import DMGConfig, SamplerConfig, SamplerRule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,)) -> eps_hat
 NoiseSource = Callable[[], Tensor]  # draws standard normal noise, shaped like z_t
@@ -107,6 +107,32 @@ def as_eps_denoiser(network: Denoiser, schedule: Schedule) -> Denoiser:
         return abar.sqrt() * network(z_t, t) + (1 - abar).sqrt() * z_t
 
     return denoise
+
+
+def autoguided(
+    denoiser: Denoiser, weaker: Denoiser, scale: float, steps: tuple[int, int]
+) -> Denoiser:
+    """Extrapolate from a `weaker` network of the same target beyond `denoiser` (arXiv 2406.02507).
+
+    It does so from the lower to the higher of `steps` (arXiv 2404.07724). All rows of a batch must
+    be at the same step.
+    """
+
+    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
+        prediction = denoiser(z_t, t)
+        if not steps[0] <= int(t[0]) <= steps[1]:
+            return prediction
+        return torch.lerp(weaker(z_t, t), prediction, scale)
+
+    return denoise
+
+
+def num_passes(sampler: SamplerConfig, num_train_steps: int) -> int:
+    """Return how many passes of a denoiser a sampling run takes, those of guidance too."""
+    visited, rule = sampling_steps(num_train_steps, sampler.num_steps), sampler.autoguidance
+    if rule is not None:
+        visited += [t for t in visited if rule.steps[0] <= t <= rule.steps[1]]
+    return len(visited) * (2 if sampler.guidance_scale is not None else 1)
 
 
 def sampling_steps(num_train_steps: int, num_steps: int) -> list[int]:

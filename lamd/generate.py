@@ -59,6 +59,10 @@ def trajectory(
     """
     schedule = paradigm.schedule
     predict = paradigm.denoiser(given, prompts, sampler.guidance_scale)
+    if (rule := sampler.autoguidance) is not None:
+        assert paradigm.earlier is not None, "loaded with the paradigm"
+        weaker = paradigm.earlier.denoiser(given, prompts, sampler.guidance_scale)
+        predict = diffusion.autoguided(predict, weaker, rule.scale, rule.steps)
     denoiser = diffusion.as_eps_denoiser(predict, schedule)
     if (bound := paradigm.bound or sampler.clamp) is not None:
         denoiser = diffusion.clip_denoised(denoiser, schedule, bound)

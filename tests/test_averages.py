@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from tiny import tiny_target, train_both
 
 from lamd.base.errors import LamdError
-from lamd.training import load_model
+from lamd.diffusion import as_eps_denoiser, ddim_step
+from lamd.generate import trajectory
+from lamd.training import load_model, load_paradigm
 from lamd.training.averages import (
     LENGTHS,
     coefficients,
@@ -25,6 +27,7 @@ from lamd.training.checkpoint import write_json
 from lamd.training.networks import read_info
 
 SNAPSHOTS = "train_dmg.ema_snapshots=8"
+GUIDED = 'sampler.autoguidance={"scale": 3.0, "snapshot": 2, "steps": [0, 5]}'
 
 
 def test_ema_is_the_recursion_with_a_warm_up():
@@ -98,6 +101,31 @@ def test_a_length_chosen_after_training_is_loaded(trained):
     assert any(not torch.allclose(t, stored[f"0.1.{name}"]) for name, t in longer.items())
 
 
+def test_an_earlier_average_guides_the_denoiser(trained):
+    rule = {"scale": 3.0, "snapshot": 2, "steps": [1, 99]}
+    target = tiny_target(SNAPSHOTS, f"sampler.autoguidance={json.dumps(rule)}")
+    folders = {"denoiser": trained / "dmg", "autoencoder": trained / "vae"}
+    guided = load_paradigm("latent_motion", target, folders)
+    assert guided.earlier is not None and guided.earlier.autoencoder is guided.autoencoder
+    stored = load_file(snapshot_path(trained / "dmg", 2))
+    for name, tensor in guided.earlier.network.state_dict().items():
+        torch.testing.assert_close(tensor, stored[f"0.1.{name}"], rtol=0, atol=0)
+    given = guided.encode(torch.rand(2, 3, 16, 16))
+    run = trajectory(guided, target.sampler, given, ["a", "b"])
+    t, z = next(run)
+    s, moved = next(run)
+    predictions = [
+        paradigm.network(z, torch.full((2,), t), given.condition)
+        for paradigm in (guided.earlier, guided)
+    ]
+    v = predictions[0] + 3 * (predictions[1] - predictions[0])
+    denoise = as_eps_denoiser(lambda *_: v, guided.schedule)
+    eps_hat = denoise(z, torch.full((2,), t))
+    expected = ddim_step(guided.schedule, z, eps_hat, t, s, 0.0, torch.zeros_like)
+    torch.testing.assert_close(moved, expected)
+    assert load_paradigm("latent_motion", tiny_target(SNAPSHOTS), folders).earlier is None
+
+
 def test_a_resumed_training_has_the_same_snapshots(trained, tmp_path):
     target = tiny_target(SNAPSHOTS)
     train_both(target, tmp_path, dmg_steps=5)
@@ -118,6 +146,8 @@ def test_damaged_and_missing_snapshots(trained, tmp_path):
     train_both(tiny_target(), tmp_path)
     with pytest.raises(LamdError, match=r"model\.json: trained without ema_snapshots; take"):
         load_model(tmp_path / "dmg", "dmg", ema_length=0.1)
+    with pytest.raises(LamdError, match=r"ema_snapshots; take sampler\.autoguidance out"):
+        load_model(tmp_path / "dmg", "dmg", snapshot=1)
     path = snapshot_path(trained / "dmg", 6)
     good = path.read_bytes()
     try:
@@ -142,6 +172,11 @@ def test_a_step_that_is_no_number_is_refused(trained, tmp_path):
         (["sampler.ema_length=0.1"], "sampler.ema_length needs train_dmg.ema_snapshots"),
         ([SNAPSHOTS, "sampler.ema_length=0.3"], "less than or equal to 0.2"),
         (["train_dmg.ema_snapshots=3"], "ema_snapshots below 8"),
+        ([GUIDED], "autoguidance.snapshot must be below train_dmg.ema_snapshots"),
+        ([SNAPSHOTS, GUIDED, "sampler.autoguidance.snapshot=8"], "snapshot must be below"),
+        ([SNAPSHOTS, GUIDED, "sampler.autoguidance.steps=[9,2]"], "steps must rise"),
+        ([SNAPSHOTS, GUIDED, "sampler.autoguidance.steps=[0,100]"], "steps must .* below"),
+        ([SNAPSHOTS, GUIDED, "sampler.autoguidance.scale=1"], "greater than 1"),
         (["train_dmg.ema_snapshots=11"], "ema_snapshots cannot be above num_steps"),
         (["train_vae.ema_snapshots=2"], "ema_snapshots goes with train_dmg only"),
         (

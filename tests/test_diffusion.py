@@ -12,10 +12,12 @@ from lamd.diffusion import (
     SAMPLERS,
     Schedule,
     as_eps_denoiser,
+    autoguided,
     clip_denoised,
     ddim_step,
     make_schedule,
     min_snr_weight,
+    num_passes,
     prediction_target,
     q_sample,
     register_sampler,
@@ -318,6 +320,29 @@ def test_known_end_of_the_latent_diffusion_schedule():
     # product over linspace(sqrt(.0015), sqrt(.0195), 1000)^2, computed with NumPy in float64
     betas = np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2
     assert LDM.alpha_bar[-1].item() == pytest.approx(np.prod(1 - betas), rel=1e-12)
+
+
+@pytest.mark.parametrize("steps", [(0, 999), (200, 800), (500, 500)])
+@pytest.mark.parametrize("guidance_scale", [None, 2.0])
+def test_passes_are_those_of_a_run(steps, guidance_scale):
+    rule = {"scale": 3.0, "snapshot": 1, "steps": steps}
+    sampler = SamplerConfig(
+        name="dpmpp_2m", num_steps=20, seed=0, guidance_scale=guidance_scale, autoguidance=rule
+    )
+    calls = []
+
+    def denoiser(z_t, t):
+        calls.append(int(t[0]))
+        return 0.5 * z_t
+
+    guided = autoguided(denoiser, denoiser, 3.0, steps)
+    plain, z = make_schedule("linear", 1000, 1e-4, 2e-2), torch.ones(1, 2)
+    options = {"steps": sampling_steps(1000, 20), "name": "dpmpp_2m", "eta": None, "noise": None}
+    with_guide = sample(guided, plain, z, **options)
+    passes = len(calls) * (1 if guidance_scale is None else 2)
+    assert num_passes(sampler, 1000) == passes
+    assert num_passes(sampler.model_copy(update={"autoguidance": None}), 1000) in (20, 40)
+    torch.testing.assert_close(with_guide, sample(denoiser, plain, z, **options))
 
 
 def test_register_sampler_makes_a_name_usable_in_a_config(monkeypatch):

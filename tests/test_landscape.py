@@ -45,6 +45,15 @@ def test_natural_order_and_gaps(root):
     assert sorted(names, key=natural_key) == ["2", "-9", "f", "f02", "f2", "f2b", "f10", "²"]
 
 
+def test_listing_many_folders_shows_progress(root, capsys, monkeypatch):
+    monkeypatch.setattr("lamd.base.progress.EVERY", 0.0)
+    LANDSCAPE.list_split(root, "train")
+    assert "listing" not in capsys.readouterr().err
+    monkeypatch.setattr("lamd.data.listing.MANY_FOLDERS", 2)
+    LANDSCAPE.list_split(root, "train")
+    assert "listing landscape/train: 2/2" in capsys.readouterr().err
+
+
 def test_the_whole_frame_becomes_a_square(root):
     packed = pack(root, size=8)
     exact = Image.fromarray(frame_pixels(3)).resize((8, 8), Image.Resampling.LANCZOS)

@@ -1,7 +1,10 @@
 """Users' videos and pictures: the frames that ffmpeg shows, none invented, none lost, upright."""
 
 import json
+import os
 import subprocess
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import av
 import imageio_ffmpeg
@@ -12,7 +15,8 @@ from PIL import Image
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.io.clips import decode_video, decode_with_decord, load_clips
+from lamd.io.clips import _frames_of_decord, decode_video, decode_with_decord, load_clips
+from lamd.io.native import ONE_THREAD
 from lamd.io.pictures import read_picture
 
 
@@ -111,6 +115,25 @@ def test_frames_are_those_of_ffmpeg(tmp_path, video, name, codec, pix_fmt, heigh
 def test_decord_reads_avis_as_ffmpeg_does(tmp_path, video, codec, pix_fmt, height):
     path = write(tmp_path / "a.avi", video[:, :height], codec, pix_fmt)
     np.testing.assert_array_equal(decode_with_decord(path), by_ffmpeg(path, height, 64))
+
+
+def test_several_threads_decode_avis_at_once_and_stderr_stays_open(tmp_path, video):
+    write(tmp_path / "a.avi", video, "mjpeg", "yuvj420p")
+    before = os.fstat(2)
+    frames = _frames_of_decord(tmp_path / "a.avi")
+    next(frames)
+    assert not ONE_THREAD.locked()
+    assert os.path.samestat(os.fstat(2), before)
+    assert len(list(frames)) == len(video) - 1
+
+
+def test_decord_says_nothing_of_a_file_that_only_it_cannot_open(tmp_path, capfd, monkeypatch):
+    (tmp_path / "a.avi").write_bytes(bytes(1000))
+    opened = SimpleNamespace(decode=lambda stream: iter(())), SimpleNamespace(frames=0)
+    monkeypatch.setattr("lamd.io.clips._open_video", lambda path: nullcontext(opened))
+    with pytest.raises(ValueError, match="not a readable video"):
+        decode_with_decord(tmp_path / "a.avi")
+    assert capfd.readouterr().err == ""
 
 
 def test_of_several_streams_the_one_that_ffmpeg_takes_is_read(tmp_path, video):

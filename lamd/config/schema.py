@@ -20,7 +20,16 @@ from lamd.config.networks import (
     VideoAutoencoderConfig,
 )
 from lamd.config.registries import ROW_RULES, SAMPLERS, Baseline
-from lamd.config.strict import DISTINCT, Count, Name, NonNegative, Positive, Size, Strict
+from lamd.config.strict import (
+    DISTINCT,
+    Count,
+    CountOrZero,
+    Name,
+    NonNegative,
+    Positive,
+    Size,
+    Strict,
+)
 from lamd.config.training import BatchConfig, LossConfig, TrainConfig
 
 MIN_SNAPSHOTS = 8  # of averages
@@ -32,6 +41,14 @@ def most_clips(size: int) -> int:
     return _HIGHEST // (max(size, _TILE) + _PAD)
 
 
+class Autoguidance(Strict):
+    """Guidance of a denoiser by its own earlier weights (arXiv 2406.02507), not in the paper."""
+
+    scale: float = Field(gt=1)  # 1 would be none
+    snapshot: Count  # of train_dmg.ema_snapshots, from 1 on, whose longer average guides
+    steps: tuple[CountOrZero, CountOrZero]  # lowest and highest t at which it does
+
+
 class SamplerConfig(Strict):
     """Sampling of z_m: K of T steps (paper), DDIM (reported)."""
 
@@ -39,6 +56,7 @@ class SamplerConfig(Strict):
     num_steps: Count  # K
     eta: NonNegative | None = None
     guidance_scale: Positive | None = None  # classifier-free; the paper does not mention it
+    autoguidance: Autoguidance | None = Field(default=None, exclude_if=lambda rule: rule is None)
     # largest |z_hat| at each step, in standard deviations of the training latents; None: paper
     clamp: Positive | None = Field(default=None, exclude_if=lambda bound: bound is None)
     # of the average of the denoiser's weights, relative to the training (EDM2's sigma_rel); None:
@@ -174,6 +192,11 @@ class Target(AnyTarget):
                 yield f"row {row} needs data.source: simulated; take it out"
         if self.sampler.ema_length is not None and self.train_dmg.ema_snapshots is None:
             yield "sampler.ema_length needs train_dmg.ema_snapshots"
+        if (rule := self.sampler.autoguidance) is not None:
+            if rule.snapshot >= (self.train_dmg.ema_snapshots or 0):
+                yield "sampler.autoguidance.snapshot must be below train_dmg.ema_snapshots"
+            if not rule.steps[0] <= rule.steps[1] < self.dmg.num_train_steps:
+                yield "sampler.autoguidance.steps must rise and be below dmg.num_train_steps (T)"
         if (self.train_dmg.ema_snapshots or MIN_SNAPSHOTS) < MIN_SNAPSHOTS:
             yield f"train_dmg.ema_snapshots below {MIN_SNAPSHOTS} cannot represent all lengths"
         for stage in (self.train_vae, self.train_captioner):

@@ -10,18 +10,20 @@ only the root's owner can have made that one.
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from lamd.base.errors import LamdError
 from lamd.base.files import is_system_file, natural_key
+from lamd.base.progress import track
 from lamd.base.terminal import printable
 from lamd.data.stand_in import parse_mark
 from lamd.io.pictures import FORMATS, open_picture
 
 SPLITS = ("train", "test")
+MANY_FOLDERS = 500  # fewer are listed within seconds
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,14 @@ class FolderScan:
         self.unexpected: list[Problem] = []
         self.passed_over = Counter[str]()  # suffixes of files that are no frames
 
-    def entries(self) -> list[os.DirEntry]:
-        """List the folders in the split's own folder."""
+    def entries(self) -> Iterator[os.DirEntry]:
+        """Yield the folders in the split's own folder; behind a bar where they are many."""
         try:
-            return self._folders(self.folder, self._entries(self.folder))
+            folders = self._folders(self.folder, self._entries(self.folder))
         except OSError as error:
             raise LamdError(f"{self.folder}: {error.strerror}; make it readable") from None
+        label = f"listing {self.dataset}/{self.split}" if len(folders) >= MANY_FOLDERS else None
+        return track(folders, label)
 
     def children(self, folder: os.DirEntry) -> list[os.DirEntry]:
         """List the folders in a folder in natural order."""

@@ -219,7 +219,7 @@ def _build(
             raise RuntimeError("the header of frames.npy has grown over the pixels")
         stream.flush()
         os.fsync(stream.fileno())
-    for key, reason in left_out:  # not while threads decode, which silence stderr
+    for key, reason in left_out:  # below the bar
         say(f"{key}: left out, {reason}")
     if left_out:
         say(f"{len(lengths)} videos packed, {len(left_out)} left out")

@@ -18,6 +18,7 @@ from lamd.config import CaptionerConfig, Target
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
 from lamd.data.packed import windows, windows_by_rule
+from lamd.diffusion import num_passes
 from lamd.flops import Cost, count
 from lamd.forecast.step import AUTOENCODERS, DENOISERS, count_step, stage_options
 from lamd.metrics.frames import BACKBONES, meta_lpips
@@ -126,10 +127,10 @@ def sampling(target: Target, row: str, paradigm: str, batch: int) -> Unit:
     """Return a sampling run of one clip of a row: encode, K denoising steps, decode."""
     parts, sampler = row_parts(target, row), PARADIGMS[paradigm].sampler(target)
     networks = sum(parts.values(), Cost())
-    flops = networks.flops + (sampler.num_steps - 1) * parts["step"].flops
+    passes = num_passes(sampler, target.dmg.num_train_steps)
+    flops = networks.flops + (passes - 1) * parts["step"].flops
     if sampler.guidance_scale is not None:  # without the prompt too
-        condition = costs(target, paradigm)["condition"]
-        flops += condition.flops + sampler.num_steps * parts["step"].flops
+        flops += costs(target, paradigm)["condition"].flops
     return _inference("sampling", paradigm, target, replace(networks, flops=flops), batch)
 
 

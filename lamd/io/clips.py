@@ -290,10 +290,10 @@ def _frames_of_decord(
     decord = import_decord()
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        with stderr_hidden():
+        with stderr_hidden():  # whatever its log level, decord writes what it cannot open
             reader = decord.VideoReader(str(path), num_threads=1)
-            for _ in range(len(reader))[:max_frames]:
-                yield _unpadded(reader.next().asnumpy())
+        for _ in range(len(reader))[:max_frames]:
+            yield _unpadded(reader.next().asnumpy())
     except (decord.DECORDError, RuntimeError, StopIteration) as error:
         reason = "empty file" if path.stat().st_size == 0 else type(error).__name__
         raise ValueError(f"not a readable video ({reason})") from None

@@ -41,6 +41,7 @@ class Paradigm(Protocol):
     min_snr: float | None = None  # gamma of the weight of a step in training
     autoencoder: Any  # None in pixel space
     network: Any  # the denoiser; None where nothing is sampled
+    earlier: "Paradigm | None" = None  # with the denoiser's earlier weights, for autoguidance
     schedule: Schedule
     latent_shape: tuple[int, ...]  # of one sample, without the batch
 

@@ -143,7 +143,10 @@ def _sampler_words(target: Target, sampler: SamplerConfig) -> str:
     """Return e.g. `DDIM, 200 of 1000 steps, eta 0`."""
     steps = f"{sampler.num_steps} of {target.dmg.num_train_steps} steps"
     words = f"{config.SAMPLERS[sampler.name].label}, {steps}"
-    return words if sampler.eta is None else f"{words}, eta {sampler.eta:g}"
+    words += "" if sampler.eta is None else f", eta {sampler.eta:g}"
+    if (rule := sampler.autoguidance) is not None:
+        words += ", autoguidance {:g} at steps {} to {}".format(rule.scale, *rule.steps)
+    return words
 
 
 def _lamd_words(target: Target) -> str:

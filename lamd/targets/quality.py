@@ -146,12 +146,15 @@ def _costs(
     config: QualityFigure, source: str, point: Point, latency: Cell, collector: Collector
 ) -> Iterator[Value]:
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
+    from lamd.diffusion import num_passes
     from lamd.paradigms.costs import row_parts
 
     folder = collector.store.finished(latency)
     seconds = read_latency(folder, [str(point)], config.rounds)
+    target = config.at(source, point)
+    passes = num_passes(target.sampler, target.dmg.num_train_steps)
     cost = row_parts(config.sources[source], point.row)
-    flops = cost["encode"].flops + point.num_steps * cost["step"].flops + cost["decode"].flops
+    flops = cost["encode"].flops + passes * cost["step"].flops + cost["decode"].flops
     names = (f"{point.row} encode", str(point), f"{point.row} decode")
     none = [0.0] * config.rounds  # pixel space neither encodes nor decodes
     parts = zip(*(seconds.get(name, none) for name in names), strict=True)

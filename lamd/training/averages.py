@@ -106,6 +106,20 @@ def coefficients(length: float, steps: Sequence[int]) -> np.ndarray:
     return (factors / factors.sum()).reshape(2, -1)
 
 
+def earlier_average(
+    number: int,
+    folder: Path,
+    sha256: Mapping[int, str],
+    expected: Mapping[str, Tensor],
+    advice: str,
+) -> dict[str, Tensor]:
+    """Return the longer average of snapshot `number`, from 1 on; else as `average_of_length`."""
+    step = sorted(sha256)[:number][-1]
+    names = {f"{own}.{name}": t for own in LENGTHS for name, t in expected.items()}
+    weights = ckpt.load_weights(snapshot_path(folder, step), sha256[step], names, advice)
+    return {name: weights[f"{LENGTHS[-1]}.{name}"] for name in expected}
+
+
 def average_of_length(
     length: float,
     folder: Path,

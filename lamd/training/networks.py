@@ -5,6 +5,7 @@ model.json          target, stage, hash of the weights; written last: the stage 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lamd.models.captioner import Captioner
 from lamd.paradigms.base import Network, Paradigm
 from lamd.paradigms.registry import PARADIGMS
 from lamd.training import checkpoint
-from lamd.training.averages import average_of_length
+from lamd.training.averages import average_of_length, earlier_average
 
 WEIGHTS, INFO = "model.safetensors", "model.json"
 _ADVICE = "delete the folder and train again, or restore the file"
@@ -87,12 +88,14 @@ def load_model(
     *,
     run_id: str | None = None,
     ema_length: float | None = None,
+    snapshot: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Any:
     """Load the network that `train` left in `folder`, frozen and in eval mode, onto `device`.
 
     Network and clip shape of a `target`, and a `run_id`, must be those that it was trained for.
-    With `ema_length` its weights are that average's, of the snapshots of the training.
+    With `ema_length` its weights are that average's, of the snapshots of the training; with
+    `snapshot` those of this one, for autoguidance.
 
     Raises:
         LamdError: on a missing or damaged file or another config (first differing key named), or no
@@ -114,12 +117,17 @@ def load_model(
             raise LamdError(f"{meta}: {error}") from None
     model = network.build(saved, vocabulary)
     expected = model.state_dict()
-    if ema_length is None:
+    averages = folder, info.snapshots, expected, _ADVICE
+    if ema_length is None and snapshot is None:
         weights = checkpoint.load_weights(folder / WEIGHTS, info.sha256, expected, _ADVICE)
-    elif info.snapshots:
-        weights = average_of_length(ema_length, folder, info.snapshots, expected, _ADVICE)
+    elif not info.snapshots:
+        key = "autoguidance" if ema_length is None else "ema_length"
+        raise LamdError(f"{meta}: trained without ema_snapshots; take sampler.{key} out")
+    elif snapshot is not None:
+        weights = earlier_average(snapshot, *averages)
     else:
-        raise LamdError(f"{meta}: trained without ema_snapshots; take sampler.ema_length out")
+        assert ema_length is not None
+        weights = average_of_length(ema_length, *averages)
     model.load_state_dict(weights)
     return model.to(device).eval().requires_grad_(False)
 
@@ -132,14 +140,16 @@ def load_paradigm(
     The folders are those of the `denoiser` and, except in pixel space, the `autoencoder`, which
     must be the one it was trained on; without a denoiser clips can be encoded and decoded.
     """
-    kind, denoiser, autoencoder = PARADIGMS[name], None, None
+    kind, sampler = PARADIGMS[name], target.sampler
+    denoiser = earlier = autoencoder = None
     if "denoiser" in folders:
-        denoiser = load_model(
-            folders["denoiser"], kind.denoiser_stage, target,
-            ema_length=target.sampler.ema_length, device=device,
-        )  # fmt: skip
+        load = partial(load_model, folders["denoiser"], kind.denoiser_stage, target, device=device)
+        denoiser = load(ema_length=sampler.ema_length)
+        if sampler.autoguidance is not None:
+            earlier = load(snapshot=sampler.autoguidance.snapshot)
         if target.runtime.compile:
-            compile_denoiser(denoiser)
+            for network in filter(None, (denoiser, earlier)):
+                compile_denoiser(network)
     if kind.autoencoder_stage is not None:
         folder = folders["autoencoder"]
         autoencoder = load_model(folder, kind.autoencoder_stage, target, device=device)
@@ -150,4 +160,7 @@ def load_paradigm(
                     f"{folders['denoiser'] / INFO}: trained on the latents of another "
                     f"{kind.autoencoder_stage} than {folder}; give the two of one training"
                 )
-    return kind.of(target, denoiser, autoencoder)
+    paradigm = kind.of(target, denoiser, autoencoder)
+    if earlier is not None:
+        paradigm.earlier = kind.of(target, earlier, autoencoder)
+    return paradigm

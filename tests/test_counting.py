@@ -114,13 +114,20 @@ def test_parameters_of_every_profile(target, profile):
     assert training_step(resolved, "dmg").parameters == num_parameters(dmg) - difference
 
 
-def test_a_sampling_run_is_its_parts():
-    target = tiny_target("dmg.condition=concat")
-    with torch.device("meta"):  # where attention is counted too
-        vae = build_vae(target.vae, target.data).eval()
-        dmg = build_dmg(target).eval()
-        x0 = torch.zeros(3, 3, 16, 16)
+GUIDED = 'sampler.autoguidance={"scale": 3.0, "snapshot": 2, "steps": [20, 80]}'
+
+
+@pytest.mark.parametrize("guided", [(), ("train_dmg.ema_snapshots=8", GUIDED)])
+@pytest.mark.parametrize("condition", ["concat", "cross_attention"])
+def test_a_sampling_run_is_its_parts(condition, guided):
+    target = tiny_target(f"dmg.condition={condition}", *guided)
+    vae, dmg = build_vae(target.vae, target.data).eval(), build_dmg(target).eval()
     models = LatentMotion(vae, dmg, schedule_of(target.dmg))
-    with FlopCounterMode(display=False) as flops:
+    models.earlier = models
+    x0 = torch.zeros(3, 3, 16, 16)
+    with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
         generate(models, target.sampler, x0, ["a", "b", "c"])
-    assert 3 * sampling(target, "lamd", "latent_motion", 3).flops == flops.get_total_flops()
+    predicted = sampling(target, "lamd", "latent_motion", 3)
+    assert 3 * predicted.flops == flops.get_total_flops()
+    plain = sampling(tiny_target(f"dmg.condition={condition}"), "lamd", "latent_motion", 3)
+    assert predicted.parameters - plain.parameters == num_parameters(dmg) * bool(guided)

@@ -97,7 +97,9 @@ def test_slurm_queues_a_job_again_however_often_its_time_is_over(tmp_path, monke
         Slurm(tmp_path, ("mem_gb=32GB",), threads=1, gpus=0)
 
 
-@pytest.mark.parametrize("option", ["gpu", "", "a=[1", "a=2024-13-45", "a=!!python/name:os.x"])
+@pytest.mark.parametrize(
+    "option", ["gpu", "", "=gpu", "a=[1", "a=2024-13-45", "a=!!python/name:os.x"]
+)
 def test_slurm_options_without_a_value_are_refused(option):
     with pytest.raises(LamdError) as caught:
         _parse(["mem_gb=16", option])

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -423,20 +424,25 @@ def test_committed_results_regenerate_from_their_record(path, monkeypatch):
         assert (path.parent / name).read_bytes() == content
 
 
-def test_committed_numbers_are_those_of_the_old_records():
-    with GOLDEN.open(newline="", encoding="utf-8") as file:
-        expected = {tuple(line) for line in csv.reader(file)}
+def committed_values() -> str:
+    """Return all values of the committed records as CSV, sorted."""
     header = ("target", "profile", "source", "point", "row", "part", "metric", "protocol",
               "value", "low", "high", "extrapolated")  # fmt: skip
-    committed = {header}
+    lines = set()
     for path in COMMITTED:
         results = read_results(path)
         for value in results.values:
             texts = [str(getattr(value, name) or "") for name in header[2:8]]
             numbers = [getattr(value, name) for name in header[8:]]
             texts += ["" if number is None else repr(number) for number in numbers]
-            committed.add((results.target, results.profile, *texts))
-    assert committed == expected
+            lines.add((results.target, results.profile, *texts))
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([header, *sorted(lines)])
+    return buffer.getvalue()
+
+
+def test_committed_numbers_are_golden():
+    assert committed_values() == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_committed_results_are_small():
@@ -567,3 +573,9 @@ def test_error_bars_and_grid_keep_their_sides_and_axes():
     column = Column(row="lamd", metric="fvd")
     grid = sweep._grid(Summaries(make_sweep()), column)  # d across, beta up
     np.testing.assert_allclose(grid, [[102, 202], [102, 202]])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python tests/test_results.py --write")
+    GOLDEN.write_text(committed_values(), encoding="utf-8")

@@ -294,7 +294,7 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
             parsed[key.strip()] = meant
         except (yaml.YAMLError, ValueError):
             equals = ""
-        if not equals:
+        if not (equals and key.strip()):
             raise LamdError(f"--slurm {option}: expected key=value, e.g. slurm_partition=gpu")
     return parsed
 

@@ -126,11 +126,14 @@ def _captions_cost(captioner: CaptionerConfig, num_frames: int, size: int) -> Co
 def sampling(target: Target, row: str, paradigm: str, batch: int) -> Unit:
     """Return a sampling run of one clip of a row: encode, K denoising steps, decode."""
     parts, sampler = row_parts(target, row), PARADIGMS[paradigm].sampler(target)
-    networks = sum(parts.values(), Cost())
+    networks, denoiser = sum(parts.values(), Cost()), costs(target, paradigm)
     passes = num_passes(sampler, target.dmg.num_train_steps)
+    conditions = 1 if sampler.guidance_scale is None else 2  # without the prompt too
+    if sampler.autoguidance is not None:
+        conditions *= 2
+        networks += Cost(0, denoiser["denoiser"].parameters)
     flops = networks.flops + (passes - 1) * parts["step"].flops
-    if sampler.guidance_scale is not None:  # without the prompt too
-        flops += costs(target, paradigm)["condition"].flops
+    flops += (conditions - 1) * denoiser["condition"].flops
     return _inference("sampling", paradigm, target, replace(networks, flops=flops), batch)
 
 

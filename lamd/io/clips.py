@@ -257,7 +257,7 @@ def _upright(frame: Any) -> np.ndarray:
         return pixels
     a, b, _, c, d = (value / 65536 for value in np.frombuffer(matrix, np.int32)[:5])
     if {abs(a), abs(b), abs(c), abs(d)} != {0.0, 1.0}:
-        raise ValueError("it is turned by less than a right angle; write it upright")
+        raise ValueError("it is turned by less than a right angle")
     # x and y of a pixel move to a x + c y and b x + d y.
     down, right = (d, a) if a else (b, c)
     pixels = pixels if a else pixels.transpose(1, 0, 2)

@@ -266,6 +266,13 @@ def test_a_unit_takes_time(kind, subject):
     assert 0 <= time_unit(Unit(kind, subject, shape), tiny_target(), "cpu") < 30
 
 
+def test_a_guided_run_takes_time_for_the_passes_that_guide():
+    guided = '{"scale": 3.0, "snapshot": 2, "steps": [0, 99]}'
+    target = tiny_target("train_dmg.ema_snapshots=8", f"sampler.autoguidance={guided}")
+    unit = Unit("sampling", "latent_motion", (2, 4, 16))
+    assert 0 < time_unit(unit, target, "cpu") < 30
+
+
 @pytest.mark.parametrize(
     ("kind", "subject", "shape"),
     [("captioning", "captioner", (2, 16, 32)), ("simulation", "cater_v1", (32, 16))],

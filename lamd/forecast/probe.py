@@ -18,8 +18,9 @@ import torch
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.processes import available_cores, available_memory, leave_with_parent
-from lamd.config import Target
+from lamd.config import SamplerConfig, Target
 from lamd.data.vocabulary import Vocabulary
+from lamd.diffusion import num_passes
 from lamd.evaluate import resolve_device
 from lamd.forecast.step import AUTOENCODERS, noise, noise_stage
 from lamd.forecast.work import Unit
@@ -120,7 +121,7 @@ def _autoencoding(unit: Unit, target: Target, device: str) -> float:
 
 
 def _sampling(unit: Unit, target: Target, device: str) -> float:
-    """Time a run of one step, and K - 1 times what a further step adds."""
+    """Time a run of one step, and for all further passes what a further one adds."""
     batch, kind = unit.shape[0], PARADIGMS[unit.subject]
     vocabulary = autoencoder = prompts = None
     if target.dmg.prompt is not None:
@@ -132,15 +133,21 @@ def _sampling(unit: Unit, target: Target, device: str) -> float:
     if kind.autoencoder_stage is not None:
         autoencoder = _network(kind.autoencoder_stage, target).to(device)
     paradigm, sampler = kind.of(target, network, autoencoder), kind.sampler(target)
+    if sampler.autoguidance is not None:
+        paradigm.earlier = kind.of(target, network, autoencoder)
     x0 = torch.zeros(batch, 3, target.data.size, target.data.size, device=device)
 
-    def run(num_steps: int) -> None:
-        options = sampler.model_copy(update={"num_steps": num_steps})
-        generate(paradigm, options, x0, [str(i) for i in range(batch)], prompts)
+    def options(num_steps: int) -> SamplerConfig:
+        return sampler.model_copy(update={"num_steps": num_steps})
 
-    further = sampler.num_steps - 1
-    once, step = _timed(run, device, min(further, 3))
-    return (once + further * step) / batch
+    def run(num_steps: int) -> None:
+        generate(paradigm, options(num_steps), x0, [str(i) for i in range(batch)], prompts)
+
+    further = min(sampler.num_steps - 1, 3)
+    once, step = _timed(run, device, further)
+    of, counts = target.dmg.num_train_steps, (1, 1 + further, sampler.num_steps)
+    first, timed, passes = (num_passes(options(count), of) for count in counts)
+    return (once + further * step * (passes - first) / max(1, timed - first)) / batch
 
 
 def _captioning(unit: Unit, target: Target, device: str) -> float:

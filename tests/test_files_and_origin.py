@@ -8,7 +8,7 @@ import pytest
 
 from lamd.base.errors import LamdError
 from lamd.base.files import check_folder, check_output, delete_folder, write_atomically
-from lamd.base.origin import current_origin
+from lamd.base.origin import current_origin, device_name, timing_place
 
 
 def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
@@ -83,3 +83,12 @@ def test_current_origin_works_without_git(monkeypatch):
     assert origin.commit is None
     assert origin.dirty is None
     assert origin.versions["python"].startswith("3.")
+
+
+def test_a_cpu_is_named_by_its_model_since_numbers_differ_between_models():
+    models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text(
+        encoding="utf-8").splitlines() if line.startswith("model name")]  # fmt: skip
+    if not models:
+        pytest.skip("this system does not name its CPU")
+    assert device_name("cpu").endswith(f" cores, {models[0]}")
+    assert timing_place("cpu")["device"] == device_name("cpu")

@@ -62,10 +62,14 @@ def current_origin(device: str) -> Origin:
 
 
 def device_name(device: str) -> str:
-    """Return e.g. `cuda: NVIDIA A100` or `cpu: x86_64, 8 cores`."""
+    """Return e.g. `cuda: NVIDIA A100` or `cpu: x86_64, 8 cores, AMD EPYC 9654`."""
     if device != "cpu" and (cuda := _cuda()):
         return f"cuda: {cuda.get_device_name(int(device.partition(':')[2] or 0))}"
-    return f"cpu: {platform.machine()}, {os.cpu_count()} cores"
+    name = f"cpu: {platform.machine()}, {os.cpu_count()} cores"
+    with suppress(OSError):
+        if model := _CPU_NAME.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+            name += f", {model[1]}"
+    return name
 
 
 def timing_place(device: str) -> dict[str, str]:
@@ -75,12 +79,7 @@ def timing_place(device: str) -> dict[str, str]:
     """
     if device != "cpu" and any(Path(driver).exists() for driver in _DRIVERS):
         import torch  # noqa: F401
-    name = device_name(device)
-    if name.startswith("cpu"):
-        with suppress(OSError):
-            if model := _CPU_NAME.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
-                name += f", {model[1]}"
-    return {"device": name, "torch": metadata.version("torch")}
+    return {"device": device_name(device), "torch": metadata.version("torch")}
 
 
 def note_path(**parts: str) -> None:

@@ -219,8 +219,10 @@ def _draw_curves(
     named = summary.axes == [VARIANT]
     paired = seeded and one_row and len(summary.points) > 1 and not named
     shape = (1 + paired, len(panels)) if one_row else (-(-len(panels) // 3), 3)
-    marks = "dots: seeds; bars, of a single one" if seeded else "bars"
-    words = f"{_conditions(results)}; {marks}: 95 % interval"
+    marks = "bars: 95 % interval"
+    if seeded:
+        marks = f"small dots: seeds; {marks} over {'seeds' if named else 'clips, of one seed'}"
+    words = f"{_conditions(results)}; {marks}"
     if paired:
         words += "; lower panels: change from the first point, paired by seed"
     words = "; ".join([words, *_symbols(summary)])

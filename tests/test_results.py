@@ -424,6 +424,23 @@ def test_committed_results_regenerate_from_their_record(path, monkeypatch):
         assert (path.parent / name).read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ablation_decoder", "; bars: 95 % interval"),
+        ("ablation_sampler", "; small dots: seeds; bars: 95 % interval over seeds"),
+        ("ablation_ema_length", "; small dots: seeds; lower panels: change from the first point"),
+    ],
+)
+def test_a_sweeps_figure_says_what_dots_and_bars_are(name, words, monkeypatch):
+    captions, canvas = [], plots.canvas
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # slow
+    monkeypatch.setattr(plots, "canvas", lambda *args: captions.append(args[2]) or canvas(*args))
+    sweep.render_sweep(read_results(RECORDS / name / "quick" / "record.json"))
+    assert f"profile quick{words}" in captions[0]
+    assert ("seeds" in captions[0]) == ("seeds" in words)
+
+
 def committed_values() -> str:
     """Return all values of the committed records as CSV, sorted."""
     header = ("target", "profile", "source", "point", "row", "part", "metric", "protocol",

@@ -215,14 +215,14 @@ def _draw_curves(
     a row have a second one below them with the change from the first position, paired by seed.
     """
     summary = Summaries(results)
-    seeded, one_row = max(map(len, summary.points.values())) > 1, len(panels) <= 4
+    seeds, one_row = list(map(len, summary.points.values())), len(panels) <= 4
+    seeded = max(seeds) > 1
     named = summary.axes == [VARIANT]
     paired = seeded and one_row and len(summary.points) > 1 and not named
     shape = (1 + paired, len(panels)) if one_row else (-(-len(panels) // 3), 3)
-    marks = "bars: 95 % interval"
-    if seeded:
-        marks = f"small dots: seeds; {marks} over {'seeds' if named else 'clips, of one seed'}"
-    words = f"{_conditions(results)}; {marks}"
+    words = f"{_conditions(results)}{'; small dots: seeds' * seeded}"
+    if named or min(seeds) == 1:
+        words += f"; bars: 95 % interval{' over seeds' * (named and seeded)}"
     if paired:
         words += "; lower panels: change from the first point, paired by seed"
     words = "; ".join([words, *_symbols(summary)])

@@ -31,6 +31,7 @@ TINY = [
     *(f"data.{key}={value}" for key, value in COUNTS.items()),
     *(f"train_vae.{key}={value}" for key, value in TRAIN.items()),
     *(f"train_dmg.{key}={value}" for key, value in TRAIN.items()),
+    "train_dmg.num_steps=8",  # as many as the snapshots of quick table_bair
     "vae.image_channels=[8,8,16]",
     "vae.motion_encoder_channels=[8,8]",
     "vae.decoder_channels=[8,8,16]",

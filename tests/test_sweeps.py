@@ -221,7 +221,11 @@ def test_submitit_local_gives_the_same_bits(place, fresh, monkeypatch):
     if not slurm_cluster.why_not():
         pytest.skip("Slurm is here and tested itself")
     auto = submitit.AutoExecutor
-    monkeypatch.setattr(submitit, "AutoExecutor", lambda folder, cluster: auto(folder, "local"))
+
+    def local(**options):
+        return auto(**options | {"cluster": "local"})
+
+    monkeypatch.setattr(submitit, "AutoExecutor", local)
     monkeypatch.setattr(executors, "_queued", lambda: {str(pid) for pid in psutil.pids()})
     reproduce(fresh, options=ExecutorOptions(executor="slurm"))
     assert values(fresh) == values(place)

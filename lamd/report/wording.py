@@ -48,7 +48,7 @@ def symbol_key(keys: Sequence[str]) -> str:
 
 def setting(value: Any) -> str:
     """Return a value of a config as its YAML has it, e.g. `null`."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool | dict) else str(value)
 
 
 def heading(metric: str) -> str:

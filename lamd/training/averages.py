@@ -106,37 +106,35 @@ def coefficients(length: float, steps: Sequence[int]) -> np.ndarray:
     return (factors / factors.sum()).reshape(2, -1)
 
 
-def earlier_average(
-    number: int,
+def single(number: int, steps: Sequence[int]) -> np.ndarray:
+    """Return the factors of one stored average alone: the longer one of snapshot `number`, from 1.
+
+    A training of a baseline may be too short for as many snapshots; its last one is taken then.
+    """
+    factors = np.zeros((2, len(steps)))
+    factors[-1, min(number, len(steps)) - 1] = 1
+    return factors
+
+
+def weighted_average(
+    factors: np.ndarray,
     folder: Path,
     sha256: Mapping[int, str],
     expected: Mapping[str, Tensor],
     advice: str,
 ) -> dict[str, Tensor]:
-    """Return the longer average of snapshot `number`, from 1 on; else as `average_of_length`."""
-    step = sorted(sha256)[:number][-1]
-    names = {f"{own}.{name}": t for own in LENGTHS for name, t in expected.items()}
-    weights = ckpt.load_weights(snapshot_path(folder, step), sha256[step], names, advice)
-    return {name: weights[f"{LENGTHS[-1]}.{name}"] for name in expected}
-
-
-def average_of_length(
-    length: float,
-    folder: Path,
-    sha256: Mapping[int, str],
-    expected: Mapping[str, Tensor],
-    advice: str,
-) -> dict[str, Tensor]:
-    """Return the weights of the average of `length` from the snapshots in `folder`.
+    """Return the sum of the stored averages in `folder`, each by its factor, (2, snapshots).
 
     `sha256` has the hash of each snapshot by its step.
 
     Raises:
-        DamagedFile: on a missing or damaged snapshot.
+        DamagedFile: on a missing or damaged snapshot, of those that a factor needs.
     """
     names = {f"{own}.{name}": t for own in LENGTHS for name, t in expected.items()}
-    steps, total = sorted(sha256), dict[str, Tensor]()
-    for step, column in zip(steps, coefficients(length, steps).T, strict=True):
+    total = dict[str, Tensor]()
+    for step, column in zip(sorted(sha256), factors.T, strict=True):
+        if not column.any():
+            continue
         path = snapshot_path(folder, step)
         weights = ckpt.load_weights(path, sha256[step], names, advice)
         for own, factor in zip(LENGTHS, column, strict=True):

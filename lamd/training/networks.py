@@ -23,7 +23,7 @@ from lamd.models.captioner import Captioner
 from lamd.paradigms.base import Network, Paradigm
 from lamd.paradigms.registry import PARADIGMS
 from lamd.training import checkpoint
-from lamd.training.averages import average_of_length, earlier_average
+from lamd.training.averages import coefficients, single, weighted_average
 
 WEIGHTS, INFO = "model.safetensors", "model.json"
 _ADVICE = "delete the folder and train again, or restore the file"
@@ -117,17 +117,18 @@ def load_model(
             raise LamdError(f"{meta}: {error}") from None
     model = network.build(saved, vocabulary)
     expected = model.state_dict()
-    averages = folder, info.snapshots, expected, _ADVICE
-    if ema_length is None and snapshot is None:
+    steps, factors = sorted(info.snapshots), None
+    for key, chosen in (("autoguidance", snapshot), ("ema_length", ema_length)):
+        if chosen is not None and not steps:
+            raise LamdError(f"{meta}: trained without ema_snapshots; take sampler.{key} out")
+    if snapshot is not None:
+        factors = single(snapshot, steps)
+    elif ema_length is not None:
+        factors = coefficients(ema_length, steps)
+    if factors is None:
         weights = checkpoint.load_weights(folder / WEIGHTS, info.sha256, expected, _ADVICE)
-    elif not info.snapshots:
-        key = "autoguidance" if ema_length is None else "ema_length"
-        raise LamdError(f"{meta}: trained without ema_snapshots; take sampler.{key} out")
-    elif snapshot is not None:
-        weights = earlier_average(snapshot, *averages)
     else:
-        assert ema_length is not None
-        weights = average_of_length(ema_length, *averages)
+        weights = weighted_average(factors, folder, info.snapshots, expected, _ADVICE)
     model.load_state_dict(weights)
     return model.to(device).eval().requires_grad_(False)
 

@@ -109,6 +109,7 @@ def test_base_that_leads_back_is_refused(folder):
         ("profiles:", "profiles: {quick: [", "not valid YAML"),
         ("profiles:", "profiles: !!python/object:os.system", "YAML"),
         ("title:", "title: a\ntitle:", "appears twice"),
+        ("title:", f"title: {'a ' * 101}#", "at most 200 characters"),
         ("\n  quick:", "\n  quickk:", "did you mean 'quick'?"),
         ("\nprofiles:", "\nscale: 2020-13-45\nprofiles:", "month must be in"),
     ],

@@ -135,7 +135,7 @@ class AnyTarget(Strict):
 
     target: Name
     kind: str
-    title: str
+    title: Annotated[str, Field(max_length=200)]
 
 
 class Target(AnyTarget):

@@ -156,7 +156,7 @@ def test_figures_tables_of_models_and_sweeps_are_planned(store, clock, target):
     found = forecast(load_target(target, "quick"), store, "cpu", limit=1)
     assert any(cell.work.flops for cell in found)
     assert {cell.state for cell in found} == {"missing"}
-    _, lines = forecast_table(found)
+    _, lines = forecast_table(found, store)
     assert lines[0].startswith(f"to be made: {len(found)} of {len(found)} cells")
 
 
@@ -169,7 +169,7 @@ def test_points_of_a_quality_figure_are_predicted_at_their_own_steps(store):
 
 @pytest.mark.parametrize("target", ["table_sampling_cost", "fig_cost_vs_frames"])
 def test_a_measurement_of_time_is_listed_without_one(store, target):
-    _, lines = forecast_table(forecast(load_target(target, "quick"), store, "cpu", limit=1))
+    _, lines = forecast_table(forecast(load_target(target, "quick"), store, "cpu", limit=1), store)
     assert lines[1] == "no time for latency: it is a measurement of time itself"
 
 
@@ -186,7 +186,7 @@ def test_a_cell_of_a_kind_without_a_rule_is_listed(store, monkeypatch):
     kind, oracle = KINDS["table"], Cell(kind="oracle", config={}, step=Step("toy:oracle"))
     graph = replace(kind.plan(target, "cpu"), extra={"": [oracle]})
     monkeypatch.setitem(KINDS, "table", SimpleNamespace(plan=lambda *_: graph))
-    _, lines = forecast_table(forecast(target, store, "cpu"))
+    _, lines = forecast_table(forecast(target, store, "cpu"), store)
     assert "no time for oracle: no rule for cells of kind oracle" in lines
 
 
@@ -234,7 +234,17 @@ def test_no_probe_asks_for_nothing_and_keeps_nothing(store, clock):
     assert not clock.asked
     assert not (store.root.parent / "predictions.json").exists()
     assert not any(cell.seconds for cell in found)
-    assert "no times" in forecast_table(found)[1][0]
+    assert "no times" in forecast_table(found, store)[1][0]
+
+
+def test_a_run_that_its_disk_does_not_hold_is_said(store, monkeypatch):
+    found = forecast(tiny_target(ROWS), store, "cpu")
+    assert not [line for line in forecast_table(found, store)[1] if "are free" in line]
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert (
+        f"{store.runs.parent}: 0.0 MB of disk are free; choose another with --runs"
+        in (forecast_table(found, store)[1])
+    )
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,13 @@ def user_path(path: Path | str) -> Path:
         raise LamdError(f"{path}: no such user; give the whole path") from None
 
 
+def free_disk(path: Path) -> tuple[int, Path]:
+    """Return the free bytes of a path's disk, and the nearest folder that exists."""
+    path = user_path(path)
+    folder = next(existing for existing in (path, *path.parents) if existing.exists())
+    return shutil.disk_usage(folder).free, folder
+
+
 def input_file(path: Path) -> Path:
     """Return `path`, which is about to be read; LamdError on a FIFO, device, socket or folder.
 

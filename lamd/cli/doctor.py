@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Literal, NamedTuple
 import typer
 
 from lamd.base.errors import LamdError
-from lamd.base.files import user_path
+from lamd.base.files import free_disk
 from lamd.cli.options import RUNS, Runs
 from lamd.cli.output import print_table
 
@@ -146,10 +145,8 @@ def _disk(runs: Path) -> Iterator[Finding]:
     from lamd.weights import cache_root
 
     for what, folder in (("runs", runs), ("cache", cache_root())):
-        path = user_path(folder)
-        path = next(existing for existing in (path, *path.parents) if existing.exists())
-        free = shutil.disk_usage(path).free / 1e9
-        enough: State = "ok" if free > _FREE_GB else "missing"
+        free, path = free_disk(folder)
+        enough: State = "ok" if free > _FREE_GB * 1e9 else "missing"
         state = enough if os.access(path, os.W_OK) else "broken"
         note = ", which cannot be written" if state == "broken" else ""
-        yield Finding(state, f"disk for {what}", f"{free:.0f} GB free at {path}{note}")
+        yield Finding(state, f"disk for {what}", f"{free / 1e9:.0f} GB free at {path}{note}")

@@ -63,8 +63,9 @@ def plan(
     from lamd.pipeline.store import Store
 
     config = load_target(target, profile, set_ or ())
-    predicted = forecast(config, Store(runs), device, limit=limit if probe else None)
-    (header, *rows), lines = forecast_table(predicted)
+    store = Store(runs)
+    predicted = forecast(config, store, device, limit=limit if probe else None)
+    (header, *rows), lines = forecast_table(predicted, store)
     print_table(header, rows)
     print_lines(*lines)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import FiniteFloat
 
 from lamd.base.errors import LamdError
-from lamd.base.files import dump_json, load_json
+from lamd.base.files import dump_json, free_disk, load_json
 from lamd.base.origin import CellInfo
 from lamd.config import AnyTarget
 from lamd.pipeline.cell import Cell
@@ -92,10 +92,13 @@ def accuracy(target: AnyTarget, store: Store, device: str) -> str | None:
     return _compared((kept[key], store.info(cell)) for key, cell in made.items() if key in kept)
 
 
-def forecast_table(costs: Sequence[CellCost]) -> tuple[list[list[str]], list[str]]:
+def forecast_table(costs: Sequence[CellCost], store: Store) -> tuple[list[list[str]], list[str]]:
     """Return a table with a header and one row per cell, and lines that sum it up."""
     missing = [cost for cost in costs if cost.made is None]
     lines, reasons = [_total(costs, missing)], dict[str, list[str]]()
+    needed, (free, folder) = sum(cost.work.disk or 0 for cost in missing), free_disk(store.runs)
+    if needed > free:
+        lines.append(f"{folder}: {_bytes(free)} of disk are free; choose another with --runs")
     for cost in missing:
         if cost.seconds is None:
             reasons.setdefault(cost.reason, []).append(cost.name)

@@ -122,14 +122,15 @@ def measure(benchmark, matmul_rate: float) -> Measure:
             run()
             synchronise()
 
-        if torch.cuda.is_available():
+        on_gpu = torch.get_default_device().type == "cuda"
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         once()
         benchmark.pedantic(once, rounds=affordable(rounds, seconds_of(run)))
         benchmark.extra_info |= info
         seconds = benchmark.stats.stats.median
         benchmark.extra_info["over_matmul"] = seconds * matmul_rate / 1e9  # of a GFLOP product
-        if torch.cuda.is_available():
+        if on_gpu:
             benchmark.extra_info["peak_bytes"] = torch.cuda.max_memory_allocated()
         if "clips" in info:
             benchmark.extra_info["clips_per_s"] = info["clips"] / seconds
@@ -154,4 +155,5 @@ def _scale_name(config: pytest.Config) -> str:
 
 
 def _device() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    on_gpu = torch.get_default_device().type == "cuda"
+    return torch.cuda.get_device_name() if on_gpu else platform.machine()

@@ -5,6 +5,8 @@ import torch
 from paradigms import PARADIGMS, Scale
 from timing import Measure, compare
 
+from lamd.metrics.extract import full_precision
+
 # Relative error of eps_hat against eager fp32 that a variant may have; bf16 keeps 8 bits.
 TOLERANCE = {"bf16": 5e-2, "compiled": 1e-4}
 
@@ -60,7 +62,7 @@ def test_denoiser_step_variant(benchmark, request, monkeypatch, scale, paradigm:
         with torch.autocast(torch.get_default_device().type, torch.bfloat16, variant == "bf16"):
             return compiled()
 
-    with torch.inference_mode():
+    with torch.inference_mode(), full_precision(torch.get_default_device()):
         expected = eager()
         error = (run().float() - expected).norm() / expected.norm()
         assert error < TOLERANCE[variant]

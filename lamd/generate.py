@@ -91,14 +91,23 @@ def generate(
     """Map x0 (B, 3, H, W) in [-1, 1] to x_hat (B, L, 3, H, W), not clamped; else as `trajectory`.
 
     Frame 0 is the decoder's, not the given frame. The autoencoder runs on `decoding_batch_size`
-    clips at once, by default on all.
+    clips at once, by default on all, and on fewer where a GPU has no room for them.
     """
     size = decoding_batch_size or len(x0)
     parts = [paradigm.encode(part) for part in x0.split(size)]
     given = Given(torch.cat([part.condition for part in parts]))
     _, z = last(trajectory(paradigm, sampler, given, keys, prompts))
-    latents = paradigm.from_diffusion(z).split(size)
-    return torch.cat([paradigm.decode(*pair) for pair in zip(latents, parts, strict=True)])
+    latents = paradigm.from_diffusion(z)
+    while True:
+        try:
+            pairs = zip(latents.split(size), parts, strict=True)
+            return torch.cat([paradigm.decode(*pair) for pair in pairs])
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+        torch.cuda.empty_cache()  # not above, where the error still holds what was decoded
+        size = (size + 1) // 2
+        parts = [paradigm.encode(part) for part in x0.split(size)]
 
 
 def generate_clips(
@@ -154,11 +163,12 @@ def compile_denoiser(network: UNet) -> None:
     loaded as code.
 
     Raises:
-        LamdError: on a CPU without a C++ compiler, or when others can write to that folder.
+        LamdError: without a compiler, or when others can write to that folder.
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
-    if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise LamdError("runtime.compile: no C++ compiler here; install g++ or leave it out")
+    variable, *usual = ("CXX", "g++", "clang++") if on_cpu else ("CC", "gcc", "clang")
+    if not any(map(shutil.which, (os.environ.get(variable, usual[0]), usual[1]))):
+        raise LamdError(f"runtime.compile: no {usual[0]} here; install it or leave the option out")
     kept = make_private(cache_root() / "compiled")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
     origin.note_path(compiled="yes")

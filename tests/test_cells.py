@@ -9,10 +9,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.files import fingerprint
 from lamd.pipeline import cell as cell_module
@@ -304,7 +306,8 @@ def test_another_process_trains_along_or_waits(tmp_path, monkeypatch, collective
             joined.set()
         joined.wait(10 if collective else 0.5)
 
-    one = cell("vae", build, collective=collective)
+    one, started = cell("vae", build, collective=collective), Mock()
+    monkeypatch.setattr(origin, "start_cell", started)
     first = Runner(store, "cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
@@ -314,6 +317,7 @@ def test_another_process_trains_along_or_waits(tmp_path, monkeypatch, collective
         first.run(one)
         assert along.result(timeout=10) == store.folder(one)
     assert folders == [store.folder(one, PARTIAL)] * (2 if collective else 1)
+    assert started.call_count == len(folders)
 
 
 def test_another_process_ends_with_the_failure_of_the_first(tmp_path, monkeypatch):

@@ -3,12 +3,20 @@
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
+import torch
 
 from lamd.base.errors import LamdError
 from lamd.base.files import check_folder, check_output, delete_folder, write_atomically
-from lamd.base.origin import current_origin, device_name, timing_place
+from lamd.base.origin import (
+    current_origin,
+    device_name,
+    peak_memory,
+    start_cell,
+    timing_place,
+)
 
 
 def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
@@ -92,3 +100,18 @@ def test_a_cpu_is_named_by_its_model_since_numbers_differ_between_models():
         pytest.skip("this system does not name its CPU")
     assert device_name("cpu").endswith(f" cores, {models[0]}")
     assert timing_place("cpu")["device"] == device_name("cpu")
+
+
+def test_peak_memory_is_that_of_the_chosen_gpu(monkeypatch):
+    cuda = Mock(**{"max_memory_allocated.return_value": 2**21})
+    monkeypatch.setattr(torch, "cuda", cuda)
+    start_cell("cpu")
+    assert peak_memory("cpu")["peak_device_memory_mb"] is None
+    assert not cuda.mock_calls  # the first one would take memory of a GPU
+    for device, number in (("cuda:1", "cuda:1"), ("cuda", None), ("auto", None)):
+        cuda.reset_mock()
+        start_cell(device)
+        calls = [call.is_available(), call.init(), call.reset_peak_memory_stats(number)]
+        assert cuda.mock_calls == calls
+        assert peak_memory(device)["peak_device_memory_mb"] == 2.0
+        cuda.max_memory_allocated.assert_called_once_with(number)

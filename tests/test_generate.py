@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -129,11 +130,15 @@ def test_config_hash_leaves_runtime_out():
     assert hashes[0] == hashes[1]
 
 
-def test_compile_denoiser_without_a_compiler_is_one_line(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("device", "compiler"), [("cpu", "g++"), ("cuda", "gcc")])
+def test_compile_denoiser_without_a_compiler_is_one_line(monkeypatch, tmp_path, device, compiler):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(LamdError, match=r"no C\+\+ compiler here; install"):
-        compile_denoiser(small_dmg())
+    for variable in ("CXX", "CC"):
+        monkeypatch.delenv(variable, raising=False)
+    parameters = iter([SimpleNamespace(device=torch.device(device))])
+    with pytest.raises(LamdError) as refused:
+        compile_denoiser(SimpleNamespace(parameters=lambda: parameters))
+    assert str(refused.value).startswith(f"runtime.compile: no {compiler} here; install it")
 
 
 def test_compile_denoiser_keeps_code_where_no_one_else_can_write(monkeypatch, tmp_path):
@@ -256,3 +261,24 @@ def test_a_batch_that_a_gpu_has_no_room_for_is_halved(monkeypatch):
     monkeypatch.setattr(generation, "generate", lambda *_, **__: sample(*_[:2], frames, *_[3:]))
     with pytest.raises(torch.OutOfMemoryError):
         generation.generate_clips(paradigm, None, frames[:1], "a", batch_size=1)
+
+
+def test_clips_that_a_gpu_has_no_room_to_decode_are_not_denoised_again(monkeypatch):
+    run, x0 = setup()
+    expected, decode, tried = run(x0, "abcd"), LatentMotion.decode, []
+    denoised = Mock(side_effect=generation.trajectory)
+
+    def decode_two(self, z, given):
+        tried.append(len(z))
+        if len(z) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return decode(self, z, given)
+
+    monkeypatch.setattr(LatentMotion, "decode", decode_two)
+    monkeypatch.setattr(generation, "trajectory", denoised)
+    assert torch.allclose(run(x0, "abcd"), expected, atol=1e-5)
+    assert tried == [4, 2, 2]
+    assert denoised.call_count == 1
+    monkeypatch.setattr(LatentMotion, "decode", Mock(side_effect=torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        run(x0, "abcd")

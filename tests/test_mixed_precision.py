@@ -1,6 +1,7 @@
 """bf16 in training on a CPU: used where it is right and faster, else fp32, which the log says."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from lamd.base import origin
 from lamd.forecast.bench import profile_stage
 from lamd.forecast.step import noise_stage
 from lamd.nn import Attention, FullConv
-from lamd.training import train
+from lamd.training import engine, train
 from lamd.training.precision import bf16_problem
 
 STAGES = ("vae", "dmg", "pixel", "video_vae", "latent_video")
@@ -70,6 +71,26 @@ def test_bf16_is_used_where_it_is_right_and_faster(speed, error, expected, monke
     ]
     monkeypatch.setattr(machine, "rates", lambda device: rates)
     assert machine.bf16_is_faster() == expected
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_gpu_that_only_emulates_bf16_trains_in_fp32(supported, monkeypatch):
+    def supports(including_emulation=True):
+        return supported or including_emulation
+
+    def accelerator(device, precision):
+        alike = SimpleNamespace(device=torch.device("cuda"), precision=precision)
+        return alike
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supports)
+    monkeypatch.setattr(engine, "make_accelerator", accelerator)
+    monkeypatch.setattr(engine, "_all", lambda _, flag: flag)
+    stage = noise_stage("vae", tiny_target("train_vae.precision=bf16"))
+    run = SimpleNamespace(stage=stage, train=stage.train, run_id="", note=None)
+    used = engine._Run._accelerator(run, "cuda").precision
+    assert used == stage.precision == ("bf16" if supported else "fp32")
+    slow = "vae: precision fp32: bf16 is not faster than fp32 on the GPU of every process"
+    assert run.note == (None if supported else slow)
 
 
 @pytest.mark.parametrize("name", STAGES)

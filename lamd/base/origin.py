@@ -63,7 +63,7 @@ def current_origin(device: str) -> Origin:
 
 def device_name(device: str) -> str:
     """Return e.g. `cuda: NVIDIA A100` or `cpu: x86_64, 8 cores, AMD EPYC 9654`."""
-    if device != "cpu" and (cuda := _cuda()):
+    if cuda := _cuda(device):
         return f"cuda: {cuda.get_device_name(int(device.partition(':')[2] or 0))}"
     name = f"cpu: {platform.machine()}, {os.cpu_count()} cores"
     with suppress(OSError):
@@ -90,8 +90,9 @@ def note_path(**parts: str) -> None:
 def start_cell(device: str) -> None:
     """Start counting the peak of a device's memory again, and forget the path of the last cell."""
     _path.clear()
-    if cuda := _cuda():
+    if cuda := _cuda(device):
         gc.collect()  # networks of earlier cells: a replaced `forward` refers to its own module
+        cuda.init()  # PyTorch does so by itself, but not for a GPU that has a number
         cuda.reset_peak_memory_stats(_gpu(device))
 
 
@@ -99,16 +100,16 @@ def peak_memory(device: str) -> dict[str, Any]:
     """Return the fields of `CellInfo` for the peak memory of the process and of a device, MB."""
     unit = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    peak = cuda.max_memory_allocated(_gpu(device)) / 1024**2 if (cuda := _cuda()) else None
+    peak = cuda.max_memory_allocated(_gpu(device)) / 1024**2 if (cuda := _cuda(device)) else None
     return {
         "peak_memory_mb": round(memory, 1),
         "peak_device_memory_mb": None if peak is None else round(peak, 1),
     }
 
 
-def _gpu(device: str) -> int | None:
-    """Return the number of a GPU that is named by it; None is the process's own."""
-    return int(device.partition(":")[2]) if ":" in device else None
+def _gpu(device: str) -> str | None:
+    """Return a GPU that is named by its number; None is the process's own."""
+    return device if ":" in device else None
 
 
 def _kernels() -> dict[str, str]:
@@ -119,8 +120,8 @@ def _kernels() -> dict[str, str]:
     return {"dtype": "fp32", "threads": str(torch.get_num_threads())} | version | _path
 
 
-def _cuda() -> Any:
-    torch = sys.modules.get("torch")
+def _cuda(device: str) -> Any:
+    torch = None if device == "cpu" else sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 

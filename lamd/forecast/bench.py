@@ -1,5 +1,6 @@
 """Profile of training steps: shares of their time, and of the rate that this machine reaches."""
 
+import gc
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
@@ -89,6 +90,7 @@ def profile_target(target: AnyTarget, device: str) -> Iterable[StageProfile]:
 
 def profile_stage(name: str, target: Target, device: str) -> StageProfile:
     """Profile one stage; errors as for `profile_target`."""
+    gc.collect()  # networks of the stage before: a replaced `forward` refers to its own module
     check_lpips(name, target)
     stage = noise_stage(name, target.at_size(target.data.size))
     timer = StepTimer(stage, device=device)

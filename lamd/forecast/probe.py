@@ -3,6 +3,7 @@
 It trains and samples networks with fresh weights on random clips.
 """
 
+import gc
 import multiprocessing
 import tempfile
 import time
@@ -88,6 +89,7 @@ def time_unit(unit: Unit, target: Target, device: str) -> float:
     Raises:
         LamdError: when memory, weights or a GPU are missing.
     """
+    gc.collect()  # networks of earlier units: a replaced `forward` refers to its own module
     memory = available_memory()
     if unit.memory > memory and not torch.cuda.is_available():
         raise LamdError(f"needs {unit.memory / 1e9:.1f} GB of memory, {memory / 1e9:.1f} are free")

@@ -129,6 +129,7 @@ class Runner:
             wait_until(ready, cell.name, progress=lambda: modified(lock))
             if not self.store.is_complete(cell):
                 check_own(partial)
+                origin.start_cell(self.device)
                 cell.step(partial, inputs)
         return self.store.folder(cell)
 

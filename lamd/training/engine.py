@@ -156,13 +156,15 @@ class _Run:
         self.validation: dict[str, float] | None = None
 
     def _accelerator(self, device_name: str | None) -> Accelerator:
-        """Return the accelerator of the config's precision, or of fp32 on a CPU without bf16."""
+        """Return the accelerator of the config's precision, or of fp32 on a device without bf16."""
         precision = self.train.precision
         accelerator = make_accelerator(device_name, precision)
-        if accelerator.device.type == "cpu" and precision == "bf16":
-            slow = "bf16 is not faster than fp32 on the CPU of every process"
+        if precision == "bf16":
+            device = accelerator.device.type
+            unit = "CPU" if device == "cpu" else "GPU"
+            slow = f"bf16 is not faster than fp32 on the {unit} of every process"
             last = ckpt.last_precision(self.folder) if self.run_id else None
-            fast = _all(accelerator, machine.bf16_is_faster())
+            fast = _all(accelerator, machine.bf16_is_faster(device))
             problem = None if fast or last == "bf16" else slow
             if last == "fp32":
                 problem = f"its checkpoints are of {last}"
@@ -170,7 +172,8 @@ class _Run:
                 self.note = (
                     f"{self.stage.name}: precision bf16, as in its checkpoints, though {slow}"
                 )
-            problem = problem or bf16_problem(self.stage)
+            if device == "cpu":
+                problem = problem or bf16_problem(self.stage)
             if not _all(accelerator, problem is None):
                 reason = problem or "another process has wrong gradients in bf16"
                 self.note = f"{self.stage.name}: precision fp32: {reason}"

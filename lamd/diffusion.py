@@ -17,7 +17,7 @@ from torch import Tensor
 from lamd import config
 from lamd.config import DMGConfig, SamplerConfig, SamplerRule
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,)) -> eps_hat
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # (z_t, t (B,) on any device) -> eps_hat
 NoiseSource = Callable[[], Tensor]  # draws standard normal noise, shaped like z_t
 Visit = tuple[int, Tensor]  # a step and the z_hat predicted at it
 
@@ -253,7 +253,8 @@ def trajectory(
     step, before = SAMPLERS[name], None
     for t, s in zip(steps, [*steps[1:], -1], strict=True):
         yield t, z
-        eps_hat = denoiser(z, torch.full((len(z),), t, dtype=torch.int64, device=z.device))
+        # on the CPU: to read t on a GPU would wait for the step before
+        eps_hat = denoiser(z, torch.full((len(z),), t, device="cpu"))
         z, before = step(schedule, z, eps_hat, t, s, before, eta=eta, noise=noise)
     yield -1, z
 
@@ -266,7 +267,7 @@ def sample(denoiser: Denoiser, schedule: Schedule, z: Tensor, **options) -> Tens
 
 
 def _abar_of_rows(schedule: Schedule, z: Tensor, t: Tensor) -> Tensor:
-    abar = schedule.alpha_bar.to(z.device)[t].to(z.dtype)
+    abar = schedule.alpha_bar.to(t.device)[t].to(z)
     return abar.reshape(-1, *[1] * (z.ndim - 1))
 
 

@@ -31,10 +31,9 @@ def short_names() -> dict[str, str]:
 
 
 def _clip_protocols() -> list[str]:
-    metrics = {name: metric_for(name) for name in PROTOCOLS}
     return [
         name
-        for name, metric in metrics.items()
+        for name, metric in ((name, metric_for(name)) for name in PROTOCOLS)
         if metric.needs not in ("captions", "tracks")
         and not (metric.per_class or metric.sampled_only)
     ]
@@ -82,13 +81,9 @@ def measure_paths(
     # Missing or damaged weights are reported before an hour of other metrics.
     for artifact in dict.fromkeys(key for name in names for key in metric_for(name).weights):
         weights.load(artifact)
+    clips = real_clips.videos, fake_clips.videos
     inputs = Inputs(
-        clips=(real_clips.videos, fake_clips.videos),
-        device=device,
-        batch_size=batch_size,
-        seed=seed,
-        cache=cache,
-        progress=progress,
+        clips=clips, device=device, batch_size=batch_size, seed=seed, cache=cache, progress=progress
     )
     return (_with_remarks(measure(name, inputs), real_clips, fake_clips) for name in names)
 

@@ -6,7 +6,7 @@ arithmetic; `count` reads what its forward pass would cost.
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -42,11 +42,7 @@ class Cost:
 
     def __add__(self, other: "Cost") -> "Cost":
         """Return the cost of both; parameters that both read are counted twice."""
-        return Cost(
-            self.flops + other.flops,
-            self.parameters + other.parameters,
-            self.activations + other.activations,
-        )
+        return Cost(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 def count(run: Callable[[], object], clips: int = 1) -> Cost:

@@ -67,14 +67,9 @@ def trajectory(
     if (bound := paradigm.bound or sampler.clamp) is not None:
         denoiser = diffusion.clip_denoised(denoiser, schedule, bound)
     noise = keyed_noise(keys, sampler.seed, paradigm.latent_shape, given.condition.device)
+    steps = diffusion.sampling_steps(len(schedule), sampler.num_steps)
     yield from diffusion.trajectory(
-        denoiser,
-        schedule,
-        noise(),
-        steps=diffusion.sampling_steps(len(schedule), sampler.num_steps),
-        name=sampler.name,
-        eta=sampler.eta,
-        noise=noise,
+        denoiser, schedule, noise(), steps=steps, name=sampler.name, eta=sampler.eta, noise=noise
     )
 
 

@@ -18,11 +18,7 @@ _SCALE = 2.0**10  # of the adaptive weight's losses: fp16 rounds gradients of me
 
 
 def reconstruction_terms(
-    x: Tensor,
-    output: VAEOutput,
-    loss: LossConfig,
-    lpips_net: nn.Module | None,
-    order: Tensor,
+    x: Tensor, output: VAEOutput, loss: LossConfig, lpips_net: nn.Module | None, order: Tensor
 ) -> dict[str, Tensor]:
     """Return the weighted terms of L_GEN by name for x (B, L, 3, H, W) in [-1, 1].
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,15 +80,14 @@ def test_budgets_share_clips_or_flops(name, profile):
     clips = target.train_dmg.num_steps * target.train_dmg.batch_size
     for row in ROWS:
         budget = row_budget(target, row)
-        seen = budget.train.num_steps * budget.train.batch_size
-        total = budget.flops + budget.autoencoder_flops
+        total = budget.tflops + budget.autoencoder_tflops
         if row.endswith("clips"):
-            assert seen == clips
+            assert budget.clips == clips
         else:
-            assert total <= budget.lamd_flops < total + budget.flops / budget.train.num_steps
-        assert (budget.autoencoder_flops > 0) == row.startswith("latent_video")
+            assert total <= budget.lamd_tflops < total + budget.tflops / budget.steps
+        assert (budget.autoencoder_tflops > 0) == row.startswith("latent_video")
         share = target.train_dmg.warmup_steps / target.train_dmg.num_steps
-        assert budget.train.warmup_steps == int(share * budget.train.num_steps + 1e-9)
+        assert row_training(target, row).warmup_steps == int(share * budget.steps + 1e-9)
 
 
 def test_budget_factor_multiplies_the_flops_rows_and_the_video_autoencoder():
@@ -98,14 +98,14 @@ def test_budget_factor_multiplies_the_flops_rows_and_the_video_autoencoder():
     }  # fmt: skip
     for row in ROWS:
         once, thrice = (budgets[factor][row] for factor in (1, 3))
-        assert thrice.lamd_flops == once.lamd_flops
-        steps = row.startswith("latent_video") and 3 * once.autoencoder_flops
-        assert 0.9 * steps <= thrice.autoencoder_flops <= steps  # clips are encoded once
+        assert thrice.lamd_tflops == once.lamd_tflops
+        steps = row.startswith("latent_video") and 3 * once.autoencoder_tflops
+        assert 0.9 * steps <= thrice.autoencoder_tflops <= steps  # clips are encoded once
         if row.endswith("clips"):
-            assert (thrice.train, thrice.flops) == (once.train, once.flops)
+            assert (thrice.steps, thrice.tflops) == (once.steps, once.tflops)
         else:
-            total, step = thrice.flops + thrice.autoencoder_flops, once.flops / once.train.num_steps
-            assert total <= 3 * once.lamd_flops < total + step
+            total, step = thrice.tflops + thrice.autoencoder_tflops, once.tflops / once.steps
+            assert total <= 3 * once.lamd_tflops < total + step
     factor = ("baselines.budget_factor=1.0", "baselines.latent_video.autoencoder.first_frame=none")
     assert tiny_target(*factor).model_dump() == tiny_target().model_dump()  # and so the hash
 
@@ -118,7 +118,7 @@ def test_a_small_budget_ends_stage_1_before_its_adversary_begins():
     short = tiny_target("train_vae.num_steps=2", "train_vae.validate_every=2", "loss.gan=null",
                         "train_vae.warmup_steps=1")  # fmt: skip
     budgets = [row_budget(own, "latent_video_clips") for own in (target, short)]
-    assert budgets[0].autoencoder_flops == budgets[1].autoencoder_flops > 0
+    assert budgets[0].autoencoder_tflops == budgets[1].autoencoder_tflops > 0
 
 
 def test_an_autoencoder_that_leaves_nothing_is_refused():
@@ -254,7 +254,7 @@ def test_a_key_holds_what_a_row_depends_on():
 
 
 def train_video(target: Target, folder: Path, *, stop: int | None = None) -> None:
-    videos, steps = TinyVideos(), row_budget(target, "latent_video_clips").train
+    videos, steps = TinyVideos(), row_training(target, "latent_video_clips")
     parents = {"autoencoder": folder / "vae", "latents": folder / "latents"}
     train("video_vae", target, videos, folder / "vae", run_id="v", device="cpu")
     encode_latents(target, videos, *parents.values(), run_id="l", stage="video_vae", device="cpu")
@@ -265,7 +265,7 @@ def train_video(target: Target, folder: Path, *, stop: int | None = None) -> Non
 
 
 def train_pixel(target: Target, folder: Path, *, stop: int | None = None) -> None:
-    steps = row_budget(target, "pixel_clips").train
+    steps = row_training(target, "pixel_clips")
     train(
         "pixel", target, TinyVideos(), folder, run_id="p", options=steps, device="cpu",
         max_steps=stop,
@@ -394,9 +394,8 @@ def test_all_rows_from_end_to_end(tmp_path, monkeypatch):
         budget = row_budget(tiny_target(*overrides), row.name)
         assert psnr[row.name].n_fake == psnr["lamd"].n_fake
         assert psnr[row.name].verdict == "not comparable"
-        assert row.budget["steps"] == budget.train.num_steps
-        assert row.budget["lamd_tflops"] == budget.lamd_flops / 1e12
-        assert f"{budget.train.num_steps:,} steps of 4 clips" in row.description
+        assert row.budget == asdict(budget)
+        assert f"{budget.steps:,} steps of 4 clips" in row.description
     with Image.open(outcome.folder / "clips.webp") as grid:
         assert grid.is_animated
         assert grid.width // 132 == 4 + len(ROWS)  # 128 pixels and a gap for each set of clips

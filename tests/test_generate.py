@@ -1,5 +1,6 @@
 """The inference path: a sample depends on its key, its first frame and the seed alone."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +20,11 @@ from lamd.base.errors import LamdError
 from lamd.cli.generate import _image_paths
 from lamd.config import SamplerConfig, config_hash, load_target
 from lamd.data.dataset import DATASETS
+from lamd.data.vocabulary import Vocabulary
 from lamd.diffusion import make_schedule, schedule_of
 from lamd.generate import compile_denoiser, generate, generate_clips, trajectory
 from lamd.paradigms.latent_motion import LatentMotion
+from lamd.paradigms.registry import PARADIGMS
 
 SCHEDULE = make_schedule("sqrt_linear", 1000, 0.0015, 0.0195)
 
@@ -282,3 +285,31 @@ def test_clips_that_a_gpu_has_no_room_to_decode_are_not_denoised_again(monkeypat
     monkeypatch.setattr(LatentMotion, "decode", Mock(side_effect=torch.OutOfMemoryError))
     with pytest.raises(torch.OutOfMemoryError):
         run(x0, "abcd")
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m"])
+@pytest.mark.parametrize("kind", PARADIGMS.values(), ids=PARADIGMS)
+def test_all_tensors_of_a_run_are_on_the_device_of_its_frames(kind, name):
+    """As a GPU would, the meta device refuses operations with a tensor of the CPU."""
+    guide, prompts, own = {"scale": 3.0, "snapshot": 1, "steps": [20, 80]}, None, []
+    if kind is LatentMotion:
+        prompts = ["a cone", "a cube"]
+        own = ["baselines=null", "dmg.prompt={kind: class, dropout: 0.1}",
+               "sampler.guidance_scale=2.0"]  # fmt: skip
+    target = tiny_target(
+        *own,
+        f"sampler.name={name}", "sampler.eta=" + ("1.0" if name == "ddim" else "null"),
+        f"sampler.autoguidance={json.dumps(guide)}", "train_dmg.ema_snapshots=8",
+        "sampler.clamp=4.0", "dmg.prediction=v",
+    )  # fmt: skip
+    words = None if prompts is None else Vocabulary.build("class", prompts)
+    autoencoder = None
+    with torch.device("meta"):
+        network = kind.networks[kind.denoiser_stage].build(target, words).eval()
+        if kind.autoencoder_stage is not None:
+            autoencoder = kind.networks[kind.autoencoder_stage].build(target, None).eval()
+        x0 = torch.empty(2, 3, 16, 16)
+    paradigm = kind.of(target, network, autoencoder)
+    paradigm.earlier = kind.of(target, network, autoencoder)
+    x_hat = generate(paradigm, kind.sampler(target), x0, ["a", "b"], prompts)
+    assert x_hat.is_meta and x_hat.shape == (2, 4, 3, 16, 16)

@@ -105,14 +105,14 @@ def test_the_other_paradigms_are_counted(store):
     found = works(target, store)
     assert all(work.units is not None for work in found.values())
     pixel, video = (row_budget(target, row) for row in ("pixel_flops", "latent_video_clips"))
-    assert counts(found["pixel flops"]) == {"pixel step": pixel.train.num_steps}
-    assert found["pixel flops"].flops == pixel.flops
-    assert counts(found["latent_video clips"]) == {"latent_video step": video.train.num_steps}
-    assert found["latent_video clips"].flops == video.flops
+    assert counts(found["pixel flops"]) == {"pixel step": pixel.steps}
+    assert found["pixel flops"].flops / 1e12 == pixel.tflops
+    assert counts(found["latent_video clips"]) == {"latent_video step": video.steps}
+    assert found["latent_video clips"].flops / 1e12 == video.tflops
     encoded = 2 * found["video_latents"].flops  # for the statistics, and for stage II
-    assert found["video_vae"].flops + encoded == video.autoencoder_flops
+    assert (found["video_vae"].flops + encoded) / 1e12 == video.autoencoder_tflops
     lamd = found["vae"].flops + 2 * found["latents"].flops + found["dmg"].flops
-    assert lamd == video.lamd_flops
+    assert lamd / 1e12 == video.lamd_tflops
     assert counts(found["video_vae"]) == {"video_vae step": 3, "video_vae step, adversary": 7}
     assert found["video_latents"].disk > found["latents"].disk
     for row in ("pixel", "latent_video"):

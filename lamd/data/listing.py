@@ -137,7 +137,7 @@ class FolderScan:
             for entry in entries:
                 if suffix_of(entry.name) in FORMATS:
                     reason = f"holds frames ({printable(entry.name)}), not folders of frames"
-            self._note(folder, reason)
+            self.skip(folder, reason)
         return folders
 
     def _is_file(self, entry: os.DirEntry) -> bool:
@@ -165,13 +165,10 @@ class FolderScan:
             notes=(f"files that are no frames, passed over: {', '.join(counts)}",) * bool(counts),
         )  # fmt: skip
 
-    def skip(self, entry: os.DirEntry, reason: str) -> None:
+    def skip(self, entry: "os.PathLike[str]", reason: str) -> None:
         """Note an entry that is not used."""
-        self._note(Path(entry.path), reason)
-
-    def _note(self, path: Path, reason: str) -> None:
-        self.state.update(os.fsencode(path))
-        self.unexpected.append(Problem(path, reason))
+        self.state.update(os.fsencode(entry))
+        self.unexpected.append(Problem(Path(entry), reason))
 
     def _list(self, folder: os.DirEntry) -> tuple[list[os.DirEntry], str | None]:
         try:

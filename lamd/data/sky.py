@@ -65,11 +65,8 @@ def list_split(
     LamdError when the list cannot be read or names a video that is not there.
     """
     scan = FolderScan(dataset.name, root, split, find_split(dataset, root, split))
-    videos = []
-    for long_video in scan.entries():
-        for entry in scan.children(long_video):
-            videos.append(scan.frames(entry, (".jpg", ".jpeg")))
-    listing = scan.listing(videos)
+    entries = (entry for long_video in scan.entries() for entry in scan.children(long_video))
+    listing = scan.listing(scan.frames(entry, (".jpg", ".jpeg")) for entry in entries)
     return listing if video_lists is None else _listed(listing, user_path(video_lists))
 
 

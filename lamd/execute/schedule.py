@@ -23,20 +23,14 @@ _LATE = 90.0  # seconds: a network folder may show a new file after a minute
 
 @dataclass
 class Schedule:
-    """All cells of a target and their ancestors, made once each.
+    """All cells of a target and their ancestors, made once each."""
 
-    Attributes:
-        sources: the wanted cells of each source.
-        threads: of one job.
-        retry_failed: try what failed in an earlier run again.
-    """
-
-    sources: Mapping[str, Sequence[Cell]]
+    sources: Mapping[str, Sequence[Cell]]  # the wanted cells of each
     store: Store
     executor: Executor
     device: str = "cpu"
-    threads: int = 1
-    retry_failed: bool = False
+    threads: int = 1  # of one job
+    retry_failed: bool = False  # in an earlier run
     say: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:

@@ -108,11 +108,7 @@ def profile_stage(name: str, target: Target, device: str) -> StageProfile:
     shares["LPIPS"] = _lpips_seconds(stage, device) / seconds
     shares["reading"] = _seconds(timer.read, device) / seconds
     dtype = torch.float32 if timer.precision == "fp32" else torch.bfloat16  # fp16 is as fast
-    product = next(
-        rate.tflops
-        for rate in machine.rates(device)
-        if rate.operator == "matrix product" and rate.dtype == dtype
-    )
+    product = next(r.tflops for r in machine.rates(device) if r[:2] == ("matrix product", dtype))
     flops = training_step(target, name).flops
     return StageProfile(
         name, timer.precision, seconds, shares, flops / seconds / 1e12, product,

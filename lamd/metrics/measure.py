@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lamd.metrics.protocols import PROTOCOLS, Protocol, metric_for
-from lamd.metrics.values import Clusters, Inputs, MetricValue, SetValue, mean_interval
+from lamd.metrics.values import Inputs, MetricValue, SetValue, mean_interval
 
 
 def measure(name: str, inputs: Inputs) -> MetricValue:
@@ -35,7 +35,10 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
         asked = None
         num_conditions = len(fake) // samples if metric.paired else len(real)
         clusters = inputs.clusters(num_conditions, len(fake))
-        result = _mean(np.asarray(result, np.float64), clusters, inputs.seed)
+        per_clip = np.asarray(result, np.float64)
+        owners = clusters.b if len(per_clip) == len(clusters.b) else clusters.a
+        interval = mean_interval(per_clip, owners, seed=inputs.seed)
+        result = SetValue(float(per_clip.mean()), interval, per_clip=per_clip)
         if metric.needs == "captions" or not (metric.from_features or metric.paired):
             n_real = 0
         elif metric.paired:
@@ -54,13 +57,6 @@ def measure(name: str, inputs: Inputs) -> MetricValue:
         note=result.note,
         per_clip=result.per_clip,
     )
-
-
-def _mean(per_clip: np.ndarray, clusters: Clusters, seed: int) -> SetValue:
-    """Return the mean of a metric that has a value per generated or per real clip."""
-    owners = clusters.b if len(per_clip) == len(clusters.b) else clusters.a
-    interval = mean_interval(per_clip, owners, seed=seed)
-    return SetValue(float(per_clip.mean()), interval, per_clip=per_clip)
 
 
 def _counted(protocol: Protocol, inputs: Inputs) -> tuple[Any, Any, int | None]:

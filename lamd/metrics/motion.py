@@ -48,13 +48,10 @@ def _flows(clips: np.ndarray, inputs: Inputs, label: str) -> Iterator[Iterator[n
     """Yield, for each clip, the flow from frame to frame: x and y of all pixels (2, P), %."""
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for clip in track(clips, inputs.bar(label)):
-        grey, scale = map(_grey, clip), 100 / min(clip.shape[1:3])
+        grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip)
+        scale = 100 / min(clip.shape[1:3])
         flows = (method.calc(a, b, np.empty(0)) for a, b in pairwise(grey))
         yield (scale * flow.reshape(-1, 2).T for flow in flows)
-
-
-def _grey(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 def _histogram(clip: Iterator[np.ndarray]) -> np.ndarray:

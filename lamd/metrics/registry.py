@@ -7,45 +7,29 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """Everything that any layer asks about a metric.
+    """Everything that any layer asks about a metric."""
 
-    Attributes:
-        name: of the column, and first part of its protocols' names.
-        label: for people, without an arrow.
-        digits: decimals shown.
-        unit: "" for none.
-        higher_is_better: direction of the arrow; None where the best value is that of real clips.
-        tolerance: relative distance to a published value that still counts as reproduced; None
-            where published values do not exist.
-        measure: `package.module:function` of (real, fake, inputs): what the metric `needs` of both
-            sets, and the `Inputs` for the options. It returns float64 (N,), one value per generated
-            clip or condition, or a `SetValue`. Empty for columns of published values.
-        needs: clips uint8 (N, L, H, W, 3), I3D features (N, 400), Inception features (N, L, 2048),
-            captions, or clips and the true tracks of the real ones, which stand-ins have.
-        per_class: whether clips are compared class by class.
-        paired: whether each generated clip is compared with its own real one.
-        sampled_only: whether it needs several samples per condition.
-        min_clips: the least number of clips of a set.
-        min_frames: the least number of counted frames.
-        min_size: the least side of a frame in pixels.
-        weights: names of `lamd.weights.ARTIFACTS`, that of the network first.
-    """
-
-    name: str
-    label: str
-    digits: int = 3
+    name: str  # of the column, and first part of its protocols' names
+    label: str  # for people, without an arrow
+    digits: int = 3  # decimals shown
     unit: str = ""
-    higher_is_better: bool | None = False
+    higher_is_better: bool | None = False  # None: the best value is that of real clips
+    # relative distance to a published value that still counts as reproduced; None: there is none
     tolerance: float | None = None
+    # `package.module:function` of (real, fake, inputs): what the metric `needs` of both sets, and
+    # the `Inputs` for the options. It returns float64 (N,), one value per generated clip or
+    # condition, or a `SetValue`. Empty for columns of published values.
     measure: str = ""
+    # clips uint8 (N, L, H, W, 3), I3D features (N, 400), Inception features (N, L, 2048), captions,
+    # or clips and the true tracks of the real ones, which stand-ins have
     needs: Literal["clips", "i3d", "inception", "captions", "tracks"] = "clips"
-    per_class: bool = False
-    paired: bool = False
-    sampled_only: bool = False
-    min_clips: int = 1
-    min_frames: int = 1
-    min_size: int = 1
-    weights: tuple[str, ...] = ()
+    per_class: bool = False  # clips are compared class by class
+    paired: bool = False  # each generated clip is compared with its own real one
+    sampled_only: bool = False  # it needs several samples per condition
+    min_clips: int = 1  # of a set
+    min_frames: int = 1  # that count
+    min_size: int = 1  # of the shorter side of a frame, in pixels
+    weights: tuple[str, ...] = ()  # names of `lamd.weights.ARTIFACTS`, that of the network first
 
     @property
     def heading(self) -> str:

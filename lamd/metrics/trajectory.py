@@ -81,7 +81,8 @@ def locate(real: np.ndarray, fake: np.ndarray, truth: np.ndarray, start: np.ndar
     half, reach = round(_HALF_PATCH * side), round(_REACH * side)
     offsets = np.arange(-reach, reach + 1)
     cost = _FAR * (offsets[:, None] ** 2 + offsets**2) / reach**2
-    a, b = (_padded(clip, half + reach) for clip in (real, fake))
+    width = [(0, 0), *[(half + reach,) * 2] * 2, (0, 0)]
+    a, b = (np.pad(clip, width, mode="edge") for clip in (real, fake))
     located = np.full(truth.shape, np.nan)
     for thing in np.flatnonzero(~np.isnan(start).any(axis=1)):
         cells = np.floor(truth[:, thing]).astype(int)
@@ -97,11 +98,6 @@ def locate(real: np.ndarray, fake: np.ndarray, truth: np.ndarray, start: np.ndar
             best = scores.max(axis=(1, 2)).argmax()
             at = located[t, thing] = cell + parts[best] + _peak(scores[best]) - reach
     return located
-
-
-def _padded(clip: np.ndarray, width: int) -> list[np.ndarray]:
-    edge = cv2.BORDER_REPLICATE
-    return [cv2.copyMakeBorder(frame, width, width, width, width, edge) for frame in clip]
 
 
 def _window(padded: np.ndarray, cell: np.ndarray, half: int, padding: int) -> np.ndarray:

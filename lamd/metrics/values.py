@@ -17,39 +17,28 @@ _MIN_CLUSTERS = 4  # of an interval of whole sets
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Pairs (real, generated) of clips, or of what was computed from them, and options.
+    """Pairs (real, generated) of clips, or of what was computed from them, and options."""
 
-    Attributes:
-        clips: uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; not changed.
-        features: in place of clips, of the frames that count: I3D (N, 400) and (M, 400), or
-            Inception (N, L, 2048) and (M, L, 2048).
-        captions, classes: of each real and each generated clip.
-        tracks: of each real clip (N, L, P, 2), (x, y) in pixels of the P things that move, from the
-            top left corner, within the frame; NaN for things that others have more of.
-        num_frames: length of the clips behind `features`, given frames included, where known.
-        samples: consecutive generated clips per condition; 0 for the protocol's number.
-        windows: consecutive real clips per video; `measure` sets the protocol's number.
-        videos: source video of each real clip; by default every `windows` clips.
-        batch_size: clips (I3D) or frames (Inception, LPIPS) at once; moves values by rounding only.
-        seed: names the draws of interval and extrapolation.
-        cache: folder of features, `$LAMD_CACHE/features` by default.
-        progress: show bars on stderr.
-    """
-
+    # uint8 (N, L, H, W, 3) and (M, L, H, W, 3), given frames included; not changed
     clips: tuple[np.ndarray, np.ndarray] | None = None
+    # in place of clips, of the frames that count: I3D (N, 400) and (M, 400), or Inception
+    # (N, L, 2048) and (M, L, 2048)
     features: tuple[np.ndarray, np.ndarray] | None = None
     captions: tuple[Sequence[str], Sequence[str]] | None = None
     classes: tuple[Sequence[str], Sequence[str]] | None = None
+    # of each real clip (N, L, P, 2), (x, y) in pixels of the P things that move, from the top left
+    # corner, within the frame; NaN for things that others have more of
     tracks: np.ndarray | None = None
-    num_frames: int | None = None
-    samples: int = 0
-    windows: int = 1
-    videos: Sequence[str] | None = None
+    num_frames: int | None = None  # of the clips behind `features`, given frames included
+    samples: int = 0  # consecutive generated clips per condition; 0: the protocol's number
+    windows: int = 1  # consecutive real clips per video; `measure` sets the protocol's number
+    videos: Sequence[str] | None = None  # source of each real clip; None: every `windows` clips
     device: str = "cpu"
+    # clips (I3D) or frames (Inception, LPIPS) at once; moves values by rounding only
     batch_size: int | None = None
-    seed: int = 0
-    cache: Path | None = None
-    progress: bool = False
+    seed: int = 0  # names the draws of interval and extrapolation
+    cache: Path | None = None  # folder of features, `$LAMD_CACHE/features` by default
+    progress: bool = False  # show bars on stderr
 
     def bar(self, label: str) -> str | None:
         """Return the label of a progress bar, None when there is to be none."""
@@ -89,15 +78,11 @@ class Clusters:
 
     Clips of one source video, and samples and real clip of one first frame, are alike: drawn on
     their own, they would count as independent.
-
-    Attributes:
-        a, b: cluster of each row of the real set (N,) and of the generated set (M,).
-        videos: cluster of each real clip; None where the generated clips do not belong to them.
     """
 
-    a: np.ndarray
-    b: np.ndarray
-    videos: np.ndarray | None
+    a: np.ndarray  # of each row of the real set (N,)
+    b: np.ndarray  # of each row of the generated set (M,)
+    videos: np.ndarray | None  # of each real clip; None: the generated clips do not belong to them
 
     @property
     def fewest(self) -> int:

@@ -121,19 +121,16 @@ class UNet(nn.Module):
         return [context for context in contexts if context is not None]
 
     def predict(
-        self,
-        h: Tensor,
-        t: Tensor,
-        contexts: Iterable[Context] = (),
-        pooled: Tensor | None = None,
+        self, h: Tensor, t: Tensor, contexts: Iterable[Context] = (), pooled: Tensor | None = None
     ) -> Tensor:
-        """Map (B, C, ..., h, w) and steps t (B,) to the output, at the same resolution.
+        """Map (B, C, ..., h, w) and steps t (B,), on any device, to an output of equal resolution.
 
         There is one context per block of `attentions`, or none; `pooled` (B, 4 base_channels) is
         added to the step embedding.
         """
         contexts = iter(contexts)
-        embedding = self.step_embedding(sinusoidal_embedding(t, self.base_channels))  # (B, 4 C)
+        steps = sinusoidal_embedding(t.to(h.device), self.base_channels)
+        embedding = self.step_embedding(steps)  # (B, 4 C)
         if pooled is not None:
             embedding = embedding + pooled
         h = self.stem(h)

@@ -25,10 +25,11 @@ _INTERVALS = ("log_every", "checkpoint_every", "validate_every")
 class Budget:
     """The training of one baseline row."""
 
-    train: TrainConfig  # of the denoiser, its number of steps included
-    flops: int  # of the denoiser's training
-    autoencoder_flops: int  # of the video autoencoder's training, 0 in pixel space
-    lamd_flops: int  # of the training of LaMD's two stages
+    steps: int  # of the denoiser
+    clips: int  # that it sees
+    tflops: float  # of its training
+    autoencoder_tflops: float  # of the video autoencoder's training, 0 in pixel space
+    lamd_tflops: float  # of the training of LaMD's two stages
     parameters: int  # of the denoiser
     dmg_parameters: int  # of the DMG, for comparison
 
@@ -48,10 +49,11 @@ def row_budget(target: Target, row: str) -> Budget:
 
     (name, _), train = split_row(row), row_training(target, row)
     return Budget(
-        train=train,
-        flops=_denoiser_flops(target, name, _clips(train)),
-        autoencoder_flops=_autoencoder_flops(target, name),
-        lamd_flops=_lamd_flops(target),
+        steps=train.num_steps,
+        clips=_clips(train),
+        tflops=_denoiser_flops(target, name, _clips(train)) / 1e12,
+        autoencoder_tflops=_autoencoder_flops(target, name) / 1e12,
+        lamd_tflops=_lamd_flops(target) / 1e12,
         parameters=costs(target, name)["denoiser"].parameters,
         dmg_parameters=costs(target)["denoiser"].parameters,
     )
@@ -87,15 +89,12 @@ def row_training(target: Target, row: str) -> TrainConfig:
 def autoencoder_phases(target: Target) -> list[Phase]:
     """Return the parts of an autoencoder's training whose steps cost the same, in their order."""
     train, gan, small = target.train_vae, target.loss.gan, target.train_vae.small_clips
+    whole, total = target.data.size, train.num_steps
     # Below a budget factor of 1, stage I of latent video may end before either begins or ends.
-    alone = train.num_steps if gan is None else min(gan.start_step, train.num_steps)
-    whole, first = target.at_size(target.data.size), 0
-    if small is not None:
-        first = min(small.num_steps, alone)
-    phases = [Phase(alone - first, whole, False), Phase(train.num_steps - alone, whole, True)]
-    if small is not None:
-        phases.insert(0, Phase(first, target.at_size(small.size), False))
-    return [phase for phase in phases if phase.num_steps]
+    alone = total if gan is None else min(gan.start_step, total)
+    first, size = (0, whole) if small is None else (min(small.num_steps, alone), small.size)
+    parts = (first, size, False), (alone - first, whole, False), (total - alone, whole, True)
+    return [Phase(steps, target.at_size(at), judged) for steps, at, judged in parts if steps]
 
 
 def first_stage(target: Target, paradigm: str) -> Target:

@@ -34,6 +34,7 @@ _PROCESS: dict[str, Any] = {
     "beta_end": 0.0195,
 }
 _DMG_FIELDS = {*UNetWidths.model_fields, "context_channels", "condition"}
+_VAE_FIELDS = {"image_channels", "motion_encoder_channels", "decoder_channels", "fusion"}
 SCHEDULE = make_schedule(**_PROCESS)
 
 
@@ -105,16 +106,13 @@ def build_mcd_vae(widths: WidthsConfig, frames: int, size: int) -> MCDVAE:
         spatial_downsampling=SPATIAL_DOWNSAMPLING,
         temporal_downsampling=frames,
         motion_channels=LATENT_CHANNELS,
-        image_channels=widths.image_channels,
-        motion_encoder_channels=widths.motion_encoder_channels,
-        decoder_channels=widths.decoder_channels,
         num_res_blocks=widths.vae_res_blocks,
         num_latent_blocks=1,
         num_skip_scales=2,
         first_frame_residual="add",
-        fusion=widths.fusion,
         conv3d="full",
         normalisation="channel",
+        **widths.model_dump(include=_VAE_FIELDS),
     )
     return MCDVAE(config, num_frames=frames, size=size)
 

@@ -128,7 +128,12 @@ class TablePlan:
                     step=step_of("clips:write_captions", device=self.device),
                 )
             if metric.needs == "tracks":
-                parents["tracks"] = self.tracks()
+                parents["tracks"] = Cell(
+                    kind="tracks",
+                    config={"simulated": self.simulation()},
+                    parents={"test": self.test},
+                    step=step_of("clips:true_tracks", target=self.target),
+                )
         return Cell(
             kind="values",
             row=row,
@@ -148,15 +153,6 @@ class TablePlan:
         """Return what decides the test split of a stand-in, for keys."""
         config = self.stages["data"].config
         return {k: v for k, v in config.items() if k not in ("num_train", "all_frames")}
-
-    def tracks(self) -> Cell:
-        """Plan the true tracks of the real test clips."""
-        return Cell(
-            kind="tracks",
-            config={"simulated": self.simulation()},
-            parents={"test": self.test},
-            step=step_of("clips:true_tracks", target=self.target),
-        )
 
     def features(self, clips: Cell, first_frame: int) -> Cell:
         """Plan the I3D features of a clip set from a frame on."""

@@ -1,7 +1,7 @@
 """The rows that a table can have; adding one is one `register` call."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamd import config
@@ -166,20 +166,6 @@ def _video_autoencoder_words(target: Target) -> str:
     return f"each test clip through the 3-D autoencoder, decoded from the posterior mean{given}"
 
 
-def _baseline_budget(target: Target, row: str) -> dict[str, float]:
-    """Return what a baseline row trains, for the record."""
-    budget = row_budget(target, row)
-    return {
-        "steps": budget.train.num_steps,
-        "clips": budget.train.num_steps * budget.train.batch_size,
-        "tflops": budget.flops / 1e12,
-        "autoencoder_tflops": budget.autoencoder_flops / 1e12,
-        "lamd_tflops": budget.lamd_flops / 1e12,
-        "parameters": budget.parameters,
-        "dmg_parameters": budget.dmg_parameters,
-    }
-
-
 _BASELINES = {
     "pixel": ("Pixel-space diffusion", "pixel"),
     "latent_video": ("Latent-video diffusion", "lat. video"),
@@ -207,16 +193,15 @@ def _baseline_row(row: str) -> Row:
         return config.baseline_sampler(target, baseline)
 
     def describe(target: Target) -> str:
-        numbers, options = _baseline_budget(target, row), target.denoiser(baseline)
-        batch = numbers["clips"] / numbers["steps"]
-        spent = f"{_rounded(numbers['tflops'])} TFLOPs"
-        if numbers["autoencoder_tflops"]:
-            spent += f" after {_rounded(numbers['autoencoder_tflops'])} for its autoencoder"
+        own, options = row_budget(target, row), target.denoiser(baseline)
+        spent = f"{_rounded(own.tflops)} TFLOPs"
+        if own.autoencoder_tflops:
+            spent += f" after {_rounded(own.autoencoder_tflops)} for its autoencoder"
         return (
-            f"3-D UNet ({options.conv3d}) of {numbers['parameters'] / 1e6:.3g} M parameters, the "
-            f"DMG has {numbers['dmg_parameters'] / 1e6:.3g} M; {times(target)}{budget_words}: "
-            f"{numbers['steps']:,} steps of {batch:g} clips, {spent}, LaMD "
-            f"{_rounded(numbers['lamd_tflops'])}; {_sampler_words(target, sampler(target))}"
+            f"3-D UNet ({options.conv3d}) of {own.parameters / 1e6:.3g} M parameters, the DMG has "
+            f"{own.dmg_parameters / 1e6:.3g} M; {times(target)}{budget_words}: {own.steps:,} steps "
+            f"of {own.clips / own.steps:g} clips, {spent}, LaMD {_rounded(own.lamd_tflops)}; "
+            f"{_sampler_words(target, sampler(target))}"
         )
 
     return Row(
@@ -225,7 +210,7 @@ def _baseline_row(row: str) -> Row:
         label=lambda target: f"{label}, {share(target)} (K = {sampler(target).num_steps})",
         description=describe,
         short=f"{short}, {shared}",
-        budget=lambda target: _baseline_budget(target, row),
+        budget=lambda target: asdict(row_budget(target, row)),
     )
 
 

@@ -18,8 +18,6 @@ from lamd.config.sweep import Column
 
 RECORD = "record.json"
 _MOST_SOURCES = 10_000
-DataKind = Literal["real", "stand-in"]
-Scale = Literal["full", "reduced"]
 VerdictKind = Literal[
     "reproduced", "deviates", "undecided", "one seed", "not comparable", "not run"
 ]
@@ -35,8 +33,8 @@ class Source(Frozen):
     """A configured target whose cells were measured; `content_hash` is None before its data."""
 
     dataset: str
-    data: DataKind
-    scale: Scale
+    data: Literal["real", "stand-in"]
+    scale: Literal["full", "reduced"]
     content_hash: str | None
     seeds: dict[str, int]
     config_hash: str

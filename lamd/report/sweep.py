@@ -399,8 +399,10 @@ def _conditions(results: Results) -> str:
 
 
 def _symbols(summary: Summaries) -> list[str]:
+    """Return e.g. `d: vae.motion_channels, β: loss.kl_weight`, if there are any."""
     keys = [axis for axis in summary.axes if axis != VARIANT]
-    return [wording.symbol_key(keys)] if keys else []
+    pairs = zip(wording.symbols(keys), keys, strict=True)
+    return [", ".join(f"{own}: `{key}`" for own, key in pairs)] if keys else []
 
 
 def _variants(results: Results) -> list[str]:

@@ -30,20 +30,10 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def symbol(key: str) -> str:
-    """Return the paper's symbol of a config key, or its last part in words."""
-    return SYMBOLS.get(key) or key.rpartition(".")[2].replace("_", " ")
-
-
 def symbols(keys: Sequence[str]) -> list[str]:
-    """Return the symbol of each config key; the key itself where two share one."""
-    short = [symbol(key) for key in keys]
+    """Return the paper's symbols of config keys, or their last parts; keys where two share one."""
+    short = [SYMBOLS.get(key) or key.rpartition(".")[2].replace("_", " ") for key in keys]
     return [own if short.count(own) == 1 else key for key, own in zip(keys, short, strict=True)]
-
-
-def symbol_key(keys: Sequence[str]) -> str:
-    """Return e.g. `d: vae.motion_channels, β: loss.kl_weight`."""
-    return ", ".join(f"{own}: `{key}`" for own, key in zip(symbols(keys), keys, strict=True))
 
 
 def setting(value: Any) -> str:

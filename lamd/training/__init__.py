@@ -80,6 +80,4 @@ def train(
         built = DiffusionStage(kind, target, own, videos, autoencoder, latents)
     else:
         built = VAEStage(target, videos, stage)
-    return train_stage(
-        built, folder, target=target, run_id=run_id, device=device, max_steps=max_steps
-    )
+    return train_stage(built, folder, run_id=run_id, device=device, max_steps=max_steps)

@@ -10,7 +10,6 @@ weight is that of an accumulation part, over all processes.
 import math
 import statistics
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import reduce
 from pathlib import Path
@@ -27,7 +26,7 @@ from lamd import machine
 from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.processes import WAIT_LIMIT
-from lamd.config import Target, TrainConfig
+from lamd.config import TrainConfig
 from lamd.nn import checkpoint_blocks
 from lamd.training import averages
 from lamd.training import checkpoint as ckpt
@@ -43,13 +42,7 @@ _TIMED, _TIMED_SECONDS = 4, 30.0  # steps at most; no further step begins after 
 
 
 def train_stage(
-    stage: Stage,
-    folder: Path,
-    *,
-    target: Target,
-    run_id: str,
-    device: str | None,
-    max_steps: int | None,
+    stage: Stage, folder: Path, *, run_id: str, device: str | None, max_steps: int | None
 ) -> Path:
     """Train `stage` in `folder`; arguments and errors as for `lamd.training.train`.
 
@@ -73,7 +66,7 @@ def train_stage(
             log.say(f"{stage.name}: continuing from step {run.step}")
         run.loop(last, log)
     if run.step == stage.train.num_steps or run.is_exhausted():
-        run.finish(target)
+        run.finish()
     return folder
 
 
@@ -192,9 +185,6 @@ class _Run:
         rows = self.rows(step)
         return [self.stage.read(rows[part]) for part in self.slices]
 
-    def batches(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
-        return read_ahead(self.read, first, last, self.accelerator.device)
-
     def resume(self) -> list[str]:
         """Load the newest good checkpoint, if any; return a line for each damaged one."""
         with self.accelerator.main_process_first():
@@ -242,7 +232,7 @@ class _Run:
         before = self.seconds
         if self.is_exhausted():
             return
-        for step, batches in self.batches(self.step + 1, last):
+        for step, batches in read_ahead(self.read, self.step + 1, last, self.accelerator.device):
             began = time.monotonic()
             values = self.train_step(step, batches)
             self.step = step
@@ -380,7 +370,7 @@ class _Run:
         self.saved_step, self.saved_at = self.step, time.monotonic()
         self.accelerator.wait_for_everyone()
 
-    def finish(self, target: Target) -> None:
+    def finish(self) -> None:
         if self.accelerator.is_main_process:
             started, model, step = time.monotonic(), self._result().eval(), self.step
             if self.train.early_stopping is not None and self.best_step is not None:
@@ -400,7 +390,7 @@ class _Run:
             extra = self.stage.finish(model)
             info = {
                 "stage": self.stage.name,
-                "target": target.model_dump(mode="json"),
+                "target": self.stage.target.model_dump(mode="json"),
                 "identity": self.run_id,
                 "step": step,
                 "validation": self.validation,

@@ -18,13 +18,7 @@ from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
 from lamd.models.latent import STATISTICS_WINDOWS, Posterior, ScaledLatent
 from lamd.training.augment import read_rows
-from lamd.training.checkpoint import (
-    Saved,
-    check_run_id,
-    check_sha256,
-    read_json,
-    write_json,
-)
+from lamd.training.checkpoint import Saved, check_run_id, check_sha256, read_json, write_json
 from lamd.training.networks import load_model, read_info
 from lamd.training.stages import training_windows
 

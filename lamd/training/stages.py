@@ -106,7 +106,8 @@ class Stage(ABC):
         self, name: str, target: Target, train: TrainConfig, videos: PackedVideos, train_key: str
     ):
         """Set up the clips of a stage; `name` also names its random streams."""
-        self.name, self.train, self.videos, self.data = name, train, videos, target.data
+        self.name, self.target, self.train, self.videos = name, target, train, videos
+        self.data = target.data
         self.precision = train.precision  # or fp32, where the engine finds no other
         self.checkpoints_blocks = target.runtime.gradient_checkpointing
         self.windows, self.network = training_windows(videos, train, target.data), NETWORKS[name]

@@ -52,12 +52,9 @@ def row_values(
     """
     values = contents.read_values(folder) if (folder / contents.VALUES).exists() else []
     measured = {value.protocol for value in values}
+    videos, device = contents.read_videos(inputs["real"]), resolve_device(device)
     base = Inputs(
-        num_frames=num_frames,
-        samples=samples,
-        videos=contents.read_videos(inputs["real"]),
-        device=resolve_device(device),
-        progress=True,
+        num_frames=num_frames, samples=samples, videos=videos, device=device, progress=True
     )
     for name in (name for name in protocols if name not in measured):
         metric = metric_for(name)

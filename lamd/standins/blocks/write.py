@@ -55,10 +55,6 @@ class _Job:
         return data_folder(self.request.root, self.request.dataset.name)
 
     @property
-    def mark(self) -> str:
-        return self.request.stand_in.mark
-
-    @property
     def version(self) -> str:
         return self.request.dataset.name.removeprefix("cater_")
 
@@ -92,22 +88,22 @@ def _write_captions(files: Mapping[Mode, Path], jobs: list[_Job], done: Iterator
             captions[str(job.number)] = {
                 "video": f"videos/{job.video.name}",
                 "caption": text,
-                "stand_in": job.mark,
+                "stand_in": job.request.stand_in.mark,
             }
         write_atomically(path, json.dumps(captions))
 
 
 def _write_video(job: _Job) -> None:
     """Write a scene, then its video; each appears whole."""
-    size = job.request.size
+    size, mark = job.request.size, job.request.stand_in.mark
     plan = draw_plan(job.random("scene"), job.version)
     other, future = job.request.other_motion(job.split, job.number), job.request.future
     if other and future:
         plan = draw_future(other, plan, future.own["captions"])
     views = render_clip(build(plan), Studio(job.random("look")), poses(plan), size)
     scene = scene_json(plan, job.split, job.number, job.video.name, size)
-    write_atomically(job.scene, json.dumps(scene | {"stand_in": job.mark}))
-    write_atomically(job.video, _avi(views[CAMERA], job.mark))
+    write_atomically(job.scene, json.dumps(scene | {"stand_in": mark}))
+    write_atomically(job.video, _avi(views[CAMERA], mark))
 
 
 def _avi(video: np.ndarray, comment: str) -> bytes:

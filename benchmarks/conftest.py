@@ -122,15 +122,14 @@ def measure(benchmark, matmul_rate: float) -> Measure:
             run()
             synchronise()
 
-        on_gpu = torch.get_default_device().type == "cuda"
-        if on_gpu:
+        if _on_gpu():
             torch.cuda.reset_peak_memory_stats()
         once()
         benchmark.pedantic(once, rounds=affordable(rounds, seconds_of(run)))
         benchmark.extra_info |= info
         seconds = benchmark.stats.stats.median
         benchmark.extra_info["over_matmul"] = seconds * matmul_rate / 1e9  # of a GFLOP product
-        if on_gpu:
+        if _on_gpu():
             benchmark.extra_info["peak_bytes"] = torch.cuda.max_memory_allocated()
         if "clips" in info:
             benchmark.extra_info["clips_per_s"] = info["clips"] / seconds
@@ -154,6 +153,9 @@ def _scale_name(config: pytest.Config) -> str:
     return "full" if config.getoption("--full-scale") else "reduced"
 
 
+def _on_gpu() -> bool:
+    return torch.get_default_device().type == "cuda"
+
+
 def _device() -> str:
-    on_gpu = torch.get_default_device().type == "cuda"
-    return torch.cuda.get_device_name() if on_gpu else platform.machine()
+    return torch.cuda.get_device_name() if _on_gpu() else platform.machine()

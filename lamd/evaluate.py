@@ -31,9 +31,10 @@ def short_names() -> dict[str, str]:
 
 
 def _clip_protocols() -> list[str]:
+    metrics = {name: metric_for(name) for name in PROTOCOLS}
     return [
         name
-        for name, metric in ((name, metric_for(name)) for name in PROTOCOLS)
+        for name, metric in metrics.items()
         if metric.needs not in ("captions", "tracks")
         and not (metric.per_class or metric.sampled_only)
     ]

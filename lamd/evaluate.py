@@ -52,6 +52,7 @@ def measure_paths(
     fake: Path | str,
     metrics: list[str],
     *,
+    samples: int | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     seed: int = 0,
@@ -62,8 +63,10 @@ def measure_paths(
 
     Args:
         real, fake: what `load_clips` takes. PSNR, SSIM and LPIPS compare clip with clip, in
-            natural order, and need equal numbers; smoothness measures `fake` alone.
+            natural order; smoothness measures `fake` alone.
         metrics: keys of `short_names` or names of protocols.
+        samples: fake clips of each real clip, which follow each other; by default the protocol's
+            number. Intervals take them and their real clip as one, and KVD leaves their pairs out.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
         batch_size: clips (FVD) or frames (FID, LPIPS) at a time; moves values by rounding only.
         seed, cache, progress: as in `Inputs`.
@@ -78,15 +81,16 @@ def measure_paths(
     device = resolve_device(device)
     real_clips, fake_clips = load_clips(real), load_clips(fake)
     for name in names:
-        _check(PROTOCOLS[name], real_clips, fake_clips)
+        _check(PROTOCOLS[name], real_clips, fake_clips, samples)
     # Missing or damaged weights are reported before an hour of other metrics.
     for artifact in dict.fromkeys(key for name in names for key in metric_for(name).weights):
         weights.load(artifact)
     clips = real_clips.videos, fake_clips.videos
     inputs = Inputs(
-        clips=clips, device=device, batch_size=batch_size, seed=seed, cache=cache, progress=progress
-    )
-    return (_with_remarks(measure(name, inputs), real_clips, fake_clips) for name in names)
+        clips=clips, samples=samples or 0, device=device, batch_size=batch_size, seed=seed,
+        cache=cache, progress=progress,
+    )  # fmt: skip
+    return (_with_remarks(measure(name, inputs), real_clips, fake_clips, samples) for name in names)
 
 
 def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[MetricValue]:
@@ -181,7 +185,7 @@ def _protocol_name(name: str) -> str:
     raise LamdError(f"--metrics: unknown metric {name!r}{hint}; choose among {', '.join(short)}")
 
 
-def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
+def _check(protocol: Protocol, real: Clips, fake: Clips, samples: int | None) -> None:
     """Refuse clips that do not match each other or are too few, short or small to be measured."""
     (n, *shape), (m, *other) = real.videos.shape[:4], fake.videos.shape[:4]
     metric = metric_for(protocol.name)
@@ -190,21 +194,29 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
             f"{fake.path}: clips of {size_text(other)}, but {real.path} has {size_text(shape)}; "
             "make length and size equal"
         )
+    if samples and m != n * samples:
+        raise LamdError(
+            f"--samples {samples}: {fake.path} has {m} clips, {real.path} has {n}; give "
+            f"{samples} fake clips for each real one"
+        )
+    per_real = samples or protocol.samples_per_condition
     if metric.from_features:
         windows = protocol.windows_per_video or 1
-        for clips, block in ((real, windows), (fake, windows * protocol.samples_per_condition)):
+        for clips, block in ((real, windows), (fake, windows * per_real)):
             count = len(clips.videos)
             if count < metric.min_clips or count % block:
                 needed = f"a multiple of {block}" if block > 1 else f"at least {metric.min_clips}"
                 raise LamdError(
                     f"{clips.path}: {count} clips, {protocol.name} needs {needed}; change the set"
                 )
-    elif metric.paired and n != m:
+    elif metric.paired and m != n * per_real:
+        several = m > n and m % n == 0
+        fix = f"give --samples {m // n}, or make" if several else "make"
         raise LamdError(
             f"{fake.path}: {m} clips, but {real.path} has {n}; "
-            f"{metric.name} compares clip with clip, make the numbers equal"
+            f"{metric.name} compares clip with clip, {fix} the numbers equal"
         )
-    elif metric.paired and (common := {*real.names} & {*fake.names}):
+    elif metric.paired and per_real == 1 and (common := {*real.names} & {*fake.names}):
         for ours, theirs in ((real, fake), (fake, real)):
             if alone := next((name for name in ours.names if name not in common), None):
                 raise LamdError(
@@ -224,14 +236,21 @@ def _check(protocol: Protocol, real: Clips, fake: Clips) -> None:
         )
 
 
-def _with_remarks(value: MetricValue, real: Clips, fake: Clips) -> MetricValue:
+def _with_remarks(value: MetricValue, real: Clips, fake: Clips, samples: int | None) -> MetricValue:
     coded = [c.path.name or str(c.path) for c in (real, fake) if not c.lossless]
     deviations = [f"{name} is read from coded files, not lossless" for name in dict.fromkeys(coded)]
     metric, notes = metric_for(value.protocol), [value.note] if value.note else []
-    if metric.paired and real.names and fake.names and real.names != fake.names:
-        pairs = zip(fake.names, real.names, strict=True)
+    n, m = len(real.videos), len(fake.videos)
+    per_real = samples or PROTOCOLS[value.protocol].samples_per_condition
+    partners = tuple(name for name in real.names for _ in range(per_real))
+    pairs_up = m == n * per_real and (metric.paired or metric.from_features)
+    if pairs_up and partners and fake.names and partners != fake.names:
+        pairs = zip(fake.names, partners, strict=True)
         pair = next(names for names in pairs if names[0] != names[1])
-        notes.append(f"names differ: paired in natural order, e.g. {pair[0]} with {pair[1]}")
+        what = "paired" if metric.paired else "the interval pairs them"
+        notes.append(f"names differ: {what} in natural order, e.g. {pair[0]} with {pair[1]}")
+    elif m != n * per_real and m > n and m % n == 0 and metric.from_features:
+        notes.append(f"if {m // n} clips in a row belong to one real clip, give --samples {m // n}")
     elif metric.paired and bool(real.names) != bool(fake.names):
         notes.append("an .npy has no names: its clips are paired with the files in natural order")
     height, width = real.videos.shape[2:4]

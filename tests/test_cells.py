@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import resource
 import shutil
 import threading
 import time
@@ -11,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lamd.base import origin
 from lamd.base.errors import LamdError
@@ -247,6 +250,22 @@ def test_equal_data_under_another_key_is_the_same_parent(runner):
     assert Store(runner.store.runs).finished(same) == folder
 
 
+def test_a_training_depends_on_the_split_that_it_reads_alone(runner):
+    def data(test):
+        outputs = {"content_hash": f"train {test}", "content": {"train": "train", "test": test}}
+        return cell("data", writer(outputs=outputs), config={"test": test}, states_content=True)
+
+    folders = {}
+    for split in ("train", "test", None):
+        config = {"reads": str(split)}
+        sets = [cell("vae", parents=(data(t),), config=config, split=split) for t in ("a", "b")]
+        folders[split] = [runner.run(one).name for one in sets]
+        assert Store(runner.store.runs).finished(sets[1]).name == folders[split][1]
+    assert folders["train"][0] == folders["train"][1]
+    assert folders["test"][0] != folders["test"][1]
+    assert folders[None][0] != folders[None][1]
+
+
 @pytest.mark.parametrize(("at", "seen"), [(0, True), (-1, True), (2**23, False)])
 def test_fingerprint_reads_the_ends_of_a_large_file(tmp_path, at, seen):
     path = tmp_path / "large"
@@ -353,6 +372,31 @@ def test_a_lack_of_memory_says_what_needs_less_and_is_tried_again(runner):
         runner.run(large)
     assert failed.value.user_error
     assert runner.store.failure(large) is None
+
+
+WRITERS = {
+    "numpy": lambda path: np.save(path, np.zeros(9999)),
+    "safetensors": lambda path: save_file({"a": torch.zeros(9999)}, path),
+    "python": lambda path: path.write_bytes(bytes(9999)),
+    "torch": lambda path: torch.save(torch.zeros(9999), path),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_full_disk_is_said_and_tried_again(runner, write):
+    def build(folder: Path, inputs: dict[str, Path]):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+        try:
+            write(folder / "array")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    one = cell("vae", build)
+    with pytest.raises(CellFailed, match="; make room and run it again") as failed:
+        runner.run(one)
+    assert failed.value.user_error
+    assert runner.store.failure(one) is None
 
 
 def test_a_finished_training_needs_no_checkpoints(runner):

@@ -17,6 +17,8 @@ from lamd import cli, evaluate
 from lamd.base.errors import LamdError
 from lamd.evaluate import evaluate_paths, resolve_device, to_json
 from lamd.io.clips import decode_video, decode_with_decord, load_clips
+from lamd.metrics.measure import measure
+from lamd.metrics.values import Inputs
 
 
 @pytest.fixture
@@ -362,6 +364,28 @@ def test_fvd_takes_different_numbers_of_clips(clips, tmp_path):
     assert value.value > 0
 
 
+def test_samples_of_one_clip_belong_together(clips, tmp_path):
+    real = save_npy(tmp_path / "r.npy", golden_clips(0, 5)[:, :10, :32, :32])
+    noisy = np.repeat(np.load(real), 2, axis=0)
+    noisy[::2] //= 2
+    fake = save_npy(tmp_path / "f.npy", noisy)
+    options = {"device": "cpu", "cache": tmp_path}
+    together, psnr = evaluate_paths(real, fake, ["kvd", "psnr"], samples=2, **options)
+    assert (together.n_real, together.n_fake, len(together.per_clip)) == (5, 10, 5)
+    assert (psnr.n_real, psnr.n_fake, psnr.per_clip[1]) == (5, 10, 100)
+    inputs = Inputs(clips=(np.load(real), noisy), samples=2, cache=tmp_path)
+    assert together.value == measure("kvd.clips.v1", inputs).value
+    (apart,) = evaluate_paths(real, fake, ["kvd"], **options)
+    assert "if 2 clips in a row belong to one real clip, give --samples 2" in apart.note
+    assert apart.per_clip is None and apart.value != together.value
+    text = refusal(evaluate_paths, real, fake, ["psnr"], device="cpu")
+    assert text.endswith(
+        "psnr compares clip with clip, give --samples 2, or make the numbers equal"
+    )
+    text = refusal(evaluate_paths, real, fake, ["psnr"], samples=3)
+    assert text.startswith(f"--samples 3: {fake} has 10 clips, {real} has 5")
+
+
 def test_metrics_are_named_in_any_case(clips, tmp_path):
     path = save_npy(tmp_path / "r.npy", clips)
     values = evaluate_paths(path, path, ["PSNR", "SSIM.v1"], device="cpu")
@@ -384,6 +408,10 @@ def test_evaluate_notes_coded_files_and_differing_names(clips, tmp_path):
         "fake is read from coded files, not lossless",
     )
     assert value.note == "names differ: paired in natural order, e.g. a with clip_0"
+    (value,) = evaluate_paths(real, fake, ["fvd"], device="cpu", cache=tmp_path)
+    assert "names differ: the interval pairs them in natural order, e.g. a with" in value.note
+    (value,) = evaluate_paths(real, fake, ["smoothness"], device="cpu")
+    assert not value.note
 
 
 def test_a_clip_without_a_partner_of_its_name_is_refused(clips, tmp_path):
@@ -401,6 +429,15 @@ def test_names_are_equal_however_their_umlauts_are_written(clips, tmp_path):
     ]
     (value,) = evaluate_paths(*folders, ["psnr"], device="cpu")
     assert (value.value, value.note) == (100, "")
+
+
+def test_values_are_printed_as_json_alone(clips, tmp_path, capfd):
+    path = str(save_npy(tmp_path / "r.npy", clips))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["evaluate", "--real", path, "--fake", path, "--metrics", "psnr", "--json", "-"])
+    assert end.value.code == 0
+    (value,) = json.loads(capfd.readouterr().out)["values"]
+    assert (value["protocol"], value["value"]) == ("psnr.v1", 100)
 
 
 def test_values_are_printed_though_their_json_cannot_be_written(

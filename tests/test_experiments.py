@@ -235,3 +235,15 @@ if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
         sys.exit("usage: python tests/test_experiments.py --write")
     HASHES.write_text(config_hashes(), encoding="utf-8")
+
+
+def test_keys_that_move_no_weight_are_no_part_of_a_training():
+    def hashes(*overrides):
+        stages = TablePlan(load_target("table_cater_v1", "quick", overrides), "cpu").stages
+        return [stages[name].plan_hash for name in ("vae", "latents", "dmg", "captioner")]
+
+    changes = ("log_every=1", "checkpoint_every=7", "keep_last=1")
+    stages = ("train_vae", "train_dmg", "train_captioner")
+    assert hashes(*(f"{s}.{change}" for s in stages for change in changes)) == hashes()
+    moved = zip(hashes("train_dmg.validate_every=9"), hashes(), strict=True)
+    assert [one != other for one, other in moved] == [False, False, True, False]

@@ -241,7 +241,7 @@ def test_slurm_refuses_a_folder_that_others_can_enter(runs):
     pytest.importorskip("submitit")
     (runs / f"slurm-{os.geteuid()}").mkdir(0o755, parents=True)
     with pytest.raises(LamdError, match="mode 0700"):
-        Slurm(runs, (), threads=1, gpus=0)
+        Slurm(runs, (), 9, threads=1, gpus=0)
 
 
 READERS = {

@@ -15,9 +15,9 @@ from lamd.base.errors import LamdError
 from lamd.config import load_target
 from lamd.flops import Cost
 from lamd.forecast import predict, probe, step, work
-from lamd.forecast.predict import accuracy, forecast, forecast_table
+from lamd.forecast.predict import CellCost, accuracy, forecast, forecast_table
 from lamd.forecast.probe import time_unit
-from lamd.forecast.work import Unit, work_of
+from lamd.forecast.work import Unit, Work, work_of
 from lamd.paradigms import costs
 from lamd.paradigms.budget import row_budget
 from lamd.pipeline.cell import Cell, Step
@@ -245,6 +245,31 @@ def test_a_run_that_its_disk_does_not_hold_is_said(store, monkeypatch):
         f"{store.runs.parent}: 0.0 MB of disk are free; choose another with --runs"
         in (forecast_table(found, store)[1])
     )
+
+
+def test_packs_of_real_data_need_room_in_the_cache(store, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    costs = [
+        CellCost(name, "missing", Work(None, 600, cached=cached), None, None)
+        for name, cached in (("data", True), ("vae", False))
+    ]
+    assert not [line for line in forecast_table(costs[:1], store)[1] if "are free" in line]
+    # on one disk, both together
+    assert [line for line in forecast_table(costs, store)[1] if "are free" in line] == [
+        f"{store.runs.parent}: 0.0 MB of disk are free; choose another with --runs"
+    ]
+
+    class Disk(str):
+        def stat(self):
+            return SimpleNamespace(st_dev=self)
+
+    monkeypatch.setattr(
+        predict, "free_disk", lambda path: (1000, Disk("cache" if path.name == "cache" else "runs"))
+    )
+    costs[0] = costs[0]._replace(work=Work(None, 2000, cached=True))
+    (line,) = [line for line in forecast_table(costs, store)[1] if "are free" in line]
+    assert line == "cache: 0.0 MB of disk are free; choose another with LAMD_CACHE"
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,16 @@ def last_weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(list_checkpoints(folder)[0] / "weights.safetensors")
 
 
+def test_a_training_goes_on_with_other_bookkeeping(whole, tmp_path):
+    train_both(tiny_target(), tmp_path, vae_steps=5)
+    keys = ("log_every=3", "checkpoint_every=4", "keep_last=1")
+    changes = [f"train_{stage}.{key}" for stage in ("vae", "dmg") for key in keys]
+    train_both(tiny_target(*changes, "data.num_test=3"), tmp_path)
+    for stage in ("vae", "dmg"):
+        models = [folder / stage / "model.safetensors" for folder in (whole, tmp_path)]
+        assert models[0].read_bytes() == models[1].read_bytes()
+
+
 def test_stop_before_and_after_the_adversary_starts(whole, tmp_path):
     for steps in (2, 3, 4, 8):
         train_both(tiny_target(), tmp_path, vae_steps=steps)

@@ -340,3 +340,25 @@ def test_remarks_are_printed_with_the_values(clips, capsys):
     out = capsys.readouterr().out
     assert "fvd.bair.v1: 2 real clips, the protocol asks for 256" in out
     assert "25 % of the width is cut off" in out
+
+
+@pytest.mark.parametrize(("alpha", "refused"), [(255, False), (254, True)])
+def test_transparent_pixels_are_refused(tmp_path, alpha, refused):
+    pixels = np.full((4, 16, 16, 4), 255, np.uint8)
+    pixels[2, 0, 0, 3] = alpha
+    with av.open(str(tmp_path / "clip.mov"), "w") as container:
+        stream = container.add_stream("png", rate=8)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "rgba"
+        for frame in pixels:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgba")))
+        container.mux(stream.encode())
+    grey = Image.new("L", (16, 16), 1)
+    grey.save(tmp_path / "frame.png", transparency=1 if refused else 2)
+    if refused:
+        with pytest.raises(ValueError, match="frame 2 has transparent pixels"):
+            decode_video(tmp_path / "clip.mov")
+        with pytest.raises(LamdError, match="pixels are transparent, which RGB cannot hold"):
+            read_picture(tmp_path / "frame.png")
+    else:
+        assert decode_video(tmp_path / "clip.mov").min() == 255
+        assert read_picture(tmp_path / "frame.png").mode == "RGB"

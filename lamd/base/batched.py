@@ -97,6 +97,6 @@ def _create(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
             except OSError as error:
                 if error.errno in NO_ROOM:  # others: a file system that cannot reserve
                     reason = f"{size:,} bytes, {error.strerror}"
-                    raise LamdError(f"{path}: {reason}; make room and run it again") from None
+                    raise OSError(error.errno, reason, str(path)) from None
 
     replace_file(path, create)

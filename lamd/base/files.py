@@ -44,6 +44,18 @@ _KINDS = {
 }  # fmt: skip
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether a write failed for lack of room; libraries say it in their own ways."""
+    text, before = str(error), error.__context__
+    return (
+        getattr(error, "errno", None) in NO_ROOM
+        or any(os.strerror(code) in text for code in NO_ROOM)  # safetensors
+        or (isinstance(error, OSError) and text.endswith(" written"))  # NumPy
+        or "file write failed" in text  # PyTorch, before the error of closing the file
+        or (before is not None and is_full(before))
+    )
+
+
 def check_name(name: str) -> str:
     """Return `name`, which becomes part of a path; ValueError unless it can be one."""
     if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
@@ -296,11 +308,15 @@ def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write files into a temporary folder, `.tmp_<name>`, and rename it to `path`."""
     temporary = path.with_name(f".tmp_{path.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    fill(temporary)
-    for file in sorted(temporary.iterdir()):
-        _sync(file)
-    _sync(temporary)
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        for file in sorted(temporary.iterdir()):
+            _sync(file)
+        _sync(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     shutil.rmtree(path, ignore_errors=True)
     os.rename(temporary, path)
     _sync(path.parent)

@@ -133,7 +133,8 @@ def heartbeat(path: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(_BEAT):
-            path.touch()
+            with suppress(OSError):  # a network folder that is away for a moment
+                path.touch()
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

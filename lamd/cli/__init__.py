@@ -8,7 +8,7 @@ import typer
 from lamd import __version__
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
-from lamd.base.files import NO_ROOM
+from lamd.base.files import is_full
 from lamd.base.processes import check_temporary_folder
 from lamd.base.terminal import escape_unencodable, print_traceback, say
 from lamd.cli import doctor, evaluate, generate, reproduce, show
@@ -78,8 +78,9 @@ def _run(arguments: list[str]) -> int:
         say(error)
         return 2
     except OSError as error:
-        if error.errno in NO_ROOM:
-            say(f"{error.filename or 'writing'}: {error.strerror}; make room and run it again")
+        if is_full(error):
+            where, reason = error.filename or "writing", error.strerror or error
+            say(f"{where}: {reason}; make room and run it again")
             return 2
         if error.filename is None:
             print_traceback()

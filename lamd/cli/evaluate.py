@@ -1,5 +1,6 @@
 """`lamd evaluate` and `lamd evaluate-captions`: metrics without training or config."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,12 @@ def evaluate(
     metrics: Annotated[str, typer.Option(help="Comma-separated.")] = (
         "fvd,lpips-alex,lpips-vgg,psnr,ssim"
     ),
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the values here.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Fake clips per real clip, one after the other.")
+    ] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="Write the values here; -: print them as JSON.")
+    ] = None,
     device: Device = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Clips or frames at a time; fewer need less memory.")
@@ -29,10 +35,13 @@ def evaluate(
     """Measure fake clips against real ones; needs no training and no config."""
     from lamd import evaluate
 
-    if json_ is not None:
+    as_json = json_ == Path("-")
+    if json_ is not None and not as_json:
         check_output(json_)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    measured = evaluate.measure_paths(real, fake, names, device=device, batch_size=batch_size)
+    measured = evaluate.measure_paths(
+        real, fake, names, samples=samples, device=device, batch_size=batch_size
+    )
     values: list[MetricValue] = []
     try:
         values.extend(measured)  # one by one: an interrupted run keeps those that it finished
@@ -40,10 +49,11 @@ def evaluate(
         if values:
             try:
                 if json_ is not None:  # before the table: a closed pipe must not lose it
-                    report = evaluate.to_json(real, fake, values, device, names)
-                    write_output(json_, readable_json(report))
+                    report = readable_json(evaluate.to_json(real, fake, values, device, names))
+                    sys.stdout.write(report) if as_json else write_output(json_, report)
             finally:
-                _print_values(values)
+                if not as_json:
+                    _print_values(values)
 
 
 def evaluate_captions(

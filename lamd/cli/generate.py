@@ -67,7 +67,10 @@ def generate(
     if prompt is None and config.dmg.prompt is not None and frames != "test":
         raise LamdError(f"--prompt: {target} needs a caption or class for your images; add it")
     if config.data.source == "real" and None in (vae, dmg):
-        DATASETS[config.data.name].locate()  # cells of real data are found by its files
+        try:
+            DATASETS[config.data.name].locate()  # cells of real data are found by its files
+        except LamdError as error:
+            raise LamdError(f"{error}; or give --vae and --dmg, folders of cells") from None
     folders = {}
     for role, stage, own in (("autoencoder", "vae", vae), ("denoiser", "dmg", dmg)):
         cell = plan.stages[stage]

@@ -17,7 +17,7 @@ def _check_device(device: str) -> str:
 TargetArg = Annotated[str, typer.Argument(help="A target's name (`lamd list`) or a YAML.")]
 Profile = Annotated[str, typer.Option(help="quick, standard or paper.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Override, e.g. data.num_test=8; repeatable.")
+    list[str] | None, typer.Option("--set", help="Override, e.g. sampler.num_steps=50; repeatable.")
 ]
 Runs = Annotated[Path, typer.Option(envvar="LAMD_RUNS", help="Where cells are kept and shared.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.", callback=_check_device)]

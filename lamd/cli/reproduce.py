@@ -19,7 +19,7 @@ def reproduce(
     rows: Annotated[
         str | None, typer.Option(help="Tables: rows, e.g. lamd,pixel_flops; short for --set rows=.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at once.")] = None,
     executor: Annotated[str, typer.Option(help="process, ray or slurm.")] = "process",
     ray_address: Annotated[str | None, typer.Option(help="RAY_ADDRESS by default.")] = None,
     slurm: Annotated[list[str] | None, typer.Option(help="key=value for submitit.")] = None,

@@ -267,7 +267,7 @@ def _parse_override(text: str) -> Tree:
     key, equals, value = text.partition("=")
     at = f"--set {text if len(text) <= 80 else f'{text[:77]}...'}"
     if not equals or not all(key.strip().split(".")):
-        raise LamdError(f"{at}: expected key.subkey=value; write for example data.num_test=8")
+        raise LamdError(f"{at}: expected key.subkey=value; write for example sampler.num_steps=50")
     try:
         tree = construct(compose(value))
     except (yaml.YAMLError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Losses and training stages."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -87,6 +87,10 @@ class SmallClips(Strict):
     num_steps: Count
 
 
+# Keys that move no weight: a training goes on when they change.
+BOOKKEEPING = {"log_every", "checkpoint_every", "keep_last"}
+
+
 class TrainConfig(BatchConfig):
     """A training stage; times and intervals are numbers of optimiser steps."""
 
@@ -114,6 +118,10 @@ class TrainConfig(BatchConfig):
     small_clips: SmallClips | None = Field(default=None, exclude_if=lambda small: small is None)
     keep_last: Count
     seed: int
+
+    def identity(self) -> dict[str, Any]:
+        """Return the keys that the trained weights depend on, as plain data."""
+        return self.model_dump(mode="json", exclude=BOOKKEEPING)
 
     @property
     def num_averages(self) -> int:

@@ -6,7 +6,9 @@ from lamd.base.errors import LamdError
 from lamd.execute.executors import Executor, Processes, Ray, Slurm
 from lamd.pipeline.store import Store
 
-_OWNERS = {"jobs": "process", "ray_address": "ray", "slurm": "slurm"}  # executors by option
+_EXECUTORS = "process", "ray", "slurm"
+_OWNERS = {"ray_address": "ray", "slurm": "slurm"}  # executors by option
+_MANY = 10_000  # jobs handed at once to a cluster, which has its own queue
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,15 @@ class ExecutorOptions:
     """
 
     executor: str = "process"
-    jobs: int | None = None  # processes; None: one
+    jobs: int | None = None  # at once; None: one process, all that are ready on a cluster
     ray_address: str | None = None  # None: RAY_ADDRESS, else a local cluster
     slurm: tuple[str, ...] = ()  # key=value for submitit, e.g. slurm_partition=gpu
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
         name = self.executor
-        if name not in _OWNERS.values():
-            raise LamdError(f"--executor {name}: unknown; use {', '.join(_OWNERS.values())}")
+        if name not in _EXECUTORS:
+            raise LamdError(f"--executor {name}: unknown; use {', '.join(_EXECUTORS)}")
         for field, owner in _OWNERS.items():
             if getattr(self, field) and name != owner:
                 option = f"--{field.replace('_', '-')}"
@@ -40,7 +42,8 @@ def open_executor(options: ExecutorOptions, *, threads: int, gpus: float, store:
         LamdError: when a package is missing or the cluster refuses an option.
     """
     if options.executor == "ray":
-        return Ray(options.ray_address, threads=threads, gpus=gpus)
+        return Ray(options.ray_address, options.jobs or _MANY, threads=threads, gpus=gpus)
     if options.executor == "slurm":
-        return Slurm(store.runs, options.slurm, threads=threads, gpus=gpus)
+        jobs = options.jobs or _MANY
+        return Slurm(store.runs, options.slurm, jobs, threads=threads, gpus=gpus)
     return Processes(options.jobs or 1)

@@ -5,6 +5,7 @@ A job's pickled cell travels to any process that sees the same run folder.
 
 import math
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -29,13 +30,14 @@ from lamd.pipeline.cell import Cell
 from lamd.pipeline.runner import Runner
 from lamd.pipeline.store import CellFailed, Store
 
-_MANY = 10_000  # jobs handed at once to a cluster, which has its own queue
 _ARRAY = 1000  # jobs of a Slurm array, one less than its usual MaxArraySize
 # Minutes: submitit's own five would stop a training again and again.
 _TIMEOUT = 24 * 60
 _TIME_LIMITS = 100  # that a job may run into; it goes on from its checkpoint each time
 _QUEUE_POLL = 10.0  # seconds between calls of squeue
 _LATE = 120.0  # seconds that a shared folder may take to show the result of a job that has ended
+_BUSY = "timed out", "unable to contact", "temporarily"  # what sbatch says of a busy controller
+_PATIENCE = 30.0, 120.0, 480.0  # seconds until sbatch is tried again
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Job:
     runs: Path  # absolute
     device: str
     threads: int
+    gpus: float = 0.0  # that a cluster gives it
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Executor(Protocol):
     """Runs at most `slots` jobs at once, each behind a handle of the executor's own kind."""
 
     slots: int
+    heard: bool  # whether the user sees what its workers say
 
     def submit(self, jobs: Sequence[Job]) -> Sequence[Any]:
         """Begin jobs that depend on nothing unfinished; return their handles."""
@@ -83,13 +87,16 @@ class Executor(Protocol):
 
 def run_job(job: Job) -> JobResult:
     """Make the job's cell in this process, from now on with `job.threads` threads."""
-    import torch
 
     def say_source(line: str) -> None:
         say(f"{job.source}: {line}" if job.source else line)
 
-    torch.set_num_threads(job.threads)
     try:
+        import torch
+
+        torch.set_num_threads(job.threads)
+        if job.gpus and job.device == "auto" and not torch.cuda.is_available():
+            return JobResult("lost", f"{platform.node()}: a GPU was requested, none is visible")
         load_extensions()
         store = Store(job.runs)
         if store.is_being_made(job.cell):
@@ -110,6 +117,8 @@ class Processes:
     Sums over threads depend in their last bits on the number of threads, of torch and of NumPy's
     linear algebra, so each worker has its own, fixed before it starts.
     """
+
+    heard = True
 
     def __init__(self, jobs: int) -> None:
         self.slots = jobs
@@ -137,7 +146,7 @@ class Processes:
         try:
             result = future.result()
         except BrokenProcessPool:
-            return JobResult("lost", "its process was killed")
+            return JobResult("lost", "its process was killed, perhaps for lack of memory")
         self._idle.append(pool)
         return result
 
@@ -155,9 +164,10 @@ def _begin_worker() -> None:
 class Ray:
     """Tasks on the Ray cluster at `address`, or on the one that `ray.init` finds or starts."""
 
-    slots = _MANY
+    heard = True
 
-    def __init__(self, address: str | None, *, threads: int, gpus: float) -> None:
+    def __init__(self, address: str | None, jobs: int, *, threads: int, gpus: float) -> None:
+        self.slots = jobs
         self._ray = ray = _installed("ray", "ray")
         if not ray.is_initialized():
             try:
@@ -194,41 +204,62 @@ class Slurm:
     Jobs and results are pickles, in a folder of `runs` that this user alone can look into.
     """
 
-    slots = _MANY
+    heard = False
 
-    def __init__(self, runs: Path, options: Sequence[str], *, threads: int, gpus: float) -> None:
+    def __init__(
+        self, runs: Path, options: Sequence[str], jobs: int, *, threads: int, gpus: float
+    ) -> None:
         submitit = _installed("submitit", "slurm")
         logs = make_private(runs.absolute() / f"slurm-{os.geteuid()}")
-        own = {"timeout_min": _TIMEOUT, "cpus_per_task": threads, "gpus_per_node": math.ceil(gpus)}
+        own: dict[str, Any] = {"timeout_min": _TIMEOUT, "cpus_per_task": threads}
+        own |= {"gpus_per_node": math.ceil(gpus)} | _parse(options)
+        # Some clusters do not requeue by default; srun does not take over sbatch's CPUs.
+        further = {"requeue": True} | own.pop("slurm_additional_parameters", {})
+        further = {name: value for name, value in further.items() if value is not False}
+        cpus = own.get("slurm_cpus_per_task", own["cpus_per_task"])
+        srun = [f"--cpus-per-task={cpus}"] if cpus else []
+        own["slurm_srun_args"] = srun + own.get("slurm_srun_args", [])
+        self.slots = jobs
         try:
             self._executor = submitit.AutoExecutor(
                 folder=logs, cluster="slurm", slurm_max_num_timeout=_TIME_LIMITS
             )
-            self._executor.update_parameters(name="lamd", **own | _parse(options))
+            self._executor.update_parameters(
+                **{"name": "lamd"} | own, slurm_additional_parameters=further
+            )
         except (AssertionError, RuntimeError, NameError, TypeError, ValueError) as error:
             raise LamdError(
                 f"--executor slurm: {_one_line(error)}; fix it or use another"
             ) from None
         self._queue_seen = -math.inf
         self._gone: dict[str, float] = {}  # since when an unfinished job is not in the queue
+        self._unfinished = set[str]()
 
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
-        if not jobs:
-            return []
+        handles = list[Any]()
+        for start in range(0, len(jobs), _ARRAY):
+            handles += self._submit(jobs[start : start + _ARRAY])
+            self._unfinished |= {handle.job_id for handle in handles}
+        return handles
+
+    def _submit(self, jobs: Sequence[Job]) -> list[Any]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        handles = []
-        with threads_each(jobs[0].threads):  # jobs inherit the environment
-            for start in range(0, len(jobs), _ARRAY):
-                try:
-                    handles += self._executor.map_array(_RunJob(), jobs[start : start + _ARRAY])
-                except (FailedJobError, FailedSubmissionError) as error:
-                    *_, reason = str(error).strip().splitlines() or ["no reason given"]
+        waits = iter(_PATIENCE)
+        while True:
+            try:
+                with threads_each(jobs[0].threads):  # jobs inherit the environment
+                    return self._executor.map_array(_RunJob(), jobs)
+            except (FailedJobError, FailedSubmissionError) as error:
+                *_, reason = str(error).strip().splitlines() or ["no reason given"]
+                seconds = next(waits, None)
+                if seconds is None or not any(word in reason.lower() for word in _BUSY):
                     raise LamdError(
                         f"--executor slurm: sbatch failed ({reason}); fix --slurm, or run the "
                         "same command again"
                     ) from None
-        return handles
+            say(f"sbatch: {reason}; trying again in {seconds:.0f} s")
+            time.sleep(seconds)
 
     def ended(self, handles: Sequence[Any], seconds: float) -> Iterable[Any]:
         # Not by submitit's `done`: it asks sacct, which many small clusters do not keep.
@@ -245,17 +276,23 @@ class Slurm:
         return ended
 
     def result(self, handle: Any) -> JobResult:
+        self._unfinished.discard(handle.job_id)
+        log = f"log: {handle.paths.stderr}"
         if not handle.paths.result_pickle.exists():
-            return JobResult("lost", f"job {handle.job_id} left the queue without a result")
+            return JobResult("lost", f"job {handle.job_id} left the queue without a result, {log}")
         from submitit.core.utils import FailedJobError
 
         try:
             return handle.result()
         except FailedJobError as error:
-            return JobResult("failed", str(error).strip().splitlines()[-1])
+            trace = str(error).rpartition("-" * 22)[0] or str(error)  # submitit's end of it
+            return JobResult("failed", f"{trace.strip().splitlines()[-1]} ({log})")
 
     def close(self) -> None:
-        pass  # jobs outlive the driver; the next one finds what they are making
+        if self._unfinished:  # the next driver finds what they are making
+            arrays = " ".join(sorted({job.partition("_")[0] for job in self._unfinished}))
+            number = len(self._unfinished)
+            say(f"jobs that stay in the queue: {number}; `scancel {arrays}` ends them")
 
 
 class _RunJob:
@@ -296,6 +333,11 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
             equals = ""
         if not (equals and key.strip()):
             raise LamdError(f"--slurm {option}: expected key=value, e.g. slurm_partition=gpu")
+        if key.strip() in ("time", "slurm_time") and not isinstance(meant, int):
+            raise LamdError(f"--slurm {option}: give minutes, such as timeout_min=720")
+    for name, kind in (("slurm_additional_parameters", dict), ("slurm_srun_args", list)):
+        if not isinstance(parsed.get(name, kind()), kind):
+            raise LamdError(f"--slurm {name}: expected a {kind.__name__} in YAML")
     return parsed
 
 

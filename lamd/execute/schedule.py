@@ -16,7 +16,7 @@ from lamd.execute.executors import Executor, Job, JobResult
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.store import CellFailed, Store
 
-WORKERS_PER_CELL = 3  # that may die before the cell counts as failed
+WORKERS_PER_CELL = 3  # that may die without progress before the cell counts as failed
 _POLL = 2.0  # seconds between two looks at jobs, or at a cell that is to appear
 _LATE = 90.0  # seconds: a network folder may show a new file after a minute
 
@@ -30,19 +30,21 @@ class Schedule:
     executor: Executor
     device: str = "cpu"
     threads: int = 1  # of one job
+    gpus: float = 0.0  # that a cluster gives to a job
     retry_failed: bool = False  # in an earlier run
     say: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
         self._jobs: dict[str, Job] = {}  # by plan hash, parents first
         self._running: dict[Any, Job] = {}  # by the executor's handle
-        self._lost: Counter[str] = Counter()  # workers, by plan hash
+        self._lost: Counter[str] = Counter()  # workers since the last progress, by plan hash
+        self._reached: dict[str, object] = {}  # progress at the last loss, by plan hash
         self._made: set[str] = set()
         self._elsewhere: dict[str, Cell] = {}  # made by other runs, by plan hash
         self._failed: dict[str, CellFailed] = {}
         for source, cells in self.sources.items():
             for cell in with_ancestors(cells):
-                job = Job(cell, source, self.store.runs, self.device, self.threads)
+                job = Job(cell, source, self.store.runs, self.device, self.threads, self.gpus)
                 self._jobs.setdefault(cell.plan_hash, job)
 
     def run(self) -> dict[str, CellFailed]:
@@ -101,11 +103,14 @@ class Schedule:
             time.sleep(_POLL)
             return
         if result.kind == "lost":
+            reached = self.store.progress(cell)
+            if self._reached.get(name) != reached:  # a preempted training loses many
+                self._reached[name], self._lost[name] = reached, 0
             self._lost[name] += 1
             self.say(f"{cell.name}: a worker was lost ({reason})")
             if self._lost[name] < WORKERS_PER_CELL:
                 return
-            reason = f"its worker died {WORKERS_PER_CELL} times ({reason}); perhaps out of memory"
+            reason = f"{WORKERS_PER_CELL} workers were lost without progress ({reason})"
             self.store.record_failure(cell, CellFailed(cell.name, reason, False))
             user_error = False
         elif result.kind == "failed":
@@ -119,6 +124,8 @@ class Schedule:
             self.say(f"{len(self._made)} of {len(self._jobs)} cells ready")
             return
         self._failed[name] = CellFailed(cell.name, reason, user_error)
+        if result.kind != "failed" or not self.executor.heard:
+            self.say(f"{cell.name}: FAILED, {reason}")
 
     def _appears(self, cell: Cell) -> bool:
         until = time.monotonic() + _LATE

@@ -4,6 +4,7 @@ Predicted times are kept in `predictions.json` of the run folder, by plan hash. 
 `accuracy`, so what imports PyTorch is imported by `forecast` alone.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from lamd.config import AnyTarget
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import Store
 from lamd.targets.kind import KINDS
+from lamd.weights import cache_root
 
 if TYPE_CHECKING:
     from lamd.forecast.probe import Times
@@ -96,9 +98,14 @@ def forecast_table(costs: Sequence[CellCost], store: Store) -> tuple[list[list[s
     """Return a table with a header and one row per cell, and lines that sum it up."""
     missing = [cost for cost in costs if cost.made is None]
     lines, reasons = [_total(costs, missing)], dict[str, list[str]]()
-    needed, (free, folder) = sum(cost.work.disk or 0 for cost in missing), free_disk(store.runs)
-    if needed > free:
-        lines.append(f"{folder}: {_bytes(free)} of disk are free; choose another with --runs")
+    places, needed = {"--runs": store.runs, "LAMD_CACHE": cache_root()}, Counter[int]()
+    for cost in missing:
+        root = places["LAMD_CACHE" if cost.work.cached else "--runs"]
+        needed[free_disk(root)[1].stat().st_dev] += cost.work.disk or 0
+    for name, root in places.items():
+        free, folder = free_disk(root)
+        if needed.pop(folder.stat().st_dev, 0) > free:
+            lines.append(f"{folder}: {_bytes(free)} of disk are free; choose another with {name}")
     for cost in missing:
         if cost.seconds is None:
             reasons.setdefault(cost.reason, []).append(cost.name)

@@ -66,6 +66,7 @@ class Work(NamedTuple):
     Attributes:
         units: with the number of each; None where that is not known, for a `reason`.
         disk: bytes that stay; None where the number of clips is not known.
+        cached: whether they stay in $LAMD_CACHE, where all run folders share them.
         parameters: of the network that it trains.
     """
 
@@ -73,6 +74,7 @@ class Work(NamedTuple):
     disk: int | None = 0
     parameters: int = 0
     reason: str = ""
+    cached: bool = False
 
     @property
     def flops(self) -> int:
@@ -187,7 +189,8 @@ def _data(cell: Cell, target: Target, frames: Frames) -> Work:
     data, lengths = target.data, np.concatenate([frames[split] for split in SPLITS])
     disk = int(lengths.sum()) * 3 * data.size**2
     if data.source == "real":
-        return Work(None, disk, reason="reading the real files depends on the disk they are on")
+        reason = "reading the real files depends on the disk they are on"
+        return Work(None, disk, reason=reason, cached=True)
     return Work([(_simulation(target), len(lengths))], disk)
 
 

@@ -217,6 +217,9 @@ def _frames(path: Path) -> Generator[np.ndarray, None, None]:
         for number, frame in enumerate(container.decode(stream)):
             if frame.is_corrupt:  # the decoder fills in what it cannot read
                 raise ValueError(f"frame {number} is damaged")
+            has_alpha = any(part.is_alpha for part in frame.format.components)
+            if has_alpha and frame.to_ndarray(format="rgba")[..., 3].min() < 255:
+                raise ValueError(f"frame {number} has transparent pixels")
             yield _upright(frame)
 
 

@@ -65,6 +65,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode not in _MODES:
         raise ValueError(f"pixels are {image.mode}, not 8-bit RGB")
+    if "transparency" in image.info and min(image.convert("RGBA").getchannel("A").tobytes()) < 255:
+        raise ValueError("pixels are transparent, which RGB cannot hold")
     ImageOps.exif_transpose(image, in_place=True)
     return image.convert("RGB")
 

@@ -12,7 +12,7 @@ from lamd.base import rng
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
-_MIN_CLUSTERS = 4  # of an interval of whole sets
+_MIN_CLUSTERS = 4  # of an interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +175,13 @@ def check_clips(videos: np.ndarray, min_frames: int = 1) -> None:
 def mean_interval(
     values: np.ndarray, clusters: np.ndarray | None = None, *, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the 95 % percentile bootstrap interval of the mean of (N,); None under 2 clusters.
+    """Return the 95 % percentile bootstrap interval of the mean of (N,); None under 4 clusters.
 
     Args:
         clusters: of each value, 0 to C - 1; each value alone by default.
     """
     clusters = np.arange(len(values)) if clusters is None else clusters
-    if not len(values) or clusters.max() < 1:
+    if not len(values) or clusters.max() + 1 < _MIN_CLUSTERS:
         return None
     return _interval(_resampled_means(np.asarray(values), clusters, seed))
 

@@ -67,6 +67,7 @@ class Cell:
     parents: Mapping[str, "Cell"] = field(default_factory=dict)  # by role
     # The step returns {"content_hash": ...}, which stands for the cell in its children's keys.
     states_content: bool = False
+    split: str | None = None  # of the data, where the step reads one alone: only that counts
     collective: bool = False  # every process of a multi-process launch takes part
     weights: tuple[str, ...] = ()  # external network weights that the step loads
 

@@ -192,6 +192,7 @@ class TablePlan:
                     "train:train", stage=kind or name, options=options, **where | {"target": trains}
                 ),
                 collective=True,
+                split="train",
                 weights=lpips if "loss" in config and target.loss.lpips_weight else (),
             )
 
@@ -205,27 +206,29 @@ class TablePlan:
                 parents={"data": stages["data"], "autoencoder": stages[autoencoder]},
                 step=step_of("train:encode_latents", stage=autoencoder, **where),
                 collective=True,
+                split="train",
             )
             return {"autoencoder": stages[autoencoder], "latents": stages[kind]}
 
         shape = {"num_frames": target.data.num_frames, "size": target.data.size} | augment
-        first = {"data": shape, "loss": dump["loss"], "train": dump["train_vae"]}
+        first = {"data": shape, "loss": dump["loss"], "train": target.train_vae.identity()}
         train("vae", first | {"vae": dump["vae"]})
-        second = {"dmg": dump["dmg"], "train": dump["train_dmg"]}
+        second = {"dmg": dump["dmg"], "train": target.train_dmg.identity()}
         train("dmg", second, encode("latents", "vae"))
-        if target.captioner is not None:
-            captioner = {"captioner": dump["captioner"], "train": dump["train_captioner"]} | augment
+        if target.captioner is not None and target.train_captioner is not None:
+            trained = {"train": target.train_captioner.identity()}
+            captioner = {"captioner": dump["captioner"]} | trained | augment
             train("captioner", captioner)
         if any(ROW_RULES[row].baseline == "latent_video" for row in target.rows):
             autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
             longer = first_stage(target, "latent_video")
-            own = {"train": longer.train_vae.model_dump(mode="json"), "autoencoder": autoencoder}
+            own = {"train": longer.train_vae.identity(), "autoencoder": autoencoder}
             train("video_vae", first | own, trains=longer)
         for row in filter(is_baseline, target.rows):
             options, (name, budget), parents = row_training(target, row), split_row(row), None
             if name == "latent_video":
                 parents = encode("video_latents", "video_vae")
-            config = {"data": shape, "train": options.model_dump(mode="json")}
+            config = {"data": shape, "train": options.identity()}
             config |= denoiser_config(target, name)
             train(row, config, parents, kind=name, detail=budget, options=options)
         return stages

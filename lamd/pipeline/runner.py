@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lamd.base import origin
 from lamd.base.errors import LamdError
-from lamd.base.files import check_own, open_unlinked, replace_file
+from lamd.base.files import check_own, is_full, open_unlinked, replace_file
 from lamd.base.processes import modified, rank_and_world, wait_until
 from lamd.base.terminal import printable
 from lamd.pipeline.cell import Cell
@@ -84,8 +84,11 @@ class Runner:
                     stale.unlink()
                 self.store.folder(cell, FAILED).unlink(missing_ok=True)
                 process = {"host": socket.gethostname(), "pid": os.getpid()}
+                process |= {"time": round(time.time(), 3)} | self._origin().model_dump(
+                    exclude={"path"}
+                )
                 with open(partial / ATTEMPTS, "a", opener=open_unlinked) as file:
-                    file.write(json.dumps(process | {"time": round(time.time(), 3)}) + "\n")
+                    file.write(json.dumps(process) + "\n")
                 self.say(f"{cell.name}: {'resuming' if resumed else 'making'} {folder.name}")
                 describe(partial, self._execute(cell, partial, inputs, resumed))
                 os.replace(partial, folder)
@@ -102,7 +105,7 @@ class Runner:
             seconds=round(time.monotonic() - started, 2),
             resumed=resumed,
             **origin.peak_memory(self.device),
-            origin=origin.current_origin(origin.device_name(self.device)),
+            origin=self._origin(),
         )
         return {
             "info": info.model_dump(mode="json"),
@@ -111,6 +114,9 @@ class Runner:
             "parents": {role: self.store.key(parent) for role, parent in cell.parents.items()},
             "outputs": outputs,
         }
+
+    def _origin(self) -> origin.Origin:
+        return origin.current_origin(origin.timing_place(self.device)["device"])
 
     def _join_collective(self, cell: Cell, inputs: dict[str, Path]) -> Path:
         """Run as one of the other processes: take part, or wait for the first process."""
@@ -143,6 +149,9 @@ class Runner:
         if memory:
             said = ". ".join(text.split(". ")[:2]) or "not enough memory"
             reason, user_error = f"{said}; {_LESS_MEMORY}", True
+        full = is_full(error)
+        if full and not isinstance(error, LamdError):
+            reason, user_error = f"{text}; make room and run it again", True
         if not user_error:
             log = self.store.folder(cell, PARTIAL) / "error.log"
             trace = printable("".join(traceback.format_exception(error)), keep="\n")
@@ -152,8 +161,9 @@ class Runner:
         failure = CellFailed(cell.name, reason, user_error)
         self._failures[cell.plan_hash] = failure
         with contextlib.suppress(OSError):  # a full disk: the failure itself is still reported
-            # Another machine may have more memory; the processes of a launch wait for the reason.
-            if not memory or self.world > 1:
+            # Another machine may have more memory, and room can be made; the processes of a launch
+            # wait for the reason.
+            if not (memory or full) or self.world > 1:
                 self.store.record_failure(cell, failure)
         self.say(f"{cell.name}: FAILED, {reason}")
         return failure

@@ -5,7 +5,8 @@
     runs/cells/<kind>-<key>.failed     why the last attempt failed; gone when the next one begins
 
 The key hashes the kind, its code version, the part of the config that the cell depends on, and its
-parents' keys; a parent that states its content (data) counts by its content hash instead.
+parents' keys; a parent that states its content (data) counts by its content hash instead, of the
+split that the step reads where it reads one alone.
 
 cell.json describes the cell, with a fingerprint of each of its files. A `Store` compares both with
 the plan and the folder when it first reads the cell.
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from filelock import Timeout
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from lamd.base.batched import DONE
 from lamd.base.errors import LamdError
 from lamd.base.files import (
     below,
@@ -33,7 +35,7 @@ from lamd.base.files import (
     user_path,
 )
 from lamd.base.origin import CellInfo
-from lamd.base.processes import file_lock, locked
+from lamd.base.processes import file_lock, locked, modified
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.contents import FIX
 
@@ -45,6 +47,7 @@ T = TypeVar("T")
 
 class _Content(BaseModel, frozen=True):
     content_hash: str
+    content: dict[str, str] = {}  # of each split
 
 
 class _Failure(BaseModel, frozen=True):
@@ -105,7 +108,9 @@ class Store:
     def key(self, cell: Cell) -> str | None:
         """Return the cell's key; None while a parent that states its content is not made yet."""
         if cell.plan_hash not in self._keys:
-            parents = {role: self._input_hash(parent) for role, parent in cell.parents.items()}
+            parents = {
+                role: self._input_hash(parent, cell.split) for role, parent in cell.parents.items()
+            }
             if None in parents.values():
                 return None
             self._keys[cell.plan_hash] = cell.hash_with(parents)  # type: ignore[arg-type]
@@ -172,6 +177,12 @@ class Store:
             return None
         return CellFailed(cell.name, failure.reason, failure.user_error)
 
+    def progress(self, cell: Cell) -> tuple[str, int | None]:
+        """Return what changes as an unfinished cell progresses: its last checkpoint, its rows."""
+        partial = self.folder(cell, PARTIAL)
+        steps = (path.name for path in (partial / CHECKPOINTS).glob("step_*"))
+        return max(steps, default=""), modified(partial / DONE)
+
     def record_failure(self, cell: Cell, failure: CellFailed) -> None:
         """Keep why a cell failed, until the next attempt."""
         content = {"reason": failure.reason, "user_error": failure.user_error}
@@ -195,10 +206,13 @@ class Store:
         except Timeout:
             return True
 
-    def _input_hash(self, cell: Cell) -> str | None:
+    def _input_hash(self, cell: Cell, split: str | None) -> str | None:
         if not cell.states_content:
             return self.key(cell)
-        return self.outputs(cell, _Content).content_hash if self.is_complete(cell) else None
+        if not self.is_complete(cell):
+            return None
+        stated = self.outputs(cell, _Content)
+        return stated.content[split] if split else stated.content_hash
 
     def _description(self, cell: Cell) -> Description:
         folder = self.folder(cell)
@@ -235,7 +249,7 @@ class Store:
     def _describes(self, description: Description, cell: Cell) -> bool:
         key, inputs = self.key(cell), {}
         for role, parent in cell.parents.items():
-            inputs[role] = self._input_hash(parent) or ""
+            inputs[role] = self._input_hash(parent, cell.split) or ""
             # equal data may have been made under another key
             if not parent.states_content and description.parents.get(role) != self.key(parent):
                 return False

@@ -10,6 +10,7 @@ import numpy as np
 from lamd.base.errors import LamdError
 from lamd.config import KINDS as CONFIG_KINDS
 from lamd.config import AnyTarget, Target, closest, config_hash
+from lamd.config.training import BOOKKEEPING
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
 from lamd.metrics.values import difference
@@ -355,7 +356,7 @@ def _changes(target: Target, own: str, overrides: Sequence[str]) -> Iterator[str
         if keys[0] == "sources" and keys[1:]:
             _, name, *keys = keys
             keys = keys if name in (own, target.target) else []
-        if keys and keys[0] not in _HARMLESS:
+        if keys and keys[0] not in _HARMLESS and keys[-1] not in BOOKKEEPING:
             yield f"changed by --set {override}"
 
 

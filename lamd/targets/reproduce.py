@@ -15,9 +15,9 @@ from lamd.data.listing import SPLITS
 from lamd.execute import ExecutorOptions, open_executor
 from lamd.execute.schedule import Schedule
 from lamd.pipeline.cell import Cell, with_ancestors
-from lamd.pipeline.contents import split_path
 from lamd.pipeline.graph import TablePlan, missing_weights
 from lamd.pipeline.runner import Runner, Say
+from lamd.pipeline.steps.data import open_split
 from lamd.pipeline.store import CellFailed, Store
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.results import Results
@@ -119,7 +119,9 @@ def prepare(
         else:
             store.finished(cell)
     if any(cell.collective for cell in todo):  # not where tables are drawn again
-        _check_packs(packs)
+        for folder in packs:
+            for split in SPLITS:
+                open_split(folder, split)
         if device == "auto" and any(own.scale == "full" for own in targets):
             _check_gpu()
     for name in dict.fromkeys(name for cell in todo for name in cell.weights):
@@ -132,16 +134,6 @@ def prepare(
         check_folder(store.runs)
         store.runs.mkdir(parents=True, exist_ok=True)
         check_locks(store.runs)
-
-
-def _check_packs(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        for split in SPLITS:
-            if not (path := split_path(folder, split)).exists():
-                raise LamdError(
-                    f"{path}: packed videos that {folder} refers to are gone; delete that folder "
-                    "and run the same command again"
-                )
 
 
 def _check_gpu() -> None:
@@ -176,11 +168,13 @@ def _make(
         cores = available_cores() if options.executor == "process" else 1
         shared = max(1, cores // (options.jobs or 1))
         threads, store = runtime.threads or shared, runner.store
-        executor = open_executor(options, threads=threads, gpus=runtime.gpus, store=store)
+        gpus = 0.0 if options.executor == "process" else runtime.gpus
+        executor = open_executor(options, threads=threads, gpus=gpus, store=store)
         with closing(executor):
             failed = Schedule(
-                others, store, executor, runner.device, threads, options.retry_failed, runner.say
-            ).run()
+                others, store, executor, runner.device, threads, gpus,
+                options.retry_failed, runner.say,
+            ).run()  # fmt: skip
     for cell in timed:
         lost = [failed[p.plan_hash] for p in cell.parents.values() if p.plan_hash in failed]
         failed |= {cell.plan_hash: lost[0]} if lost else runner.run_all([cell])

@@ -112,8 +112,8 @@ class Stage(ABC):
         self.checkpoints_blocks = target.runtime.gradient_checkpointing
         self.windows, self.network = training_windows(videos, train, target.data), NETWORKS[name]
         self.config = {
-            "data": target.data.model_dump(mode="json"),
-            train_key: train.model_dump(mode="json"),
+            "data": target.data.model_dump(mode="json", exclude={"num_test"}),
+            train_key: train.identity(),
             **self.network.config(target),
         }
 

@@ -111,5 +111,11 @@ def _check_prompts(target: Target, splits: Mapping[str, PackedVideos]) -> None:
 
 
 def open_split(folder: Path, split: str) -> PackedVideos:
-    """Open a split of a finished data cell."""
-    return open_packed(split_path(folder, split))
+    """Open a split of a finished data cell; LamdError where its packed videos are gone."""
+    path = split_path(folder, split)
+    if not path.exists():
+        raise LamdError(
+            f"{path}: packed videos that {folder} refers to are gone; delete that folder "
+            "and run the same command again"
+        )
+    return open_packed(path)

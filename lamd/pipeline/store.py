@@ -212,7 +212,7 @@ class Store:
         if not self.is_complete(cell):
             return None
         stated = self.outputs(cell, _Content)
-        return stated.content[split] if split else stated.content_hash
+        return stated.content.get(split or "", stated.content_hash)
 
     def _description(self, cell: Cell) -> Description:
         folder = self.folder(cell)

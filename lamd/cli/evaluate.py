@@ -50,7 +50,10 @@ def evaluate(
             try:
                 if json_ is not None:  # before the table: a closed pipe must not lose it
                     report = readable_json(evaluate.to_json(real, fake, values, device, names))
-                    sys.stdout.write(report) if as_json else write_output(json_, report)
+                    if as_json:
+                        sys.stdout.write(report)
+                    else:
+                        write_output(json_, report)
             finally:
                 if not as_json:
                     _print_values(values)

@@ -238,8 +238,9 @@ class Slurm:
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
         handles = list[Any]()
         for start in range(0, len(jobs), _ARRAY):
-            handles += self._submit(jobs[start : start + _ARRAY])
-            self._unfinished |= {handle.job_id for handle in handles}
+            array = self._submit(jobs[start : start + _ARRAY])
+            self._unfinished.update(handle.job_id for handle in array)
+            handles += array
         return handles
 
     def _submit(self, jobs: Sequence[Job]) -> list[Any]:

@@ -9,7 +9,7 @@ import pytest
 import ratios
 import torch
 from paradigms import FULL, REDUCED, Scale
-from timing import Measure, affordable, seconds_of, synchronise
+from timing import Measure, affordable, seconds_of, synchronised
 
 from lamd.flops import Cost
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--compare-ratios")
     if path is not None:
         try:
-            config.stash[_STORED] = ratios.read(path, _scale_name(config))
+            config.stash[_STORED] = ratios.read(path, _where(config))
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -56,15 +56,17 @@ def _collected(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Store and compare the ratios of the run."""
+    """Compare the ratios of the run, and store those of one that passed."""
     config = session.config
     now, stored = ratios.ratios_of(config.stash[_RUN]), config.stash[_STORED]
-    if config.getoption("--store-ratios") is not None:
-        where = {"scale": _scale_name(config), "device": _device(), "torch": torch.__version__}
-        ratios.write(config.getoption("--store-ratios"), now, where)
     config.stash[_SLOWER] = ratios.compare(now, stored, config.getoption("--slowdown"))
+    if session.exitstatus != pytest.ExitCode.OK:
+        return
+    path = config.getoption("--store-ratios")
     if config.stash[_SLOWER] or (stored and not now.keys() & stored.keys()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif path is not None and now:
+        ratios.write(path, now, _where(config))
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
@@ -98,36 +100,39 @@ def scale(request: pytest.FixtureRequest) -> Scale:
         if not torch.cuda.is_available():
             pytest.exit("--full-scale needs a CUDA device; leave it out to run without", 2)
         torch.set_default_device("cuda")
+        torch.set_float32_matmul_precision("high")  # TF32, as PyTorch's convolutions have it there
     return chosen
 
 
 @pytest.fixture(scope="session")
-def matmul_rate(scale: Scale) -> float:
-    """FLOP/s of a plain float32 matrix product here and now, median of nine."""
+def product(scale: Scale) -> Callable[[], torch.Tensor]:
+    """Return a plain float32 matrix product."""
     n = scale.matmul_size
     a, b = torch.randn(n, n), torch.randn(n, n)
-    seconds = [seconds_of(lambda: a @ b) for _ in range(10)]
-    return 2 * n**3 / statistics.median(seconds[1:])
+    return lambda: a @ b
 
 
 @pytest.fixture
-def measure(benchmark, matmul_rate: float) -> Measure:
+def measure(benchmark, scale: Scale, product: Callable[[], torch.Tensor]) -> Measure:
     """Return a function that times `run`, and adds its cost to the times.
 
-    Slow ones get fewer rounds than asked for.
+    Slow ones get fewer rounds than asked for. A matrix product is timed before each round.
     """
 
     def timed(run: Callable[[], object], cost: Cost | None = None, rounds: int = 5, **info) -> None:
-        def once() -> None:
-            run()
-            synchronise()
-
+        products: list[float] = []
         if _on_gpu():
             torch.cuda.reset_peak_memory_stats()
-        once()
-        benchmark.pedantic(once, rounds=affordable(rounds, seconds_of(run)))
+        seconds_of(product)
+        once = [seconds_of(run) for _ in range(2)][1]
+        benchmark.pedantic(
+            synchronised(run),
+            setup=lambda: products.append(seconds_of(product)),
+            rounds=affordable(rounds, once),
+        )
         benchmark.extra_info |= info
         seconds = benchmark.stats.stats.median
+        matmul_rate = 2 * scale.matmul_size**3 / statistics.median(products)
         benchmark.extra_info["over_matmul"] = seconds * matmul_rate / 1e9  # of a GFLOP product
         if _on_gpu():
             benchmark.extra_info["peak_bytes"] = torch.cuda.max_memory_allocated()
@@ -149,13 +154,14 @@ def _scale(config: pytest.Config) -> Scale:
     return FULL if config.getoption("--full-scale") else REDUCED
 
 
-def _scale_name(config: pytest.Config) -> str:
-    return "full" if config.getoption("--full-scale") else "reduced"
-
-
 def _on_gpu() -> bool:
     return torch.get_default_device().type == "cuda"
 
 
-def _device() -> str:
-    return torch.cuda.get_device_name() if _on_gpu() else platform.machine()
+def _where(config: pytest.Config) -> dict[str, str]:
+    full = config.getoption("--full-scale") and torch.cuda.is_available()
+    return {
+        "scale": "full" if config.getoption("--full-scale") else "reduced",
+        "device": torch.cuda.get_device_name() if full else platform.machine(),
+        "torch": torch.__version__,
+    }

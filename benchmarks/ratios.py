@@ -11,6 +11,7 @@ from typing import Any
 
 SLOWDOWN = 1.5  # ours: shared machines move single ratios by a quarter
 BASE = "latent-motion"
+_SAME = ("scale", "device")
 
 
 def ratios_of(benchmarks: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -52,20 +53,24 @@ def write(path: Path, ratios: Mapping[str, float], where: Mapping[str, str]) -> 
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read(path: Path, scale: str) -> dict[str, float]:
+def read(path: Path, where: Mapping[str, str]) -> dict[str, float]:
     """Return the ratios of a stored run.
 
     Raises:
-        ValueError: if the file is not a stored run, or is of another scale.
+        ValueError: if the file is not a stored run, or is of another scale or device. Another
+            version of PyTorch may be what a comparison is for.
     """
     fix = "store one with --store-ratios"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        ratios, stored = content["ratios"], content["where"]["scale"]
-        if not all(isinstance(value, int | float) and value > 0 for value in ratios.values()):
-            raise TypeError("a ratio is a number above 0")
+        ratios, stored = content["ratios"], {key: content["where"][key] for key in _SAME}
+        if not ratios or not all(
+            isinstance(value, int | float) and value > 0 for value in ratios.values()
+        ):
+            raise TypeError("ratios are numbers above 0")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a stored run ({error}); {fix}") from None
-    if stored != scale:
-        raise ValueError(f"{path}: of scale {stored}, this run is {scale}; {fix}")
+    for key, value in stored.items():
+        if value != where[key]:
+            raise ValueError(f"{path}: of {key} {value}, this run is of {where[key]}; {fix}")
     return ratios

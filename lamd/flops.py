@@ -75,6 +75,11 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if torch.is_inference_mode_enabled() and function._overloadpacket not in flop_registry:
+            with self:  # layers arrive whole
+                out = function.decompose(*args, **kwargs or {})
+            if out is not NotImplemented:
+                return out
         out = function(*args, **kwargs or {})
         if (flops := flop_registry.get(function._overloadpacket)) is not None:
             self.flops += flops(*args, **kwargs or {}, out_val=out)

@@ -88,7 +88,7 @@ def generate(
     Frame 0 is the decoder's, not the given frame. The autoencoder runs on `decoding_batch_size`
     clips at once, by default on all, and on fewer where a GPU has no room for them.
     """
-    size = decoding_batch_size or len(x0)
+    size = min(decoding_batch_size or len(x0), len(x0))
     parts = [paradigm.encode(part) for part in x0.split(size)]
     given = Given(torch.cat([part.condition for part in parts]))
     _, z = last(trajectory(paradigm, sampler, given, keys, prompts))

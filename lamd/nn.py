@@ -51,7 +51,7 @@ def all_gather_with_grad(x: Tensor) -> tuple[Tensor, slice]:
 
     A row's gradient, summed over the processes, returns to the process that owns the row.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if x.is_meta or not (dist.is_available() and dist.is_initialized()):
         return x, slice(None)
     from torch.distributed.nn.functional import all_reduce  # unlike dist's, it has a gradient
 

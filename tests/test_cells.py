@@ -1,5 +1,6 @@
 """The cell engine: keys, completeness, locks, failures, resumption."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import resource
 import shutil
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
@@ -372,6 +374,27 @@ def test_a_lack_of_memory_says_what_needs_less_and_is_tried_again(runner):
         runner.run(large)
     assert failed.value.user_error
     assert runner.store.failure(large) is None
+
+
+def test_a_failed_cell_keeps_nothing_of_what_it_held(runner):
+    held = []
+
+    def build(folder: Path, inputs: dict[str, Path]):
+        network = torch.nn.Linear(2, 2)
+        held.append(weakref.ref(network))
+        raise RuntimeError("loss is not finite")
+
+    assert len(runner.run_all([cell("vae", build), cell("dmg", writer())])) == 1
+    gc.collect()
+    assert held[0]() is None
+
+
+def test_a_failure_of_a_broken_gpu_is_not_remembered(runner, monkeypatch):
+    monkeypatch.setattr(origin, "is_usable", lambda device: False)
+    one = cell("vae", writer(fail=RuntimeError("CUDA error: an illegal memory access")))
+    with pytest.raises(CellFailed, match="illegal memory access"):
+        runner.run(one)
+    assert runner.store.failure(one) is None
 
 
 WRITERS = {

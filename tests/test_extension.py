@@ -11,6 +11,8 @@ from toy_extension import page_yaml, recipes, registered, write_data
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import experiments_dir, load_target
+from lamd.forecast.probe import probe
+from lamd.forecast.work import sampling
 from lamd.pipeline.graph import TablePlan
 from lamd.report.results import read_results
 from lamd.targets.reproduce import reproduce
@@ -53,9 +55,9 @@ def test_page_has_the_five_recipes():
 def test_yaml_of_the_page_reads_the_data_set(folder, profile):
     for path in experiments_dir().glob("*.yaml"):
         shutil.copy(path, folder)
-    (folder / "my_data.yaml").write_text(page_yaml(), encoding="utf-8")
+    (folder / "table_my_data.yaml").write_text(page_yaml(), encoding="utf-8")
     with registered(folder):
-        target = load_target(str(folder / "my_data.yaml"), profile)
+        target = load_target(str(folder / "table_my_data.yaml"), profile)
         assert published_rows(target) == {}
         plan = TablePlan(target, "cpu")
     assert (target.data.source, target.data.own, target.data.num_train) == ("real", {}, None)
@@ -77,6 +79,15 @@ def test_extensions_run_from_end_to_end(folder):
     for words in ("MAE ↓", "Last frame repeated", "clipped DDIM, 2 of 100 steps", "real My data"):
         assert words in table
     assert (census.folder / "census.md").read_text(encoding="utf-8") == "toy: 4 clips"
+
+
+def test_probe_imports_extensions(folder, monkeypatch):
+    monkeypatch.setenv("LAMD_EXTENSIONS", ",".join(recipes()))
+    with registered(folder):
+        target = load_target(str(folder / "toy.yaml"), "quick")
+        unit = sampling(target, "lamd", "latent_motion", batch=2)
+        (time,) = probe({unit: target}, "cpu", limit=60).values()
+    assert isinstance(time, float) and time > 0
 
 
 @pytest.mark.slow

@@ -18,9 +18,24 @@ from lamd.data.vocabulary import Vocabulary
 from lamd.flops import Cost, count
 from lamd.metrics.i3d import I3D
 from lamd.models.unet import UNet3d
+from lamd.nn import SpatialTransformer
 from lamd.paradigms.untrained import build_paradigm, sampling_costs
 
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # a failing config is small enough
+WIDTHS = WidthsConfig(
+    base_channels=16,
+    channel_multipliers=(1, 2),
+    num_res_blocks=1,
+    attention_factors=(2,),
+    head_channels=8,
+    context_channels=16,
+    condition="both",
+    image_channels=(8, 8, 16),
+    motion_encoder_channels=(8, 8),
+    decoder_channels=(8, 12, 16),
+    vae_res_blocks=(0, 1, 1),
+    fusion="add",
+)
 few = settings(max_examples=8, deadline=None, phases=NO_SHRINKING)
 batches = st.integers(2, 3)  # one cell of one channel has no group norm
 widths = st.sampled_from([8, 12, 16])
@@ -47,6 +62,22 @@ def test_count_of_single_layers():
     q, k = torch.empty(2, 1, 6, 4), torch.empty(2, 1, 9, 4)
     attention = count(lambda: F.scaled_dot_product_attention(q, k, k))
     assert attention == Cost(2 * 2 * 6 * 9 * 4 * 2, 0, q.numel())
+
+
+def test_inference_mode_counts_the_same():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 8))
+    x = torch.empty(2, 3, 8, 8)
+
+    def run() -> torch.Tensor:
+        tokens = layers(x)[None]
+        return F.scaled_dot_product_attention(*3 * [tokens[None]]) + attention(*3 * [tokens])[0]
+
+    expected = count(run)
+    with torch.inference_mode():
+        assert count(run) == expected
+        built = sampling_costs("latent-motion", WIDTHS, batch=2, frames=8, size=16)
+    assert built == sampling_costs("latent-motion", WIDTHS, batch=2, frames=8, size=16)
 
 
 def test_count_reads_shared_parameters_once():
@@ -153,25 +184,26 @@ def test_video_decoder(options, batch):
 
 @pytest.mark.parametrize("paradigm", get_args(Paradigm))
 def test_sampling_run_is_its_steps(paradigm):
-    widths = WidthsConfig(
-        base_channels=16,
-        channel_multipliers=(1, 2),
-        num_res_blocks=1,
-        attention_factors=(2,),
-        head_channels=8,
-        context_channels=16,
-        condition="both",
-        image_channels=(8, 8, 16),
-        motion_encoder_channels=(8, 8),
-        decoder_channels=(8, 12, 16),
-        vae_res_blocks=(0, 1, 1),
-        fusion="add",
-    )
     shape = {"batch": 2, "frames": 8, "size": 16}
-    parts = build_paradigm(paradigm, widths)(num_steps=3, **shape)
-    costs = sampling_costs(paradigm, widths, **shape)
+    parts = build_paradigm(paradigm, WIDTHS)(num_steps=3, **shape)
+    costs = sampling_costs(paradigm, WIDTHS, **shape)
     assert count(parts["denoise"], 2).flops == 3 * costs["step"].flops
     assert ("encode" in parts) == (costs["encode"] != Cost())
+
+
+def test_all_denoisers_attend_at_the_same_resolutions(monkeypatch):
+    forward, seen = SpatialTransformer.forward, set[int]()
+
+    def watched(self: SpatialTransformer, x: torch.Tensor, context=None) -> torch.Tensor:
+        seen.add(x.shape[-1])
+        return forward(self, x, context)
+
+    monkeypatch.setattr(SpatialTransformer, "forward", watched)
+    widths = WIDTHS.model_copy(update={"attention_factors": (1, 2)})
+    for paradigm in get_args(Paradigm):
+        seen.clear()
+        build_paradigm(paradigm, widths)(batch=2, frames=8, size=32, num_steps=1)["step"]()
+        assert seen == {8, 4}, paradigm
 
 
 @few

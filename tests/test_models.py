@@ -20,6 +20,7 @@ from lamd.nn import (
     ResBlock,
     SpatialTransformer,
     TemporalUpsample,
+    all_gather_with_grad,
     grid_embedding,
     sinusoidal_embedding,
     warp,
@@ -114,6 +115,13 @@ def test_channel_normalisation_uses_batch_statistics_then_running_ones():
         vae.normalise(z)
     vae.eval()
     assert torch.allclose(vae.normalise(z[:1]), normalised[:1], atol=1e-2)
+
+
+def test_counting_takes_no_part_in_a_launch(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    x = torch.empty(2, 3, 4, 4, device="meta")
+    gathered, own = all_gather_with_grad(x)
+    assert gathered is x and own == slice(None)
 
 
 def test_channel_normalisation_sees_one_micro_batch_at_a_time():
@@ -341,6 +349,14 @@ def test_the_discriminator_scores_patches():
     logits = VideoDiscriminator(gan)(torch.zeros(2, 16, 3, 32, 32))
     assert logits.shape == (2, 1, 4, 4, 4)
     assert math.isfinite(logits.sum().item())
+
+
+def test_a_discriminator_of_differences_sees_only_what_changes():
+    options = {"base_channels": 8, "num_layers": 3}
+    x, still = torch.rand(2, 16, 3, 32, 32), torch.rand(2, 1, 3, 32, 32)
+    for kind, same in (("clip", False), ("differences", True)):
+        judge = VideoDiscriminator(GANConfig.model_construct(input=kind, **options))
+        assert torch.allclose(judge(x), judge(x + still), atol=1e-4) is same
 
 
 def test_warp_looks_up_where_the_flow_points():

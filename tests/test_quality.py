@@ -7,6 +7,8 @@ from tiny import table_cells
 
 from lamd.base.errors import LamdError
 from lamd.config import Point, QualityFigure, load_target
+from lamd.diffusion import sampling_steps
+from lamd.paradigms.costs import costs, sampling_flops
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.steps import clips
 from lamd.report import plots
@@ -74,6 +76,22 @@ def test_points_use_the_tables_models_and_their_own_clips():
         others = len(figure.points) - 1
         assert {kind: kinds.count(kind) for kind in set(kinds)} == {
             "clips": others, "features": others, "values": others + 1, "latency": 1}  # fmt: skip
+
+
+def test_times_are_those_of_the_samplers():
+    figure, graph = plan("sources=[table_bair]")
+    _, again = plan("sources=[table_bair]")
+    without, unguided = plan("sources=[table_bair]", "sources.table_bair.sampler.autoguidance=null")
+    latency = graph.wanted["table_bair"][-1].plan_hash
+    assert again.wanted["table_bair"][-1].plan_hash == latency
+    assert unguided.wanted["table_bair"][-1].plan_hash != latency
+    point = figure.points[0]
+    guided, plain = (config.at("table_bair", point) for config in (figure, without))
+    parts, (low, high) = costs(guided), guided.sampler.autoguidance.steps
+    visited = sampling_steps(guided.dmg.num_train_steps, point.num_steps)
+    twice = sum(low <= t <= high for t in visited)
+    extra = twice * parts["step"].flops + parts["condition"].flops
+    assert sampling_flops(guided, "lamd") - sampling_flops(plain, "lamd") == extra
 
 
 def test_another_paradigm_is_its_own_series():

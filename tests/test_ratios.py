@@ -13,6 +13,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 spec = importlib.util.spec_from_file_location("ratios", FOLDER / "ratios.py")
 ratios = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(ratios)
+WHERE = {"scale": "reduced", "device": "x86_64", "torch": "2"}
 
 
 def run(slower: str | None = None, machine: float = 1.0) -> list[dict]:
@@ -73,18 +74,23 @@ def test_compare_skips_ratios_of_one_run():
 
 def test_a_stored_run_comes_back(tmp_path):
     path, found = tmp_path / "stored.json", ratios.ratios_of(run())
-    ratios.write(path, found, {"scale": "reduced"})
-    assert ratios.read(path, "reduced") == found
-    with pytest.raises(ValueError, match="of scale reduced, this run is full"):
-        ratios.read(path, "full")
+    ratios.write(path, found, WHERE)
+    assert ratios.read(path, WHERE | {"torch": "3"}) == found
+    with pytest.raises(ValueError, match="of scale reduced, this run is of full"):
+        ratios.read(path, WHERE | {"scale": "full"})
+    with pytest.raises(ValueError, match="of device x86_64, this run is of arm64"):
+        ratios.read(path, WHERE | {"device": "arm64"})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"ratios": {"a": 0}, "where": {"scale": "x"}}'])
-def test_read_refuses_another_file(tmp_path, text):
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", {"ratios": {"a": 0}, "where": WHERE}, {"ratios": {}, "where": WHERE}],
+)
+def test_read_refuses_another_file(tmp_path, content):
     path = tmp_path / "stored.json"
-    path.write_text(text)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(ValueError, match="not a stored run"):
-        ratios.read(path, "reduced")
+        ratios.read(path, WHERE)
 
 
 @pytest.mark.slow
@@ -101,9 +107,12 @@ def test_the_suite_fails_loudly(tmp_path):
     assert suite("--store-ratios", str(stored)).returncode == 0
     content = json.loads(stored.read_text())
     ((name, value),) = content["ratios"].items()
+    assert suite("--store-ratios", str(stored), "--collect-only").returncode == 0
+    assert json.loads(stored.read_text()) == content
     assert suite("--compare-ratios", str(stored), "--slowdown", "50").returncode == 0
     stored.write_text(json.dumps(content | {"ratios": {name: value / 100}}))
-    done = suite("--compare-ratios", str(stored))
+    done = suite("--compare-ratios", str(stored), "--store-ratios", str(stored))
     assert done.returncode == 1
+    assert json.loads(stored.read_text())["ratios"] == {name: value / 100}
     assert f"SLOWER {name}" in done.stdout
     assert suite("--compare-ratios", str(tmp_path / "none.json")).returncode == 4

@@ -177,6 +177,27 @@ def test_first_frames_are_encoded_at_the_precision_of_training_and_validated_in_
     assert {f_x0.dtype for f_x0 in given} == {torch.float32}
 
 
+def test_validation_holds_no_more_clips_at_once_than_training(tmp_path):
+    videos, errors, sizes = TinyVideos(), [], []
+    vae = build_vae(tiny_target().vae, tiny_target().data).eval()
+    for most in ("null", "1"):
+        target = tiny_target(f"train_dmg.micro_batch_size={most}")
+        windows = training_windows(videos, target.train_dmg, target.data)
+        posterior = np.zeros((len(windows), 2, *vae.latent_shape), np.float32)
+        latents = Latents(tmp_path, posterior, windows, "")
+        stage = DiffusionStage(LatentMotion, target, target.train_dmg, videos, vae, latents)
+        seen = set[int]()
+        stage.model.register_forward_pre_hook(lambda _, given, seen=seen: seen.add(len(given[0])))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for parameter in stage.model.parameters():
+                torch.nn.init.normal_(parameter, std=0.1)
+        errors.append(stage.validate(stage.model.eval()))
+        sizes.append(seen)
+    assert sizes == [{4}, {1}]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+
+
 def test_each_stratum_of_t_is_hit_once_in_every_global_batch():
     for step in range(1, 50):
         parts = [StepRNG(0, "dmg", step, 8, first, 2) for first in (0, 2, 4, 6)]

@@ -34,7 +34,7 @@ def page_yaml() -> str:
     """Return the YAML that the page shows for the data set."""
     text = PAGE.read_text(encoding="utf-8")
     return re.search(
-        r"^`experiments/my_data\.yaml`.*?^```yaml\n(.*?)^```", text, flags=re.M | re.S
+        r"^`experiments/table_my_data\.yaml`.*?^```yaml\n(.*?)^```", text, flags=re.M | re.S
     )[1]
 
 

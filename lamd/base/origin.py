@@ -91,9 +91,26 @@ def start_cell(device: str) -> None:
     """Start counting the peak of a device's memory again, and forget the path of the last cell."""
     _path.clear()
     if cuda := _cuda(device):
-        gc.collect()  # networks of earlier cells: a replaced `forward` refers to its own module
+        release_memory(device)
         cuda.init()  # PyTorch does so by itself, but not for a GPU that has a number
         cuda.reset_peak_memory_stats(_gpu(device))
+
+
+def is_usable(device: str) -> bool:
+    """Return False once a GPU refuses all work of this process, as after an illegal access."""
+    if (cuda := _cuda(device)) and cuda.is_initialized():
+        try:
+            cuda.synchronize(_gpu(device))
+        except RuntimeError:
+            return False
+    return True
+
+
+def release_memory(device: str) -> None:
+    """Give back what finished cells have left on a GPU."""
+    if cuda := _cuda(device):
+        gc.collect()  # networks: a replaced `forward` refers to its own module
+        cuda.empty_cache()
 
 
 def peak_memory(device: str) -> dict[str, Any]:

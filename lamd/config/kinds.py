@@ -144,7 +144,8 @@ Triple = tuple[Size, Size, Size]
 class WidthsConfig(UNetWidths):
     """The width of all denoisers, and those of the autoencoders at f_s = 4, as in a table.
 
-    `attention_factors` are those of the latents; pixel space attends at the same resolutions.
+    Scales and `attention_factors` are those of the latents. Pixel space has two scales more, of the
+    last width, and attends at the same resolutions.
     """
 
     context_channels: Size

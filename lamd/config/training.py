@@ -40,7 +40,11 @@ class BatchConfig(Strict):
 
 
 class GANConfig(Strict):
-    """Adversarial term of stage I: a 3-D PatchGAN with LDM's adaptive weight (reported)."""
+    """Adversarial term of stage I: a 3-D PatchGAN with LDM's adaptive weight (reported).
+
+    Of `differences` between neighbouring frames the discriminator sees what flickers or ripples,
+    which still content hides in a `clip`.
+    """
 
     start_step: CountOrZero
     ramp_steps: CountOrZero  # lambda rises linearly over so many steps from start_step on
@@ -50,6 +54,7 @@ class GANConfig(Strict):
     base_channels: Size
     num_layers: Annotated[Layers, Field(ge=1)]
     learning_rate: Positive  # of the discriminator, constant
+    input: Literal["clip", "differences"] = Field("clip", exclude_if=lambda input: input == "clip")
 
 
 class LossConfig(Strict):

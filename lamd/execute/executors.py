@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 
 import yaml
 
+from lamd.base import origin
 from lamd.base.errors import LamdError
 from lamd.base.extensions import load_extensions
 from lamd.base.files import make_private
@@ -104,11 +105,16 @@ def run_job(job: Job) -> JobResult:
         Runner(store, job.device, say_source).run(job.cell)
         return JobResult("made", key=store.key(job.cell))
     except CellFailed as failure:
+        if not origin.is_usable(job.device):
+            os._exit(1)  # another process can go on
         return JobResult("failed", failure.reason, failure.user_error)
     except LamdError as error:
         return JobResult("failed", str(error), True)
     except Exception as error:  # the driver goes on with the other cells
         return JobResult("failed", f"{type(error).__name__}: {_one_line(error)}")
+    finally:
+        if origin.is_usable(job.device):
+            origin.release_memory(job.device)
 
 
 class Processes:

@@ -18,6 +18,7 @@ import torch
 
 from lamd import weights
 from lamd.base.errors import LamdError
+from lamd.base.extensions import load_extensions
 from lamd.base.processes import available_cores, available_memory, leave_with_parent
 from lamd.config import SamplerConfig, Target
 from lamd.data.vocabulary import Vocabulary
@@ -25,7 +26,7 @@ from lamd.diffusion import num_passes
 from lamd.evaluate import resolve_device
 from lamd.forecast.step import AUTOENCODERS, noise, noise_stage
 from lamd.forecast.work import Unit
-from lamd.generate import compile_denoiser, generate
+from lamd.generate import compile_denoiser, generate_clips
 from lamd.metrics import i3d
 from lamd.metrics.frames import BACKBONES
 from lamd.metrics.registry import METRICS
@@ -71,6 +72,7 @@ def _work(
     wanted: list[tuple[Unit, Target]], device: str, limit: float, results: Connection
 ) -> None:
     leave_with_parent()
+    load_extensions()
     deadline = time.monotonic() + limit
     for unit, target in wanted:
         if time.monotonic() > deadline:
@@ -91,9 +93,10 @@ def time_unit(unit: Unit, target: Target, device: str) -> float:
     """
     gc.collect()  # networks of earlier units: a replaced `forward` refers to its own module
     memory = available_memory()
-    if unit.memory > memory and not torch.cuda.is_available():
+    device = resolve_device(device)
+    if unit.memory > memory and device == "cpu":
         raise LamdError(f"needs {unit.memory / 1e9:.1f} GB of memory, {memory / 1e9:.1f} are free")
-    return TIMERS[unit.kind](unit, target, resolve_device(device))
+    return TIMERS[unit.kind](unit, target, device)
 
 
 def _training(unit: Unit, target: Target, device: str) -> float:
@@ -137,13 +140,18 @@ def _sampling(unit: Unit, target: Target, device: str) -> float:
     paradigm, sampler = kind.of(target, network, autoencoder), kind.sampler(target)
     if sampler.autoguidance is not None:
         paradigm.earlier = kind.of(target, network, autoencoder)
-    x0 = torch.zeros(batch, 3, target.data.size, target.data.size, device=device)
+    frames = np.zeros((batch, target.data.size, target.data.size, 3), np.uint8)
+    decoded = target.runtime.decoding_batch_size
 
     def options(num_steps: int) -> SamplerConfig:
         return sampler.model_copy(update={"num_steps": num_steps})
 
     def run(num_steps: int) -> None:
-        generate(paradigm, options(num_steps), x0, [str(i) for i in range(batch)], prompts)
+        keys = [str(i) for i in range(batch)]
+        generate_clips(
+            paradigm, options(num_steps), frames, keys, prompts, batch_size=batch,
+            decoding_batch_size=decoded,
+        )  # fmt: skip
 
     further = min(sampler.num_steps - 1, 3)
     once, step = _timed(run, device, further)

@@ -18,7 +18,6 @@ from lamd.config import CaptionerConfig, Target
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
 from lamd.data.packed import windows, windows_by_rule
-from lamd.diffusion import num_passes
 from lamd.flops import Cost, count
 from lamd.forecast.step import AUTOENCODERS, DENOISERS, count_step, stage_options
 from lamd.metrics.frames import BACKBONES, meta_lpips
@@ -26,7 +25,7 @@ from lamd.metrics.i3d import I3D, NUM_FEATURES
 from lamd.metrics.protocols import PROTOCOLS, metric_for
 from lamd.models.captioner import Captioner
 from lamd.paradigms.budget import autoencoder_phases
-from lamd.paradigms.costs import VOCABULARIES, costs, row_parts, training_flops
+from lamd.paradigms.costs import VOCABULARIES, costs, row_parts, sampling_flops, training_flops
 from lamd.paradigms.registry import PARADIGMS
 from lamd.pipeline.cell import Cell, with_ancestors
 from lamd.pipeline.graph import DIAGNOSED_CLIPS
@@ -127,16 +126,11 @@ def _captions_cost(captioner: CaptionerConfig, num_frames: int, size: int) -> Co
 
 def sampling(target: Target, row: str, paradigm: str, batch: int) -> Unit:
     """Return a sampling run of one clip of a row: encode, K denoising steps, decode."""
-    parts, sampler = row_parts(target, row), PARADIGMS[paradigm].sampler(target)
-    networks, denoiser = sum(parts.values(), Cost()), costs(target, paradigm)
-    passes = num_passes(sampler, target.dmg.num_train_steps)
-    conditions = 1 if sampler.guidance_scale is None else 2  # without the prompt too
-    if sampler.autoguidance is not None:
-        conditions *= 2
-        networks += Cost(0, denoiser["denoiser"].parameters)
-    flops = networks.flops + (passes - 1) * parts["step"].flops
-    flops += (conditions - 1) * denoiser["condition"].flops
-    return _inference("sampling", paradigm, target, replace(networks, flops=flops), batch)
+    networks = sum(row_parts(target, row).values(), Cost())
+    if PARADIGMS[paradigm].sampler(target).autoguidance is not None:
+        networks += Cost(0, costs(target, paradigm)["denoiser"].parameters)
+    run = replace(networks, flops=sampling_flops(target, row))
+    return _inference("sampling", paradigm, target, run, batch)
 
 
 def _inference(kind: str, subject: str, target: Target, clip: Cost, batch: int) -> Unit:

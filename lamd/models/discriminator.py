@@ -5,12 +5,15 @@ from torch import Tensor, nn
 from lamd.config import GANConfig
 from lamd.nn import FullConv, group_norm
 
+_GAIN = 8.0  # neighbouring frames differ by a few grey levels
+
 
 class VideoDiscriminator(nn.Module):
-    """Strided 3-D convolutions that score each space-time patch of a clip."""
+    """Strided 3-D convolutions that score each space-time patch of a clip or of its differences."""
 
     def __init__(self, config: GANConfig):
         super().__init__()
+        self.sees_differences = config.input == "differences"
         width = config.base_channels
         layers: list[nn.Module] = [
             nn.Conv3d(3, width, (3, 4, 4), stride=(1, 2, 2), padding=1),
@@ -25,4 +28,6 @@ class VideoDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map clips (B, L, 3, H, W) in [-1, 1] to logits (B, 1, L', H', W'); real is positive."""
+        if self.sees_differences:
+            x = _GAIN * x.diff(dim=1)
         return self.layers(x.transpose(1, 2))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lamd.config import Target, is_baseline, split_row
 from lamd.data.vocabulary import Kind, Vocabulary
+from lamd.diffusion import num_passes
 from lamd.flops import Cost, Meter, count
 from lamd.losses import generator_adversarial, reconstruction_terms
 from lamd.metrics.frames import meta_lpips
@@ -74,6 +75,17 @@ def row_parts(target: Target, row: str) -> dict[str, Cost]:
     parts = costs(target, split_row(row)[0] if is_baseline(row) else "latent_motion")
     encode = parts["first_frame"] + parts["condition"]
     return {"encode": encode, "step": parts["step"], "decode": parts["decode"]}
+
+
+def sampling_flops(target: Target, row: str) -> int:
+    """Return the FLOPs of a sampling run per clip: the conditions, all passes, and decoding."""
+    name = split_row(row)[0] if is_baseline(row) else "latent_motion"
+    parts, sampler = costs(target, name), PARADIGMS[name].sampler(target)
+    conditions = 1 if sampler.guidance_scale is None else 2  # without the prompt too
+    conditions *= 1 if sampler.autoguidance is None else 2
+    passes = num_passes(sampler, target.dmg.num_train_steps)
+    flops = parts["first_frame"].flops + conditions * parts["condition"].flops
+    return flops + passes * parts["step"].flops + parts["decode"].flops
 
 
 def _build(

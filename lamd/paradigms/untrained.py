@@ -76,8 +76,15 @@ def _denoiser(name: Name, widths: WidthsConfig) -> tuple[type[Paradigm], UNet]:
     if name == "latent-motion":
         return LatentMotion, build_dmg(widths)
     if space == "pixel":
-        factors = tuple(SPATIAL_DOWNSAMPLING * factor for factor in widths.attention_factors)
-        widths = widths.model_copy(update={"attention_factors": factors})
+        deeper = SPATIAL_DOWNSAMPLING.bit_length() - 1  # scales down to those of the latents
+        widths = WidthsConfig.model_validate(
+            widths.model_dump()
+            | {
+                "attention_factors": [SPATIAL_DOWNSAMPLING * f for f in widths.attention_factors],
+                "channel_multipliers": widths.channel_multipliers
+                + deeper * widths.channel_multipliers[-1:],
+            }
+        )
         return Pixel, PixelDiffusion(widths, channels=3, conv3d=conv3d)
     return LatentVideo, UNet3d(widths, channels=LATENT_CHANNELS, conv3d=conv3d)
 

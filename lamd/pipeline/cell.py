@@ -32,7 +32,7 @@ CODE_VERSIONS = {
     "values": 4,  # 4: intervals keep clips and videos together; pseudo-values are kept
     "diagnostics": 2,  # 2: linear_probe_r2 and zero_latent_change by these names
     "figure": 2,  # 2: intervals of a rollout resample source videos
-    "latency": 2,  # 2: the model of the tables
+    "latency": 3,  # 2: the model of the tables; 3: pixel space attends where LaMD does
 }
 
 

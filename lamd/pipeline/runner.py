@@ -54,7 +54,8 @@ class Runner:
             self._failures[cell.plan_hash] = failure
             raise
         except Exception as error:
-            raise self._record_failure(cell, error) from error
+            failed = self._record_failure(cell, error)
+        raise failed  # not above: the error holds all that a network kept on the GPU
 
     def run_all(self, cells: Iterable[Cell]) -> dict[str, CellFailed]:
         """Make all of `cells`; return the failures by plan hash, dependants among them."""
@@ -161,9 +162,10 @@ class Runner:
         failure = CellFailed(cell.name, reason, user_error)
         self._failures[cell.plan_hash] = failure
         with contextlib.suppress(OSError):  # a full disk: the failure itself is still reported
-            # Another machine may have more memory, and room can be made; the processes of a launch
-            # wait for the reason.
-            if not (memory or full) or self.world > 1:
+            # Another machine may have more memory or a sound GPU, and room can be made; the
+            # processes of a launch wait for the reason.
+            passing = memory or full or not origin.is_usable(self.device)
+            if not passing or self.world > 1:
                 self.store.record_failure(cell, failure)
         self.say(f"{cell.name}: FAILED, {reason}")
         return failure

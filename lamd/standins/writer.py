@@ -201,8 +201,8 @@ def _in_order(jobs: list[Job], workers: int) -> Generator[Any, None, None]:
             yield result
     except BrokenProcessPool:
         raise LamdError(
-            "simulation: a worker process was killed, perhaps for want of memory;"
-            " run the same command again with fewer workers"
+            "simulation: a worker process has ended, perhaps killed for want of memory: run the"
+            " same again with fewer workers; a script needs `if __name__ == '__main__':`"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

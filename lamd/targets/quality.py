@@ -126,6 +126,10 @@ def _latency_cell(
     config: QualityFigure, source: str, at: Mapping[str, TablePlan], device: str
 ) -> Cell:
     timed = {"series", "rounds", "batch_size", "threads"}
+    samplers = {
+        str(point): config.at(source, point).sampler.model_dump(mode="json")
+        for point in config.points
+    }
     compiled = {"compiled": True} if config.sources[source].runtime.compile else {}
     parents = {
         f"{point.row} {role}": cell
@@ -136,7 +140,10 @@ def _latency_cell(
     return Cell(
         kind="latency",
         detail="by sampler",
-        config=config.model_dump(mode="json", include=timed) | timing_place(device) | compiled,
+        config=config.model_dump(mode="json", include=timed)
+        | {"samplers": samplers}
+        | timing_place(device)
+        | compiled,
         parents=parents,
         step=step_of("timing:time_samplers", figure=config, source=source, device=device),
     )
@@ -146,15 +153,11 @@ def _costs(
     config: QualityFigure, source: str, point: Point, latency: Cell, collector: Collector
 ) -> Iterator[Value]:
     """Yield TFLOPs, seconds and denoising seconds of a point, per clip."""
-    from lamd.diffusion import num_passes
-    from lamd.paradigms.costs import row_parts
+    from lamd.paradigms.costs import sampling_flops
 
     folder = collector.store.finished(latency)
     seconds = read_latency(folder, [str(point)], config.rounds)
-    target = config.at(source, point)
-    passes = num_passes(target.sampler, target.dmg.num_train_steps)
-    cost = row_parts(config.sources[source], point.row)
-    flops = cost["encode"].flops + passes * cost["step"].flops + cost["decode"].flops
+    flops = sampling_flops(config.at(source, point), point.row)
     names = (f"{point.row} encode", str(point), f"{point.row} decode")
     none = [0.0] * config.rounds  # pixel space neither encodes nor decodes
     parts = zip(*(seconds.get(name, none) for name in names), strict=True)

@@ -131,7 +131,9 @@ class DiffusionStage(Stage):
             rng = StepRNG(self.train.seed, f"{self.name} validation", number, n, 0, n)
             x = x.repeat(n, 1, 1, 1, 1)
             noised = self._noised(x, posterior, rng, model.training)
-            errors.append(diffusion_errors(model, self.schedule, *noised, *token_ids).cpu())
+            parts = (part.split(self.train.clips_at_once) for part in (*noised, *token_ids))
+            for some in zip(*parts, strict=True):
+                errors.append(diffusion_errors(model, self.schedule, *some).cpu())
             quarters.append(4 * noised[1].cpu() // len(self.schedule))
         error, quarter = torch.cat(errors), torch.cat(quarters)
         levels = {

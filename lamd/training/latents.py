@@ -13,7 +13,7 @@ from lamd.base.batched import fill_batches
 from lamd.base.errors import LamdError
 from lamd.base.files import sha256_of
 from lamd.base.rng import torch_generator
-from lamd.config import Target
+from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
 from lamd.io.video import to_model
 from lamd.models.latent import STATISTICS_WINDOWS, Posterior, ScaledLatent
@@ -76,7 +76,8 @@ def encode_latents(
         return torch.stack([q.mean, q.logvar], dim=1).cpu().numpy()
 
     posterior, shape = folder / "posterior.npy", (len(windows), 2, *vae.latent_shape)
-    if fill_batches(posterior, shape, np.float32, _BATCH, encode, "latents"):
+    size = _batch_size(target.train_vae)
+    if fill_batches(posterior, shape, np.float32, size, encode, "latents"):
         np.save(folder / "windows.npy", windows, allow_pickle=False)
         meta = {
             "identity": run_id,
@@ -105,7 +106,7 @@ def open_latents(folder: Path, *, run_id: str | None = None) -> Latents:
 
 
 def latent_statistics(
-    vae: ScaledLatent, read: Callable[[np.ndarray], Tensor], num_windows: int, *, seed: int
+    vae: ScaledLatent, read: Callable[[np.ndarray], Tensor], num_windows: int, train: TrainConfig
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation (d,) of sampled z_m, measured in float64.
 
@@ -114,14 +115,15 @@ def latent_statistics(
 
     Args:
         read: returns windows by number as uint8 video (B, L, H, W, 3).
+        train: of the autoencoder, with the most clips at once.
     """
     count = min(num_windows, STATISTICS_WINDOWS)
     chosen = np.linspace(0, num_windows - 1, count).astype(np.int64)
     total = squares = torch.zeros_like(vae.latent_mean, dtype=torch.float64)
-    n = 0
-    for first in range(0, count, _BATCH):
-        posterior = _posterior(vae, read(chosen[first : first + _BATCH]))
-        generator = torch_generator(seed, "statistics", first)
+    n, size = 0, _batch_size(train)
+    for first in range(0, count, size):
+        posterior = _posterior(vae, read(chosen[first : first + size]))
+        generator = torch_generator(train.seed, "statistics", first)
         eps = torch.randn(posterior.mean.shape, generator=generator, device="cpu")
         z_m = vae.normalise(posterior.sample(eps.to(posterior.mean.device))).double()
         over = (0, *range(2, z_m.ndim))
@@ -129,6 +131,10 @@ def latent_statistics(
         n += z_m.numel() // z_m.shape[1]
     mean = total / n
     return mean.float(), (squares / n - mean.square()).sqrt().float()
+
+
+def _batch_size(train: TrainConfig) -> int:
+    return min(_BATCH, train.micro_batch_size or _BATCH)
 
 
 @torch.no_grad()

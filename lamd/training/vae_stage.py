@@ -156,7 +156,7 @@ class VAEStage(Stage):
     def finish(self, model: ScaledLatent) -> dict[str, Any]:
         """Measure the latent statistics over the training windows."""
         mean, std = latent_statistics(
-            model, lambda rows: self.read(rows)[0], len(self.windows), seed=self.train.seed
+            model, lambda rows: self.read(rows)[0], len(self.windows), self.train
         )
         model.set_latent_statistics(mean, std)
         return {}

@@ -89,12 +89,12 @@ def test_fid_equals_torch_fidelity_on_inception_features(network):
 
 def test_fid_equals_torch_fidelity_on_many_rows():
     generator = np.random.default_rng(0)
-    real = generator.normal(size=(40, 5, 32))
-    fake = generator.normal(size=(30, 5, 32)) @ generator.normal(size=(32, 32)) / 5 + 0.3
+    real = generator.normal(size=(60, 5, 32))
+    fake = generator.normal(size=(50, 5, 32)) @ generator.normal(size=(32, 32)) / 5 + 0.3
     value = fid(real, fake)
     expected = torch_fidelity_distance(real.reshape(-1, 32), fake.reshape(-1, 32))
     assert value.value == pytest.approx(expected, rel=1e-9)
-    assert (value.n_real, value.n_fake) == (40, 30)
+    assert (value.n_real, value.n_fake) == (60, 50)
     assert value.note == ""
     assert value.deviations == ()
     assert value.interval[0] < value.value < value.interval[1]
@@ -122,7 +122,7 @@ def test_fid_extracts_features_once_and_without_the_given_frame(network, tmp_pat
     inputs = Inputs(clips=(real, fake), cache=tmp_path)
     value = measure("fid.frames.v1", inputs)
     assert value.value > 0
-    assert value.note == "biased upwards: no more frames than the 2048 features"
+    assert value.note == "biased upwards: no more independent clips than the 2048 features"
     assert value.weight_hash == weights.ARTIFACTS["inception"].member_sha256
     assert value.interval is None
     same = measure("fid.frames.v1", replace(inputs, clips=(real, real)))

@@ -215,7 +215,7 @@ def test_fvd_from_features_reports_its_deviations():
     )
     assert "400 features" in value.note
     assert value.interval[0] < value.value < value.interval[1]
-    assert value.extrapolated < value.value
+    assert value.extrapolated is None  # a guess, with no more clips than features
     assert json.loads(json.dumps(value.as_dict()))["n_real"] == 64
     assert value.per_clip.mean() == pytest.approx(value.value)
     assert measure("fvd.clips.v1", Inputs(features=(real, fake))).deviations == ()

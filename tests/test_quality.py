@@ -177,7 +177,7 @@ def test_series_far_above_the_others_leaves_them_room(drawn):
     assert drawn[0].axes[0].get_yscale() == "log"
     (legend,) = drawn[0].legends  # one for both panels: next to the lines it ran off the page
     names = [text.get_text() for text in legend.get_texts()]
-    assert names.count("pixel space, equal training FLOPs, DPM-Solver++ (2M)") == 1
+    assert names.count("pixel space, budget in FLOPs, DPM-Solver++ (2M)") == 1
 
 
 @pytest.mark.parametrize(

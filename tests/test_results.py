@@ -188,7 +188,7 @@ def judged(*numbers, source=REAL, published=PUBLISHED, **changes):
 
 
 def test_judge_allows_the_tolerance():
-    assert judged() == ("reproduced", "")
+    assert judged() == ("reproduced", "+0%, +0% of 36.05, tolerance 10%")
     assert judged(36.05, 36.05 * 1.0999)[0] == "reproduced"
     assert judged(30.0, 20.0) == ("deviates", "-17%, -45% of 36.05, tolerance 10%")
     assert judged(20.0, 50.0)[0] == "deviates"

@@ -86,8 +86,13 @@ def test_render_table_shows_differences_to_lamd():
     assert "| MCD-VAE | -135.3 [-150.0, -120.0] |" in block
     assert "resampled by source video" in page(files)
     assert "Difference" not in page(render_table(make_results()))
+    assert "compare them with other rows by KVD" not in page(files)
+    biased = make_value(note="biased upwards: no more independent clips than the 400 features")
+    few = make_results(differences=(difference,), values=(biased,))
+    assert "FVD: at this n the bias is smaller" in page(render_table(few))
     (line,) = (line for line in lines_of(files) if line["block"] == "difference")
     assert (line["reference"], line["value"]) == ("lamd", "-135.32")
+    assert (line["data"], line["scale"], line["profile"]) == ("stand-in", "reduced", "quick")
 
 
 def test_render_sweep_shows_differences_to_the_first_position():
@@ -185,6 +190,8 @@ def test_values_csv_never_calls_a_stand_in_real():
 def test_latex_is_escaped_and_rectangular():
     text = render_table(make_results())["table.tex"].decode()
     assert r"A\_B \& C" in text
+    shown = [line for line in text.splitlines() if not line.startswith("%")]
+    assert any("simulated stand-in for BAIR" in line for line in shown)
     rows = [line.replace(r"\&", "") for line in text.splitlines() if line.endswith(r"\\")]
     counts = [line.count("&") for line in rows]
     assert counts == [counts[0]] * 3 + [counts[3]] * 2
@@ -217,7 +224,7 @@ def test_sweep_table_averages_seeds():
     assert list(table.iloc[0]) == ["1", "0.01", "10.0 [110.0, 140.3]", "102.0 [99.5, 104.5]"]
     assert list(zip(table["d"], table["β"], strict=True)) == [
         ("1", "0.01"), ("1", "0.1"), ("2", "0.01"), ("2", "0.1")]  # fmt: skip
-    assert common == ["n = 16 clips", "3 seeds"]
+    assert common == ["n = 16 clips", "3 seeds (sampler.seed)"]
     assert notes[0] == "d: `vae.motion_channels`, β: `loss.kl_weight`"
 
 
@@ -377,9 +384,7 @@ def test_quality_lines_are_in_the_order_of_rows_samplers_and_steps():
     lines = quality_lines(quality(), "bair")
     assert list(lines) == [("lamd", "ddim"), ("lamd", "dpmpp_2m"), ("pixel_flops", "dpmpp_2m")]
     assert list(lines["lamd", "dpmpp_2m"].index) == [5, 20]
-    assert point_name("pixel_flops", "ddim", 20) == (
-        "pixel space, equal training FLOPs, DDIM, K = 20"
-    )
+    assert point_name("pixel_flops", "ddim", 20) == ("pixel space, budget in FLOPs, DDIM, K = 20")
 
 
 def test_render_quality_draws_what_was_measured():

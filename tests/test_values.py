@@ -17,6 +17,7 @@ from lamd.pipeline.contents import FEATURES, KEYS, VALUES, read_per_clip
 from lamd.pipeline.steps import values
 from lamd.pipeline.steps.clips import reordered_clips
 from lamd.pipeline.steps.values import row_values
+from lamd.report.results import Value
 from lamd.targets.kind import Collector
 
 REORDERED = ("frames_permuted", "frames_reversed", "frozen_half_way")
@@ -193,6 +194,20 @@ def test_rows_without_a_clip_for_each_real_one_have_no_difference(tmp_path):
     (entry,) = collector.differences
     assert (entry.row, entry.value) == ("reconstruction", 1 - 5.5)
     assert entry.low < entry.value < entry.high
+
+
+def test_fvd_of_other_numbers_of_clips_has_no_difference(tmp_path):
+    write_keys(tmp_path, 6)
+    store = SimpleNamespace(finished=lambda cell: tmp_path)
+    collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+    for row, n_fake in (("lamd", 600), ("reconstruction", 6)):
+        for metric in ("fvd", "kvd", "psnr"):
+            where = {"source": "bair", "row": row, "point": "", "metric": metric}
+            collector.numbers[*where.values()] = np.arange(6.0)
+            collector.values.append(Value(**where, value=2.5, n_fake=n_fake))
+    sides = ([("bair", row, "")] for row in ("reconstruction", "lamd"))
+    collector.compare(SimpleNamespace(test=None), *sides, "lamd")
+    assert [entry.metric for entry in collector.differences] == ["kvd", "psnr"]
 
 
 def test_a_difference_is_between_the_seeds_that_were_measured(tmp_path):

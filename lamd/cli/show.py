@@ -10,7 +10,9 @@ from lamd.base.files import check_output, write_output
 from lamd.cli.options import RESULTS, RUNS, Device, Profile, Runs, Set, TargetArg
 from lamd.cli.output import print_lines, print_table
 
-COLUMNS = ["target", "profile", "source", "row", "point", "part", "metric", "value", "low", "high"]
+COLUMNS = [
+    "target", "profile", "source", "data", "row", "point", "part", "metric", "value", "low", "high",
+]  # fmt: skip
 
 
 def list_() -> None:

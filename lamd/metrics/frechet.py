@@ -27,7 +27,7 @@ _MIN_CLASS = 8  # clips of the smallest class, for an interval
 
 def fvd(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
     """Return the distance of I3D features (N, D) and (M, D), with interval and extrapolation."""
-    return _measure(real, fake, inputs.clusters(len(real), len(fake)), inputs, "clips", _REPEATS)
+    return _measure(real, fake, inputs.clusters(len(real), len(fake)), inputs, _REPEATS)
 
 
 def fid(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
@@ -37,20 +37,20 @@ def fid(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
     length, width = real.shape[1:]
     clusters = inputs.clusters(len(real), len(fake), rows_per_clip=length)
     a, b = real.reshape(-1, width), fake.reshape(-1, width)
-    return _measure(a, b, clusters, inputs, "frames", _FID_REPEATS)
+    return _measure(a, b, clusters, inputs, _FID_REPEATS)
 
 
 def _measure(
-    a: np.ndarray, b: np.ndarray, clusters: Clusters, inputs: Inputs, unit: str, repeats: int
+    a: np.ndarray, b: np.ndarray, clusters: Clusters, inputs: Inputs, repeats: int
 ) -> SetValue:
-    few = min(len(a), len(b)) <= a.shape[1]
-    note = f"biased upwards: no more {unit} than the {a.shape[1]} features" if few else ""
+    few = min(clusters.fewest, len(a), len(b)) <= a.shape[1]
+    words = f"biased upwards: no more independent clips than the {a.shape[1]} features"
     effect, limit = influence(a, b), None
-    if clusters.fewest >= _MIN_EXTRAPOLATE:
+    if clusters.fewest >= _MIN_EXTRAPOLATE and not few:
         generator = rng.numpy_generator("frechet-extrapolate", inputs.seed)
         limit = _extrapolate(a, b, effect, clusters, generator, repeats)
     return clusters.set_value(
-        *effect, at_least=0.0, extrapolated=limit, note=note, seed=inputs.seed
+        *effect, at_least=0.0, extrapolated=limit, note=words * few, seed=inputs.seed
     )
 
 

@@ -1,6 +1,7 @@
 """Makes cells in this process, alone or as one of the processes of an `accelerate launch`."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -152,7 +153,8 @@ class Runner:
             reason, user_error = f"{said}; {_LESS_MEMORY}", True
         full = is_full(error)
         if full and not isinstance(error, LamdError):
-            reason, user_error = f"{text}; make room and run it again", True
+            said = text if getattr(error, "errno", None) else os.strerror(errno.ENOSPC)
+            reason, user_error = f"{said}; make room and run it again", True
         if not user_error:
             log = self.store.folder(cell, PARTIAL) / "error.log"
             trace = printable("".join(traceback.format_exception(error)), keep="\n")

@@ -169,7 +169,8 @@ def render_cost_figure(results: Results) -> dict[str, bytes]:
         f"LaMD x $L / f_t$ ($f_t$ = {TEMPORAL_DOWNSAMPLING})": (":", 1 / TEMPORAL_DOWNSAMPLING),
     }
     title = f"{results.title}: one clip of {size}x{size} pixels"
-    with plots.canvas(title, 6.4, cost_caption(results)) as figure:
+    words = f"{cost_caption(results)} Bars: quartiles over rounds."
+    with plots.canvas(title, 6.4, words) as figure:
         grid = figure.subplots(2, 2, sharex=True)
         for ax, ((part, metric, unit), label) in zip(grid.flat, panels.items(), strict=True):
             scaled = costs[part, metric] / unit

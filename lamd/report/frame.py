@@ -14,10 +14,21 @@ from scipy import stats
 from lamd.base.errors import LamdError
 from lamd.base.terminal import printable
 from lamd.config.sweep import coordinates, is_seed
-from lamd.report.results import RECORD, Column, Results, Value, read_results
+from lamd.report.results import (
+    RECORD,
+    Column,
+    Difference,
+    MissingValue,
+    Results,
+    Value,
+    read_results,
+)
 
 CONFIDENCE = 0.95  # of an interval over seeds
-PER_CLIP_COLUMNS = ("source", "row", "point", "metric", "protocol", "clip", "value")
+PER_CLIP_COLUMNS = (
+    "target", "profile", "source", "data", "scale", "row", "point", "metric", "protocol", "clip",
+    "value",
+)  # fmt: skip
 Position = tuple  # the coordinates of a point, without seeds
 # A signed number is none; spreadsheets take the full-width signs for the others.
 _FORMULA = re.compile(r"^(?:[=@＝＠＋－]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$))")
@@ -37,6 +48,8 @@ def to_frame(results: Results) -> pd.DataFrame:
             | source.model_dump(exclude={"seeds"})
             | {f"seed.{name}": seed for name, seed in source.seeds.items()}
             | {"deviations": "; ".join(value.deviations), "cells": " ".join(value.cells)}
+            # a note says that the clips are too few: then the limit is a guess
+            | ({"extrapolated": None} if value.note else {})
         )
     columns = None if lines else ["target", "profile", *Value.model_fields]
     return pd.DataFrame(lines, columns=columns)
@@ -143,13 +156,19 @@ def csv(results: Results) -> bytes:
     ]  # fmt: skip
     blocks = {
         "measured": to_frame(results).drop(columns=["cells"]),
-        "missing": pd.DataFrame([entry.model_dump() for entry in results.missing]),
-        "difference": pd.DataFrame([entry.model_dump() for entry in results.differences]),
+        "missing": _labelled(results, results.missing),
+        "difference": _labelled(results, results.differences),
         "published": pd.DataFrame(published),
     }
     filled = {name: frame for name, frame in blocks.items() if len(frame)}
     table = pd.concat(filled, names=["block"]).reset_index(level="block")
     return to_csv(table.dropna(axis="columns", how="all").convert_dtypes())
+
+
+def _labelled(results: Results, entries: Sequence[MissingValue | Difference]) -> pd.DataFrame:
+    labels = {name: {"data": s.data, "scale": s.scale} for name, s in results.sources.items()}
+    own = {"target": results.target, "profile": results.profile}
+    return pd.DataFrame([own | entry.model_dump() | labels[entry.source] for entry in entries])
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

@@ -66,7 +66,7 @@ def judge(
     if len(intervals) < len(seeds):
         return "undecided", f"{words}; no interval"
     if all(abs(change) <= tolerance for change in changes):
-        return "reproduced", ""
+        return "reproduced", words
     margin = tolerance * abs(cell.value)
     if all(low > cell.value + margin or high < cell.value - margin for low, high in intervals):
         return "deviates", words

@@ -69,7 +69,7 @@ class Value(Frozen):
     n_real: int | None = None
     n_fake: int | None = None
     verdict: VerdictKind | None = None
-    reason: str = ""  # of the verdict; empty for `reproduced`
+    reason: str = ""  # of the verdict
     note: str = ""  # how to read the value
     deviations: Many[str] = ()  # from the protocol
     weights: str | None = None  # SHA-256 of the network that measured

@@ -23,6 +23,7 @@ from lamd.report.tables import (
     reading,
     result_files,
     row_files,
+    seed_words,
 )
 
 ROW = "diagnostics"
@@ -110,8 +111,7 @@ def sweep_table(results: Results) -> TextTable:
     counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.metric in METRICS)
     common = [f"n = {' or '.join(counts)} clips"]
     if is_constant(table, "seeds"):
-        number = int(table.pop("seeds").iloc[0])
-        common.append(f"{number} seed{'s' * (number != 1)}")
+        common.append(seed_words(results, int(table.pop("seeds").iloc[0])))
     explained = [*notes.lines(), *_symbols(summary), *_variants(results), *reading(results)]
     return table, common, explained
 

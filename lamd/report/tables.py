@@ -21,7 +21,12 @@ from lamd.report.results import Column, Difference, PublishedRow, Results, Value
 BLANK = "-"
 _PAIRED = (
     "Difference [95 % interval]: clip by clip, resampled by source video; an interval without 0 "
-    "separates the two on these clips. It does not cover other trainings."
+    "separates the two on these clips. It does not cover other trainings. Of 20 intervals of no "
+    "difference, one excludes 0 by chance."
+)
+_BIAS = (
+    "{}: at this n the bias is smaller for rows whose clips follow their real clips closely, as "
+    "reconstructions do; compare them with other rows by KVD"
 )
 Blocks = dict[str, pd.DataFrame]  # tables of text cells by heading
 TextTable = tuple[pd.DataFrame, list[str], list[str]]  # cells, what all rows share, and notes
@@ -59,7 +64,8 @@ def format_value(
     if digits is None:
         digits = METRICS[metric].digits if metric in METRICS else 3
     text = f"{value:.{digits}f}"
-    absent = low is None or high is None or np.isnan(low)  # pandas has NaN for None
+    # pandas has NaN for None; where all clips agree, no width says how sure the value is
+    absent = low is None or high is None or np.isnan(low) or low == high
     return text if absent else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -123,6 +129,10 @@ def result_files(
         block = pd.DataFrame(lines, dtype=str).fillna(BLANK)
         blocks[f"Difference to {reference}, on the same clips"] = block
         notes = [*notes, _PAIRED]
+        biased = {value.metric for value in results.values if "biased" in value.note}
+        compared = dict.fromkeys(entry.metric for entry in results.differences)
+        if names := [METRICS[metric].label for metric in compared if metric in biased]:
+            notes.append(_BIAS.format(", ".join(names)))
     if results.published:
         blocks[wording.published_heading(results)] = published_table(results.published)
     return table_files(results, wording.caption(results, common), blocks, notes)
@@ -138,7 +148,7 @@ def table_files(
         text += f"\n## Protocols\n\n{''.join(rules)}"
     return {
         "table.md": text.encode(),
-        "table.tex": _latex_page(results.target, blocks).encode(),
+        "table.tex": _latex_page(results.target, caption, blocks, notes).encode(),
         "values.csv": frame.csv(results),
     }
 
@@ -170,13 +180,16 @@ def _escaped(table: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
     return table.map(escape).rename(columns=escape)
 
 
-def _latex_page(target: str, blocks: Blocks) -> str:
-    """Return one booktabs `tabular` per block."""
+def _latex_page(target: str, caption: str, blocks: Blocks, notes: Sequence[str]) -> str:
+    """Return one booktabs `tabular` per block below its heading, with the notes of the first."""
     text = f"% made by `lamd reproduce {printable(target)}`; needs \\usepackage{{booktabs}}\n"
-    for heading, table in blocks.items():
+    text += f"\\noindent {latex(caption)}\n"
+    for number, (heading, table) in enumerate(blocks.items()):
         shape = "l" + "r" * (len(table.columns) - 2) + "l"
         cells = _escaped(table, latex).to_latex(index=False, escape=False, column_format=shape)
-        text += f"% {printable(heading)}\n{cells}"
+        text += f"\n\\noindent\\textbf{{{latex(heading)}}}\n\n\\noindent\n{cells}"
+        if not number:
+            text += "".join(f"\n\\noindent {latex(note)}\n" for note in filter(None, notes))
     return text
 
 
@@ -234,8 +247,15 @@ def measured_table(results: Results) -> TextTable:
             shared = set(table.pop(name)) - {BLANK}
             common += [f"n = {n} clips" for n in shared if name == "n"]
     if results.points:
-        common.append(f"{len(results.points)} seeds")
+        common.append(seed_words(results, len(results.points)))
     return table, common, [*notes.lines(), *reading(results)]
+
+
+def seed_words(results: Results, number: int) -> str:
+    """Return e.g. `3 seeds (train_dmg.seed)`: how many, and of what."""
+    keys = dict.fromkeys(key for point in results.points.values() for key in point if is_seed(key))
+    of = f" ({', '.join(keys)})" if keys else ""
+    return f"{number} seed{'s' * (number != 1)}{of}"
 
 
 def _limit(value: Value) -> float | None:
@@ -266,8 +286,8 @@ def reading(results: Results) -> Iterator[str]:
         reading += "; N→∞: extrapolated to infinitely many clips"
     if any(is_seed(key) for point in results.points.values() for key in point):
         reading += (
-            "; where it depends on the seeds, their mean [95 % interval, Student's t], of two "
-            "seeds their mean (both values)"
+            "; where it depends on the seeds, their mean [95 % interval over the seeds, Student's "
+            "t, for these clips], of two seeds their mean (both values)"
         )
     yield reading
     measured = [value for value in results.values if value.metric in METRICS]

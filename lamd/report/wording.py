@@ -18,10 +18,10 @@ SYMBOLS = {  # the paper's, of config keys
 }
 ROWS = {  # of a figure over cost
     "lamd": "LaMD",
-    "pixel_clips": "pixel space, equal clips",
-    "pixel_flops": "pixel space, equal training FLOPs",
-    "latent_video_clips": "latent video, equal clips",
-    "latent_video_flops": "latent video, equal training FLOPs",
+    "pixel_clips": "pixel space, budget in clips",
+    "pixel_flops": "pixel space, budget in FLOPs",
+    "latent_video_clips": "latent video, budget in clips",
+    "latent_video_flops": "latent video, budget in FLOPs",
 }
 
 

@@ -13,6 +13,7 @@ from lamd.config import AnyTarget, Target, closest, config_hash
 from lamd.config.training import BOOKKEEPING
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
+from lamd.metrics.registry import METRICS
 from lamd.metrics.values import difference
 from lamd.paradigms.budget import ACCOUNT
 from lamd.pipeline.cell import Cell, with_ancestors
@@ -164,7 +165,9 @@ class Collector:
             if not np.isfinite(numbers).all():
                 continue
             self.numbers[source, row, point, PROTOCOLS[name].column] = numbers
-            line = where | {"metric": PROTOCOLS[name].column, "protocol": name}
+            line = {"target": self.config.target, "profile": self.profile, **where}
+            line |= {"data": self.sources[source].data, "scale": self.sources[source].scale}
+            line |= {"metric": PROTOCOLS[name].column, "protocol": name}
             self.per_clip += [
                 line | {"clip": clip, "value": value} for clip, value in enumerate(numbers.tolist())
             ]
@@ -195,6 +198,10 @@ class Collector:
         spots = [spot for side in sides for spot in side]
         metrics = [key[3] for key in self.numbers if key[:3] == spots[0]]
         metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
+        counts = {(v.source, v.row, v.point, v.metric): v.n_fake for v in self.values}
+        for metric in [m for m in metrics if METRICS[m].from_features and m != "kvd"]:
+            if len({counts[*spot, metric] for spot in spots}) > 1:  # their bias depends on it
+                metrics.remove(metric)
         videos = read_videos(self.store.finished(plan.test)) if metrics else []
         for metric in metrics:
             # A train split with fewer clips than the test split has no counterpart for each.

@@ -25,7 +25,7 @@ from lamd.base.files import fingerprint
 from lamd.pipeline import cell as cell_module
 from lamd.pipeline import store as store_module
 from lamd.pipeline.cell import Cell, Step, with_ancestors
-from lamd.pipeline.runner import Runner
+from lamd.pipeline.runner import ATTEMPTS, Runner
 from lamd.pipeline.store import PARTIAL, CellFailed, Store
 
 
@@ -374,6 +374,24 @@ def test_a_lack_of_memory_says_what_needs_less_and_is_tried_again(runner):
         runner.run(large)
     assert failed.value.user_error
     assert runner.store.failure(large) is None
+
+
+def test_each_start_of_a_cell_names_commit_versions_and_device(runner):
+    one = cell("vae", writer(fail=RuntimeError("killed")))
+    for _ in range(2):
+        with pytest.raises(CellFailed):
+            Runner(runner.store, "cpu").run(one)
+    lines = (runner.store.folder(one, PARTIAL) / ATTEMPTS).read_text().splitlines()
+    assert len(lines) == 2
+    for line in map(json.loads, lines):
+        assert {"host", "pid", "time", "commit", "versions", "device"} <= line.keys()
+
+
+def test_what_a_cell_states_is_on_the_disk(runner, monkeypatch):
+    synced = []
+    monkeypatch.setattr(store_module, "sync", lambda path: synced.append(path.name))
+    runner.run(cell("vae"))
+    assert "out" in synced
 
 
 def test_a_failed_cell_keeps_nothing_of_what_it_held(runner):

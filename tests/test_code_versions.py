@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from test_layers import MODULES, imports, unit
 
-from lamd.pipeline.cell import CODE_VERSIONS
+from lamd.config import list_targets, load_target
+from lamd.pipeline.cell import CODE_VERSIONS, with_ancestors
+from lamd.targets import KINDS
 
 GOLDEN = Path(__file__).with_name("golden") / "code_versions.txt"
 # The modules in which the step of a kind begins.
@@ -38,6 +40,17 @@ ROOTS = {
     "diagnostics": ["lamd.pipeline.steps.latents"],
     "figure": ["lamd.pipeline.steps.figures"],
     "latency": ["lamd.pipeline.steps.timing", "lamd.paradigms.untrained"],
+}  # fmt: skip
+_TRAIN = ["lamd.pipeline.steps.train", "lamd.training"]
+# Modules of a step that import more than the kind runs, or that a string names.
+ALONE = {
+    **dict.fromkeys(
+        ("vae", "latents", "dmg", "captioner", "pixel", "video_vae", "video_latents",
+         "latent_video"),
+        _TRAIN,
+    ),
+    "features": ["lamd.pipeline.steps.values", "lamd.metrics.features"],
+    "figure": ["lamd.metrics.frechet", "lamd.metrics.measure"],
 }  # fmt: skip
 # Units whose code decides no number in a cell, save the modules below.
 NEUTRAL = {"base", "config", "weights", "flops", "__init__"}
@@ -79,7 +92,7 @@ def modules_of(kind: str) -> list[str]:
         if module not in modules and not neutral:
             modules.add(module)
             todo += imports(MODULES[module], set(MODULES))
-    return sorted(modules)
+    return sorted(modules | {*ALONE.get(kind, ())})
 
 
 def code_hash(kind: str) -> str:
@@ -99,6 +112,14 @@ def recorded() -> dict[str, tuple[int, str]]:
 
 def test_every_kind_is_covered():
     assert ROOTS.keys() == CODE_VERSIONS.keys() == recorded().keys()
+
+
+@pytest.mark.parametrize("path", list_targets(), ids=lambda path: path.stem)
+def test_the_module_of_every_step_is_among_its_kinds_modules(path):
+    config = load_target(path.stem, "quick")
+    for cells in KINDS[config.kind].plan(config, "cpu").cells().values():
+        for cell in with_ancestors(cells):
+            assert cell.step.function.partition(":")[0] in modules_of(cell.kind), cell.name
 
 
 @pytest.mark.parametrize("kind", CODE_VERSIONS)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from tiny import tiny_target
 
 from lamd.config import load_target
+from lamd.config.sweep import is_seed
 from lamd.pipeline.contents import DataFacts
 from lamd.targets import KINDS, sweep
 from lamd.targets.kind import _deviations
@@ -55,10 +56,22 @@ def test_a_table_compares_its_rows_with_lamd():
 
 def test_a_sweep_compares_its_points_with_the_first():
     config, compared = load_target("ablation_sampler", "quick"), Compared()
-    sweep._compare(config, KINDS["sweep"].plan(config, "cpu"), compared)
-    first = compared.calls[0][2]
-    assert compared.calls
+    plan = KINDS["sweep"].plan(config, "cpu")
+    sweep._compare(config, plan, compared)
+    first = next(iter(plan.plans))
+    positions = {str([v for k, v in point.items() if not is_seed(k)]) for point in config.points}
+    assert len(compared.calls) == (len(positions) - 1) * len(plan.plans[first].values)
     for here, there, reference in compared.calls:
         assert reference == there[0][0] == there[0][2] == first
         assert first not in [point for _, _, point in here]
         assert {row for _, row, _ in here} == {row for _, row, _ in there}
+
+
+def test_a_sweep_over_seeds_alone_compares_its_rows_with_lamd():
+    config, compared = load_target("seeds_bair", "quick"), Compared()
+    plan = KINDS["sweep"].plan(config, "cpu")
+    sweep._compare(config, plan, compared)
+    assert {here[0][1] for here, *_ in compared.calls} >= {"reconstruction", "copy_first_frame"}
+    for here, there, reference in compared.calls:
+        assert [(source, point) for source, _, point in here] == [(p, p) for p in plan.plans]
+        assert there == [(p, "lamd", p) for p in plan.plans] and reference == "lamd"

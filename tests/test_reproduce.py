@@ -128,6 +128,15 @@ def test_the_second_run_makes_nothing_and_is_quick(place):
     assert cells(place) == made
 
 
+def test_finished_cells_may_be_in_a_folder_that_is_only_read(copy, monkeypatch):
+    checked, locks = [], []
+    monkeypatch.setattr(run, "check_folder", checked.append)
+    monkeypatch.setattr(run, "locked", locks.append)
+    monkeypatch.setattr(run.os, "access", lambda path, mode: False)
+    reproduce(copy)
+    assert checked == [copy / "results" / "table_bair" / "quick"] and not locks
+
+
 def test_another_seed_remakes_only_the_samples(copy):
     before = cells(copy)
     results = reproduce(copy, "sampler.seed=1").results

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import HERE, TinyVideos, tiny_target, train_both
 
+from lamd.base import processes
 from lamd.base.errors import LamdError
 from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
@@ -696,6 +697,24 @@ def test_a_denoiser_decodes_by_the_autoencoder_of_its_latents(run, tmp_path):
     train("vae", other, TinyVideos(), tmp_path / "vae", run_id="v", device="cpu")
     with pytest.raises(LamdError, match=f"another vae than {tmp_path / 'vae'}; give the two of"):
         load_paradigm("latent_motion", tiny_target(), own | {"autoencoder": tmp_path / "vae"})
+
+
+def test_the_optimiser_has_the_configs_settings():
+    chosen = ["weight_decay=0.07", "adam_betas=[0.6,0.8]", "gradient_clip=1e-6"]
+    target = tiny_target(*(f"train_vae.{text}" for text in chosen), "train_vae.optimizer=adamw")
+    stage = VAEStage(target, TinyVideos())
+    timer = engine.StepTimer(stage, device="cpu")
+    for optimizer in timer._run.optimizers:
+        for group in optimizer.param_groups:
+            assert (group["weight_decay"], tuple(group["betas"])) == (0.07, (0.6, 0.8))
+    timer.step()
+    moments = [state["exp_avg"] for state in timer._run.optimizers[0].state.values()]
+    clipped = sum(moment.square().sum() for moment in moments).sqrt() / (1 - 0.6)
+    assert clipped == pytest.approx(1e-6, rel=1e-2)
+
+
+def test_limits_of_time_are_those_of_the_docs():
+    assert (engine.SAVED_SECONDS, processes.WAIT_LIMIT, processes._SAID) == (1800, 1800, 60)
 
 
 def test_half_an_hour_without_a_checkpoint_is_the_most(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ Both are in the cell's folder. Rank r of W processes takes the batches r, r + W,
 of one batch, whatever N.
 """
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -54,9 +55,9 @@ def fill_batches(
     if rank:
         return False
     wait_until(
-        lambda: bool(np.load(done).all()),
+        lambda: bool(_read(done).all()),
         f"the others' part of {label}",
-        progress=lambda: int(np.load(done).sum()),
+        progress=lambda: int(_read(done).sum()),
     )
     return True
 
@@ -64,7 +65,7 @@ def fill_batches(
 def pending(done: Path, batch_size: int) -> list[slice]:
     """Return this process's unfinished batches; none once the others completed the cell."""
     try:
-        written, (rank, world) = np.load(done), rank_and_world()
+        written, (rank, world) = _read(done), rank_and_world()
     except FileNotFoundError:
         return []
     starts = range(rank * batch_size, len(written), world * batch_size)
@@ -72,13 +73,23 @@ def pending(done: Path, batch_size: int) -> list[slice]:
     return [at for at in batches if not written[at].all()]
 
 
+def _read(done: Path) -> np.ndarray:
+    with done.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # NFS then asks the server
+        return np.load(file)
+
+
 def _write(path: Path, at: slice, rows: np.ndarray) -> None:
-    """Write rows of an array by their bytes: NFS writes back whole pages of a memory map."""
+    """Write rows of an array by their bytes: NFS writes back whole pages of a memory map.
+
+    Also of a file, where a page at a batch's edge is in its cache: the lock empties that.
+    """
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
     data = np.ascontiguousarray(rows, stored.dtype)
     if data.shape != stored[at].shape:
         raise ValueError(f"{path}: rows of shape {data.shape}, expected {stored[at].shape}")
     with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(stored.offset + at.start * stored.strides[0])
         file.write(data.data)
         file.flush()

@@ -286,12 +286,12 @@ def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
     try:
         fill(temporary)
         temporary.chmod(0o644)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def delete_folder(path: Path) -> None:
@@ -311,14 +311,14 @@ def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
         temporary.mkdir(parents=True)
         fill(temporary)
         for file in sorted(temporary.iterdir()):
-            _sync(file)
-        _sync(temporary)
+            sync(file)
+        sync(temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     shutil.rmtree(path, ignore_errors=True)
     os.rename(temporary, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def fingerprint(path: Path) -> str:
@@ -338,7 +338,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lamd.base import origin
 from lamd.base.errors import LamdError
-from lamd.base.files import check_own, is_full, open_unlinked, replace_file
+from lamd.base.files import check_own, is_full, open_unlinked, replace_file, sync
 from lamd.base.processes import modified, rank_and_world, wait_until
 from lamd.base.terminal import printable
 from lamd.pipeline.cell import Cell
@@ -82,7 +82,7 @@ class Runner:
                 with contextlib.suppress(FileExistsError):
                     partial.mkdir()
                 check_own(partial)
-                for stale in partial.glob(".*.tmp"):  # of a killed run
+                for stale in partial.rglob(".*.tmp"):  # of a killed run
                     stale.unlink()
                 self.store.folder(cell, FAILED).unlink(missing_ok=True)
                 process = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -94,6 +94,7 @@ class Runner:
                 self.say(f"{cell.name}: {'resuming' if resumed else 'making'} {folder.name}")
                 describe(partial, self._execute(cell, partial, inputs, resumed))
                 os.replace(partial, folder)
+                sync(folder.parent)
         return folder
 
     def _execute(self, cell: Cell, partial: Path, inputs: dict[str, Path], resumed: bool) -> dict:

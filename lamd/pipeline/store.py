@@ -32,6 +32,7 @@ from lamd.base.files import (
     first_problem,
     is_system_file,
     load_json,
+    sync,
     user_path,
 )
 from lamd.base.origin import CellInfo
@@ -81,12 +82,13 @@ class Description(BaseModel, frozen=True, extra="forbid"):
 
 def describe(folder: Path, fields: Mapping[str, Any]) -> None:
     """Write `cell.json` into the folder of a cell whose step is done."""
-    names = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    files = {
-        name.as_posix(): fingerprint(folder / name)
-        for name in names
-        if not {CELL, CHECKPOINTS} & {*name.parts} and not any(map(is_system_file, name.parts))
-    }
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        others = {CELL, CHECKPOINTS} & {*name.parts} or any(map(is_system_file, name.parts))
+        if path.is_file() and not others:
+            sync(path)  # a log that a power cut had shortened would not be the one stated here
+            files[name.as_posix()] = fingerprint(path)
     content = {**fields, "files": files}
     dump_json(folder / CELL, content | {"digest": _digest(content)})
 

@@ -1,14 +1,15 @@
 """`reproduce` and `train`: plan a target, make its cells, write its results."""
 
+import os
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
 from lamd.base.files import below, check_folder
-from lamd.base.processes import available_cores, check_locks, rank_and_world
+from lamd.base.processes import available_cores, check_locks, locked, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
 from lamd.data.listing import SPLITS
@@ -22,6 +23,8 @@ from lamd.pipeline.store import CellFailed, Store
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.results import Results
 from lamd.targets.kind import KINDS, Collector, Graph
+
+_LOCK = ".results.lock"  # in the run folder: one run at a time chooses its folder and fills it
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,7 @@ def reproduce(
         CellFailed: when nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
-    for folder in (runs, below(results, config.target, profile)):
-        check_folder(folder)
+    check_folder(below(results, config.target, profile))
     kind = KINDS[config.kind]
     graph = kind.plan(config, device)
     if options is None and isinstance(config, Sweep):
@@ -91,8 +93,11 @@ def reproduce(
         from lamd.report.frame import write_per_clip
 
         files["per_clip.parquet"] = write_per_clip(collector.per_clip)
-    folder, notice = choose_folder(results, collected)
-    paths = write_folder(folder, collected, files)
+    # Runs that share cells end together; a folder of finished cells may be read-only.
+    lock = locked(runs / _LOCK, "results") if os.access(runs, os.W_OK) else nullcontext()
+    with lock:
+        folder, notice = choose_folder(results, collected)
+        paths = write_folder(folder, collected, files)
     distinct = {str(failure): failure for failure in failed.values()}
     return Outcome(collected, folder, tuple(paths), tuple(distinct.values()), notice or "")
 

@@ -216,7 +216,7 @@ def last_precision(folder: Path) -> str | None:
 def clean_temporary(folder: Path) -> None:
     """Delete what a killed run left half written."""
     for path in (folder / "checkpoints").glob(".tmp_step_*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # NFS keeps the names of files that are open
     for path in folder.glob(".*.tmp"):
         path.unlink()
 
@@ -225,7 +225,7 @@ def prune(folder: Path, *, keep_last: int, best_step: int | None) -> None:
     """Delete all checkpoints but the newest `keep_last` and the best one."""
     for path in list_checkpoints(folder)[keep_last:]:
         if best_step is None or path != checkpoint_path(folder, best_step):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_sha256(path: Path, expected: str, advice: str) -> None:

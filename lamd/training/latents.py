@@ -11,7 +11,7 @@ from torch import Tensor
 from lamd.base.arrays import load_array
 from lamd.base.batched import fill_batches
 from lamd.base.errors import LamdError
-from lamd.base.files import sha256_of
+from lamd.base.files import sha256_of, sync
 from lamd.base.rng import torch_generator
 from lamd.config import Target, TrainConfig
 from lamd.data.packed import PackedVideos
@@ -79,6 +79,7 @@ def encode_latents(
     size = _batch_size(target.train_vae)
     if fill_batches(posterior, shape, np.float32, size, encode, "latents"):
         np.save(folder / "windows.npy", windows, allow_pickle=False)
+        sync(folder / "windows.npy")
         meta = {
             "identity": run_id,
             "vae_sha256": read_info(vae_folder, stage=stage).sha256,

@@ -8,7 +8,7 @@ import numpy as np
 
 from lamd.base.arrays import load_array
 from lamd.base.batched import fill_batches
-from lamd.base.files import dump_json
+from lamd.base.files import dump_json, sync
 from lamd.data.dataset import class_of
 from lamd.evaluate import resolve_device
 from lamd.metrics.measure import measure
@@ -78,6 +78,7 @@ def row_values(
         value = measure(name, replace(base, **data))
         if value.per_clip is not None:
             np.save(folder / f"{name}.npy", value.per_clip)
+            sync(folder / f"{name}.npy")
         values.append(value)
         dump_json(folder / contents.VALUES, [value.as_dict() for value in values])
     return {}

@@ -387,7 +387,7 @@ def test_each_start_of_a_cell_names_commit_versions_and_device(runner):
         assert {"host", "pid", "time", "commit", "versions", "device"} <= line.keys()
 
 
-def test_what_a_cell_states_is_on_the_disk(runner, monkeypatch):
+def test_a_finished_cell_is_on_the_disk(runner, monkeypatch):
     synced = []
     monkeypatch.setattr(store_module, "sync", lambda path: synced.append(path.name))
     runner.run(cell("vae"))

@@ -1,9 +1,11 @@
-"""Documentation: every relative link and image is a file, every anchor a heading."""
+"""Documentation: links and anchors have a target, and the first values are the committed ones."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from lamd.report.results import read_results
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -46,3 +48,41 @@ def test_index_links_every_page():
 
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
+
+
+def test_readme_shows_the_committed_values():
+    results = read_results(ROOT / "results" / "table_bair" / "standard" / "record.json")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| (.*?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, flags=re.M)
+    rows = ("another_future", "copy_first_frame", "reconstruction", "lamd")
+    assert len(shown) == len(rows)
+    for row, (_, *texts) in zip(rows, shown, strict=True):
+        for metric, printed in zip(("fvd", "kvd", "psnr"), texts, strict=True):
+            (value,) = {v.value for v in results.values if (v.row, v.metric) == (row, metric)}
+            assert f"{value:.{len(printed.partition('.')[2])}f}" == printed, (row, metric)
+
+
+def test_docs_show_the_committed_costs():
+    results = read_results(ROOT / "results" / "table_sampling_cost" / "quick" / "record.json")
+    page = (ROOT / "docs" / "baselines-and-cost.md").read_text(encoding="utf-8")
+    text = " ".join(page.split())
+
+    def cost(row: str, point: str, part: str, metric: str) -> float:
+        at = (row, point, part, metric)
+        return next(v.value for v in results.values if (v.row, v.point, v.part, v.metric) == at)
+
+    def ratio(metric: str) -> float:
+        theirs, ours = (
+            cost(row, "16x64", "step", metric) for row in ("pixel-full", "latent-motion")
+        )
+        return theirs / ours
+
+    def growth(part: str, metric: str) -> float:
+        late, early = (cost("latent-motion", at, part, metric) for at in ("128x32", "16x32"))
+        return late / early
+
+    flops, seconds = ratio("flops"), ratio("seconds")
+    assert f"costs {flops:.0f} times LaMD's FLOPs and {seconds:.0f} times its time" in text
+    assert f"LaMD's step stays the same ({growth('step', 'seconds'):.2f} times)" in text
+    assert f"sampling run takes {growth('run', 'seconds'):.2f} times as long" in text
+    assert f"with {growth('run', 'flops'):.1f} times the FLOPs" in text

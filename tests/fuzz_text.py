@@ -1,6 +1,7 @@
 """Hostile text: experiments in YAML, `--set` and other arguments, captions."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -464,7 +465,7 @@ def titles() -> Iterator[Attempt]:
     for name in ("an end of markup", "control characters", "a bidirectional mark", "a formula",
                  "a lone surrogate", "a line break"):  # fmt: skip
 
-        def record(box: Box, text: str = texts[name]) -> list[str]:
+        def record(box: Box, name: str = name, text: str = texts[name]) -> list[str]:
             path = box.work / "results" / "tiny" / "quick" / "record.json"
             box.copy("results")
             content = json.loads(path.read_text())
@@ -472,12 +473,16 @@ def titles() -> Iterator[Attempt]:
             content["rows"][0]["name"] = text
             content["values"][0] |= {"row": text, "point": text, "part": text, "metric": text}
             path.write_text(json.dumps(content))
-            return ["results", *(["--csv", "x.csv"] if "formula" in text else [])]
+            return ["results", *(["--csv", "x.csv"] if "formula" in name else [])]
 
-        def no_formula(box: Box, stdout: str) -> str | None:
+        def no_formula(box: Box, stdout: str, name: str = name) -> str | None:
+            if "formula" not in name:
+                return None
             path = box.work / "x.csv"
             text = path.read_text() if path.is_file() else ""
-            return "CSV holds a formula" if ",=HYPERLINK" in text else None
+            if "HYPERLINK" not in text:
+                return "CSV lacks the text"
+            return "CSV holds a formula" if re.search(r"(^|,)\"?=HYPERLINK", text, re.M) else None
 
         yield Attempt("titles", f"record: {name}", record, EITHER, check=no_formula)
 

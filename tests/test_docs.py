@@ -1,10 +1,16 @@
 """Documentation: links and anchors have a target, and the first values are the committed ones."""
 
 import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import typer
 
+from lamd import cli
+from lamd.config import load_target
 from lamd.report.results import read_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,3 +92,34 @@ def test_docs_show_the_committed_costs():
     assert f"LaMD's step stays the same ({growth('step', 'seconds'):.2f} times)" in text
     assert f"sampling run takes {growth('run', 'seconds'):.2f} times as long" in text
     assert f"with {growth('run', 'flops'):.1f} times the FLOPs" in text
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words after `lamd` of each command on a page; placeholders are in capitals."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.M | re.S)
+    inline = re.findall(r"(?<!`)`((?:lamd|\./reproduce\.sh) [^`]*)`", re.sub(r"\s+", " ", text))
+    for line in (*"".join(blocks).splitlines(), *inline):
+        match = re.search(r"(?:^|-m )(lamd|\./reproduce\.sh) (.*)", line)
+        if match and not re.search(r"[\[<|]\w*[A-Z]|\.\.\.", match[2].split("--set")[0]):
+            words = shlex.split(match[2], comments=True)
+            if words[:1] != ["test"]:
+                yield words if match[1] == "lamd" else ["reproduce", *words]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_documented_commands_exist(page):
+    for words in commands(page):
+        command, rest = typer.main.get_command(cli.app), list(words)
+        while hasattr(command, "commands") and not rest[0].startswith("--"):
+            assert rest[0] in command.commands, words
+            command = command.commands[rest.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, words
+        target = rest[0] if rest and "target" in [p.name for p in command.params] else ""
+        if re.fullmatch(r"(table|fig|ablation|seeds)_[a-z0-9_]+", target) and "_my_" not in target:
+            pairs = [*pairwise(rest)]
+            sets = [value for option, value in pairs if option == "--set"]
+            sets += [f"rows=[{value}]" for option, value in pairs if option == "--rows"]
+            if page.stem != "extending":
+                load_target(target, dict(pairs).get("--profile", "quick"), sets)

@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lamd import cli
 from lamd.base.errors import LamdError
-from lamd.config import experiments_dir
+from lamd.config import experiments_dir, load_target
 from lamd.data.dataset import DATASETS
 from lamd.execute import ExecutorOptions
 from lamd.report.results import Results, Value, read_results
@@ -408,3 +410,21 @@ def test_generate_keeps_the_given_frame_and_depends_on_its_key_only(place, tmp_p
     one = sample("--count", "1", "--set", "runtime.sampling_batch_size=1")
     assert np.abs(one[0].astype(int) - two[0]).max() <= 1
     assert (sample("--count", "1", "--seed", "9") != one).any()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webp"])
+def test_generate_writes_a_grid_that_players_show(place, tmp_path, suffix):
+    out = tmp_path / f"clips{suffix}"
+    with pytest.raises(SystemExit) as done:
+        cli.main(command(place, "generate", "--out", str(out), "--count", "2"))
+    assert not done.value.code
+    size = load_target("table_bair", "quick", TINY).data.size
+    if suffix == ".webp":
+        with Image.open(out) as image:
+            frames, (width, height) = image.n_frames, image.size
+    else:
+        with av.open(str(out)) as video:
+            pictures = [*video.decode(video=0)]
+        frames, width, height = len(pictures), pictures[0].width, pictures[0].height
+    assert frames == 16
+    assert width >= 2 * size and height >= size

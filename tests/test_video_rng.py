@@ -1,13 +1,18 @@
-"""Pixel conversion is exact and seeds are stable."""
+"""Pixel conversion is exact and seeds are stable; nothing is drawn without one."""
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from lamd.base.rng import derive_seed, numpy_generator, torch_generator
 from lamd.io.video import to_model, to_uint8
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_all_256_values_survive_the_round_trip():
@@ -40,7 +45,7 @@ def test_seeds_differ_by_every_part_and_by_type():
 def test_seeds_are_the_same_in_another_process():
     code = "from lamd.base.rng import derive_seed; print(derive_seed(3, 'noise', 'bair/test/7@0'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(out.stdout) == derive_seed(3, "noise", "bair/test/7@0")
+    assert int(out.stdout) == derive_seed(3, "noise", "bair/test/7@0") == 4676462505833777022
 
 
 def test_generators_repeat():
@@ -49,3 +54,28 @@ def test_generators_repeat():
         torch.randn(4, generator=torch_generator(1, "a")),
     )
     assert (numpy_generator(1, "a").random(4) == numpy_generator(1, "a").random(4)).all()
+
+
+DRAWS = {
+    "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randn", "randn_like",
+    "randperm",
+}  # fmt: skip
+# Times do not depend on what was drawn; weights are drawn within `seeded`.
+UNNAMED = re.compile(r"lamd/(forecast/|models/|paradigms/untrained\.py)")
+
+
+def test_every_draw_has_a_generator():
+    unnamed = []
+    for path in sorted((ROOT / "lamd").rglob("*.py")):
+        where = path.relative_to(ROOT).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import) and any(name.name == "random" for name in node.names):
+                unnamed.append(f"{where}:{node.lineno}")
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            called, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+            drawn = called.startswith("torch.") and node.func.attr in DRAWS
+            numpy = called.startswith("np.random.") and where != "lamd/base/rng.py"
+            if (drawn and "generator" not in given) or numpy:
+                unnamed.append(f"{where}:{node.lineno}")
+    assert [place for place in unnamed if not UNNAMED.match(place)] == []

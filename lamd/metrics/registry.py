@@ -26,6 +26,7 @@ class Metric:
     per_class: bool = False  # clips are compared class by class
     paired: bool = False  # each generated clip is compared with its own real one
     sampled_only: bool = False  # it needs several samples per condition
+    unbiased: bool = False  # of features: expected to be the same for any number of clips
     min_clips: int = 1  # of a set
     min_frames: int = 1  # that count
     min_size: int = 1  # of the shorter side of a frame, in pixels
@@ -77,7 +78,7 @@ for _metric in (
     _i3d("fvd", "FVD", tolerance=0.10, measure=f"{_FRECHET}:fvd"),
     _by_class("cfvd", "cFVD", tolerance=0.10, measure=f"{_FRECHET}:cfvd"),
     _by_class("cfvd_spread", "spread of cFVD", tolerance=0.25, measure=f"{_FRECHET}:cfvd_spread"),
-    _i3d("kvd", "KVD", digits=2, measure="lamd.metrics.kernel:kvd"),
+    _i3d("kvd", "KVD", digits=2, unbiased=True, measure="lamd.metrics.kernel:kvd"),
     *(
         _i3d(
             name,

@@ -199,8 +199,8 @@ class Collector:
         metrics = [key[3] for key in self.numbers if key[:3] == spots[0]]
         metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
         counts = {(v.source, v.row, v.point, v.metric): v.n_fake for v in self.values}
-        for metric in [m for m in metrics if METRICS[m].from_features and m != "kvd"]:
-            if len({counts[*spot, metric] for spot in spots}) > 1:  # their bias depends on it
+        for metric in [m for m in metrics if METRICS[m].from_features and not METRICS[m].unbiased]:
+            if len({counts[*spot, metric] for spot in spots}) > 1:
                 metrics.remove(metric)
         videos = read_videos(self.store.finished(plan.test)) if metrics else []
         for metric in metrics:

@@ -422,9 +422,10 @@ def test_generate_writes_a_grid_that_players_show(place, tmp_path, suffix):
     if suffix == ".webp":
         with Image.open(out) as image:
             frames, (width, height) = image.n_frames, image.size
+        assert 1 < frames <= 16  # the encoder merges equal frames
     else:
         with av.open(str(out)) as video:
             pictures = [*video.decode(video=0)]
-        frames, width, height = len(pictures), pictures[0].width, pictures[0].height
-    assert frames == 16
+        assert len(pictures) == 16
+        width, height = pictures[0].width, pictures[0].height
     assert width >= 2 * size and height >= size

@@ -8,7 +8,7 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 from small_results import PUBLISHED, make_results, make_source, make_sweep, make_value
 
 from lamd.config import experiments_dir
@@ -459,6 +459,18 @@ def test_encoders_play_back():
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(frames) == 4
     assert np.abs(frames[2].astype(int) - sheet[2]).mean() < 12
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_encoders_keep_the_time_of_equal_frames(suffix):
+    sheet = np.repeat(clips(1)[0], 2, axis=0).repeat(16, 1).repeat(16, 2)  # frames merge
+    with Image.open(io.BytesIO(media.ENCODERS[suffix](sheet))) as image:
+        times = []
+        for frame in ImageSequence.Iterator(image):
+            frame.load()
+            times.append(frame.info["duration"])
+    assert len(times) == len(sheet) // 2
+    assert sum(times) == pytest.approx((len(sheet) + 5) * 125, rel=0.05)  # the last is held
 
 
 def test_axes_of_a_figure_that_share_a_symbol_are_named_in_full():

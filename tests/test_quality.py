@@ -155,7 +155,8 @@ def test_figure_shows_each_point_with_its_k_and_interval(drawn):
     assert (reference["seconds"], reference["tflops"]) == (20.0, 2.0)
     assert set(render_quality(results)) == {"fvd_over_cost.png", "values.csv"}
     seconds, tflops = drawn[0].axes
-    assert "interval of LaMD, DDIM, K = 200" in drawn[0].get_supxlabel().replace("\n", " ")
+    caption = drawn[0].get_supxlabel().replace("\n", " ").replace("\u00a0", " ")
+    assert "interval of LaMD, DDIM, K = 200" in caption
     assert {text.get_text() for text in seconds.texts} == {"200", "5", "20"}
     assert [list(line.get_xdata()) for line in tflops.lines[-1:]] == [[0.1, 0.3]]
     interval = [line.get_ydata()[0] for line in seconds.lines if line.get_marker() == "None"]

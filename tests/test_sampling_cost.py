@@ -179,8 +179,9 @@ def test_figure_shows_lamd_flat_and_the_lines_of_theory(monkeypatch):
     assert list(panels[0][MOTION].get_xdata()) == [16, 128]
     for lines in (step, timed):
         assert lines[MOTION][0] == lines[MOTION][1]
-        assert lines["LaMD x $L f_s^2$ ($f_s$ = 4)"][0] == pytest.approx(256 * lines[MOTION][0])
-        assert lines["LaMD x $L / f_t$ ($f_t$ = 4)"][1] == pytest.approx(32 * lines[MOTION][0])
+    assert step["LaMD x $L f_s^2$ ($f_s$ = 4)"][0] == pytest.approx(256 * step[MOTION][0])
+    assert step["LaMD x $L / f_t$ ($f_t$ = 4)"][1] == pytest.approx(32 * step[MOTION][0])
+    assert not any("x $L" in name for lines in (timed, run_cost, run_time) for name in lines)
     assert step[PIXEL][1] / step[PIXEL][0] == pytest.approx(8)
     assert timed[MOTION][0] == pytest.approx(10.0)  # ms
     assert run_time[MOTION][0] == pytest.approx(1.7)  # 10 steps and 16 frames to decode

@@ -95,15 +95,47 @@ def test_render_table_shows_differences_to_lamd():
     assert (line["data"], line["scale"], line["profile"]) == ("stand-in", "reduced", "quick")
 
 
-def test_render_sweep_shows_differences_to_the_first_position():
+def test_render_sweep_shows_differences_to_the_first_position(monkeypatch):
     results = make_sweep()
     first, *others = dict.fromkeys(name.partition(", seed")[0] for name in results.points)
     difference = Difference(source=next(iter(results.sources)), row="lamd", metric="fvd",
                             point=f"{others[-1]}, seed=1", reference=f"{first}, seed=1",
                             value=3.0, low=-1.0, high=7.0)  # fmt: skip
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure: figures.append(figure) or b"")
     files = render_sweep(results.model_copy(update={"differences": (difference,)}))
     block = page(files).split("## Difference to d = 1, β = 0.01, on the same clips")[1]
     assert "| 2 | 0.1 | +3.0 [-1.0, +7.0] |" in block
+    lower = figures[0].axes[3]  # of LaMD
+    bars = [tuple(bar[2][0].get_segments()[0][:, 1]) for bar in lower.containers]
+    assert bars == [(-1.0, 7.0)]
+    caption = figures[0].get_supxlabel()
+    assert "lower panels: change from d\u00a0=\u00a01, β\u00a0=\u00a00.01" in caption.replace(
+        "\n", " "
+    )
+    assert figures[0].legends[0].get_title().get_text().endswith("(simulated stand-in)")
+
+
+def test_numbers_of_a_sweep_are_drawn_at_their_distances_and_names_downwards(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure: figures.append(figure) or b"")
+
+    def drawn(values):
+        points = {str(value): {"loss.kl_weight": value} for value in values}
+        figures.clear()
+        measured = [
+            make_value(source=name, point=name, row=row, cells=(name,))
+            for name in points
+            for row in ("lamd", "reconstruction")
+        ]
+        sources = {name: make_source() for name in points}
+        render_sweep(make_sweep(points=points, values=tuple(measured), sources=sources))
+        return figures[0].axes[0]
+
+    assert drawn([1e-5, 1e-3, 1e-2]).get_xticks() == pytest.approx([0, 4 / 3, 2])
+    assert drawn([1.0, 2.0, 3.5]).get_xticks() == pytest.approx([0, 0.8, 2])
+    names = drawn([None, 0.1, 0.2])
+    assert [label.get_text() for label in names.get_yticklabels()] == ["null", "0.1", "0.2"]
 
 
 def test_measured_table_extrapolates_only_where_the_clips_suffice():

@@ -210,7 +210,7 @@ def test_fvd_of_other_numbers_of_clips_has_no_difference(tmp_path):
     assert [entry.metric for entry in collector.differences] == ["kvd", "psnr"]
 
 
-def test_a_difference_is_between_the_seeds_that_were_measured(tmp_path):
+def test_a_difference_is_between_the_seeds_that_both_sides_measured(tmp_path):
     write_keys(tmp_path, 6)
     store = SimpleNamespace(finished=lambda cell: tmp_path)
     collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
@@ -219,7 +219,7 @@ def test_a_difference_is_between_the_seeds_that_were_measured(tmp_path):
     sides = ([("bair", row, seed) for seed in "012"] for row in ("a", "b"))
     collector.compare(SimpleNamespace(test=None), *sides, "b")
     (entry,) = collector.differences
-    assert (entry.row, entry.point, entry.value) == ("a", "0", 1.5 - 7.0)
+    assert (entry.row, entry.point, entry.value) == ("a", "0", 2.0 - 5.0)
 
 
 def test_intervals_of_metrics_clip_by_clip_draw_a_video_and_its_samples_together():

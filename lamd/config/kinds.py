@@ -20,7 +20,7 @@ _COLUMNS = 48  # of clips, in a WebP
 
 
 class _Shown(Strict):
-    clips: Size  # test clips shown, the first ones, not chosen
+    clips: Size  # test clips shown, the first ones
     frames: Size  # frames of a clip in the still picture, at even distances
 
 

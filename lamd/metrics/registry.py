@@ -136,6 +136,7 @@ for _metric in (
         "smoothness",
         "smoothness, linear",
         digits=2,
+        higher_is_better=None,  # a clip that stands still has 100
         measure=f"{_FRAMES}:smoothness",
         min_frames=3,
     ),

@@ -6,6 +6,7 @@ Everything is per clip. Ratios are to LaMD at the same frames and size.
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
+from matplotlib.ticker import NullLocator
 
 from lamd.config.kinds import SPATIAL_DOWNSAMPLING, TEMPORAL_DOWNSAMPLING
 from lamd.report import frame, plots
@@ -169,23 +170,28 @@ def render_cost_figure(results: Results) -> dict[str, bytes]:
         f"LaMD x $L / f_t$ ($f_t$ = {TEMPORAL_DOWNSAMPLING})": (":", 1 / TEMPORAL_DOWNSAMPLING),
     }
     title = f"{results.title}: one clip of {size}x{size} pixels"
-    words = f"{cost_caption(results)} Bars: quartiles over rounds."
+    words = (
+        f"{cost_caption(results)} Points: medians, bars: quartiles over rounds. Grey: what LaMD's "
+        "step would cost at all L frames of f_s x f_s as many positions, or at L / f_t of them."
+    )
     with plots.canvas(title, 6.4, words) as figure:
         grid = figure.subplots(2, 2, sharex=True)
         for ax, ((part, metric, unit), label) in zip(grid.flat, panels.items(), strict=True):
             scaled = costs[part, metric] / unit
-            for row in results.rows:
+            for number, row in enumerate(results.rows):
                 own, hue = scaled.loc[row.name].loc[list(sweep)], plots.color(row.name)
-                style = "s--" if row.name.endswith("factorised") else "o-"
+                line = "--" if row.name.endswith("factorised") else "-"
+                style = plots.MARKERS[number % 5] + line
                 ax.plot(frames, own["value"], style, color=hue, label=plots.plain(row.label))
                 for x, (y, low, high) in zip(frames, own.to_numpy(), strict=True):
                     ax.errorbar(x, y, yerr=plots.errors(y, low, high), color=hue, capsize=2)
-            for name, (style, factor) in theory.items() if part == "step" else ():
+            for name, (style, factor) in theory.items() if unit == 1e9 else ():
                 ys = scaled["value"][LAMD][list(sweep)] * frames * factor
                 ax.plot(frames, ys, style, color=plots.color(""), label=name)
             plots.label_logarithmic(ax, "x")
             ax.set_yscale("log")
             ax.set_xticks(frames, [str(count) for count in frames])
+            ax.xaxis.set_minor_locator(NullLocator())
             ax.set_title(label)
         for ax in grid[1]:
             ax.set_xlabel("frames per clip")

@@ -10,10 +10,8 @@ from lamd.report.results import RECORD, Results, read_results
 def choose_folder(root: Path, results: Results) -> tuple[Path, str | None]:
     """Return where results belong, and a line that says why when another folder keeps its own.
 
-    They belong in `root/<target>/<profile>`. A record there that has rows or points that these
-    results lack, fewer missing values or other overrides, is of real data or full scale where these
-    are not, or cannot be read, is kept: then they belong in a folder named by their config hash
-    next to it.
+    They belong in `root/<target>/<profile>`, or next to it in a folder named by their config hash
+    where a record there has to be kept (docs/tables.md).
     """
     folder = below(root, results.target, results.profile)
     reason = _reason_to_keep(folder / RECORD, results)

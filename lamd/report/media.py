@@ -17,7 +17,7 @@ from lamd.base.terminal import printable
 from lamd.pipeline.contents import Panels
 from lamd.report import plots
 from lamd.report.results import Results
-from lamd.report.wording import data_words, dataset_label
+from lamd.report.wording import data_words
 
 TILE = 128  # pixels of an enlarged clip, about
 FRAMES_PER_SECOND = 8
@@ -99,8 +99,7 @@ def _save(pictures: Sequence[Image.Image], kind: str, **options) -> bytes:
 def encode_mp4(frames: np.ndarray) -> bytes:
     """Encode uint8 (L, H, W, 3), H and W even, as H.264 MP4 for viewing; lossy, so never measured.
 
-    Raises:
-        LamdError: when PyAV was built without an H.264 encoder.
+    LamdError when PyAV was built without an H.264 encoder.
     """
     if "libx264" not in av.codecs_available:
         raise LamdError("mp4: PyAV has no H.264 encoder (libx264); install PyAV's own wheel")
@@ -135,12 +134,14 @@ def render_clip_figure(results: Results, panels: Mapping[str, Panels]) -> dict[s
     files, figure = {}, results.config["figure"]
     for picture in results.pictures:
         source, own = results.sources[picture.source], panels[picture.source]
-        name, title = source.dataset, f"{results.title}: {dataset_label(source.dataset)}"
+        name, title = source.dataset, f"{results.title}: {data_words(source)}"
         files[f"strips_{name}.png"] = _draw_strips(own, title, picture.caption, figure["frames"])
         words = f"{data_words(source)}, profile {results.profile}"
         columns = dict(zip(own.labels, own.clips, strict=True))
         files[f"clips_{name}.webp"] = encode_webp(comparison_grid(columns, words))
         if figure["name"] == "rollout":
+            number = next(v.n_fake for v in results.values if v.source == picture.source)
+            words = f"{words}; n = {number} clips"
             files[f"rollout_{name}.png"] = _draw_rollout(own.numbers, title, words)
     return files
 

@@ -1,10 +1,10 @@
 """The style of all figures, one colour per row name, and the figure of a table."""
 
 import io
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from matplotlib import rc_context
@@ -18,7 +18,6 @@ from lamd.metrics.registry import METRICS
 from lamd.report import wording
 from lamd.report.results import PublishedRow, Results
 
-wrap = partial(textwrap.fill, break_on_hyphens=False)
 WIDTH = 9.0  # inches, at 9 pt: no smaller than 8 pt at the width at which README shows figures
 MARKERS, LINES = "osD^v", ("-", "--", ":", "-.", "-")
 _STYLE: dict[Any, Any] = {
@@ -52,6 +51,12 @@ _GREY = "#767676"
 _TITLE: dict[str, Any] = {"size": 10.5, "weight": "bold"}
 
 
+def wrap(text: str, width: int) -> str:
+    """Break a text into lines, but not at hyphens, around `=` or before an arrow."""
+    glued = re.sub(r" (?=[↑↓=])|(?<==) ", "\u00a0", text)
+    return textwrap.fill(glued, width, break_on_hyphens=False)
+
+
 def color(row: str) -> str:
     """Return the colour of a row, grey where it has none."""
     name = row.replace("-", "_")
@@ -60,7 +65,7 @@ def color(row: str) -> str:
 
 def shade(row: str, number: int, count: int) -> tuple[float, ...]:
     """Return the colour of the `number`th of `count` lines of a row, the first full."""
-    share = 0.6 * number / max(count - 1, 1)  # towards white
+    share = 0.45 * number / max(count - 1, 1)  # towards white
     return tuple(value + share * (1 - value) for value in to_rgb(color(row)))
 
 
@@ -69,15 +74,18 @@ def plain(text: str) -> str:
     return printable(text, keep="\n\u00a0").replace("$", r"\$")
 
 
-def label_ticks(ax: Axes, name: str, labels: Sequence[str]) -> None:
-    """Label the positions 0, 1, ... of an axis, `x` or `y`."""
-    getattr(ax, f"set_{name}ticks")(range(len(labels)), [*map(plain, labels)])
+def label_ticks(
+    ax: Axes, name: str, labels: Sequence[str], at: Sequence[float] | None = None
+) -> None:
+    """Label positions of an axis, `x` or `y`: 0, 1, ... without others."""
+    ticks = range(len(labels)) if at is None else at
+    getattr(ax, f"set_{name}ticks")(ticks, [*map(plain, labels)])
 
 
 @contextmanager
 def canvas(title: str, height: float, caption: str = "") -> Iterator[Figure]:
     """Give an empty figure with a title above and a caption below; `height` is in inches."""
-    text = plain(wrap(caption.replace("`", ""), 140))
+    text = plain(wrap(caption.replace("`", ""), 130))
     size = (WIDTH, height + 0.15 * (1 + text.count("\n")))
     with rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -140,29 +148,43 @@ def draw_rows(results: Results) -> dict[str, bytes]:
     drawn = [first, *[m for m in metrics if METRICS[m].needs == "captions"][:1]]
     papers = [row for row in results.published if first in row.metrics]
     papers.sort(key=lambda row: row.metrics[first].value)
-    height = 1.3 + 0.22 * max(len(papers), 2 * len(results.rows))
-    with canvas(f"{results.title}, profile {results.profile}", height) as figure:
+    rows = [wrap(row.label, 30) for row in results.rows]
+    height = 1.3 + 0.22 * max(len(papers), sum(2 + row.count("\n") for row in rows))
+    noted = [value for value in results.values if value.metric in drawn and value.note]
+    notes = dict.fromkeys(f"{METRICS[value.metric].label}: {value.note}" for value in noted)
+    caption = "; ".join([wording.capitalized(wording.code_words(results)), *notes])
+    title = f"{results.title}, profile {results.profile}"
+    with canvas(title, height, caption) as figure:
         axes = figure.subplots(1, len(drawn) + bool(papers), squeeze=False)[0]
         for ax, metric in zip(axes, drawn, strict=False):
             _draw_measured(ax, results, metric)
-            ax.set_title(wrap(wording.measured_heading(results), 84 // len(axes)))
+            ax.set_title(wrap(wording.measured_heading(results), 72 // len(axes)))
+            label_ticks(ax, "y", rows)
             if ax is not axes[0]:  # the same rows
                 ax.set_yticklabels([])
         if papers:
             _draw_published(axes[-1], first, papers)
-            axes[-1].set_title(wrap(wording.published_heading(results), 84 // len(axes)))
+            axes[-1].set_title(wrap(wording.published_heading(results), 72 // len(axes)))
         return {f"{first}_by_row.png": save(figure)}
 
 
 def _draw_published(ax: Axes, metric: str, papers: Sequence[PublishedRow]) -> None:
     for y, row in enumerate(papers):
-        value, hue = row.metrics[metric].value, color("lamd" if row.method == "LaMD" else "")
+        value, name = row.metrics[metric].value, row.method.removeprefix("MCD-VAE ").lower()
+        hue = color(name)
         ax.plot(value, y, "s", color=hue)
         note(ax, value, y, f"{value:g}", (6, -3), hue)
     label_ticks(ax, "y", [row.method + " *" * (not row.verified) for row in papers])
     ax.set_ylim(len(papers) - 0.5, -0.5)
     ax.set_xlabel(f"{METRICS[metric].heading}; * second-hand, not verified")
+    _fit(ax)
+
+
+def _fit(ax: Axes) -> None:
+    """Leave room for labels, but none below 0 where no value is."""
     ax.margins(x=0.2)
+    if ax.dataLim.x0 >= 0:
+        ax.set_xlim(left=0)
 
 
 def _draw_measured(ax: Axes, results: Results, metric: str) -> None:
@@ -171,18 +193,16 @@ def _draw_measured(ax: Axes, results: Results, metric: str) -> None:
         value = values.get(row.name)
         if value is None:
             lacking = any(e.row == row.name and e.metric in (None, metric) for e in results.missing)
-            text = "not run" if lacking else "–"
-            ax.annotate(text, (0.5, y), xycoords=("axes fraction", "data"), ha="center")
+            text = "not run" if lacking else "not defined"
+            middle: dict[str, Any] = {"ha": "center", "va": "center", "style": "italic"}
+            ax.annotate(text, (0.5, y), xycoords=("axes fraction", "data"), **middle)
             continue
         bars, hue = errors(value.value, value.low, value.high), color(row.name)
         ax.errorbar(value.value, y, xerr=bars, fmt="o", color=hue, capsize=3)
         text = f"{value.value:.{METRICS[metric].digits}f}"
         note(ax, value.value, y, text, (0, 6), hue, ha="center")
-    # "K = 200" stays on one line: `wrap` does not break at no-break spaces.
-    labels = [wrap(row.label.replace(" = ", "\u00a0=\u00a0"), 26) for row in results.rows]
-    label_ticks(ax, "y", labels)
-    ax.set_ylim(len(labels) - 0.5, -0.7)
+    ax.set_ylim(len(results.rows) - 0.5, -0.7)
     counts = dict.fromkeys(str(value.n_fake) for value in values.values())
     interval = "95 % interval, " * wording.has_intervals(results, metric)
-    ax.set_xlabel(f"{METRICS[metric].heading}\n{interval}n = {' or '.join(counts)}")
-    ax.margins(x=0.2)
+    ax.set_xlabel(f"{METRICS[metric].heading}\n{interval}n = {' or '.join(counts)} clips")
+    _fit(ax)

@@ -21,15 +21,10 @@ def load_published() -> Groups:
 def judge(
     seeds: Sequence[Value], source: Source, published: PublishedRow | None
 ) -> tuple[VerdictKind, str]:
-    """Judge a metric of a row by the published value of it; return the verdict and its reason.
+    """Judge the values of a metric, one per seed; return the verdict and its reason.
 
-    A value compares on real data, at full scale, under the protocol (and, of LPIPS, the backbone)
-    that the metric's own published cell states. With the tolerance of the metric around that cell,
-    two or more seeds are `reproduced` when all are within, `deviates` when none of their intervals
-    reaches it, else `undecided`.
-
-    Args:
-        seeds: the value of each seed that it depends on.
+    They compare on real data, at full scale, under the protocol (of LPIPS: and the backbone) that
+    the metric's published cell states. The rules of the verdicts: docs/tables.md.
     """
     metric, protocol = seeds[0].metric, seeds[0].protocol
     name, _, backbone = metric.partition("-")

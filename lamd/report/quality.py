@@ -43,7 +43,7 @@ def render_quality(results: Results) -> dict[str, bytes]:
     captions = " ".join(picture.caption for picture in results.pictures)
     words = f"{marks}; dotted: {dotted} of {name}. {captions}"
     title = f"{results.title}, profile {results.profile}"
-    with plots.canvas(title, 0.9 + 3.6 * len(measured), words) as figure:
+    with plots.canvas(title, 0.9 + 3.0 * len(measured), words) as figure:
         grid = figure.subplots(len(measured), len(_COSTS), squeeze=False, sharey="row")
         for axes, (source, lines) in zip(grid, measured.items(), strict=True):
             for ax, (metric, label) in zip(axes, _COSTS.items(), strict=True):
@@ -53,8 +53,10 @@ def render_quality(results: Results) -> dict[str, bytes]:
                 fvd = pd.concat([line["value", "fvd"] for line in lines.values()])
                 if fvd.max() > 2 * fvd.min():  # else a line far above flattens the others
                     plots.label_logarithmic(ax, "y")
+                elif not wording.has_intervals(results, "fvd"):  # a small range would look large
+                    ax.set_ylim(bottom=0)
             axes[0].set_ylabel("FVD ↓")
-        plots.add_legend(figure, grid[0][0], 2)
+        plots.add_legend(figure, grid[0][0], 3)
         return {"fvd_over_cost.png": plots.save(figure), "values.csv": frame.csv(results)}
 
 

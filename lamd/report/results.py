@@ -177,21 +177,21 @@ class Results(Frozen):
                 raise ValueError(f"row {value.row}: no source {value.source!r}")
             if value.point and value.point not in self.points:
                 raise ValueError(f"row {value.row}: no point {value.point!r}")
+            if value.verdict not in ("reproduced", "deviates"):
+                continue
             source = self.sources[value.source]
             comparable = source.data == "real" and source.scale == "full" and not value.deviations
-            if value.verdict in ("reproduced", "deviates") and not comparable:
+            if not comparable:
                 raise ValueError(
                     f"row {value.row}: verdict {value.verdict!r} needs real data, full scale and "
                     "the protocol unchanged"
                 )
-            if value.verdict in ("reproduced", "deviates"):
-                same = value.row, value.metric, value.verdict
-                seeds = {v.cells for v in self.values if (v.row, v.metric, v.verdict) == same}
-                if value.low is None or len(seeds) < 2:
-                    raise ValueError(
-                        f"row {value.row}: verdict {value.verdict!r} needs an interval and two "
-                        "seeds"
-                    )
+            same = value.row, value.metric, value.verdict
+            seeds = {v.cells for v in self.values if (v.row, v.metric, v.verdict) == same}
+            if value.low is None or len(seeds) < 2:
+                raise ValueError(
+                    f"row {value.row}: verdict {value.verdict!r} needs an interval and two seeds"
+                )
         accounted = {v.row for v in self.values} | {m.row for m in self.missing}
         silent = [row.name for row in self.rows if row.name not in accounted]
         if silent:

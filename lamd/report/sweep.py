@@ -205,111 +205,188 @@ def channel_means(summary: Summaries, position: Position, metric: str) -> np.nda
     return np.mean(ordered, axis=0) if ordered else np.array([])
 
 
+class Drawn(NamedTuple):
+    """A mean or a change as it is drawn, with its seeds; `bars` are an interval over `over`."""
+
+    value: float
+    bars: list[list[float]] | None
+    over: str
+    seeds: pd.Series
+
+
+def _measured(summary: Summaries, column: Column) -> dict[Position, Drawn]:
+    """Return a column at each position where it was measured."""
+    drawn = {}
+    for position in summary.points:
+        line, seeds = summary.at(position, column), summary.by_seed(position, column)
+        if line is not None:
+            bars = plots.errors(line["value"], line["low"], line["high"])
+            over = "seeds" if len(seeds) > 1 else "clips"
+            drawn[position] = Drawn(line["value"], bars, over, seeds)
+    return drawn
+
+
+def _changed(results: Results, summary: Summaries, column: Column) -> dict[Position, Drawn]:
+    """Return the change of a column from the first position, paired by clip, else by seed."""
+    first, *others = summary.points
+    stated = {(entry.point, entry.row, entry.metric): entry for entry in results.differences}
+    drawn = {}
+    for position in others:
+        here, there = (summary.by_seed(at, column) for at in (position, first))
+        seeds = (here - there).dropna()
+        entry = stated.get((summary.points[position][0], column.row, column.metric))
+        if entry is not None:
+            bars = plots.errors(entry.value, entry.low, entry.high)
+            drawn[position] = Drawn(entry.value, bars, "clips", seeds)
+        elif len(seeds) > 1:
+            drawn[position] = Drawn(float(seeds.mean()), None, "clips", seeds)
+    return drawn
+
+
 def _draw_curves(
     results: Results, title: str, panels: Mapping[Column, str], reference: Column | None = None
 ) -> bytes:
     """Return a PNG with one panel per column over the first axis, one line per value of the others.
 
-    Values with names alone are listed downwards. A reference is drawn across the panels of its
-    metric at its mean over all positions. With several seeds, dots are seeds; panels that fit into
-    a row have a second one below them with the change from the first position, paired by seed.
+    Names are listed downwards. A reference is drawn across the panels of its metric at its mean
+    over all positions. With several seeds, dots are seeds. Panels that fit into a row have a second
+    one below them with the changes from the first position, where there are any.
     """
     summary = Summaries(results)
-    seeds, one_row = list(map(len, summary.points.values())), len(panels) <= 4
-    seeded = max(seeds) > 1
-    named = summary.axes == [VARIANT]
-    paired = seeded and one_row and len(summary.points) > 1 and not named
-    shape = (1 + paired, len(panels)) if one_row else (-(-len(panels) // 3), 3)
-    words = f"{_conditions(results)}{'; small dots: seeds' * seeded}"
-    if named or min(seeds) == 1:
-        words += f"; bars: 95 % interval{' over seeds' * (named and seeded)}"
-    if paired:
-        words += "; lower panels: change from the first point, paired by seed"
+    one_row, named = len(panels) <= 4, len(summary.axes) == 1 and not _is_ordered(summary, 0)
+    measured = {column: _measured(summary, column) for column in panels}
+    changed = {column: _changed(results, summary, column) for column in panels if one_row}
+    lower = any(changed.values())
+    shape = (1 + lower, len(panels)) if one_row else (-(-len(panels) // 3), 3)
+    several = max(map(len, summary.points.values())) > 1
+    words = f"{_conditions(results)}{'; small dots: seeds' * several}; {_bars(measured)}"
+    if lower:
+        names = _coordinates(summary, next(iter(summary.points))).items()
+        start = ", ".join(
+            value if name == VARIANT else f"{name} = {value}" for name, value in names
+        )
+        words += f"; lower panels: change from {start} on the same clips"
+        words += f"; {_bars(changed)}" * (_bars(changed) != _bars(measured))
     words = "; ".join([words, *_symbols(summary)])
-    drawn = [(column, name, False) for column, name in panels.items()]
-    drawn += [(column, "", True) for column in panels if paired]
     height = max(2.1, 0.5 + 0.24 * len(summary.points)) if named else 2.1
-    with plots.canvas(title, 0.7 + height * shape[0], words) as figure:
-        grid = figure.subplots(*shape, squeeze=False)
-        for ax, (column, name, change) in zip(grid.flat, drawn, strict=False):
-            if named:
-                _draw_variants(ax, summary, column, labelled=ax in grid[:, 0])
-            else:
-                _draw_lines(ax, summary, column, 0, change=change)
-            ax.set_title(name)
-            if reference is not None and reference.metric == column.metric and not change:
-                _draw_reference(ax, summary, reference)
-        for ax in grid.flat[len(drawn) :]:
+    # Panels of one metric are read as one; a line far above would flatten the others.
+    alike = one_row and not named and len({column.metric for column in panels}) == 1
+    heading = wording.figure_title(results, title)
+    with plots.canvas(heading, 0.7 + height * shape[0], words) as figure:
+        grid = figure.subplots(*shape, squeeze=False, sharey="row" if alike else False)
+        for ax in grid.flat[len(panels) : shape[1] if one_row else None]:
             ax.set_axis_off()
-        if paired:
-            grid[1][0].set_ylabel("change")
+        for number, (column, name) in enumerate(panels.items()):
+            axes = [grid[0][number], *grid[1:, number]] if one_row else [grid.flat[number]]
+            axes[0].set_title(plots.wrap(name, 72 // shape[1]))
+            for ax, points in zip(axes, (measured[column], changed.get(column, {})), strict=False):
+                if named:
+                    _draw_names(ax, summary, points, column.row, labelled=ax in grid[:, 0])
+                else:
+                    _draw_lines(ax, summary, points, column.row, 0)
+            if reference is not None and reference.metric == column.metric:
+                _draw_reference(axes[0], summary, reference)
+            for ax in axes[1:]:
+                (ax.axvline if named else ax.axhline)(0, color="#404040", linewidth=0.8)
+                if named or number == 0:
+                    (ax.set_xlabel if named else ax.set_ylabel)("change")
+                if not changed[column]:
+                    ax.set_axis_off()
+            values = [own.value for own in measured[column].values()]
+            if alike and values and max(values) > 2 * min(values) > 0:
+                plots.label_logarithmic(axes[0], "y")
         if len(summary.axes) > 1:
             plots.add_legend(figure, grid[0][-1 if one_row else 0], len(_lines(summary, 0)))
         return plots.save(figure)
 
 
+def _bars(panels: Mapping[Column, Mapping[Position, Drawn]]) -> str:
+    drawn = [own for column in panels.values() for own in column.values()]
+    over = dict.fromkeys(own.over for own in drawn if own.bars is not None)
+    return f"bars: 95 % interval over {' or '.join(over)}" if over else "no intervals"
+
+
+def _is_ordered(summary: Summaries, axis: int) -> bool:
+    """Return whether an axis has numbers alone; names, switches and `null` have nothing between."""
+    values = [value for tick in _ticks(summary, axis) for value in tick]
+    return all(type(value) in (int, float) for value in values)  # a bool is an int
+
+
+def _abscissas(summary: Summaries, axis: int) -> list[float]:
+    """Return where the ticks of an axis are drawn: the first at 0, the last at their number - 1.
+
+    Numbers are at their distances, logarithmic where the largest is 4 times the smallest or more.
+    """
+    ticks = _ticks(summary, axis)
+    values = np.array([value for tick in ticks for value in tick], dtype=object)
+    if not _is_ordered(summary, axis) or len(values) < 3:
+        return [float(number) for number in range(len(ticks))]
+    values = values.astype(float)
+    if values.min() > 0 and values.max() >= 4 * values.min():
+        values = np.log(values)
+    return list((values - values[0]) / (values[-1] - values[0]) * (len(ticks) - 1))
+
+
 def _draw_lines(
-    ax: Axes, summary: Summaries, column: Column, axis: int, *, change: bool = False
+    ax: Axes, summary: Summaries, points: Mapping[Position, Drawn], row: str, axis: int
 ) -> None:
-    """Draw a column, or its change from the first position, over one axis, one line per rest."""
-    ticks, lines = _ticks(summary, axis), _lines(summary, axis)
+    """Draw what a row has at each position over one axis, one line per value of the others."""
+    ticks, lines, xs = _ticks(summary, axis), _lines(summary, axis), _abscissas(summary, axis)
     others = summary.axes[:axis] + summary.axes[axis + 1 :]
-    # Names and switches have nothing in between; a bool is an int.
-    ordered = all(type(value) in (int, float) for tick in ticks for value in tick)
-    base = summary.by_seed(next(iter(summary.points)), column) if change else 0
     for index, line in enumerate(lines):
-        hue, aside = plots.shade(column.row, index, len(lines)), index - (len(lines) - 1) / 2
+        hue, aside = plots.shade(row, index, len(lines)), 0.08 * (index - (len(lines) - 1) / 2)
+        at = {line[:axis] + tick + line[axis:]: x for tick, x in zip(ticks, xs, strict=True)}
         means = {}
-        for number, tick in enumerate(ticks):
-            x, position = number + 0.12 * aside, line[:axis] + tick + line[axis:]
-            measured = summary.at(position, column)
-            if measured is None:
-                continue
-            seeds = (summary.by_seed(position, column) - base).dropna()
+        for position in filter(points.__contains__, at):
+            x, (value, bars, _, seeds) = at[position] + aside, points[position]
+            means[x] = value
+            if bars is not None:
+                ax.errorbar(x, value, yerr=bars, color=hue, capsize=3, fmt="none")
             if len(seeds) > 1:
-                ax.plot([x] * len(seeds), seeds, "o", color=hue, alpha=0.55, markersize=3)
-            elif not change:
-                bars = plots.errors(measured["value"], measured["low"], measured["high"])
-                ax.errorbar(x, measured["value"], yerr=bars, color=hue, capsize=3, fmt="none")
-            if len(seeds):
-                means[x] = seeds.mean()
-        style = plots.MARKERS[index % 5] + (plots.LINES[index % 5] if ordered else "")
+                ax.plot([x] * len(seeds), seeds, "o", color=hue, markersize=3, zorder=3)
+        joined = plots.LINES[index % 5] * (_is_ordered(summary, axis) and len(means) > 1)
         label = ", ".join(
             f"{_math(key, summary.axes)} = {plots.plain(wording.setting(value))}"
             for key, value in zip(others, line, strict=True)
         )
-        ax.plot(list(means), list(means.values()), style, color=hue, label=label)
-    _label_ticks(ax, summary, "x", axis)
+        means = dict(sorted(means.items()))
+        style = plots.MARKERS[index % 5] + joined
+        ax.plot(list(means), list(means.values()), style, color=hue, mfc="white", label=label)
+    _label_ticks(ax, summary, "x", axis, xs)
     ax.set_xlim(-0.5, len(ticks) - 0.5)
     ax.margins(y=0.12)
-    if change:
-        ax.axhline(0, color="#404040", linewidth=0.8)
 
 
-def _draw_variants(ax: Axes, summary: Summaries, column: Column, *, labelled: bool) -> None:
-    """Draw a column downwards, one line per named position."""
-    hue = plots.color(column.row)
+def _draw_names(
+    ax: Axes, summary: Summaries, points: Mapping[Position, Drawn], row: str, *, labelled: bool
+) -> None:
+    """Draw what a row has at each position, one line per name."""
+    hue, names = plots.color(row), []
     for y, position in enumerate(summary.points):
-        measured, seeds = summary.at(position, column), summary.by_seed(position, column)
-        if measured is not None:
-            bars = plots.errors(measured["value"], measured["low"], measured["high"])
-            ax.errorbar(measured["value"], y, xerr=bars, fmt="o", color=hue, capsize=3)
-        if len(seeds) > 1:
-            ax.plot(seeds, [y] * len(seeds), "o", color=hue, alpha=0.55, markersize=3)
-    plots.label_ticks(ax, "y", [str(name) if labelled else "" for (name,) in summary.points])
-    ax.set_ylim(len(summary.points) - 0.5, -0.5)
+        names.append(wording.setting(position[0]) if labelled else "")
+        if position in points:
+            value, bars, _, seeds = points[position]
+            ax.errorbar(value, y, xerr=bars, fmt="o", color=hue, capsize=3, mfc="white")
+            if len(seeds) > 1:
+                ax.plot(seeds, [y] * len(seeds), "o", color=hue, markersize=3, zorder=3)
+    plots.label_ticks(ax, "y", names)
+    if labelled and summary.axes != [VARIANT]:
+        ax.set_ylabel(_math(summary.axes[0], summary.axes))
+    ax.set_ylim(len(names) - 0.5, -0.5)
     ax.margins(x=0.12)
 
 
 def _draw_reference(ax: Axes, summary: Summaries, column: Column) -> None:
-    """Draw the mean of a column over all positions, each measurement once."""
+    """Draw the mean of a column over all positions, each measurement once; of one its interval."""
     table = summary.frame
     chosen = table[(table["row"] == column.row) & (table["metric"] == column.metric)]
-    values = chosen.drop_duplicates("cells")["value"]
-    if len(values):
-        hue, name = plots.color(column.row), wording.column_heading(column)
-        ax.axhline(values.mean(), color=hue, linestyle="--", linewidth=1.2)
-        plots.note(ax, -0.45, values.mean(), name, (0, 3), hue)
+    chosen = chosen.drop_duplicates("cells")
+    if len(chosen):
+        mean, hue = chosen["value"].mean(), plots.color(column.row)
+        ax.axhline(mean, color=hue, linestyle="--", linewidth=1.2)
+        if len(chosen) == 1 and chosen["low"].notna().all():
+            ax.axhspan(chosen["low"].item(), chosen["high"].item(), color=hue, alpha=0.12, lw=0)
+        plots.note(ax, -0.45, mean, wording.column_heading(column), (0, 3), hue)
 
 
 def _ticks(summary: Summaries, axis: int) -> list[Position]:
@@ -322,29 +399,31 @@ def _lines(summary: Summaries, axis: int) -> list[Position]:
     return list(dict.fromkeys(p[:axis] + p[axis + 1 :] for p in summary.points))
 
 
-def _label_ticks(ax: Axes, summary: Summaries, name: str, axis: int) -> None:
+def _label_ticks(
+    ax: Axes, summary: Summaries, name: str, axis: int, at: Sequence[float] | None = None
+) -> None:
     labels = [
         "".join(map(wording.setting, tick)).replace("_", "\n") for tick in _ticks(summary, axis)
     ]
-    plots.label_ticks(ax, name, labels)
+    plots.label_ticks(ax, name, labels, at)
     keys = summary.axes[axis : axis + 1]
     ax.set(**{f"{name}label": "".join(_math(key, summary.axes) for key in keys)})
 
 
 def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
     summary = Summaries(results)
-    bars = "; bars: 95 % interval" * wording.has_intervals(results, y.metric)
+    measured = {y: _measured(summary, y)}
     words = (
-        f"{_conditions(results)}{bars}; both maps have one colour scale; "
+        f"{_conditions(results)}; {_bars(measured)}; both maps have one colour scale; "
         f"{'; '.join(_symbols(summary))}"
     )
     papers = [row for row in results.published if row.metrics]
     layout = "AAABBB;XXYYPP" if papers else "AAABBB;XXXYYY"
     names = [_math(axis, summary.axes) for axis in summary.axes]
-    with plots.canvas(results.title, 6.2, words) as figure:
+    with plots.canvas(wording.figure_title(results, results.title), 6.2, words) as figure:
         panels = figure.subplot_mosaic(layout, height_ratios=(1.15, 1))
         for axis, ax in enumerate((panels["A"], panels["B"])):
-            _draw_lines(ax, summary, y, axis)
+            _draw_lines(ax, summary, measured[y], y.row, axis)
             ax.set_ylabel(wording.column_heading(y))
             ax.set_title(f"over {names[axis]} at fixed {names[1 - axis]}")
             ax.margins(y=0.3)
@@ -355,7 +434,8 @@ def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
             ax.imshow(grid, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
             for (up, across), value in np.ndenumerate(grid):
                 ink = "black" if value > (low + high) / 2 else "white"
-                text = "not run" if np.isnan(value) else f"{value:.4g}"
+                text = f"{value:.{METRICS[column.metric].digits}f}"
+                text = "not run" if np.isnan(value) else text
                 ax.annotate(text, (across, up), ha="center", va="center", color=ink)
             ax.grid(visible=False)
             ax.set_title(wording.column_heading(column))
@@ -395,7 +475,7 @@ def _draw_papers(ax: Axes, papers: Sequence[PublishedRow]) -> None:
 def _conditions(results: Results) -> str:
     words = wording.capitalized(wording.sources_words(results))
     counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.n_fake)
-    return f"{words}, n = {' or '.join(counts)}, profile {results.profile}"
+    return f"{words}, n = {' or '.join(counts)} clips, profile {results.profile}"
 
 
 def _symbols(summary: Summaries) -> list[str]:

@@ -88,7 +88,7 @@ def render_table(
     """Return the files of a table; `grid` has test clips by heading, uint8 (N, L, H, W, 3)."""
     files = row_files(results) | draw_rows(results)
     if grid:
-        words = f"{wording.sources_words(results)}, first test clips, not chosen"
+        words = f"{wording.sources_words(results)}, first test clips, not cherry-picked"
         files["clips.webp"] = encode_webp(comparison_grid(grid, words))
     return files
 
@@ -111,15 +111,10 @@ def result_files(
     table: pd.DataFrame,
     common: Sequence[str],
     notes: Sequence[str],
-    differences: tuple[str, Sequence[Mapping[str, str]]],
-    changes: Sequence[Mapping[str, str]] = (),
+    differences: tuple[str, Sequence[Mapping[str, str]]],  # the name of their reference, lines
+    changes: Sequence[Mapping[str, str]] = (),  # lines, from the same reference, seed by seed
 ) -> dict[str, bytes]:
-    """Return the files of a table of measured values, differences and published ones in blocks.
-
-    Args:
-        differences: the name of their reference, and their lines.
-        changes: lines of the changes from the same reference, seed by seed.
-    """
+    """Return the files of a table of measured values, differences and published ones in blocks."""
     blocks = {wording.measured_heading(results): table}
     reference, lines = differences
     if changes:

@@ -82,6 +82,12 @@ def sources_words(results: Results) -> str:
     return f"{words}, {scales.pop()} scale" if len(scales) == 1 else words
 
 
+def figure_title(results: Results, title: str) -> str:
+    """Return a title that says that data are simulated, also where the caption is cut off."""
+    simulated = any(source.data == "stand-in" for source in results.sources.values())
+    return f"{title}{' (simulated stand-in)' * simulated}"
+
+
 def measured_heading(results: Results) -> str:
     """Return the heading of the block of our own values."""
     return f"Measured here: {sources_words(results)}"
@@ -102,13 +108,17 @@ def machine_words(measured: Mapping[str, str]) -> str:
     )
 
 
-def provenance(results: Results) -> str:
-    """Return the profile, config and commits behind results."""
+def code_words(results: Results) -> str:
+    """Return the config and the commits behind results."""
     commits = sorted({c.origin.commit[:12] for c in results.cells if c.origin.commit})
     dirty = " with local changes" if any(c.origin.dirty for c in results.cells) else ""
-    code = f"commit {', '.join(commits) or 'unknown'}{dirty}"
+    return f"config `{results.config_hash}`, commit {', '.join(commits) or 'unknown'}{dirty}"
+
+
+def provenance(results: Results) -> str:
+    """Return the profile with what was set otherwise, the config and the commits behind results."""
     changed = "".join(f", `--set {override}`" for override in results.overrides)
-    return f"profile `{results.profile}`{changed}, config `{results.config_hash}`, {code}"
+    return f"profile `{results.profile}`{changed}, {code_words(results)}"
 
 
 def caption(results: Results, common: Iterable[str] = ()) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from lamd.config import Figure
 from lamd.metrics.registry import METRICS
 from lamd.pipeline.cell import Cell, step_of, with_ancestors
-from lamd.pipeline.contents import Panels, read_panels
+from lamd.pipeline.contents import Panels, read_panels, read_videos
 from lamd.pipeline.graph import TablePlan
 from lamd.report.results import Picture, Results, Value
 from lamd.report.wording import capitalized
@@ -53,7 +53,10 @@ class ClipFigure:
             if collector.is_lost(source, name, cell):
                 continue
             panels = collector.drawn[source] = read_panels(collector.store.finished(cell))
-            where = {"source": source, "row": name, "cells": collector.keys(cell)}
+            where: dict[str, Any] = {"source": source, "row": name, "cells": collector.keys(cell)}
+            if name == "rollout":
+                test = collector.store.finished(graph.plans[source].test)
+                where["n_real"] = where["n_fake"] = len(read_videos(test))
             for value, index in _values(panels, where):
                 points[value.point] = {"metric": value.metric, "index": index}
                 collector.values.append(value)
@@ -115,9 +118,8 @@ def _provenance(config: Figure, source: str, cell: Cell, collector: Collector) -
         models += f", DMG {keys['dmg']} ({target.train_dmg.num_steps} steps)"
     seeds = ", ".join(f"{name} {seed}" for name, seed in collector.sources[source].seeds.items())
     return (
-        f"{collector.tested_words(source)}, first test clips, not "
-        f"chosen; profile {collector.profile}, {target.data.size}x{target.data.size}; {models}; "
-        f"seeds: {seeds}."
+        f"{collector.tested_words(source)}, first test clips, not cherry-picked; profile "
+        f"{collector.profile}, {target.data.size}x{target.data.size}; {models}; seeds: {seeds}."
     )
 
 

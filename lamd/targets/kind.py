@@ -42,17 +42,11 @@ _HARMLESS = {"rows", "evaluate", "runtime", "sources", "series", "figure"}  # ke
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """The cells of a target by source: the sources of a figure, the points of a sweep, else "".
+    """The cells of a target by source: the sources of a figure, the points of a sweep, else ""."""
 
-    Attributes:
-        wanted: the cells that the results are collected from.
-        extra: further cells, without which the rest is still reported.
-        plans: of the sources that train models.
-    """
-
-    wanted: Mapping[str, Sequence[Cell]]
-    extra: Mapping[str, Sequence[Cell]] = field(default_factory=dict)
-    plans: Mapping[str, TablePlan] = field(default_factory=dict)
+    wanted: Mapping[str, Sequence[Cell]]  # that the results are collected from
+    extra: Mapping[str, Sequence[Cell]] = field(default_factory=dict)  # further ones; may be lost
+    plans: Mapping[str, TablePlan] = field(default_factory=dict)  # of the sources that train models
 
     def requested(self) -> dict[str, list[Cell]]:
         """Return the wanted and the further cells of each source, without their ancestors."""
@@ -69,30 +63,23 @@ class Graph:
 
 @dataclass
 class Collector:
-    """Gathers the results of a run of a target; failed cells become missing values.
-
-    Attributes:
-        failed: by plan hash, dependants among them.
-        sources: of the results; that of a table is named by its data set.
-        per_clip: values per clip, as lines of a table.
-        numbers: the same, float64 (N,), by source, row, point and metric.
-        drawn: arrays that are drawn next to the results: a grid, panels.
-    """
+    """Gathers the results of a run of a target; failed cells become missing values."""
 
     config: AnyTarget
     graph: Graph
     store: Store
     profile: str
     overrides: tuple[str, ...]
-    failed: Mapping[str, CellFailed]
-    sources: dict[str, Source] = field(default_factory=dict)
+    failed: Mapping[str, CellFailed]  # by plan hash, dependants among them
+    sources: dict[str, Source] = field(default_factory=dict)  # a table's is named by its data set
     values: list[Value] = field(default_factory=list)
     missing: list[MissingValue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    per_clip: list[dict[str, Any]] = field(default_factory=list)
+    per_clip: list[dict[str, Any]] = field(default_factory=list)  # values per clip, as table lines
+    # the same, float64 (N,), by source, row, point and metric
     numbers: dict[tuple[str, str, str, str], np.ndarray] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
-    drawn: dict[str, Any] = field(default_factory=dict)
+    drawn: dict[str, Any] = field(default_factory=dict)  # arrays to draw: a grid, panels
 
     def __post_init__(self) -> None:
         self._deviations: dict[str, tuple[str, ...]] = {}
@@ -123,16 +110,11 @@ class Collector:
         source: str,
         row: str,
         cell: Cell,
-        protocols: Sequence[str],
-        published: PublishedRow | None = None,
+        protocols: Sequence[str],  # of the row, those without weights among them
+        published: PublishedRow | None = None,  # the paper's row to judge the values by
         point: str = "",
     ) -> None:
-        """Add the values of a values cell, or why they are missing.
-
-        Args:
-            protocols: of the row, those without weights among them.
-            published: the paper's row to judge the values by.
-        """
+        """Add the values of a values cell, or why they are missing."""
         if published is not None:
             self._published[row] = published
         if self.is_lost(source, row, cell, point):
@@ -185,16 +167,17 @@ class Collector:
 
         Args:
             plan: whose test clips all of them were measured on.
-            where, reference: source, row and point; of several, such as seeds, the mean of those
-                that were measured counts.
+            where, reference: source, row and point; of several, such as seeds in one order, the
+                mean of those counts that both sides measured.
             name: of the reference.
         """
         where, reference = [*where], [*reference]
         source, row, point = where[0]
         measured = {key[:3] for key in self.numbers}  # a seed may have failed
-        sides = [[spot for spot in side if spot in measured] for side in (where, reference)]
-        if not all(sides):
+        pairs = [p for p in zip(where, reference, strict=True) if measured.issuperset(p)]
+        if not pairs:
             return
+        sides = [*zip(*pairs, strict=True)]
         spots = [spot for side in sides for spot in side]
         metrics = [key[3] for key in self.numbers if key[:3] == spots[0]]
         metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
@@ -273,21 +256,13 @@ class Kind(Protocol[Config]):
     """One kind of target."""
 
     def plan(self, config: Config, device: str) -> Graph:
-        """Return the cells; check what can be checked before the work.
-
-        Raises:
-            LamdError: on a config that names something unknown.
-        """
+        """Return the cells; LamdError on a config that names something unknown."""
 
     def collect(self, config: Config, graph: Graph, collector: Collector) -> Results:
         """Return the results of the finished cells; a failed cell becomes a missing value."""
 
     def render(self, results: Results, drawn: Mapping[str, Any]) -> dict[str, bytes]:
-        """Return the files of a results folder by name, apart from the record and per-clip values.
-
-        Args:
-            drawn: of the collector.
-        """
+        """Return files by name, without record and per-clip values; `drawn` is the collector's."""
 
 
 KINDS: dict[str, Kind] = {}
@@ -307,11 +282,7 @@ def plan_tables(
 
 
 def choose(options: Mapping[str, T], name: str, lacking: str) -> T:
-    """Return `options[name]`.
-
-    Raises:
-        LamdError: without an option of that name; `lacking` says of what, as in `rows: no row`.
-    """
+    """Return `options[name]`; else LamdError, which begins with `lacking`: `rows: no row`."""
     if name not in options:
         hint, known = closest(name, options), ", ".join(options)
         raise LamdError(f"{lacking} {name!r}{hint}; it has: {known}")

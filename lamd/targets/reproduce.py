@@ -54,16 +54,9 @@ def reproduce(
 ) -> Outcome | None:
     """Make what is missing of a target's cells and write its results.
 
-    Args:
-        options: executor of the cells; None makes them in this process, those of a sweep in one
-            worker process.
-
-    Returns:
-        None in the other processes of a multi-process launch.
-
-    Raises:
-        LamdError: when the config, the data or the executor are wrong.
-        CellFailed: when nothing at all could be made.
+    Without `options` this process makes the cells, those of a sweep one worker process. The other
+    processes of a launch return None. LamdError where config, data or executor are wrong,
+    CellFailed where nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
     check_folder(below(results, config.target, profile))
@@ -107,11 +100,8 @@ def prepare(
 ) -> None:
     """Check all that unfinished cells need, and fetch their weights, before any is made.
 
-    `device` is that of cells that this machine makes, None where others do.
-
-    Raises:
-        LamdError: when finished cells, real data, its packs, weights or a GPU are not there; days
-            of training would be lost on that.
+    `device` is that of cells that this machine makes, None where others do. LamdError when finished
+    cells, real data, its packs, weights or a GPU are not there: days of training would be lost.
     """
     targets, todo, packs = [plan.target for plan in plans], list[Cell](), list[Path]()
     for name in dict.fromkeys(own.data.name for own in targets if own.data.source == "real"):
@@ -206,10 +196,7 @@ def train(
     """Train one stage, and what it needs first; return the cell's folder.
 
     A stage is vae, dmg, captioner, video_vae or a row of another paradigm, such as pixel_clips.
-
-    Raises:
-        LamdError: on an unknown stage, wrong config or data.
-        CellFailed: when the stage or one before it fails.
+    LamdError on an unknown stage, wrong config or data; CellFailed when it or one before it fails.
     """
     row = "latent_video_clips" if stage == "video_vae" else stage
     if row in ROW_RULES and ROW_RULES[row].baseline:

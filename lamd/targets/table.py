@@ -114,8 +114,7 @@ def prompt_notes(target: Target, plan: TablePlan, store: Store) -> Iterator[str]
 def published_rows(target: Target) -> dict[str, PublishedRow]:
     """Return the published rows of a table: the paper's own under the rows that they judge.
 
-    Raises:
-        LamdError: when the target names a cell or group that published.yaml does not have.
+    LamdError when the target names a cell or group that published.yaml does not have.
     """
     groups, rows = load_published(), dict[str, PublishedRow]()
     if target.published is not None:

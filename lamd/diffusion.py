@@ -46,10 +46,7 @@ def make_schedule(
 ) -> Schedule:
     """Build a schedule: `linear`, `sqrt_linear` (linear in sqrt(beta), LDM's) or `cosine`.
 
-    `cosine` ignores beta_start and beta_end.
-
-    Raises:
-        ValueError: on an unknown name, or betas that do not rise from above 0.
+    `cosine` ignores beta_start and beta_end; else ValueError unless 0 < beta_start <= beta_end.
     """
     if schedule in ("linear", "sqrt_linear") and not 0 < beta_start <= beta_end:
         raise ValueError(f"{schedule}: needs 0 < beta_start <= beta_end")
@@ -244,9 +241,6 @@ def trajectory(
 
     The steps are descending, as from `sampling_steps`; `name` is one of `SAMPLERS`. eta is DDIM's;
     None, for the other samplers, counts as 0.
-
-    Raises:
-        ValueError: on an unknown name.
     """
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}")

@@ -61,6 +61,9 @@ def measure_paths(
 ) -> Iterator[MetricValue]:
     """Yield one value for each metric of the clips at `fake` against those at `real`.
 
+    LamdError on an unknown metric or device, on clips that cannot be read or do not match, or when
+    weights are missing.
+
     Args:
         real, fake: what `load_clips` takes. PSNR, SSIM and LPIPS compare clip with clip, in
             natural order; smoothness measures `fake` alone.
@@ -70,10 +73,6 @@ def measure_paths(
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
         batch_size: clips (FVD) or frames (FID, LPIPS) at a time; moves values by rounding only.
         seed, cache, progress: as in `Inputs`.
-
-    Raises:
-        LamdError: on an unknown metric or device, on clips that cannot be read or do not match, or
-            when weights are missing.
     """
     names = list(dict.fromkeys(_protocol_name(name) for name in metrics))
     if not names:
@@ -96,13 +95,9 @@ def measure_paths(
 def evaluate_captions(true: Path, predicted: Path, *, seed: int = 0) -> list[MetricValue]:
     """Score captions of generated clips, of any captioner, against the true ones.
 
-    Args:
-        true, predicted: JSON lists of N captions, in the same order.
-        seed: names the draws of intervals.
-
-    Raises:
-        LamdError: on a file that is no such list, on lists that differ in length, or on a true
-            caption that is none of CATER-GEN's.
+    `true` and `predicted` are JSON lists of N captions, in the same order; `seed` names the draws
+    of intervals. LamdError on a file that is no such list, on lists that differ in length, or on a
+    true caption that is none of CATER-GEN's.
     """
     captions = (_read_captions(true), _read_captions(predicted))
     n, m = map(len, captions)
@@ -155,8 +150,7 @@ def to_json(
 def resolve_device(device: str) -> str:
     """Return the torch device meant by `device`; "auto" is CUDA where there is one.
 
-    Raises:
-        LamdError: when it is unknown or not on this machine.
+    LamdError when it is unknown or not on this machine.
     """
     import torch
 

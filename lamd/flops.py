@@ -61,9 +61,7 @@ def count(run: Callable[[], object], clips: int = 1) -> Cost:
 class Meter(TorchDispatchMode):
     """Counts what runs on a device, as PyTorch dispatches it.
 
-    Attributes:
-        flops: as in `Cost`.
-        peak: the most bytes of tensors that were made in it and alive at once.
+    `flops` is as in `Cost`; `peak` is the most bytes of tensors made in it and alive at once.
     """
 
     def __init__(self, device: str = "meta") -> None:

@@ -52,10 +52,7 @@ def trajectory(
     """Yield (t, z_t), z_t (B, *latent_shape) at unit scale; t = -1 is the sample.
 
     Of the B `keys`, equal ones give equal samples of equal seeds and frames. `prompts` are B
-    captions or classes, for a model with prompts only.
-
-    Raises:
-        LamdError: on a prompt outside the model's vocabulary.
+    captions or classes, for a model with prompts only; LamdError on one outside its vocabulary.
     """
     schedule = paradigm.schedule
     predict = paradigm.denoiser(given, prompts, sampler.guidance_scale)
@@ -155,10 +152,7 @@ def compile_denoiser(network: UNet) -> None:
     """Compile the UNet's pass in place: eps_hat moves by rounding, at most 1e-4 at unit scale.
 
     What is compiled is kept for later runs in the cache, in a folder of the user's own: it is
-    loaded as code.
-
-    Raises:
-        LamdError: without a compiler, or when others can write to that folder.
+    loaded as code. LamdError without a compiler, or when others can write to that folder.
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
     variable, *usual = ("CXX", "g++", "clang++") if on_cpu else ("CC", "gcc", "clang")

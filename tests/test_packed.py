@@ -200,7 +200,7 @@ def test_interrupted_build_leaves_nothing_used(root, cache, monkeypatch):
     assert visible(cache) == []
     monkeypatch.undo()
     packed = pack_bair(root, cache)
-    abandoned = cache / f".{packed.path.name}.tmp"
+    abandoned = cache / f".tmp_{packed.path.name}"
     packed.path.rename(abandoned)  # as kill -9 leaves it
     (abandoned / "index.json").unlink()
     assert len(pack_bair(root, cache)) == 3

@@ -14,11 +14,7 @@ _MOST_HEADER = 10_000  # bytes, as numpy's own bound, which it compares after re
 def load_array(
     path: Path, dtype: type[np.generic], ndim: int | None, fix: str, *, mapped: bool = False
 ) -> np.ndarray:
-    """Read an `.npy`, or memory-map it, read-only.
-
-    Raises:
-        LamdError: when it is no array of `dtype` with `ndim` axes, None for any; ends in `fix`.
-    """
+    """Read or map an `.npy` of `dtype`, `ndim` axes (None: any); LamdError, ending in `fix`."""
     try:
         array = _map_array(path)
     except (OSError, ValueError) as error:
@@ -28,7 +24,7 @@ def load_array(
         raise LamdError(f"{path}: dtype is {array.dtype}, not {np.dtype(dtype)}; {fix}")
     if ndim not in (None, array.ndim):
         raise LamdError(f"{path}: shape is {array.shape}, not of {ndim} axes; {fix}")
-    return array if mapped else np.array(array)
+    return array if mapped else np.array(array)  # mapped: read-only
 
 
 def _map_array(path: Path) -> np.ndarray:

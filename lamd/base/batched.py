@@ -32,11 +32,8 @@ def fill_batches(
     """Write the batches of `array`, (N, ...), that are still missing, with a bar named `label`.
 
     Return whether this is the first process; it waits until all rows are written, so that it
-    alone completes the cell.
-
-    Raises:
-        LamdError: when the other processes write no row for long, or the arrays of a killed run
-            are damaged.
+    alone completes the cell. LamdError when the other processes write no row for long, or the
+    arrays of a killed run are damaged.
     """
     done, (rank, _) = array.with_name(DONE), rank_and_world()
     if rank:

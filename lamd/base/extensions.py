@@ -7,11 +7,7 @@ from lamd.base.errors import LamdError
 
 
 def load_extensions() -> None:
-    """Import the modules that `$LAMD_EXTENSIONS` names, separated by commas.
-
-    Raises:
-        LamdError: on a module that is not on the Python path, or that fails on import.
-    """
+    """Import the comma-separated modules of `$LAMD_EXTENSIONS`; LamdError when an import fails."""
     for name in filter(None, map(str.strip, os.environ.get("LAMD_EXTENSIONS", "").split(","))):
         try:
             import_module(name)

@@ -66,11 +66,7 @@ def check_name(name: str) -> str:
 
 
 def below(root: Path, *names: str) -> Path:
-    """Return the path of these names, each in the one before, below `root`, which may be a link.
-
-    Raises:
-        LamdError: on a name that leaves the folder, or where a link is in the place of one.
-    """
+    """Return `root/names...`; LamdError where a name leaves `root` or is a link, unlike `root`."""
     path = root
     for name in names:
         try:
@@ -104,11 +100,7 @@ def check_own(folder: Path) -> None:
 
 
 def make_private(folder: Path) -> Path:
-    """Return `folder`, made where it is missing, which no other user can look into.
-
-    Raises:
-        LamdError: when it is another's, a link, or open to others.
-    """
+    """Return `folder`, made if missing with mode 0700; LamdError unless it is this user's alone."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(0o700)
@@ -231,11 +223,7 @@ def readable_json(value: object) -> str:
 
 
 def load_json(path: Path, kind: type[T], fix: str) -> T:
-    """Read a JSON file as `kind`, plain data such as `list[str]` or a model.
-
-    Raises:
-        LamdError: as `read_file` and `parse_json`; ends in `fix`.
-    """
+    """Read a JSON file as `kind`, `list[str]` or a model; LamdError, ending in `fix`."""
     return parse_json(read_file(path, fix), kind, path, fix)
 
 
@@ -254,9 +242,8 @@ def read_file(path: Path, fix: str, most: int = _MOST_BYTES) -> bytes:
 def parse_json(data: bytes | str, kind: type[T], where: object, fix: str) -> T:
     """Return JSON as `kind`; `where` names it in the error.
 
-    Raises:
-        LamdError: when it is not JSON in UTF-8, is nested 200 deep, has more than 800,000 keys or
-            lists, 2,000,000 entries or 4,300 digits of a number, or is not of that kind.
+    LamdError when it is not JSON in UTF-8, is nested 200 deep, has more than 800,000 keys or lists,
+    2,000,000 entries or 4,300 digits of a number, or is not of that kind.
     """
     from pydantic import FailFast, TypeAdapter, ValidationError  # `lamd --help` goes without
 

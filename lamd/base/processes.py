@@ -65,8 +65,7 @@ def wait_until(
 ) -> None:
     """Wait for other processes of a launch; after a minute a line on stderr says for `what`.
 
-    Raises:
-        LamdError: when `progress` has not changed for `WAIT_LIMIT` seconds.
+    LamdError when `progress` has not changed for `WAIT_LIMIT` seconds.
     """
     rank, minutes, said = rank_and_world()[0], f"{WAIT_LIMIT / 60:.3g} minutes", False
     seen, since = progress(), time.monotonic()
@@ -106,8 +105,7 @@ def check_locks(folder: Path) -> None:
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold the lock of a file; when another process is at work on `what`, say so and wait for it.
 
-    Raises:
-        LamdError: where a link is in its place, or when that process is stopped for long.
+    LamdError where a link is in its place, or when that process is stopped for long.
     """
     lock = file_lock(path)
 

@@ -70,7 +70,7 @@ class Progress:
         self.reported = now
         of, left = "", ""
         if self.total is not None:
-            of, left = f"/{self.total}", f", {_duration((self.total - done) / rate)} left"
+            of, left = f"/{self.total}", f", {duration((self.total - done) / rate)} left"
         say(f"{self.label}: {done}{of}, {text}{left}")
 
 
@@ -84,7 +84,9 @@ def track(items: Iterable[Item], label: str | None, total: int | None = None) ->
             progress.advance(done)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def duration(seconds: float) -> str:
+    """Return e.g. `12.3 s`, `45 min` or `3 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

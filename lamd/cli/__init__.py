@@ -87,8 +87,6 @@ def _run(arguments: list[str]) -> int:
             return 1
         say(f"{error.filename}: {error.strerror}; choose another file or folder")
         return 2
-    except MemoryError:
-        return _out_of_memory()
     except SystemExit as stop:
         if stop.code != 1:  # click's answer to a closed pipe, which is no failure
             raise
@@ -96,12 +94,14 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
+        # torch's error by its name: torch is not imported here
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            say("not enough memory; lower the batch sizes, or give smaller files")
+            return 1
         from lamd.pipeline.store import CellFailed
 
         if isinstance(error, CellFailed):
             return report_failures([error])
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-            return _out_of_memory()
         if not hasattr(error, "format_message"):  # click's own errors have it
             print_traceback()
             return 1
@@ -109,8 +109,3 @@ def _run(arguments: list[str]) -> int:
             command = getattr(getattr(error, "ctx", None), "command_path", "lamd")
             say(f"{message.rstrip('.')}; see `{command} --help`")
         return getattr(error, "exit_code", 2)
-
-
-def _out_of_memory() -> int:
-    say("not enough memory; lower the batch sizes, or give smaller files")
-    return 1

@@ -52,11 +52,7 @@ def list_targets(folder: Path | None = None) -> list[Path]:
 
 
 def describe_target(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return title and profiles of a target, without resolving it.
-
-    Raises:
-        LamdError: when the file or its base is no experiment.
-    """
+    """Return title and profiles of a target without resolving it; LamdError if it is none."""
     data = _read_with_base(path).data
     return str(data.get("title", "")), PROFILES if "sources" in data else tuple(data["profiles"])
 
@@ -84,11 +80,7 @@ def load_target(name: str, profile: str, overrides: Sequence[str] = ()) -> AnyTa
 
 
 def load_experiment(name: str, profile: str, overrides: Sequence[str] = ()) -> Target:
-    """Resolve a target that trains models itself.
-
-    Raises:
-        LamdError: as `load_target`, and for a target that only shows what others trained.
-    """
+    """Resolve a target that trains models itself; LamdError as `load_target`, and on any other."""
     return _with_models(load_target(name, profile, overrides), name)
 
 

@@ -15,11 +15,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built w
 
 
 def compose(text: str) -> yaml.Node | None:
-    """Parse a YAML text, None when it is empty.
-
-    Raises:
-        yaml.YAMLError: on a wrong syntax, or values too many, too deep or too long.
-    """
+    """Parse YAML, None if empty; yaml.YAMLError on bad syntax or values too many, deep or long."""
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except RecursionError:  # of PyYAML without libyaml
@@ -30,12 +26,7 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def construct(node: yaml.Node | None) -> Any:
-    """Return the plain data of a node.
-
-    Raises:
-        yaml.YAMLError: on a tag that is not plain data.
-        ValueError: on a date that does not exist.
-    """
+    """Return a node's plain data; yaml.YAMLError on another tag, ValueError on an invalid date."""
     return None if node is None else yaml.SafeLoader("").construct_object(node, deep=True)
 
 

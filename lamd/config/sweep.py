@@ -1,10 +1,4 @@
-"""Sweeps: the points of a grid over the config keys of one table.
-
-Under `sweep:` a mapping of axes is their product, a list names its own points. An axis is a
-list or a range {from, to, step} that includes `to`; several keys in one, `a, b`, move together and
-have the same value, or a value per key, `[1, 2]`. Of one axis the values may have names, which
-tables and figures then show: `{plain: [1, 2], wide: [4, 2]}`.
-"""
+"""Sweeps: the points of a grid over the config keys of one table, as docs/sweeps.md shows them."""
 
 import itertools
 import math
@@ -92,8 +86,7 @@ class Sweep(Derived):
     def targets(self, sweep: Tree | None = None) -> dict[str, Target]:
         """Return the target of each point by the point's name.
 
-        Raises:
-            LamdError: on a key or value that a target does not have, with its line in `sweep`.
+        LamdError on a key or value that a target does not have, with its line in `sweep`.
         """
         sweep = sweep or Tree(source=self.target)
         return {
@@ -132,10 +125,8 @@ def coordinates(point: Point, variants: dict[str, Point]) -> Point:
 def expand(grid: Any, sweep: Tree) -> tuple[tuple[Point, ...], dict[str, Point]]:
     """Return the points of a `sweep:` block, and the values that have names.
 
-    The points are in the order of its axes, the last one fastest.
-
-    Raises:
-        LamdError: on a block that is no grid, a point that appears twice, or too many points.
+    The points are in the order of its axes, the last one fastest. LamdError on a block that is no
+    grid, a point that appears twice, or too many points.
     """
     at, variants = sweep.at("sweep"), dict[str, Point]()
     if isinstance(grid, dict) and grid:

@@ -173,10 +173,8 @@ class Dataset:
 
         Only the first `limit` usable videos are used; `options` are size, num_frames and the data
         set's own keys. With `all_frames`, those that `num_frames` are evenly drawn from are stored.
-
-        Raises:
-            LamdError: on unknown options and values, missing or malformed files, too few usable
-                videos, and on unreadable ones unless `on_corrupt` is `skip`.
+        LamdError on unknown options and values, missing or malformed files, too few usable videos,
+        and on unreadable ones unless `on_corrupt` is `skip`.
         """
         common = {key: options.pop(key) for key in ("size", "num_frames") if key in options}
         for key, value in (*common.items(), ("limit", limit)):
@@ -279,10 +277,7 @@ class Dataset:
 
         No picture is drawn again. A track is float64 (T, P, 2): (x, y) of P things in the frames
         that `pack` stores, in pixels from the top left corner. A thing out of the frame is at its
-        edge; NaN are things that other videos have more of.
-
-        Args:
-            own: the data set's own keys.
+        edge; NaN are things that other videos have more of. `own` are the data set's own keys.
         """
         assert self.tracks is not None, "checked with the plan"
         own.pop("on_corrupt", None)
@@ -313,11 +308,7 @@ class Dataset:
         return {split: np.full(n, frames) for split, n in counts.items() if n is not None}
 
     def read_image(self, path: Path, size: int, **own: Any) -> np.ndarray:
-        """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none.
-
-        Args:
-            own: the data set's own keys.
-        """
+        """Read an image, square as frames are: uint8 (size, size, 3); LamdError if it is none."""
         own.pop("on_corrupt", None)
         decoder = self._call("decoder", size=size, num_frames=1, **own)
         try:

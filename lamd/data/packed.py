@@ -4,7 +4,6 @@ Videos may differ in length; they are stored one after another.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from pydantic import Field
 
 from lamd.base.arrays import load_array
 from lamd.base.errors import LamdError
-from lamd.base.files import below, load_json, refuse_link, write_atomically
+from lamd.base.files import below, load_json, refuse_link, replace_folder, write_atomically
 from lamd.base.processes import locked
 from lamd.base.terminal import say
 from lamd.config.data import Windows
@@ -166,7 +165,6 @@ def pack(
     parts = (listing.dataset, listing.split, listing.variant, digest(*identity)[:10])
     stem = "-".join(part for part in parts if part is not None)
     target = below(cache, f"{stem}-{listing.fingerprint[:10]}")
-    building = cache / f".{target.name}.tmp"
     for note in listing.notes:
         say(f"{listing.dataset}/{listing.split}: {note}")
     with suppress(LamdError):  # without the lock, which another user of the cache may own
@@ -176,14 +174,11 @@ def pack(
         with locked(cache / f".{stem}.lock", f"the pack of {stem}"):
             with suppress(LamdError):
                 return open_packed(target)
-            for stale in (*cache.glob(f"{stem}-*"), *cache.glob(f".{stem}-*.tmp")):
+            for stale in (*cache.glob(f"{stem}-*"), *cache.glob(f".tmp_{stem}-*")):
                 shutil.rmtree(refuse_link(stale))
-            building.mkdir()
-            try:
-                _build(building, listing, videos, size, num_drawn, stand_in)
-                os.replace(building, target)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
+            replace_folder(
+                target, lambda folder: _build(folder, listing, videos, size, num_drawn, stand_in)
+            )
     except OSError as error:
         raise LamdError(
             f"{target}: cannot be packed ({error.strerror}); check free space and permissions"
@@ -217,8 +212,6 @@ def _build(
         stream.seek(0)
         if _write_header(stream, sum(lengths.values()), size) != data_start:
             raise RuntimeError("the header of frames.npy has grown over the pixels")
-        stream.flush()
-        os.fsync(stream.fileno())
     for key, reason in left_out:  # below the bar
         say(f"{key}: left out, {reason}")
     if left_out:

@@ -13,11 +13,7 @@ _MANY = 10_000  # jobs handed at once to a cluster, which has its own queue
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """The executor of the cells, as given on the command line.
-
-    Raises:
-        LamdError: on an unknown executor, or an option without effect on it.
-    """
+    """The executor of the command line; LamdError if unknown, or where an option has no effect."""
 
     executor: str = "process"
     jobs: int | None = None  # at once; None: one process, all that are ready on a cluster
@@ -38,8 +34,7 @@ class ExecutorOptions:
 def open_executor(options: ExecutorOptions, *, threads: int, gpus: float, store: Store) -> Executor:
     """Return the executor asked for; `threads` and `gpus` are those of one job.
 
-    Raises:
-        LamdError: when a package is missing or the cluster refuses an option.
+    LamdError when a package is missing or the cluster refuses an option.
     """
     if options.executor == "ray":
         return Ray(options.ray_address, options.jobs or _MANY, threads=threads, gpus=gpus)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import yaml
 
@@ -67,25 +67,6 @@ class JobResult:
     key: str | None = None  # of the cell that was made
 
 
-class Executor(Protocol):
-    """Runs at most `slots` jobs at once, each behind a handle of the executor's own kind."""
-
-    slots: int
-    heard: bool  # whether the user sees what its workers say
-
-    def submit(self, jobs: Sequence[Job]) -> Sequence[Any]:
-        """Begin jobs that depend on nothing unfinished; return their handles."""
-
-    def ended(self, handles: Sequence[Any], seconds: float) -> Iterable[Any]:
-        """Return the handles of the jobs that have ended, after at most about `seconds`."""
-
-    def result(self, handle: Any) -> JobResult:
-        """Return the end of a job that has ended; called once."""
-
-    def close(self) -> None:
-        """Release the workers."""
-
-
 def run_job(job: Job) -> JobResult:
     """Make the job's cell in this process, from now on with `job.threads` threads."""
 
@@ -124,7 +105,7 @@ class Processes:
     linear algebra, so each worker has its own, fixed before it starts.
     """
 
-    heard = True
+    heard = True  # the user sees what its workers say
 
     def __init__(self, jobs: int) -> None:
         self.slots = jobs
@@ -132,6 +113,7 @@ class Processes:
         self._busy: dict[Future[JobResult], ProcessPoolExecutor] = {}
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[JobResult]]:
+        """Begin jobs that depend on nothing unfinished; return their handles."""
         return [self._submit(job) for job in jobs]
 
     def _submit(self, job: Job) -> Future[JobResult]:
@@ -145,9 +127,11 @@ class Processes:
         return future
 
     def ended(self, futures: Sequence[Future], seconds: float) -> Iterable[Future]:
+        """Return the handles of the jobs that have ended, after at most about `seconds`."""
         return wait(futures, seconds, FIRST_COMPLETED).done
 
     def result(self, future: Future[JobResult]) -> JobResult:
+        """Return the end of a job that has ended; called once."""
         pool = self._busy.pop(future)
         try:
             result = future.result()
@@ -157,6 +141,7 @@ class Processes:
         return result
 
     def close(self) -> None:
+        """Release the workers."""
         for pool in (*self._idle, *self._busy.values()):
             pool.shutdown(cancel_futures=True)
 
@@ -210,7 +195,7 @@ class Slurm:
     Jobs and results are pickles, in a folder of `runs` that this user alone can look into.
     """
 
-    heard = False
+    heard = False  # what its jobs say is in their logs
 
     def __init__(
         self, runs: Path, options: Sequence[str], jobs: int, *, threads: int, gpus: float
@@ -300,6 +285,9 @@ class Slurm:
             arrays = " ".join(sorted({job.partition("_")[0] for job in self._unfinished}))
             number = len(self._unfinished)
             say(f"jobs that stay in the queue: {number}; `scancel {arrays}` ends them")
+
+
+Executor = Processes | Ray | Slurm  # at most `slots` jobs at once, each behind its own handle
 
 
 class _RunJob:

@@ -42,24 +42,16 @@ HEADER = [
 
 
 class StageProfile(NamedTuple):
-    """The training step of one stage.
-
-    Attributes:
-        seconds: median of a step.
-        shares: of it, by kind of operator; LPIPS, which is among those; reading a batch, which
-            another thread does.
-        tflops: per second, of the FLOPs that `lamd plan` counts.
-        product: TFLOP/s of a matrix product in the precision of the step.
-        convolution: TFLOP/s of the step's costliest convolution run alone; None without one.
-    """
+    """The training step of one stage."""
 
     stage: str
     precision: str
-    seconds: float
+    seconds: float  # median of a step
+    # Of it, by kind of operator; LPIPS, which is among those; reading a batch, by another thread.
     shares: Mapping[str, float]
-    tflops: float
-    product: float
-    convolution: float | None
+    tflops: float  # per second, of the FLOPs that `lamd plan` counts
+    product: float  # TFLOP/s of a matrix product in the precision of the step
+    convolution: float | None  # TFLOP/s of the costliest convolution run alone; None without one
 
     def row(self) -> list[str]:
         """Return the line of a table below `HEADER`."""
@@ -74,8 +66,7 @@ class StageProfile(NamedTuple):
 def profile_target(target: AnyTarget, device: str) -> Iterable[StageProfile]:
     """Profile every stage that a target trains, on random clips, with the first config of each.
 
-    Raises:
-        LamdError: when it trains nothing, or LPIPS' weights are missing.
+    LamdError when it trains nothing, or LPIPS' weights are missing.
     """
     graph, stages = KINDS[target.kind].plan(target, device), dict[str, Target]()
     for plan in graph.plans.values():

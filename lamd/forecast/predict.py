@@ -13,6 +13,7 @@ from pydantic import FiniteFloat
 from lamd.base.errors import LamdError
 from lamd.base.files import dump_json, free_disk, load_json
 from lamd.base.origin import CellInfo
+from lamd.base.progress import duration
 from lamd.config import AnyTarget
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import Store
@@ -46,8 +47,7 @@ def forecast(
 ) -> list[CellCost]:
     """Predict the cost of a target's cells, each once, and keep the predicted times for later.
 
-    Args:
-        limit: seconds that the probe may take; None predicts no times.
+    The probe may take `limit` seconds; None predicts no times.
     """
     from lamd.forecast import probe, work
 
@@ -119,11 +119,7 @@ def forecast_table(costs: Sequence[CellCost], store: Store) -> tuple[list[list[s
 
 
 def read_predictions(store: Store) -> dict[str, float]:
-    """Return predicted seconds by plan hash.
-
-    Raises:
-        LamdError: when the file is damaged.
-    """
+    """Return predicted seconds by plan hash; LamdError when the file is damaged."""
     path = store.runs / PREDICTIONS
     if not path.exists():
         return {}
@@ -166,9 +162,8 @@ def _compared(pairs: Iterable[tuple[float, CellInfo]]) -> str | None:
         return None
     predicted, took = map(sum, zip(*whole, strict=True))
     return (
-        f"cells planned before and finished since: {len(whole)}; predicted {_duration(predicted)}, "
-        f"took {_duration(took)}"
-        + (f" ({took / predicted:.2f} times as long)" if predicted else "")
+        f"cells planned before and finished since: {len(whole)}; predicted {duration(predicted)}, "
+        f"took {duration(took)}" + (f" ({took / predicted:.2f} times as long)" if predicted else "")
     )
 
 
@@ -178,7 +173,7 @@ def _total(costs: Sequence[CellCost], missing: Sequence[CellCost]) -> str:
     heaviest = max(missing, key=lambda cost: cost.work.memory)
     flops = sum(cost.work.flops for cost in missing)
     timed = [cost.seconds for cost in missing if cost.seconds is not None and cost.work.units]
-    time = f"{_duration(sum(timed))} for {len(timed)} of them" if timed else "no times"
+    time = f"{duration(sum(timed))} for {len(timed)} of them" if timed else "no times"
     return (
         f"to be made: {len(missing)} of {len(costs)} cells; {flops / 1e12:,.1f} TFLOP, "
         f"{time}; tensors take at least {_bytes(heaviest.work.memory)} ({heaviest.name}); "
@@ -187,10 +182,10 @@ def _total(costs: Sequence[CellCost], missing: Sequence[CellCost]) -> str:
 
 
 def _row(cost: CellCost) -> list[str]:
-    work, predicted = cost.work, "-" if cost.seconds is None else _duration(cost.seconds)
+    work, predicted = cost.work, "-" if cost.seconds is None else duration(cost.seconds)
     time, took = predicted, ""
     if cost.made is not None:
-        time, took = "0 s", _duration(cost.made.seconds)
+        time, took = "0 s", duration(cost.made.seconds)
         took += f", predicted {predicted}" if cost.seconds is not None else ""
     flops = f"{work.flops / 1e12:,.2f}" if work.flops else ""
     return [
@@ -207,11 +202,3 @@ def _row(cost: CellCost) -> list[str]:
 
 def _bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    """Return e.g. `12.3 s`, `45 min` or `3 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds else "0 s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -86,11 +86,7 @@ def _work(
 
 
 def time_unit(unit: Unit, target: Target, device: str) -> float:
-    """Return the seconds of one unit on this machine.
-
-    Raises:
-        LamdError: when memory, weights or a GPU are missing.
-    """
+    """Return the seconds of one unit here; LamdError when memory, weights or a GPU are missing."""
     gc.collect()  # networks of earlier units: a replaced `forward` refers to its own module
     memory = available_memory()
     device = resolve_device(device)

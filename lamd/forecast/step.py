@@ -41,17 +41,12 @@ _counted: dict[str, "StepCost"] = {}
 
 
 class StepCost(NamedTuple):
-    """The cost of one training step.
+    """The cost of one training step."""
 
-    Attributes:
-        flops: forward and backward, over the whole batch.
-        parameters: of the trained network.
-        memory: bytes of all tensors at the peak: weights, gradients, Adam's moments, the weight
-            average, and what a micro-batch keeps for its backward pass.
-    """
-
-    flops: int
-    parameters: int
+    flops: int  # forward and backward, over the whole batch
+    parameters: int  # of the trained network
+    # Bytes of all tensors at the peak: weights, gradients, Adam's moments, the weight average, and
+    # what a micro-batch keeps for its backward pass.
     memory: int
 
 

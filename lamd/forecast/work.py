@@ -40,40 +40,25 @@ _ENCODED = 16  # clips in a batch of `training.latents`
 
 
 class Unit(NamedTuple):
-    """A training step over the whole batch, or one clip of inference, simulation or comparison.
+    """A training step over the whole batch, or one clip of inference, simulation or comparison."""
 
-    Attributes:
-        kind: a key of `probe.TIMERS`.
-        subject: its stage, paradigm, metric or data set.
-        shape: what else decides how long it takes: batch, frames, pixels.
-        flops: forward and backward; 0 where arithmetic does not decide.
-        parameters: of the networks that are trained, or used.
-        memory: bytes that its tensors take at least.
-    """
-
-    kind: str
-    subject: str
-    shape: tuple[int, ...]
-    flops: int = 0
-    parameters: int = 0
-    memory: int = 0
+    kind: str  # a key of `probe.TIMERS`
+    subject: str  # its stage, paradigm, metric or data set
+    shape: tuple[int, ...]  # what else decides how long it takes: batch, frames, pixels
+    flops: int = 0  # forward and backward; 0 where arithmetic does not decide
+    parameters: int = 0  # of the networks that are trained, or used
+    memory: int = 0  # bytes that its tensors take at least
 
 
 class Work(NamedTuple):
-    """The work of one cell.
+    """The work of one cell."""
 
-    Attributes:
-        units: with the number of each; None where that is not known, for a `reason`.
-        disk: bytes that stay; None where the number of clips is not known.
-        cached: whether they stay in $LAMD_CACHE, where all run folders share them.
-        parameters: of the network that it trains.
-    """
-
+    # With the number of each; None where that is not known, for a `reason`.
     units: Sequence[tuple[Unit, int]] | None = ()
-    disk: int | None = 0
-    parameters: int = 0
+    disk: int | None = 0  # bytes that stay; None where the number of clips is not known
+    parameters: int = 0  # of the network that it trains
     reason: str = ""
-    cached: bool = False
+    cached: bool = False  # whether they stay in $LAMD_CACHE, where all run folders share them
 
     @property
     def flops(self) -> int:

@@ -4,7 +4,7 @@ import os
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,7 @@ def load_clips(path: Path | str) -> Clips:
     """Read an `.npy` (memory-mapped), a folder of video files, or a folder of frame folders.
 
     Clips are in natural order of names; files of operating systems and hidden ones are passed over.
-
-    Raises:
-        LamdError: when anything there is unreadable or no clip, or clips differ in length or size.
+    LamdError when anything there is unreadable or no clip, or clips differ in length or size.
     """
     path = Path(path)
     if not path.exists():
@@ -81,7 +79,7 @@ def load_clips(path: Path | str) -> Clips:
             _check_layout(path, file)
             listed = ", ".join(sorted(allowed))
             raise LamdError(f"{file}: not a {kind} file ({listed}); convert it or take it out")
-    videos = _stack(path, entries, _read_frames if folders else _read_video)
+    videos = _stack(path, entries)
     stems = (entry.name if folders else entry.stem for entry in entries)
     names = tuple(unicodedata.normalize("NFC", stem) for stem in stems)
     lossy = not folders or any(file.suffix.lower() in _LOSSY_FRAMES for file in files)
@@ -130,12 +128,12 @@ def _listing(folder: Path) -> list[Path]:
     return sorted(entries, key=clip_key)
 
 
-def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    clip = read(entries[0])
+def _stack(path: Path, entries: list[Path]) -> np.ndarray:
+    clip = _read_clip(entries[0])
     _check_memory(path, len(entries), clip)
     videos, shapes = np.empty((len(entries), *clip.shape), np.uint8), []
     for i, entry in enumerate(track(entries, f"reading {path.name}")):
-        clip = read(entry) if i else clip
+        clip = _read_clip(entry) if i else clip
         shapes.append(clip.shape)
         if clip.shape == videos.shape[1:]:
             videos[i] = clip
@@ -150,6 +148,15 @@ def _stack(path: Path, entries: list[Path], read: Callable[[Path], np.ndarray]) 
             f"{size_text(usual)}; make all clips equal in length and size"
         )
     return videos
+
+
+def _read_clip(path: Path) -> np.ndarray:
+    is_folder = path.is_dir()
+    try:
+        return _stack_frames(_pictures(_listing(path))) if is_folder else decode_video(path)
+    except ValueError as error:
+        fix = "make the clip shorter or smaller" if is_folder else "write it again or take it out"
+        raise LamdError(f"{path}: {error}; {fix}") from None
 
 
 def _check_memory(path: Path, count: int, clip: np.ndarray) -> None:
@@ -206,8 +213,7 @@ def import_decord() -> ModuleType:
 def decode_video(path: Path) -> np.ndarray:
     """Decode a video as ffmpeg shows it: uint8 (T, H, W, 3), cuts and rotation applied.
 
-    Raises:
-        ValueError: when it cannot be decoded, or is too large; says why.
+    ValueError when it cannot be decoded, or is too large; says why.
     """
     return _stack_frames(_frames(path))
 
@@ -271,9 +277,7 @@ def decode_with_decord(path: Path, max_frames: int | None = None) -> np.ndarray:
     """Decode the first `max_frames` frames of an AVI, by default all: uint8 (T, H, W, 3).
 
     An AVI has no edit list and no display matrix, which decord would not follow.
-
-    Raises:
-        ValueError: when it cannot be decoded, or is too large; says why.
+    ValueError when it cannot be decoded, or is too large; says why.
     """
     return _stack_frames(_frames_of_decord(path, max_frames))
 
@@ -313,24 +317,10 @@ def avi_comment(path: Path) -> str | None:
         return None
 
 
-def _read_video(path: Path) -> np.ndarray:
-    try:
-        return decode_video(path)
-    except ValueError as error:
-        raise LamdError(f"{path}: {error}; write it again or take it out") from None
-
-
 def _unpadded(frame: np.ndarray) -> np.ndarray:
     # Where the width divides a row's padding, decord returns it as channels (dmlc/decord#336).
     height, width, _ = frame.shape
     return frame.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
-
-
-def _read_frames(folder: Path) -> np.ndarray:
-    try:
-        return _stack_frames(_pictures(_listing(folder)))
-    except ValueError as error:
-        raise LamdError(f"{folder}: {error}; make the clip shorter or smaller") from None
 
 
 def _pictures(files: list[Path]) -> Generator[np.ndarray, None, None]:

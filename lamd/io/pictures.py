@@ -32,12 +32,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 def open_picture(path: Path, file: BytesIO | None = None) -> Iterator[Image.Image]:
     """Open a picture for reading in the body, as the format that the name of `path` states.
 
-    Args:
-        file: the content, in place of that of `path`.
-
-    Raises:
-        OSError: when it is broken, or cannot be read.
-        ValueError: when it is of another format, or too large.
+    `file` is the content, in place of that of `path`. OSError when it is broken or cannot be read,
+    ValueError when it is of another format or too large.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -58,11 +54,7 @@ def open_picture(path: Path, file: BytesIO | None = None) -> Iterator[Image.Imag
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return an image as it is shown, its EXIF orientation applied, in RGB.
-
-    Raises:
-        ValueError: when it has pixels that RGB cannot hold.
-    """
+    """Return an image in RGB, turned as EXIF says; ValueError if RGB cannot hold its pixels."""
     if image.mode not in _MODES:
         raise ValueError(f"pixels are {image.mode}, not 8-bit RGB")
     if "transparency" in image.info and min(image.convert("RGBA").getchannel("A").tobytes()) < 255:
@@ -74,9 +66,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 def read_picture(path: Path) -> Image.Image:
     """Read a picture as it is shown, its EXIF orientation applied, in RGB.
 
-    Raises:
-        LamdError: when it is unreadable or too large, holds several pictures, has pixels that RGB
-            cannot hold, or is a TIFF that is compressed with loss.
+    LamdError when it is unreadable or too large, holds several pictures, has pixels that RGB
+    cannot hold, or is a TIFF that is compressed with loss.
     """
     try:
         with open_picture(path) as image:

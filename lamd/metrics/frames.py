@@ -189,9 +189,7 @@ def smoothness(real: np.ndarray, fake: np.ndarray, inputs: Inputs = DEFAULTS) ->
     difference d in grey levels over those frames. Here the mean of the two neighbours stands in for
     the network, so moving edges cost more than with VBench and values of the two do not compare. As
     there, a still or blurred clip counts as smooth, and an even number of frames loses its last.
-
-    Raises:
-        ValueError: on fewer than 3 frames.
+    ValueError on fewer than 3 frames.
     """
     check_clips(fake, METRICS["smoothness"].min_frames)
     values = np.empty(len(fake))

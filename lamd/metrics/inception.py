@@ -42,11 +42,7 @@ def features(videos: np.ndarray, inputs: Inputs = DEFAULTS, label: str = "clips"
     """Return the Inception features of every frame of uint8 (N, L, H, W, 3), float32 (N, L, 2048).
 
     The batch size, by default 8 frames of a clip on the CPU and 64 elsewhere, changes no value;
-    `label` names the progress bar.
-
-    Raises:
-        LamdError: when the weights are missing or wrong.
-        ValueError: on another dtype or shape.
+    `label` names the progress bar. LamdError when the weights are missing or wrong.
     """
     check_clips(videos)
     model = load_inception(inputs.device)

@@ -17,8 +17,7 @@ _CHUNK = 2048  # rows of a kernel matrix at a time
 def kvd(real: np.ndarray, fake: np.ndarray, inputs: Inputs) -> SetValue:
     """Return the distance of features (N, D) and (M, D) with its interval.
 
-    Raises:
-        ValueError: when a set has fewer than two clusters.
+    ValueError when a set has fewer than two clusters.
     """
     a, b = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     clusters = inputs.clusters(len(a), len(b))

@@ -13,17 +13,12 @@ from lamd.metrics.values import Inputs, MetricValue, SetValue, mean_interval
 
 
 def measure(name: str, inputs: Inputs) -> MetricValue:
-    """Measure generated clips against real ones under protocol `name`.
+    """Measure generated clips against real ones under protocol `name`, a key of `PROTOCOLS`.
 
-    Args:
-        name: a key of `PROTOCOLS`.
-        inputs: what its metric needs: features or their clips, clips, captions or tracks. Paired
-            metrics take one real clip or caption per condition.
-
-    Raises:
-        LamdError: when weights cannot be fetched or do not have their pinned hash
-            (`WeightsMissing` when only the user can get them); else as the metric raises.
-        ValueError: when the inputs do not fit the metric.
+    `inputs` are what its metric needs: features or their clips, clips, captions or tracks. Paired
+    metrics take one real clip or caption per condition. LamdError when weights cannot be fetched or
+    do not have their pinned hash (`WeightsMissing` when only the user can get them), ValueError
+    when the inputs do not fit the metric; else as the metric raises.
     """
     protocol, metric = PROTOCOLS[name], metric_for(name)
     samples = inputs.samples or protocol.samples_per_condition

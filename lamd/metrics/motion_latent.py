@@ -30,13 +30,8 @@ def linear_probe_r2(features: np.ndarray, latents: np.ndarray) -> tuple[float, f
     scored on the second as R^2 = 1 - squared error / squared distance from the first half's mean at
     that position; 0 and below mean that nothing is explained. The strength, relative to the
     features' variance, has the lowest error in 4 folds of the first half; ties go to the stronger.
-
-    Args:
-        features: (N, P, M) at each of M positions, N >= 8.
-        latents: (N, Q, M).
-
-    Raises:
-        ValueError: on fewer clips, or latents that are the same in each clip.
+    `features` are (N, P, M) at M positions, N >= 8, `latents` (N, Q, M). ValueError on fewer clips,
+    or latents that are the same in each clip.
     """
     count = len(features)
     if count < MIN_CLIPS:
@@ -102,10 +97,7 @@ def motion_correlation(clips: np.ndarray, others: np.ndarray) -> np.ndarray:
 def relative_change(clips: np.ndarray, real: np.ndarray) -> float:
     """Return the mean absolute change of clips from the real first frames over the real clips' own.
 
-    Both are uint8 (N, L, H, W, 3) and start at frame 0 of `real`.
-
-    Raises:
-        ValueError: when the real clips do not move.
+    Both are uint8 (N, L, H, W, 3) and start at frame 0 of `real`; ValueError if `real` is still.
     """
 
     def change(videos: np.ndarray) -> np.floating:

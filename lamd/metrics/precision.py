@@ -34,8 +34,7 @@ _VERBS = {"rotating", "picked", *_MOTIONS}
 def precision(true: str, predicted: str) -> Scores:
     """Return the precisions of a caption by MAGE's rules, in [0, 1].
 
-    Raises:
-        LamdError: when the true caption is none of the data set's.
+    LamdError when the true caption is none of the data set's.
     """
     parse(true)
     sides = _sentences(true), _sentences(predicted)
@@ -91,10 +90,7 @@ def recall(true: str, predicted: str) -> Scores:
     """Return the shares of a true caption that a predicted one says, in [0, 1].
 
     Sentences are paired one to one for the most action hits, then the most referring hits; one
-    that the data set's rules do not make counts as empty.
-
-    Raises:
-        LamdError: when the true caption is none of the data set's.
+    that the data set's rules do not make counts as empty. LamdError on such a true caption.
     """
     moves, understood = parse(true), _understood(predicted)
     action, referring = np.zeros((2, len(moves), max(len(moves), len(understood))))

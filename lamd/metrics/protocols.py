@@ -93,8 +93,7 @@ PROTOCOLS: dict[str, Protocol] = {}
 def register_protocol(protocol: Protocol) -> Protocol:
     """Add a protocol under its name.
 
-    Raises:
-        LamdError: when its metric, or its column, is not registered or has only published values.
+    LamdError when its metric, or its column, is not registered or has only published values.
     """
     metric = METRICS.get(protocol.metric)
     if metric is None or not metric.measure or protocol.column not in METRICS:

@@ -106,10 +106,10 @@ class Clusters:
     def set_value(
         self,
         value: float,
-        influence_a: np.ndarray,
-        influence_b: np.ndarray,
+        influence_a: np.ndarray,  # of each row, (N,); its mean is 0
+        influence_b: np.ndarray,  # likewise, (M,)
         *,
-        at_least: float = -np.inf,
+        at_least: float = -np.inf,  # the least value that is possible
         seed: int = 0,
         **fields: Any,
     ) -> SetValue:
@@ -117,10 +117,6 @@ class Clusters:
 
         A pseudo-value is the value plus what one real clip and its generated clips add to it.
         Their mean is the value; two rows of a table are compared by their differences.
-
-        Args:
-            influence_a, influence_b: of each row, (N,) and (M,); their means are 0.
-            at_least: the least value that is possible.
         """
         result = SetValue(value, **fields)
         if self.videos is not None:
@@ -177,8 +173,7 @@ def mean_interval(
 ) -> tuple[float, float] | None:
     """Return the 95 % percentile bootstrap interval of the mean of (N,); None under 4 clusters.
 
-    Args:
-        clusters: of each value, 0 to C - 1; each value alone by default.
+    `clusters` are of each value, 0 to C - 1; each value alone by default.
     """
     clusters = np.arange(len(values)) if clusters is None else clusters
     if not len(values) or clusters.max() + 1 < _MIN_CLUSTERS:
@@ -191,9 +186,7 @@ def difference(
 ) -> tuple[float, tuple[float, float] | None]:
     """Return the mean of `a` less `b`, with its interval over the same clips.
 
-    Args:
-        a, b: of one or several values per real clip each, in its order.
-        videos: source video of each real clip.
+    Both have one or several values per real clip, in order; `videos` has the source of each clip.
     """
     paired = [values.reshape(len(videos), -1).mean(axis=1) for values in (a, b)]
     return float(paired[0].mean() - paired[1].mean()), mean_interval(

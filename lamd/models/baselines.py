@@ -65,11 +65,7 @@ class VideoAutoencoder(ScaledLatent):
         channels_last_3d(self)
 
     def encode(self, x: Tensor) -> Posterior:
-        """Map x (B, L, 3, H, W) in [-1, 1] to q(z | x) over (B, d, L / f_t, h, w).
-
-        Raises:
-            ValueError: if L is not a multiple of f_t.
-        """
+        """Map x (B, L, 3, H, W) in [-1, 1] to q(z | x) over (B, d, L / f_t, h, w)."""
         if x.shape[1] % self.f_t:
             raise ValueError(f"{x.shape[1]} frames: not a multiple of f_t = {self.f_t}")
         h = self.to_posterior(self.encoder(x.transpose(1, 2))).float()

@@ -239,9 +239,6 @@ class MCDVAE(ScaledLatent):
         """Map x (B, L, 3, H, W) in [-1, 1] by E_M to the posterior before normalisation.
 
         The frames may have another size, a multiple of f_s.
-
-        Raises:
-            ValueError: on another number of frames.
         """
         if x.shape[1] != self.clip_shape[0]:
             raise ValueError(f"expected clips of {self.clip_shape[0]} frames, got {x.shape[1]}")

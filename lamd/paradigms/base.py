@@ -70,12 +70,8 @@ class Paradigm(Protocol):
     ) -> Denoiser:
         """Return the network's prediction, eps or v, as a function of (z_t, t) for given frames.
 
-        Args:
-            prompts: B captions or classes for a model with prompts, else None.
-            scale: of classifier-free guidance; None for none.
-
-        Raises:
-            LamdError: on a prompt outside the model's vocabulary.
+        `prompts` are B captions or classes for a model with prompts, else None; LamdError on one
+        outside its vocabulary. `scale` is of classifier-free guidance; None for none.
         """
         return lambda z_t, t: self.network(z_t, t, given.condition)
 

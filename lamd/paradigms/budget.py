@@ -65,10 +65,8 @@ def row_training(target: Target, row: str) -> TrainConfig:
     `*_clips`: the denoiser sees as many clips as the DMG (steps rounded to the nearest).
     `*_flops`: all of the row's training costs `baselines.budget_factor` times LaMD's two stages,
     the video autoencoder's share subtracted first (steps rounded down). The video autoencoder sees
-    `budget_factor` times as many clips as the MCD-VAE, in both rows.
-
-    Raises:
-        LamdError: when the autoencoder leaves no FLOPs for one step.
+    `budget_factor` times as many clips as the MCD-VAE, in both rows. LamdError when it leaves no
+    FLOPs for one step.
     """
     name, rule = split_row(row)
     batch = target.denoiser(name).batch_size

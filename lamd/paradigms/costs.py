@@ -48,9 +48,8 @@ def costs(target: Target, name: str = "latent_motion") -> dict[str, Cost]:
 def training_flops(target: Target, name: str, network: str, *, adversary: bool = False) -> int:
     """Return the FLOPs per clip of a step's passes, forward and backward.
 
-    Args:
-        network: `autoencoder`, with its losses, or `denoiser`, with the encoder of first frames.
-        adversary: whether the discriminator takes part, as from gan.start_step on.
+    `network` is `autoencoder`, with its losses, or `denoiser`, with the encoder of first frames;
+    `adversary` says whether the discriminator takes part, as from gan.start_step on.
     """
     scored = {"lpips_backbone", "lpips_frames", "gan"} if network == "autoencoder" else set()
     loss = target.loss.model_dump(mode="json", include=scored)

@@ -22,11 +22,7 @@ DIAGNOSED_CLIPS = 256  # at most, evenly spaced
 
 @dataclass(eq=False)
 class TablePlan:
-    """The cells of one table.
-
-    Raises:
-        LamdError: on an unknown protocol, or a row that no protocol applies to.
-    """
+    """The cells of one table; LamdError on an unknown protocol, or a row that none applies to."""
 
     target: Target
     device: str  # where the steps run; in no key
@@ -90,11 +86,7 @@ class TablePlan:
         return sets
 
     def row_protocols(self, row: str) -> list[str]:
-        """Return the protocols that apply to a row, in the target's order.
-
-        Raises:
-            LamdError: when none does.
-        """
+        """Return the protocols that apply to a row, in the target's order; LamdError if none."""
         names = [name for name in self.target.evaluate.protocols if _applies(name, row)]
         if not names:
             needed = "a score of its captions" if ROWS[row].captions_only else "FVD"

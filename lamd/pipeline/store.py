@@ -121,9 +121,7 @@ class Store:
     def folder(self, cell: Cell, suffix: str = "") -> Path:
         """Return the path of the finished cell, or with PARTIAL or FAILED; it need not exist.
 
-        Raises:
-            LookupError: while the key is unknown.
-            LamdError: where a link is in its place.
+        LookupError while the key is unknown, LamdError where a link is in its place.
         """
         key = self.key(cell)
         if key is None:
@@ -131,11 +129,7 @@ class Store:
         return below(self.root, f"{cell.kind}-{key}{suffix}")
 
     def finished(self, cell: Cell) -> Path:
-        """Return the folder of a finished cell, to be read.
-
-        Raises:
-            LamdError: when it is not the cell that is planned, or was changed.
-        """
+        """Return a finished cell's folder, to be read; LamdError if it is another or changed."""
         self._description(cell)
         return self.folder(cell)
 
@@ -156,8 +150,7 @@ class Store:
     def outputs(self, cell: Cell, kind: type[T]) -> T:
         """Return what the finished cell's step returned, as `kind`.
 
-        Raises:
-            LamdError: when `cell.json` is damaged or states something else.
+        LamdError when `cell.json` is damaged or states something else.
         """
         try:
             return TypeAdapter(kind).validate_python(self._description(cell).outputs)

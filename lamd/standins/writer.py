@@ -46,8 +46,7 @@ class Request:
     def sized(self, real: tuple[int, int], smallest: tuple[int, int]) -> Self:
         """Return the request with a frame size, by default the `real` one.
 
-        Raises:
-            LamdError: unless it is even, has the aspect of `smallest` and is not below it.
+        LamdError unless it is even, has the aspect of `smallest` and is not below it.
         """
         (width, height), (least, low) = self.frame_size or real, smallest
         if width * low != height * least or width < least or width % 2 or height % 2:
@@ -98,8 +97,7 @@ class Part:
 def write(request: Request, parts: Iterable[Part]) -> None:
     """Write the manifest, then all `parts`, which are listed once the folder is claimed.
 
-    Raises:
-        LamdError: when the root contains something else or cannot be written.
+    LamdError when the root contains something else or cannot be written.
     """
     dataset, root, num_workers = request.dataset, request.root, request.num_workers
     for split, count in request.counts.items():

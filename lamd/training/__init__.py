@@ -33,7 +33,9 @@ def train(
     """Train one stage in `folder`, continuing from its last good checkpoint; return `folder`.
 
     The folder receives checkpoints, `log.jsonl`, TensorBoard events, and at the end
-    `model.safetensors` and `model.json`.
+    `model.safetensors` and `model.json`. LamdError on an unknown stage, missing parents, a
+    non-finite loss or gradient (the last good checkpoint stays), a folder of another config,
+    damaged checkpoints only, or latents of another autoencoder.
 
     Args:
         stage: vae, dmg, captioner, pixel, video_vae or latent_video.
@@ -42,11 +44,6 @@ def train(
         options: of a denoiser's training, `target.train_dmg` by default.
         device: `cpu`, `cuda` or None for the best available.
         max_steps: stop after this step with a checkpoint and without a final model.
-
-    Raises:
-        LamdError: on an unknown stage, missing parents, a non-finite loss or gradient (the last
-            good checkpoint stays), a folder of another config, damaged checkpoints only, or latents
-            of another autoencoder.
     """
     if stage not in NETWORKS:
         raise LamdError(f"stage {stage!r}: unknown; use one of {', '.join(NETWORKS)}")

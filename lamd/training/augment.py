@@ -13,17 +13,12 @@ from lamd.data.packed import PackedVideos
 
 def read_rows(
     videos: PackedVideos,
-    windows: np.ndarray,
+    windows: np.ndarray,  # (W, 2), each as often as it has variants; the first are unchanged
     rows: np.ndarray,
     data: DataConfig,
-    num_frames: int | None = None,
+    num_frames: int | None = None,  # the first ones of each clip; None: all
 ) -> Tensor:
-    """Read training windows by number as uint8 video (B, L, H, W, 3).
-
-    Args:
-        windows: (W, 2), each window as often as it has variants; the first ones are unchanged.
-        num_frames: the first ones of each clip; None: all.
-    """
+    """Read training windows by number as uint8 video (B, L, H, W, 3)."""
     number = num_frames or data.num_frames
     if data.augment is None:
         return read_windows(videos, windows[rows], number)

@@ -125,10 +125,8 @@ def weighted_average(
 ) -> dict[str, Tensor]:
     """Return the sum of the stored averages in `folder`, each by its factor, (2, snapshots).
 
-    `sha256` has the hash of each snapshot by its step.
-
-    Raises:
-        DamagedFile: on a missing or damaged snapshot, of those that a factor needs.
+    `sha256` has the hash of each snapshot by its step. DamagedFile when one that a factor needs is
+    missing or damaged.
     """
     names = {f"{own}.{name}": t for own in LENGTHS for name, t in expected.items()}
     total = dict[str, Tensor]()

@@ -129,9 +129,8 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Read and verify one checkpoint.
 
-    Raises:
-        DamagedFile: when a file is missing, altered, not finite or not what is expected.
-        LamdError: on another config (first differing key named), run or version of the format.
+    DamagedFile when a file is missing, altered, not finite or not what is expected; LamdError on
+    another config (first differing key named), run or version of the format.
     """
     meta = read_json(path / "meta.json", _Meta, _ADVICE)
     check_config(path, meta.config, config)
@@ -148,9 +147,7 @@ def read_checkpoint(
 def _read_state(path: Path, expected: Expected) -> dict[str, Any]:
     """Read a state file; nothing but tensors and plain containers is ever unpickled.
 
-    Raises:
-        DamagedFile: on anything else, for example a pickle that would run code, and on a state that
-            does not fit.
+    DamagedFile on all else, such as a pickle that would run code, and on a state that does not fit.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -181,9 +178,7 @@ def newest_good(
     """Return the newest checkpoint that verifies and one line for each damaged newer one.
 
     Damaged ones are renamed to `*.damaged`, so that they are neither counted nor overwritten.
-
-    Raises:
-        LamdError: when there are checkpoints but none is good, or they belong to another run.
+    LamdError when there are checkpoints but none is good, or they belong to another run.
     """
     damaged: list[tuple[Path, str]] = []
     for path in list_checkpoints(folder):
@@ -259,9 +254,8 @@ def load_weights(
 ) -> dict[str, Tensor]:
     """Check and read a safetensors file onto the CPU.
 
-    Raises:
-        DamagedFile: when it is missing or altered, a value is not finite, or names, shapes or
-            dtypes are not those of `expected`.
+    DamagedFile when it is missing or altered, a value is not finite, or names, shapes or dtypes are
+    not those of `expected`.
     """
     check_sha256(path, sha256, advice)
     try:
@@ -296,9 +290,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def read_json(path: Path, kind: type[T], advice: str) -> T:
     """Read a file of `write_json` as `kind`.
 
-    Raises:
-        DamagedFile: when it is missing, not JSON, does not match its own checksum, or is no `kind`.
-        LamdError: on another version of the format.
+    DamagedFile when it is missing, not JSON, does not match its own checksum, or is no `kind`;
+    LamdError on another version of the format.
     """
     try:
         value = load_json(path, dict[str, Any], advice)

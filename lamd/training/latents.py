@@ -55,15 +55,13 @@ def encode_latents(
     """Encode every window that stage II trains on in `folder`, of this run alone; return it.
 
     A killed encoding continues. The processes of a launch share the work; the first one returns
-    when it is complete. A complete folder of this run is left unchanged.
+    when it is complete. A complete folder of this run is left unchanged. LamdError when the
+    autoencoder or `folder` is damaged or another one.
 
     Args:
         target: `train_dmg.window_stride` and the videos it holds out select the windows.
         vae_folder: of the trained autoencoder of `stage`, `vae` or `video_vae`.
         run_id: hash of all that the posteriors depend on.
-
-    Raises:
-        LamdError: on a damaged or other autoencoder, or a damaged or other `folder`.
     """
     if (folder / _INFO).is_file():
         open_latents(folder, run_id=run_id)
@@ -90,11 +88,7 @@ def encode_latents(
 
 
 def open_latents(folder: Path, *, run_id: str | None = None) -> Latents:
-    """Open and verify stored posteriors.
-
-    Raises:
-        LamdError: when a file is missing or damaged, or was made by another run.
-    """
+    """Open and verify stored posteriors; LamdError if any is missing, damaged or of another run."""
     meta = read_json(folder / _INFO, _Info, _ADVICE)
     check_run_id(folder, meta, run_id)
     for name in _FILES:
@@ -112,11 +106,8 @@ def latent_statistics(
     """Return mean and standard deviation (d,) of sampled z_m, measured in float64.
 
     At most 1024 windows, evenly spread over all, are encoded: with h * w values per channel and
-    window, the error of the mean is far below one percent of the deviation.
-
-    Args:
-        read: returns windows by number as uint8 video (B, L, H, W, 3).
-        train: of the autoencoder, with the most clips at once.
+    window, the error of the mean is far below one percent of the deviation. `read` returns windows
+    by number as uint8 video (B, L, H, W, 3); `train` is the autoencoder's (most clips at once).
     """
     count = min(num_windows, STATISTICS_WINDOWS)
     chosen = np.linspace(0, num_windows - 1, count).astype(np.int64)

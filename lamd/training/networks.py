@@ -65,11 +65,7 @@ def write_final(folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) 
 
 
 def read_info(folder: Path, *, stage: str, run_id: str | None = None) -> ModelInfo:
-    """Read and check `model.json`.
-
-    Raises:
-        LamdError: when it is missing, damaged, of another stage or run.
-    """
+    """Read and check `model.json`; LamdError if missing, damaged, or of another stage or run."""
     path = folder / INFO
     info = checkpoint.read_json(path, ModelInfo, _ADVICE)
     if info.stage != stage:
@@ -95,11 +91,8 @@ def load_model(
 
     Network and clip shape of a `target`, and a `run_id`, must be those that it was trained for.
     With `ema_length` its weights are that average's, of the snapshots of the training; with
-    `snapshot` those of this one, for autoguidance.
-
-    Raises:
-        LamdError: on a missing or damaged file or another config (first differing key named), or no
-            snapshots.
+    `snapshot` those of this one, for autoguidance. LamdError on a missing or damaged file or
+    another config (first differing key named), or no snapshots.
     """
     info, network = read_info(folder, stage=stage, run_id=run_id), NETWORKS[stage]
     meta, saved, clip = folder / INFO, info.target, {"data": {"num_frames", "size"}}

@@ -189,10 +189,8 @@ def seeded(*parts: int | str) -> Iterator[None]:
 def training_windows(videos: PackedVideos, train: TrainConfig, data: DataConfig) -> np.ndarray:
     """List the training windows (W, 2) int64: starts 0, s, 2s, ... of all but the held-out videos.
 
-    With `data.augment`, the list comes once per variant, one after another.
-
-    Raises:
-        LamdError: when the videos are too short, too few or of another size.
+    With `data.augment`, the list comes once per variant, one after another. LamdError when the
+    videos are too short, too few or of another size.
     """
     num_frames, held_out = data.num_frames, train.num_held_out(len(videos))
     kept = len(videos) - held_out
@@ -231,9 +229,7 @@ def shared_rows(train: BatchConfig, processes: int, rank: int) -> list[slice]:
     """Return the rows of the global batch that a process takes, one slice per accumulation part.
 
     A part has whole micro-batches, at most one per process, and its rows are shared evenly.
-
-    Raises:
-        LamdError: when a part has fewer rows than there are processes.
+    LamdError when a part has fewer rows than there are processes.
     """
     edges = [*range(0, train.batch_size, train.clips_at_once), train.batch_size]
     parts, slices = math.ceil((len(edges) - 1) / processes), []

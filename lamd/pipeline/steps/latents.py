@@ -84,8 +84,7 @@ class MotionLatents:
 def measure_latent(folder: Path, inputs: Folders, target: Target, device: str) -> dict:
     """Return the diagnostics of a sweep's point: values, and KL and active units per channel.
 
-    Raises:
-        LamdError: with too few test clips for the probe, or clips or latents that do not vary.
+    LamdError with too few test clips for the probe, or clips or latents that do not vary.
     """
     real = read_clips(inputs["test"])
     if len(real) < measures.MIN_CLIPS:

@@ -42,13 +42,10 @@ def row_values(
     """Write one value for each protocol, of the clip set `fake` against the set `real`.
 
     `values.json` grows protocol by protocol, next to `<protocol>.npy` of values per clip, so a
-    killed run continues with the next protocol.
-
-    Args:
-        inputs: folders by role, as the protocols need them: `real`, `fake`, `captions` of `fake`,
-            `tracks` of `real`, and features of both from the first frame that counts, such as
-            `real features 1`.
-        samples: consecutive clips of `fake` for each of `real`.
+    killed run continues with the next protocol. `inputs` are folders by role, as the protocols
+    need them: `real`, `fake`, `captions` of `fake`, `tracks` of `real`, and features of both from
+    the first frame that counts, such as `real features 1`. Each clip of `real` has `samples` in
+    `fake`, one after another.
     """
     values = contents.read_values(folder) if (folder / contents.VALUES).exists() else []
     measured = {value.protocol for value in values}

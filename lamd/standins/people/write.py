@@ -40,11 +40,7 @@ def simulate(dataset: GestureSet, root: Path, **options: Any) -> None:
 
 
 def plan_split(gestures: GestureSet, split: str, count: int) -> list[Clip]:
-    """List the first `count` clips of a split in the order of `GestureSet.at`.
-
-    Raises:
-        LamdError: when there are fewer, or less than one is asked for.
-    """
+    """List the first `count` clips of a split, in `GestureSet.at`'s order; LamdError if too few."""
     most = TAKES * len(gestures.classes) * len(gestures.subjects[split])
     if not 1 <= count <= most:
         raise LamdError(f"num_{split}: {count} clips asked for; ask for 1 to {most}")

@@ -67,6 +67,22 @@ def test_a_sweep_compares_its_points_with_the_first():
         assert {row for _, row, _ in here} == {row for _, row, _ in there}
 
 
+def test_a_sweep_compares_equal_seeds_whatever_their_order_and_number():
+    config, compared = load_target("ablation_sampler", "quick"), Compared()
+    plan = KINDS["sweep"].plan(config, "cpu")
+    names, points = list(plan.plans), [dict(point) for point in config.points]
+    (seed,) = filter(is_seed, points[0])
+    points[3][seed], points[4][seed], points[5][seed] = 7, points[1][seed], points[0][seed]
+    for number in (6, 7, 8):
+        points[number][seed] = number
+    sweep._compare(SimpleNamespace(axes=config.axes, points=points), plan, compared)
+    here, there, reference = compared.calls[0]
+    assert [point for *_, point in here] == names[4:6]
+    assert [point for *_, point in there] == [names[1], names[0]]
+    assert reference == names[0]
+    assert not {point for here, *_ in compared.calls for *_, point in here} & {*names[6:9]}
+
+
 def test_a_sweep_over_seeds_alone_compares_its_rows_with_lamd():
     config, compared = load_target("seeds_bair", "quick"), Compared()
     plan = KINDS["sweep"].plan(config, "cpu")

@@ -440,6 +440,24 @@ def test_values_are_printed_as_json_alone(clips, tmp_path, capfd):
     assert (value["protocol"], value["value"]) == ("psnr.v1", 100)
 
 
+@pytest.mark.slow
+def test_default_metrics_have_the_same_values_in_any_batch_size(clips, tmp_path, capfd):
+    real, fake = save_npy(tmp_path / "r.npy", clips), save_npy(tmp_path / "f.npy", clips // 2)
+    reports = []
+    for more in ([], ["--batch-size", "1"], ["--batch-size", "7"]):
+        options = ["--json", "-", "--device", "cpu", *more]
+        with pytest.raises(SystemExit) as end:
+            cli.main(["evaluate", "--real", str(real), "--fake", str(fake), *options])
+        assert end.value.code == 0
+        reports.append(
+            {v["protocol"]: v["value"] for v in json.loads(capfd.readouterr().out)["values"]}
+        )
+    names = ["fvd.clips.v1", "lpips-alex.v1", "lpips-vgg.v1", "psnr.v1", "ssim.v1"]
+    assert list(reports[0]) == names
+    for report in reports[1:]:
+        assert report == pytest.approx(reports[0], rel=1e-4)
+
+
 def test_values_are_printed_though_their_json_cannot_be_written(
     clips, tmp_path, monkeypatch, capsys
 ):

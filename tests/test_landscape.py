@@ -217,6 +217,13 @@ def test_the_data_key_follows_the_files(root, monkeypatch):
     assert before[1] != after[1]
 
 
+def test_the_data_key_is_the_same_by_any_path_to_the_root(root, tmp_path):
+    (tmp_path / "mount").symlink_to(root)
+    for split in ("train", "test"):
+        listings = [LANDSCAPE.list_split(at, split) for at in (root, tmp_path / "mount")]
+        assert listings[0].fingerprint == listings[1].fingerprint
+
+
 def test_config_own_keys_are_those_of_the_data_set():
     assert landscape_target().data.own == {"on_corrupt": "skip", "resize": "lanczos"}
     for change in ({"camera": "image_aux1"}, {"on_corrupt": None}, {"name": "bair"}):

@@ -440,6 +440,7 @@ def test_a_sweeps_figure_says_what_dots_and_bars_are(name, words, monkeypatch):
     assert f"profile quick{words}" in captions[-1]
     assert ("seeds" in captions[-1]) == ("seeds" in words)
     assert all("; no intervals" in caption for caption in captions[:-1])  # diagnostics
+    assert not any("None" in caption for caption in captions)
 
 
 def committed_values() -> str:

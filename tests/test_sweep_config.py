@@ -98,8 +98,6 @@ def test_names_of_values_stand_for_their_keys(write):
         "variant=long, train_vae.seed=0": (3, 0), "variant=long, train_vae.seed=1": (3, 1),
     }  # fmt: skip
     assert "two axes have names" in refused(write(sweep=grid | {"loss.kl_weight": {"a": [1.0]}}))
-    curves = {"name": "curves", "columns": [PSNR], "reference": PSNR}
-    assert "figure.reference: values with names" in refused(write(sweep=grid, figure=curves))
 
 
 def test_rows_are_no_axis(write):

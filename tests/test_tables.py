@@ -110,8 +110,9 @@ def test_render_sweep_shows_differences_to_the_first_position(monkeypatch):
     bars = [tuple(bar[2][0].get_segments()[0][:, 1]) for bar in lower.containers]
     assert bars == [(-1.0, 7.0)]
     caption = figures[0].get_supxlabel()
-    assert "lower panels: change from d\u00a0=\u00a01, β\u00a0=\u00a00.01" in caption.replace(
-        "\n", " "
+    assert (
+        "lower panels: change from d\u00a0=\u00a01, β\u00a0=\u00a00.01, on the same clips"
+        in caption.replace("\n", " ")
     )
     assert figures[0].legends[0].get_title().get_text().endswith("(simulated stand-in)")
 
@@ -134,6 +135,8 @@ def test_numbers_of_a_sweep_are_drawn_at_their_distances_and_names_downwards(mon
 
     assert drawn([1e-5, 1e-3, 1e-2]).get_xticks() == pytest.approx([0, 4 / 3, 2])
     assert drawn([1.0, 2.0, 3.5]).get_xticks() == pytest.approx([0, 0.8, 2])
+    assert drawn([200, 20, 50]).get_xticks() == pytest.approx([2, 0, 0.79588])
+    assert drawn([0, 1e-5, 1e-2]).get_xticks() == pytest.approx([0, 1, 2])  # else labels meet
     names = drawn([None, 0.1, 0.2])
     assert [label.get_text() for label in names.get_yticklabels()] == ["null", "0.1", "0.2"]
 
@@ -288,17 +291,35 @@ def test_render_sweep_draws_the_figure_of_its_config(config):
     assert "Published" not in page(render_sweep(make_sweep(published=(), **config)))
 
 
-def test_reference_is_a_line_in_the_panels_of_its_metric():
-    def drawn(metric: str) -> np.ndarray:
-        sweep = make_sweep()
-        figure = sweep.config["figure"] | {"reference": {"row": "lamd", "metric": metric}}
-        picture = render_sweep(sweep.model_copy(update={"config": {"figure": figure}}))
-        return np.asarray(Image.open(io.BytesIO(picture["curves.png"])))
+@pytest.mark.parametrize(("metric", "count"), [("psnr", 0), ("fvd", 2)])
+@pytest.mark.parametrize("names", [False, True])
+def test_reference_is_a_line_in_the_panels_of_its_metric(monkeypatch, metric, count, names):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure: figures.append(figure) or b"")
+    sweep = make_sweep()
+    points = {n: {"dmg.prediction": n.partition(",")[0]} for n in sweep.points}
+    figure = sweep.config["figure"] | {"reference": {"row": "lamd", "metric": metric}}
+    changes = {"config": {"figure": figure}} | ({"points": points} if names else {})
+    render_sweep(sweep.model_copy(update=changes))
+    means = [value.value for value in sweep.values if value.row == "lamd"]
+    lines = [
+        tuple(line.get_xdata() if names else line.get_ydata())
+        for ax in figures[0].axes
+        for line in ax.lines
+        if line.get_linestyle() == "--" and len(line.get_xdata()) == 2
+    ]
+    assert lines.count((np.mean(means),) * 2) == count
+    assert ("dashed: LaMD FVD" in figures[0].get_supxlabel()) == bool(count)
 
-    without = np.asarray(Image.open(io.BytesIO(render_sweep(make_sweep())["curves.png"])))
-    assert (drawn("psnr") == without).all()  # no panel shows PSNR
-    assert drawn("fvd").shape == without.shape
-    assert (drawn("fvd") != without).any()
+
+def test_a_sweep_over_seeds_alone_draws_no_changes(monkeypatch):
+    figures, results = [], over_seeds(2)
+    monkeypatch.setattr(plots, "save", lambda figure: figures.append(figure) or b"")
+    name = next(iter(results.points))
+    difference = Difference(source=name, row="reconstruction", metric="fvd", point=name,
+                            reference="lamd", value=3.0, low=-1.0, high=7.0)  # fmt: skip
+    render_sweep(results.model_copy(update={"differences": (difference,)}))
+    assert not any("lower panels" in figure.get_supxlabel() for figure in figures)
 
 
 def diagnosed() -> Results:
@@ -446,7 +467,7 @@ def test_render_clip_figure_enlarges_frames_by_a_whole_factor():
     files = render_clip_figure(results, {"bair": panels})
     assert set(files) == {"strips_bair.png", "clips_bair.webp", "rollout_bair.png"}
     strips = np.asarray(Image.open(io.BytesIO(files["strips_bair.png"])))
-    top, left = 2 * media.LINE + media.PAD, 150
+    top, left = 2 * media.LINE + media.PAD, media.LABEL
     tile = strips[top : top + 128, left : left + 128]
     assert (tile == moving[0, 0].repeat(8, 0).repeat(8, 1)).all()
     second = strips[top + 132 : top + 260, left + 132 : left + 260]

@@ -66,7 +66,7 @@ def check_name(name: str) -> str:
 
 
 def below(root: Path, *names: str) -> Path:
-    """Return `root/names...`; LamdError where a name leaves `root` or is a link, unlike `root`."""
+    """Return `root/names...`; LamdError where a name leaves `root` or is a link; `root` may be."""
     path = root
     for name in names:
         try:

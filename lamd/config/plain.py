@@ -26,7 +26,7 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def construct(node: yaml.Node | None) -> Any:
-    """Return a node's plain data; yaml.YAMLError on another tag, ValueError on an invalid date."""
+    """Return a node's plain data; YAMLError on a tag of other data, ValueError on a wrong date."""
     return None if node is None else yaml.SafeLoader("").construct_object(node, deep=True)
 
 

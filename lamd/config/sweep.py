@@ -70,8 +70,6 @@ class Sweep(Derived):
             yield "sweep: rows is no axis; name all rows in overrides"
         if self.figure.name == "tradeoff" and len(self.axes) != 2:
             yield "figure: a tradeoff needs two axes apart from the seeds"
-        elif self.figure.name == "curves" and self.figure.reference and self.axes == (VARIANT,):
-            yield "figure.reference: values with names have no curve to compare with; delete it"
 
     @property
     def source(self) -> Target:

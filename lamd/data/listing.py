@@ -167,8 +167,12 @@ class FolderScan:
 
     def skip(self, entry: "os.PathLike[str]", reason: str) -> None:
         """Note an entry that is not used."""
-        self.state.update(os.fsencode(entry))
+        self._hash(entry)
         self.unexpected.append(Problem(Path(entry), reason))
+
+    def _hash(self, entry: "os.PathLike[str]") -> None:
+        # without the folder, of which links and mounts give several spellings
+        self.state.update(os.fsencode(entry).removeprefix(os.fsencode(self.folder)))
 
     def _list(self, folder: os.DirEntry) -> tuple[list[os.DirEntry], str | None]:
         try:
@@ -183,7 +187,7 @@ class FolderScan:
             return "name with unprintable characters"
         if entry.is_symlink() and not is_inside(Path(entry.path), *self.homes):
             return "link leads out of the data root"
-        self.state.update(os.fsencode(entry.path))
+        self._hash(entry)
         try:
             if not (entry.is_dir() if folder else entry.is_file()):  # a pipe would block for ever
                 return f"not a {'folder' if folder else 'file'}"
@@ -203,7 +207,7 @@ class FolderScan:
         for entry in entries:
             if suffix_of(entry.name) not in suffixes:
                 if not self._is_file(entry):
-                    self.state.update(os.fsencode(entry.path))
+                    self._hash(entry)
                     unexpected.append(Problem(Path(entry.path), f"not a {suffixes[0]} frame"))
             elif problem := self._reason(entry, folder=False):
                 problems.append(Problem(Path(entry.path), problem))

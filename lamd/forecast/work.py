@@ -53,12 +53,12 @@ class Unit(NamedTuple):
 class Work(NamedTuple):
     """The work of one cell."""
 
-    # With the number of each; None where that is not known, for a `reason`.
+    # Units and how many of each; None where that is not known, for a `reason`.
     units: Sequence[tuple[Unit, int]] | None = ()
     disk: int | None = 0  # bytes that stay; None where the number of clips is not known
     parameters: int = 0  # of the network that it trains
     reason: str = ""
-    cached: bool = False  # whether they stay in $LAMD_CACHE, where all run folders share them
+    cached: bool = False  # whether `disk` is in $LAMD_CACHE, which all run folders share
 
     @property
     def flops(self) -> int:

@@ -198,7 +198,7 @@ def features(
 
     The batch size, by default 2 clips on the CPU and 16 elsewhere, fewer of long or large ones,
     changes values by rounding; `label` names the progress bar; `network` is of `load_i3d`, where
-    loaded already. LamdError when the weights are missing or wrong, ValueError on other clips.
+    loaded already. LamdError when the weights are missing or wrong, ValueError on too few frames.
     """
     check_clips(videos, METRICS["fvd"].min_frames)
     layout, shape = torch.channels_last_3d, (len(videos), NUM_FEATURES)

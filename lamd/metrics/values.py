@@ -173,7 +173,7 @@ def mean_interval(
 ) -> tuple[float, float] | None:
     """Return the 95 % percentile bootstrap interval of the mean of (N,); None under 4 clusters.
 
-    `clusters` are of each value, 0 to C - 1; each value alone by default.
+    `clusters` numbers the cluster of each value, 0 to C - 1; by default each is its own.
     """
     clusters = np.arange(len(values)) if clusters is None else clusters
     if not len(values) or clusters.max() + 1 < _MIN_CLUSTERS:
@@ -186,7 +186,7 @@ def difference(
 ) -> tuple[float, tuple[float, float] | None]:
     """Return the mean of `a` less `b`, with its interval over the same clips.
 
-    Both have one or several values per real clip, in order; `videos` has the source of each clip.
+    Both have one or several values per real clip, in order; `videos` names the video of each clip.
     """
     paired = [values.reshape(len(videos), -1).mean(axis=1) for values in (a, b)]
     return float(paired[0].mean() - paired[1].mean()), mean_interval(

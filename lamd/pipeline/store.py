@@ -129,7 +129,7 @@ class Store:
         return below(self.root, f"{cell.kind}-{key}{suffix}")
 
     def finished(self, cell: Cell) -> Path:
-        """Return a finished cell's folder, to be read; LamdError if it is another or changed."""
+        """Return a finished cell's folder, to be read; LamdError if not as planned or made."""
         self._description(cell)
         return self.folder(cell)
 

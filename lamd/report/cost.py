@@ -171,8 +171,9 @@ def render_cost_figure(results: Results) -> dict[str, bytes]:
     }
     title = f"{results.title}: one clip of {size}x{size} pixels"
     words = (
-        f"{cost_caption(results)} Points: medians, bars: quartiles over rounds. Grey: what LaMD's "
-        "step would cost at all L frames of f_s x f_s as many positions, or at L / f_t of them."
+        f"{cost_caption(results)} Times: medians, bars: quartiles over rounds. Grey, in the first "
+        "panel: LaMD's step times L f_s², the positions of pixel space, and times L / f_t, those "
+        "of latent video."
     )
     with plots.canvas(title, 6.4, words) as figure:
         grid = figure.subplots(2, 2, sharex=True)
@@ -185,7 +186,9 @@ def render_cost_figure(results: Results) -> dict[str, bytes]:
                 ax.plot(frames, own["value"], style, color=hue, label=plots.plain(row.label))
                 for x, (y, low, high) in zip(frames, own.to_numpy(), strict=True):
                     ax.errorbar(x, y, yerr=plots.errors(y, low, high), color=hue, capsize=2)
-            for name, (style, factor) in theory.items() if unit == 1e9 else ():
+            for name, (style, factor) in (
+                theory.items() if (part, metric) == ("step", "flops") else ()
+            ):
                 ys = scaled["value"][LAMD][list(sweep)] * frames * factor
                 ax.plot(frames, ys, style, color=plots.color(""), label=name)
             plots.label_logarithmic(ax, "x")

@@ -21,8 +21,8 @@ from lamd.report.wording import data_words
 
 TILE = 128  # pixels of an enlarged clip, about
 FRAMES_PER_SECOND = 8
-PAD, LINE, LETTER = 4, 16, 6  # pixels
-_LABEL = 150  # pixels
+PAD, LINE, LETTER, LABEL = 4, 20, 8, 170  # pixels; a letter at most in the mean, a label's column
+_FONT = 15  # pixels: legible at half size, as pages show wide pictures
 XY = tuple[int, int]  # pixels from the left and from the top
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
@@ -38,12 +38,12 @@ def comparison_grid(columns: Mapping[str, np.ndarray], caption: str) -> np.ndarr
     across = width // len(columns)
     labels = [textwrap.fill(label, across // LETTER) for label in columns]
     top = LINE * (1 + max(label.count("\n") for label in labels)) + PAD
-    bottom, frames = top + height, []
+    words, bottom, frames = textwrap.fill(caption, width // LETTER), top + height, []
     for number, frame in enumerate(tiles):
         texts = {(PAD + j * across, 2): label for j, label in enumerate(labels)}
         texts[PAD, bottom] = f"frame {number}{' (given)' * (number == 0)}"
-        texts[PAD, bottom + LINE - 2] = caption
-        size = (PAD + width, bottom + 2 * LINE)
+        texts[PAD, bottom + LINE - 2] = words
+        size = (PAD + width, bottom + LINE * (2 + words.count("\n")))
         frames.append(np.asarray(_picture(size, frame, (PAD, top), texts)))
     return np.stack(frames)
 
@@ -58,7 +58,7 @@ def _enlarged(tiles: np.ndarray) -> np.ndarray:
 def _picture(size: XY, tiles: np.ndarray, corner: XY, texts: Mapping[XY, str]) -> Image.Image:
     """Return a picture, of even width and height, of tiles and texts by their corners."""
     picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), _PAPER)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT)
     for at, text in texts.items():
         draw.text(at, printable(text, keep="\n"), _INK, font)
     picture.paste(Image.fromarray(tiles), corner)
@@ -163,18 +163,19 @@ def _draw_strips(panels: Panels, title: str, caption: str, frames: int) -> bytes
     blocks = rearrange(strips, "r n k h w c -> n (r h) (k w) c")
     blocks = np.pad(blocks, [(0, 0), (0, 2 * PAD), (0, 0), (0, 0)], constant_values=255)
     tiles = rearrange(blocks, "n h w c -> (n h) w c")
-    top, width = 2 * LINE + PAD, _LABEL + tiles.shape[1]
+    top, width = 2 * LINE + PAD, LABEL + tiles.shape[1]
     texts = {(PAD, 2): title}
-    texts |= {(_LABEL + j * across, LINE + 2): f"frame {k}" for j, k in enumerate(picked)}
+    texts |= {(LABEL + j * across, LINE + 2): f"frame {k}" for j, k in enumerate(picked)}
     for n, (row, name) in product(range(count), enumerate(panels.labels)):
-        label = textwrap.fill(name, (_LABEL - 2 * PAD) // LETTER)
+        name = f"{name}, clip {n + 1}" if num_rows == 1 < count else name
+        label = textwrap.fill(name, (LABEL - 2 * PAD) // LETTER)
         middle = top + n * blocks.shape[1] + row * step + step // 2
         texts[PAD, middle - LINE * (1 + label.count("\n")) // 2] = label
     words, bottom = textwrap.fill(caption, width // LETTER), top + len(tiles)
     texts[PAD, bottom] = words
     size = (width, bottom + LINE * (2 + words.count("\n")))
     buffer = io.BytesIO()
-    _picture(size, tiles, (_LABEL, top), texts).save(buffer, format="PNG", optimize=True)
+    _picture(size, tiles, (LABEL, top), texts).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -77,7 +77,7 @@ def plain(text: str) -> str:
 def label_ticks(
     ax: Axes, name: str, labels: Sequence[str], at: Sequence[float] | None = None
 ) -> None:
-    """Label positions of an axis, `x` or `y`: 0, 1, ... without others."""
+    """Label positions of an axis, `x` or `y`; by default 0, 1, ..."""
     ticks = range(len(labels)) if at is None else at
     getattr(ax, f"set_{name}ticks")(ticks, [*map(plain, labels)])
 
@@ -85,11 +85,11 @@ def label_ticks(
 @contextmanager
 def canvas(title: str, height: float, caption: str = "") -> Iterator[Figure]:
     """Give an empty figure with a title above and a caption below; `height` is in inches."""
-    text = plain(wrap(caption.replace("`", ""), 130))
-    size = (WIDTH, height + 0.15 * (1 + text.count("\n")))
+    text, title = plain(wrap(caption.replace("`", ""), 130)), plain(wrap(title, 92))
+    size = (WIDTH, height + 0.15 * (1 + text.count("\n") + title.count("\n")))
     with rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        figure.suptitle(plain(title), **_TITLE)
+        figure.suptitle(title, **_TITLE)
         figure.supxlabel(text, fontsize=8.5, x=0.01, ha="left", color="#404040")
         yield figure
 
@@ -181,7 +181,7 @@ def _draw_published(ax: Axes, metric: str, papers: Sequence[PublishedRow]) -> No
 
 
 def _fit(ax: Axes) -> None:
-    """Leave room for labels, but none below 0 where no value is."""
+    """Leave room for labels; begin at 0 unless something is negative."""
     ax.margins(x=0.2)
     if ax.dataLim.x0 >= 0:
         ax.set_xlim(left=0)

@@ -23,8 +23,8 @@ def judge(
 ) -> tuple[VerdictKind, str]:
     """Judge the values of a metric, one per seed; return the verdict and its reason.
 
-    They compare on real data, at full scale, under the protocol (of LPIPS: and the backbone) that
-    the metric's published cell states. The rules of the verdicts: docs/tables.md.
+    They compare on real data, at full scale, under the protocol (and, for LPIPS, the backbone)
+    that the metric's published cell states. The rules of the verdicts: docs/tables.md.
     """
     metric, protocol = seeds[0].metric, seeds[0].protocol
     name, _, backbone = metric.partition("-")

@@ -54,7 +54,7 @@ def render_quality(results: Results) -> dict[str, bytes]:
                 if fvd.max() > 2 * fvd.min():  # else a line far above flattens the others
                     plots.label_logarithmic(ax, "y")
                 elif not wording.has_intervals(results, "fvd"):  # a small range would look large
-                    ax.set_ylim(bottom=0)
+                    ax.set_ylim(0, 1.1 * fvd.max())
             axes[0].set_ylabel("FVD ↓")
         plots.add_legend(figure, grid[0][0], 3)
         return {"fvd_over_cost.png": plots.save(figure), "values.csv": frame.csv(results)}

@@ -1,7 +1,8 @@
 """Sweeps: the table, one row per position; the diagnostics of z_m; curves or a trade-off."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ def sweep_table(results: Results) -> TextTable:
 def _differences(results: Results) -> tuple[str, list[dict[str, str]]]:
     """Return the first position in words, and the differences of the others to it."""
     summary = Summaries(results)
-    at = {names[0]: _coordinates(summary, position) for position, names in summary.points.items()}
+    at = {name: _coordinates(summary, p) for p, names in summary.points.items() for name in names}
     lines: dict[str, dict[str, str]] = {}
     for entry in results.differences:
         line = lines.setdefault(entry.point, dict(at[entry.point]))
@@ -132,18 +133,23 @@ def _differences(results: Results) -> tuple[str, list[dict[str, str]]]:
 def _changes(results: Results) -> list[dict[str, str]]:
     """Return the changes of each position from the first one, one per seed that both have."""
     summary, lines = Summaries(results), []
-    first, *others = summary.points
-    for position in others:
+    for position in summary.points:
         line = {}
         for column in results.columns:
-            here, there = (summary.by_seed(p, column) for p in (position, first))
-            seeds = (here - there).dropna()
+            seeds = _paired(summary, position, column)
             if len(seeds) > 1:
                 digits = METRICS[column.metric].digits
                 texts = (f"{change:+.{digits}f}" for change in seeds)
                 line[wording.column_heading(column)] = ", ".join(texts)
         lines += [_coordinates(summary, position) | line] if line else []
     return lines
+
+
+def _paired(summary: Summaries, position: Position, column: Column) -> pd.Series:
+    """Return the changes from the first position by the seeds of both; of itself none."""
+    first = next(iter(summary.points))
+    changes = summary.by_seed(position, column) - summary.by_seed(first, column)
+    return changes.dropna() if position != first else changes[:0]
 
 
 def _coordinates(summary: Summaries, position: Position) -> dict[str, str]:
@@ -206,41 +212,49 @@ def channel_means(summary: Summaries, position: Position, metric: str) -> np.nda
 
 
 class Drawn(NamedTuple):
-    """A mean or a change as it is drawn, with its seeds; `bars` are an interval over `over`."""
+    """A mean or a change as it is drawn, with its error bar and its seeds."""
 
     value: float
     bars: list[list[float]] | None
-    over: str
     seeds: pd.Series
+    over: str = "clips"  # what the bar is an interval over
 
 
-def _measured(summary: Summaries, column: Column) -> dict[Position, Drawn]:
-    """Return a column at each position where it was measured."""
-    drawn = {}
-    for position in summary.points:
-        line, seeds = summary.at(position, column), summary.by_seed(position, column)
+Panels = dict[Column, dict[Position, Drawn]]
+
+
+def _measured(summary: Summaries, columns: Iterable[Column]) -> Panels:
+    """Return each column at each position where it was measured."""
+    panels: Panels = {}
+    for column, position in product(columns, summary.points):
+        drawn, line = panels.setdefault(column, {}), summary.at(position, column)
         if line is not None:
-            bars = plots.errors(line["value"], line["low"], line["high"])
+            bars, seeds = _bar(line), summary.by_seed(position, column)
             over = "seeds" if len(seeds) > 1 else "clips"
-            drawn[position] = Drawn(line["value"], bars, over, seeds)
-    return drawn
+            drawn[position] = Drawn(line["value"], bars, seeds, over)
+    return panels
 
 
-def _changed(results: Results, summary: Summaries, column: Column) -> dict[Position, Drawn]:
-    """Return the change of a column from the first position, paired by clip, else by seed."""
-    first, *others = summary.points
-    stated = {(entry.point, entry.row, entry.metric): entry for entry in results.differences}
-    drawn = {}
-    for position in others:
-        here, there = (summary.by_seed(at, column) for at in (position, first))
-        seeds = (here - there).dropna()
-        entry = stated.get((summary.points[position][0], column.row, column.metric))
-        if entry is not None:
-            bars = plots.errors(entry.value, entry.low, entry.high)
-            drawn[position] = Drawn(entry.value, bars, "clips", seeds)
+def _changed(results: Results, summary: Summaries, columns: Iterable[Column]) -> Panels:
+    """Return the changes from the first position, paired by clip, else by seed, where known."""
+    if not summary.axes:  # differences are between rows
+        return {}
+    at = {name: position for position, names in summary.points.items() for name in names}
+    stated = {(at[e.point], e.row, e.metric): e.model_dump() for e in results.differences}
+    panels: Panels = {}
+    for column, position in product(columns, summary.points):
+        line = stated.get((position, column.row, column.metric))
+        seeds = _paired(summary, position, column)
+        if line is not None:
+            panels.setdefault(column, {})[position] = Drawn(line["value"], _bar(line), seeds)
         elif len(seeds) > 1:
-            drawn[position] = Drawn(float(seeds.mean()), None, "clips", seeds)
-    return drawn
+            drawn = Drawn(float(seeds.mean()), None, seeds, "seeds")
+            panels.setdefault(column, {})[position] = drawn
+    return panels
+
+
+def _bar(line: Mapping[str, Any]) -> list[list[float]] | None:
+    return plots.errors(line["value"], line["low"], line["high"])
 
 
 def _draw_curves(
@@ -252,55 +266,71 @@ def _draw_curves(
     over all positions. With several seeds, dots are seeds. Panels that fit into a row have a second
     one below them with the changes from the first position, where there are any.
     """
-    summary = Summaries(results)
-    one_row, named = len(panels) <= 4, len(summary.axes) == 1 and not _is_ordered(summary, 0)
-    measured = {column: _measured(summary, column) for column in panels}
-    changed = {column: _changed(results, summary, column) for column in panels if one_row}
-    lower = any(changed.values())
-    shape = (1 + lower, len(panels)) if one_row else (-(-len(panels) // 3), 3)
-    several = max(map(len, summary.points.values())) > 1
-    words = f"{_conditions(results)}{'; small dots: seeds' * several}; {_bars(measured)}"
-    if lower:
-        names = _coordinates(summary, next(iter(summary.points))).items()
-        start = ", ".join(
-            value if name == VARIANT else f"{name} = {value}" for name, value in names
-        )
-        words += f"; lower panels: change from {start} on the same clips"
-        words += f"; {_bars(changed)}" * (_bars(changed) != _bars(measured))
-    words = "; ".join([words, *_symbols(summary)])
+    summary, one_row = Summaries(results), len(panels) <= 4
+    named = len(summary.axes) == 1 and not _is_ordered(summary, 0)
+    measured = _measured(summary, panels)
+    changed = _changed(results, summary, panels) if one_row else {}
+    shape = (1 + bool(changed), len(panels)) if one_row else (-(-len(panels) // 3), 3)
     height = max(2.1, 0.5 + 0.24 * len(summary.points)) if named else 2.1
-    # Panels of one metric are read as one; a line far above would flatten the others.
-    alike = one_row and not named and len({column.metric for column in panels}) == 1
+    words = _curve_words(results, summary, measured, changed, reference)
     heading = wording.figure_title(results, title)
     with plots.canvas(heading, 0.7 + height * shape[0], words) as figure:
-        grid = figure.subplots(*shape, squeeze=False, sharey="row" if alike else False)
-        for ax in grid.flat[len(panels) : shape[1] if one_row else None]:
+        grid = figure.subplots(*shape, squeeze=False)
+        for ax in () if one_row else grid.flat[len(panels) :]:
             ax.set_axis_off()
+        # Panels of one metric share an axis, logarithmic where a high value would flatten the rest.
+        values = [drawn.value for points in measured.values() for drawn in points.values()]
+        if one_row and not named and len({column.metric for column in panels}) == 1:
+            for ax in grid[0, 1:]:  # not below: changes of different sizes
+                ax.sharey(grid[0, 0])
+                ax.tick_params(labelleft=False)
+            if values and 0 < 2 * min(values) < max(values):
+                plots.label_logarithmic(grid[0, 0], "y")
         for number, (column, name) in enumerate(panels.items()):
-            axes = [grid[0][number], *grid[1:, number]] if one_row else [grid.flat[number]]
-            axes[0].set_title(plots.wrap(name, 72 // shape[1]))
-            for ax, points in zip(axes, (measured[column], changed.get(column, {})), strict=False):
-                if named:
-                    _draw_names(ax, summary, points, column.row, labelled=ax in grid[:, 0])
-                else:
-                    _draw_lines(ax, summary, points, column.row, 0)
+            ax = grid.flat[number]
+            ax.set_title(plots.wrap(name, 72 // shape[1]))
+            _draw(ax, summary, measured[column], column, named, number % shape[1] == 0)
             if reference is not None and reference.metric == column.metric:
-                _draw_reference(axes[0], summary, reference)
-            for ax in axes[1:]:
+                _draw_reference(ax, summary, reference, named)
+            if column in changed:
+                ax, is_first = grid[1, number], column == next(iter(changed))
+                _draw(ax, summary, changed[column], column, named, is_first)
                 (ax.axvline if named else ax.axhline)(0, color="#404040", linewidth=0.8)
-                if named or number == 0:
+                if named or is_first:
                     (ax.set_xlabel if named else ax.set_ylabel)("change")
-                if not changed[column]:
-                    ax.set_axis_off()
-            values = [own.value for own in measured[column].values()]
-            if alike and values and max(values) > 2 * min(values) > 0:
-                plots.label_logarithmic(axes[0], "y")
+            elif changed:
+                grid[1, number].set_axis_off()
         if len(summary.axes) > 1:
-            plots.add_legend(figure, grid[0][-1 if one_row else 0], len(_lines(summary, 0)))
+            plots.add_legend(figure, grid[0, -1 if one_row else 0], len(_lines(summary, 0)))
         return plots.save(figure)
 
 
-def _bars(panels: Mapping[Column, Mapping[Position, Drawn]]) -> str:
+def _curve_words(
+    results: Results, summary: Summaries, measured: Panels, changed: Panels,
+    reference: Column | None,
+) -> str:  # fmt: skip
+    words = [_conditions(results, measured)]
+    if any(
+        len(own.seeds) > 1 for p in (measured, changed) for c in p.values() for own in c.values()
+    ):
+        words.append("small dots: seeds")
+    words.append(bars := _bars(measured))
+    if changed:
+        names = _coordinates(summary, next(iter(summary.points))).items()
+        start = ", ".join(v if name == VARIANT else f"{name} = {v}" for name, v in names)
+        over = {drawn.over for points in changed.values() for drawn in points.values()}
+        kinds = {"clips": "on the same clips", "seeds": "seed by seed"}
+        paired = " or ".join(text for kind, text in kinds.items() if kind in over)
+        words.append(f"lower panels: change from {start}, {paired}")
+        words += [own for own in [_bars(changed)] if own != bars]
+    if reference is not None and reference.metric in {column.metric for column in measured}:
+        mean, low, _ = _reference(summary, reference)
+        shaded = "; shaded: its 95 % interval over clips" * (low is not None)
+        words += [f"dashed: {wording.column_heading(reference)}{shaded}"] * (mean is not None)
+    return "; ".join([*words, *_symbols(summary)])
+
+
+def _bars(panels: Panels) -> str:
     drawn = [own for column in panels.values() for own in column.values()]
     over = dict.fromkeys(own.over for own in drawn if own.bars is not None)
     return f"bars: 95 % interval over {' or '.join(over)}" if over else "no intervals"
@@ -313,62 +343,37 @@ def _is_ordered(summary: Summaries, axis: int) -> bool:
 
 
 def _abscissas(summary: Summaries, axis: int) -> list[float]:
-    """Return where the ticks of an axis are drawn: the first at 0, the last at their number - 1.
+    """Return where the ticks of an axis are drawn: from 0 to their number less one.
 
-    Numbers are at their distances, logarithmic where the largest is 4 times the smallest or more.
+    Numbers are at their distances, logarithmic from a factor of 4 on, unless labels would meet.
     """
     ticks = _ticks(summary, axis)
-    values = np.array([value for tick in ticks for value in tick], dtype=object)
-    if not _is_ordered(summary, axis) or len(values) < 3:
-        return [float(number) for number in range(len(ticks))]
-    values = values.astype(float)
+    even = [float(number) for number in range(len(ticks))]
+    if len(ticks) < 3 or not _is_ordered(summary, axis):
+        return even
+    values = np.array([value for (value,) in ticks], dtype=float)
     if values.min() > 0 and values.max() >= 4 * values.min():
         values = np.log(values)
-    return list((values - values[0]) / (values[-1] - values[0]) * (len(ticks) - 1))
+    xs = (values - values.min()) / np.ptp(values) * even[-1]
+    return even if np.diff(np.sort(xs)).min() < 0.3 else list(xs)
 
 
-def _draw_lines(
-    ax: Axes, summary: Summaries, points: Mapping[Position, Drawn], row: str, axis: int
-) -> None:
-    """Draw what a row has at each position over one axis, one line per value of the others."""
-    ticks, lines, xs = _ticks(summary, axis), _lines(summary, axis), _abscissas(summary, axis)
-    others = summary.axes[:axis] + summary.axes[axis + 1 :]
-    for index, line in enumerate(lines):
-        hue, aside = plots.shade(row, index, len(lines)), 0.08 * (index - (len(lines) - 1) / 2)
-        at = {line[:axis] + tick + line[axis:]: x for tick, x in zip(ticks, xs, strict=True)}
-        means = {}
-        for position in filter(points.__contains__, at):
-            x, (value, bars, _, seeds) = at[position] + aside, points[position]
-            means[x] = value
-            if bars is not None:
-                ax.errorbar(x, value, yerr=bars, color=hue, capsize=3, fmt="none")
-            if len(seeds) > 1:
-                ax.plot([x] * len(seeds), seeds, "o", color=hue, markersize=3, zorder=3)
-        joined = plots.LINES[index % 5] * (_is_ordered(summary, axis) and len(means) > 1)
-        label = ", ".join(
-            f"{_math(key, summary.axes)} = {plots.plain(wording.setting(value))}"
-            for key, value in zip(others, line, strict=True)
-        )
-        means = dict(sorted(means.items()))
-        style = plots.MARKERS[index % 5] + joined
-        ax.plot(list(means), list(means.values()), style, color=hue, mfc="white", label=label)
-    _label_ticks(ax, summary, "x", axis, xs)
-    ax.set_xlim(-0.5, len(ticks) - 0.5)
-    ax.margins(y=0.12)
-
-
-def _draw_names(
-    ax: Axes, summary: Summaries, points: Mapping[Position, Drawn], row: str, *, labelled: bool
-) -> None:
-    """Draw what a row has at each position, one line per name."""
-    hue, names = plots.color(row), []
+def _draw(
+    ax: Axes, summary: Summaries, points: Mapping[Position, Drawn], column: Column, named: bool,
+    labelled: bool,
+) -> None:  # fmt: skip
+    """Draw a panel: names downwards, which the labelled one shows, or lines over the first axis."""
+    if not named:
+        _draw_lines(ax, summary, points, column.row, 0)
+        return
+    hue = plots.color(column.row)
     for y, position in enumerate(summary.points):
-        names.append(wording.setting(position[0]) if labelled else "")
         if position in points:
-            value, bars, _, seeds = points[position]
+            value, bars, seeds, _ = points[position]
             ax.errorbar(value, y, xerr=bars, fmt="o", color=hue, capsize=3, mfc="white")
             if len(seeds) > 1:
                 ax.plot(seeds, [y] * len(seeds), "o", color=hue, markersize=3, zorder=3)
+    names = [wording.setting(name) * labelled for (name,) in summary.points]
     plots.label_ticks(ax, "y", names)
     if labelled and summary.axes != [VARIANT]:
         ax.set_ylabel(_math(summary.axes[0], summary.axes))
@@ -376,17 +381,57 @@ def _draw_names(
     ax.margins(x=0.12)
 
 
-def _draw_reference(ax: Axes, summary: Summaries, column: Column) -> None:
-    """Draw the mean of a column over all positions, each measurement once; of one its interval."""
+def _draw_lines(
+    ax: Axes, summary: Summaries, points: Mapping[Position, Drawn], row: str, axis: int
+) -> None:
+    """Draw what a row has at each position over one axis, one line per value of the others."""
+    ticks, lines, xs = _ticks(summary, axis), _lines(summary, axis), _abscissas(summary, axis)
+    others, ordered = summary.axes[:axis] + summary.axes[axis + 1 :], _is_ordered(summary, axis)
+    for index, line in enumerate(lines):
+        hue, aside = plots.shade(row, index, len(lines)), 0.08 * (index - (len(lines) - 1) / 2)
+        means = {}
+        for tick, x in zip(ticks, xs, strict=True):
+            position = line[:axis] + tick + line[axis:]
+            if position not in points:
+                continue
+            value, bars, seeds, _ = points[position]
+            means[x + aside] = value
+            if bars is not None:
+                ax.errorbar(x + aside, value, yerr=bars, color=hue, capsize=3, fmt="none")
+            if len(seeds) > 1:
+                ax.plot([x + aside] * len(seeds), seeds, "o", color=hue, markersize=3, zorder=3)
+        label = ", ".join(
+            f"{_math(key, summary.axes)} = {plots.plain(wording.setting(value))}"
+            for key, value in zip(others, line, strict=True)
+        )
+        means = dict(sorted(means.items()))
+        style = plots.MARKERS[index % 5] + plots.LINES[index % 5] * (ordered and len(means) > 1)
+        ax.plot(list(means), list(means.values()), style, color=hue, mfc="white", label=label)
+    _label_ticks(ax, summary, "x", axis, xs)
+    ax.set_xlim(-0.5, len(ticks) - 0.5)
+    ax.margins(y=0.12)
+
+
+def _draw_reference(ax: Axes, summary: Summaries, column: Column, named: bool) -> None:
+    (mean, low, high), hue = _reference(summary, column), plots.color(column.row)
+    if mean is not None:
+        (ax.axvline if named else ax.axhline)(mean, color=hue, linestyle="--", linewidth=1.2)
+        if low is not None and high is not None:
+            (ax.axvspan if named else ax.axhspan)(low, high, color=hue, alpha=0.12, lw=0)
+        if not named:
+            plots.note(ax, -0.45, mean, wording.column_heading(column), (0, 3), hue)
+
+
+def _reference(summary: Summaries, column: Column) -> list[float | None]:
+    """Return mean and interval of a column over all positions; of several measurements the mean."""
     table = summary.frame
     chosen = table[(table["row"] == column.row) & (table["metric"] == column.metric)]
     chosen = chosen.drop_duplicates("cells")
-    if len(chosen):
-        mean, hue = chosen["value"].mean(), plots.color(column.row)
-        ax.axhline(mean, color=hue, linestyle="--", linewidth=1.2)
-        if len(chosen) == 1 and chosen["low"].notna().all():
-            ax.axhspan(chosen["low"].item(), chosen["high"].item(), color=hue, alpha=0.12, lw=0)
-        plots.note(ax, -0.45, mean, wording.column_heading(column), (0, 3), hue)
+    if chosen.empty:
+        return [None] * 3
+    if len(chosen) == 1 and chosen["low"].notna().all():
+        return [float(chosen[name].item()) for name in ("value", "low", "high")]
+    return [float(chosen["value"].mean()), None, None]
 
 
 def _ticks(summary: Summaries, axis: int) -> list[Position]:
@@ -412,9 +457,9 @@ def _label_ticks(
 
 def _draw_tradeoff(results: Results, x: Column, y: Column) -> bytes:
     summary = Summaries(results)
-    measured = {y: _measured(summary, y)}
+    measured = _measured(summary, [y])
     words = (
-        f"{_conditions(results)}; {_bars(measured)}; both maps have one colour scale; "
+        f"{_conditions(results, [x, y])}; {_bars(measured)}; both maps have one colour scale; "
         f"{'; '.join(_symbols(summary))}"
     )
     papers = [row for row in results.published if row.metrics]
@@ -472,10 +517,11 @@ def _draw_papers(ax: Axes, papers: Sequence[PublishedRow]) -> None:
     ax.legend(loc="lower center", fontsize=8)
 
 
-def _conditions(results: Results) -> str:
-    words = wording.capitalized(wording.sources_words(results))
-    counts = dict.fromkeys(str(v.n_fake) for v in results.values if v.n_fake)
-    return f"{words}, n = {' or '.join(counts)} clips, profile {results.profile}"
+def _conditions(results: Results, columns: Iterable[Column]) -> str:
+    words, rows = wording.capitalized(wording.sources_words(results)), {c.row for c in columns}
+    values = [value for value in results.values if value.row in rows]
+    counts = dict.fromkeys(str(n) for value in values if (n := value.n_fake or value.n_real))
+    return f"{words}, n = {' or '.join(counts) or 'no'} clips, profile {results.profile}"
 
 
 def _symbols(summary: Summaries) -> list[str]:

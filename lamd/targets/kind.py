@@ -45,7 +45,8 @@ class Graph:
     """The cells of a target by source: the sources of a figure, the points of a sweep, else ""."""
 
     wanted: Mapping[str, Sequence[Cell]]  # that the results are collected from
-    extra: Mapping[str, Sequence[Cell]] = field(default_factory=dict)  # further ones; may be lost
+    # without which the rest is reported
+    extra: Mapping[str, Sequence[Cell]] = field(default_factory=dict)
     plans: Mapping[str, TablePlan] = field(default_factory=dict)  # of the sources that train models
 
     def requested(self) -> dict[str, list[Cell]]:

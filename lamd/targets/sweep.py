@@ -83,19 +83,26 @@ def _compare(config: Sweep, graph: Graph, collector: Collector) -> None:
             if row != REFERENCE and ROWS[row].paired:
                 collector.compare(plan, here, there, REFERENCE)
         return
-    positions: dict[str, list[str]] = {}
+    positions: dict[str, dict[str, str]] = {}
     for name, point in zip(graph.plans, config.points, strict=True):
-        position = str({key: value for key, value in point.items() if not is_seed(key)})
-        positions.setdefault(position, []).append(name)
+        entries = sorted(point.items())
+        position, seeds = (
+            str([entry for entry in entries if is_seed(entry[0]) == seed]) for seed in (False, True)
+        )
+        positions.setdefault(position, {})[seeds] = name
     first, *others = positions.values()
-    test = graph.plans[first[0]].test
+    start = next(iter(first.values()))
     for names in others:
-        plan = graph.plans[names[0]]
-        if plan.test.plan_hash != test.plan_hash:
+        pairs = [(names[seeds], first[seeds]) for seeds in names if seeds in first]
+        tests = [{graph.plans[name].test.plan_hash for name in pair} for pair in pairs]
+        shared = [pair for pair, own in zip(pairs, tests, strict=True) if own == tests[0]]
+        if not shared or len(tests[0]) > 1:  # other test clips
             continue
+        plan = graph.plans[shared[0][0]]
         for row in plan.values:
-            here, there = ([(name, row, name) for name in side] for side in (names, first))
-            collector.compare(plan, here, there, first[0])
+            sides = zip(*shared, strict=True)
+            here, there = ([(name, row, name) for name in side] for side in sides)
+            collector.compare(plan, here, there, start)
 
 
 def state_table(config: Sweep, graph: Graph, store: Store) -> list[list[str]]:

@@ -160,7 +160,7 @@ def interpolation(scene: Scene, figure: kinds.InterpolationFigure) -> Panels:
     """Show clips on the arc between two sampled motion latents of one first frame."""
     first, second = (scene.latents(number)[-1] for number in (0, 1))
     clips = [scene.decode(slerp(first, second, weight)) for weight in figure.weights]
-    labels = [f"{1 - weight:g} a + {weight:g} b" for weight in figure.weights]
+    labels = (f"a to b: {weight:g}" for weight in figure.weights)
     return Panels(tuple(labels), np.stack(clips))
 
 

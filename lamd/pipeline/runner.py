@@ -35,7 +35,7 @@ class Runner:
         self._failures: dict[str, CellFailed] = {}  # by plan hash
 
     def run(self, cell: Cell) -> Path:
-        """Return the cell's folder, making it and its ancestors where missing; or CellFailed."""
+        """Return the cell's folder, making what is missing; CellFailed where that fails."""
         if cell.plan_hash in self._failures:
             raise self._failures[cell.plan_hash].with_traceback(None)
         try:

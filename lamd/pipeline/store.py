@@ -129,7 +129,7 @@ class Store:
         return below(self.root, f"{cell.kind}-{key}{suffix}")
 
     def finished(self, cell: Cell) -> Path:
-        """Return a finished cell's folder, to be read; LamdError if not as planned or made."""
+        """Return a finished cell's folder; LamdError if not the planned one, or changed since."""
         self._description(cell)
         return self.folder(cell)
 

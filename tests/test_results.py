@@ -19,7 +19,7 @@ from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import experiments_dir, load_target
 from lamd.metrics.protocols import PROTOCOLS
-from lamd.report import cost, plots, quality, sweep, tables
+from lamd.report import cost, curves, plots, quality, sweep, tables
 from lamd.report.folder import choose_folder, write_folder
 from lamd.report.frame import (
     PER_CLIP_COLUMNS,
@@ -590,7 +590,7 @@ def test_sweep_over_seeds_alone_has_the_published_rows_of_its_table():
 def test_error_bars_and_grid_keep_their_sides_and_axes():
     assert plots.errors(5.0, 3.0, 9.0) == [[2.0], [4.0]]
     column = Column(row="lamd", metric="fvd")
-    grid = sweep._grid(Summaries(make_sweep()), column)  # d across, beta up
+    grid = curves._grid(Summaries(make_sweep()), column)  # d across, beta up
     np.testing.assert_allclose(grid, [[102, 202], [102, 202]])
 
 

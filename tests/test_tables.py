@@ -15,6 +15,7 @@ from lamd.config import experiments_dir
 from lamd.pipeline.contents import Panels
 from lamd.report import media, plots
 from lamd.report.cost import growth, render_cost_figure, render_cost_table, step_table
+from lamd.report.curves import _math
 from lamd.report.frame import Summaries
 from lamd.report.media import render_clip_figure
 from lamd.report.plots import color
@@ -30,7 +31,7 @@ from lamd.report.results import (
     Value,
     read_results,
 )
-from lamd.report.sweep import DIAGNOSTICS, _math, channel_means, render_sweep, sweep_table
+from lamd.report.sweep import DIAGNOSTICS, channel_means, render_sweep, sweep_table
 from lamd.report.tables import measured_table, published_table, render_table
 from lamd.report.terminal import terminal_table
 from lamd.report.wording import point_name

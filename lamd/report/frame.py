@@ -126,6 +126,12 @@ class Summaries:
         group = self._measurements.get((position, column.row, column.metric))
         return pd.Series(dtype=float) if group is None else group.set_index("seeds")["value"]
 
+    def changes(self, position: Position, column: Column) -> pd.Series:
+        """Return the changes from the first position by the seeds of both; of itself none."""
+        first = next(iter(self.points))
+        changes = self.by_seed(position, column) - self.by_seed(first, column)
+        return changes.dropna() if position != first else changes[:0]
+
     def reasons(self, position: Position, column: Column) -> list[str]:
         """Return why a column was not measured at some seeds."""
         return [

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lamd.config import SAMPLERS
+from lamd.config.sweep import VARIANT
 from lamd.data.dataset import DATASETS
 from lamd.metrics.registry import METRICS
 from lamd.report.results import Column, Results, Source
@@ -39,6 +40,18 @@ def symbols(keys: Sequence[str]) -> list[str]:
 def setting(value: Any) -> str:
     """Return a value of a config as its YAML has it, e.g. `null`."""
     return json.dumps(value) if value is None or isinstance(value, bool | dict) else str(value)
+
+
+def coordinates(axes: Sequence[str], position: Sequence[Any]) -> dict[str, str]:
+    """Return the settings of a position by the symbols of its axes."""
+    return dict(zip(symbols(axes), map(setting, position), strict=True))
+
+
+def axis_keys(axes: Sequence[str]) -> list[str]:
+    """Return e.g. `d: vae.motion_channels, β: loss.kl_weight`, if there are any."""
+    keys = [axis for axis in axes if axis != VARIANT]
+    pairs = zip(symbols(keys), keys, strict=True)
+    return [", ".join(f"{own}: `{key}`" for own, key in pairs)] if keys else []
 
 
 def heading(metric: str) -> str:

@@ -56,6 +56,10 @@ def test_denoiser_step_variant(benchmark, request, monkeypatch, scale, paradigm:
         pytest.skip("compiling takes minutes on a CPU; --compiled asks for it")
     for module in ("lamd.nn", "lamd.models.unet"):  # outputs of zero would equal any
         monkeypatch.setattr(f"{module}.zero_init", lambda part: part)
+    # TF32 turns a difference in the last bit into one of up to 4e-4
+    before = torch.get_float32_matmul_precision()
+    request.addfinalizer(lambda: torch.set_float32_matmul_precision(before))
+    torch.set_float32_matmul_precision("highest")
     eager = PARADIGMS[paradigm](scale, *scale.shape)["step"].run
     compiled = torch.compile(eager) if variant == "compiled" else eager
 

@@ -261,7 +261,7 @@ def sample(denoiser: Denoiser, schedule: Schedule, z: Tensor, **options) -> Tens
 
 
 def _abar_of_rows(schedule: Schedule, z: Tensor, t: Tensor) -> Tensor:
-    abar = schedule.alpha_bar.to(t.device)[t].to(z)
+    abar = schedule.alpha_bar.to(t.device)[t].to(z, non_blocking=True)
     return abar.reshape(-1, *[1] * (z.ndim - 1))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lamd import diffusion
 from lamd.base import origin
-from lamd.base.errors import LamdError
+from lamd.base.errors import LamdError, is_out_of_memory
 from lamd.base.files import make_private
 from lamd.base.progress import track
 from lamd.base.rng import torch_generator
@@ -94,8 +94,8 @@ def generate(
         try:
             pairs = zip(latents.split(size), parts, strict=True)
             return torch.cat([paradigm.decode(*pair) for pair in pairs])
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # not above, where the error still holds what was decoded
         size = (size + 1) // 2
@@ -128,8 +128,8 @@ def generate_clips(
             x_hat = generate(paradigm, sampler, x0, keys[at], cond, decoding_batch_size=decoded)
             clips.append(to_uint8(x_hat).cpu().numpy())
             return
-        except torch.OutOfMemoryError:
-            if middle == first:
+        except RuntimeError as error:
+            if middle == first or not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()
         sample(first, middle)

@@ -374,6 +374,12 @@ def test_a_lack_of_memory_says_what_needs_less_and_is_tried_again(runner):
         runner.run(large)
     assert failed.value.user_error
     assert runner.store.failure(large) is None
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**50)
+    larger = cell("dmg", writer(fail=refused.value))
+    with pytest.raises(CellFailed, match=r"4503599627370496 bytes.*; to need less") as failed:
+        runner.run(larger)
+    assert failed.value.user_error
 
 
 def test_each_start_of_a_cell_names_commit_versions_and_device(runner):

@@ -246,13 +246,21 @@ def test_generate_refuses_frames_and_prompts_that_do_not_fit(
     assert not (tmp_path / "out.npy").exists()
 
 
-def test_a_batch_that_a_gpu_has_no_room_for_is_halved(monkeypatch):
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_a_batch_that_a_gpu_has_no_room_for_is_halved(monkeypatch, error):
     tried = []
 
     def sample(paradigm, sampler, x0, keys, prompts, **options):
         tried.append(len(x0))
         if len(x0) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise error
         return x0[:, None].expand(-1, 3, -1, -1, -1)
 
     monkeypatch.setattr(generation, "generate", sample)
@@ -262,8 +270,19 @@ def test_a_batch_that_a_gpu_has_no_room_for_is_halved(monkeypatch):
     assert tried == [5, 2, 3, 1, 2, 2]
     assert np.array_equal(clips, np.repeat(frames[:, None], 3, axis=1))
     monkeypatch.setattr(generation, "generate", lambda *_, **__: sample(*_[:2], frames, *_[3:]))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         generation.generate_clips(paradigm, None, frames[:1], "a", batch_size=1)
+
+
+def test_a_batch_that_fails_for_another_reason_is_not_halved(monkeypatch):
+    wrong = Mock(side_effect=RuntimeError("size mismatch"))
+    monkeypatch.setattr(generation, "generate", wrong)
+    paradigm = SimpleNamespace(network=torch.nn.Linear(1, 1))
+    with pytest.raises(RuntimeError, match="mismatch"):
+        generation.generate_clips(
+            paradigm, None, np.zeros((4, 4, 4, 3), np.uint8), "abcd", batch_size=4
+        )
+    assert wrong.call_count == 1
 
 
 def test_clips_that_a_gpu_has_no_room_to_decode_are_not_denoised_again(monkeypatch):

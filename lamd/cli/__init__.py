@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lamd import __version__
-from lamd.base.errors import LamdError
+from lamd.base.errors import LamdError, is_out_of_memory
 from lamd.base.extensions import load_extensions
 from lamd.base.files import is_full
 from lamd.base.processes import check_temporary_folder
@@ -94,8 +94,7 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
-        # torch's error by its name: torch is not imported here
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        if is_out_of_memory(error):
             say("not enough memory; lower the batch sizes, or give smaller files")
             return 1
         from lamd.pipeline.store import CellFailed

@@ -12,7 +12,7 @@ from lamd.metrics.values import Inputs
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Turn TF32 and autocast off: they would move published values in the third digit."""
+    """Turn autocast and the TF32 of convolutions off: both move a value's third digit."""
     with (
         torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
         torch.autocast(device.type, enabled=False),

@@ -60,11 +60,12 @@ def register(metric: Metric) -> Metric:
     return metric
 
 
-_FRAMES, _FRECHET = "lamd.metrics.frames", "lamd.metrics.frechet"
+_FRAMES, _FRECHET, _MOTION = "lamd.metrics.frames", "lamd.metrics.frechet", "lamd.metrics.motion"
 # Three temporal halvings of I3D must leave two steps for the last pool.
 _i3d = partial(
     Metric, digits=1, needs="i3d", weights=("i3d-kinetics-400",), min_clips=2, min_frames=9
 )
+_overlap = partial(_i3d, digits=3, higher_is_better=True)
 _by_class = partial(_i3d, per_class=True)
 _paired = partial(Metric, paired=True, higher_is_better=True)
 # Below these sizes the last feature map of LPIPS would be empty.
@@ -72,6 +73,8 @@ _alex = partial(Metric, weights=("lpips-alexnet",), min_size=31)
 _vgg = partial(Metric, weights=("lpips-vgg16",), min_size=16)
 _captions = partial(_paired, needs="captions")
 _percent = partial(Metric, unit="%", higher_is_better=True)
+_flow = partial(Metric, digits=2, unit="%", min_frames=2, min_size=16)
+_tracked = partial(Metric, digits=2, needs="tracks", paired=True, min_size=16)
 
 # Tolerance: FVD over 256 clips moves by about 10 % between two trainings and two sampling seeds.
 for _metric in (
@@ -80,15 +83,8 @@ for _metric in (
     _by_class("cfvd_spread", "spread of cFVD", tolerance=0.25, measure=f"{_FRECHET}:cfvd_spread"),
     _i3d("kvd", "KVD", digits=2, unbiased=True, measure="lamd.metrics.kernel:kvd"),
     *(
-        _i3d(
-            name,
-            f"I3D {name}",
-            digits=3,
-            higher_is_better=True,
-            measure=f"lamd.metrics.manifold:{name}",
-            min_clips=neighbours + 1,
-        )
-        for name, neighbours in {"precision": 3, "recall": 3, "density": 5, "coverage": 5}.items()
+        _overlap(name, f"I3D {name}", measure=f"lamd.metrics.manifold:{name}", min_clips=k + 1)
+        for name, k in {"precision": 3, "recall": 3, "density": 5, "coverage": 5}.items()
     ),
     Metric("fvd-counted", "FVD, given frame counted", digits=1, tolerance=0.10),
     _paired("psnr", "PSNR", digits=2, unit="dB", tolerance=0.03, measure=f"{_FRAMES}:psnr"),
@@ -140,36 +136,10 @@ for _metric in (
         measure=f"{_FRAMES}:smoothness",
         min_frames=3,
     ),
-    Metric(
-        "motion",
-        "amount of motion",
-        digits=2,
-        unit="%",
-        higher_is_better=None,
-        measure="lamd.metrics.motion:motion_amount",
-        min_frames=2,
-        min_size=16,
-    ),
-    Metric(
-        "flow_histogram",
-        "flow histogram",
-        digits=2,
-        unit="%",
-        measure="lamd.metrics.motion:flow_histogram",
-        min_frames=2,
-        min_size=16,
-    ),
+    _flow("motion", "amount of motion", higher_is_better=None, measure=f"{_MOTION}:motion_amount"),
+    _flow("flow_histogram", "flow histogram", measure=f"{_MOTION}:flow_histogram"),
     *(
-        Metric(
-            name,
-            name.replace("_", " "),
-            digits=2,
-            unit=unit,
-            measure=f"lamd.metrics.trajectory:{name}",
-            needs="tracks",
-            paired=True,
-            min_size=16,
-        )
+        _tracked(name, name.replace("_", " "), unit=unit, measure=f"lamd.metrics.trajectory:{name}")
         for name, unit in {"trajectory_error": "px", "colour_error": "ΔE"}.items()
     ),
     _percent("motion_smoothness_percent", "motion smoothness"),

@@ -129,7 +129,7 @@ class UNet(nn.Module):
         added to the step embedding.
         """
         contexts = iter(contexts)
-        steps = sinusoidal_embedding(t.to(h.device), self.base_channels)
+        steps = sinusoidal_embedding(t.to(h.device, non_blocking=True), self.base_channels)
         embedding = self.step_embedding(steps)  # (B, 4 C)
         if pooled is not None:
             embedding = embedding + pooled

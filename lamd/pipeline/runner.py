@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lamd.base import origin
-from lamd.base.errors import LamdError
+from lamd.base.errors import LamdError, is_out_of_memory
 from lamd.base.files import check_own, is_full, open_unlinked, replace_file, sync
 from lamd.base.processes import modified, rank_and_world, wait_until
 from lamd.base.terminal import printable
@@ -144,7 +144,7 @@ class Runner:
             user_error = error.filename is not None  # a file that others made unreadable
             text = f"{error.filename}: {error.strerror}" if user_error else text
         reason = text if user_error else f"{type(error).__name__}: {text}"
-        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        memory = is_out_of_memory(error)
         if memory:
             said = ". ".join(text.split(". ")[:2]) or "not enough memory"
             reason, user_error = f"{said}; {_LESS_MEMORY}", True

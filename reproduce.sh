@@ -4,7 +4,7 @@
 # ./reproduce.sh test [options]     run the tests (options of pytest)
 #
 # Uses the active virtual environment, or makes .venv here. Installs once; a change of
-# pyproject.toml installs again. Relative paths in options start at this folder.
+# pyproject.toml or of Python installs again. Relative paths in options start at this folder.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -44,7 +44,7 @@ choose_environment() {
 # install ENVIRONMENT EXTRA: pip install -e .[EXTRA] unless this very pyproject.toml is installed.
 install() {
     local environment=$1 extra=$2 wanted stamp log package=$here
-    wanted="$(cksum <"$here/pyproject.toml") $here"
+    wanted="$(cksum <"$here/pyproject.toml") $here $("$environment/bin/python" --version)"
     for stamp in "$environment"/.lamd-installed-{"${extra:-core}",test}; do
         if [[ -f "$stamp" && "$(<"$stamp")" == "$wanted" ]]; then
             return
@@ -74,10 +74,11 @@ main() {
     [[ "$1" == test ]] && extra=test
     environment=$(choose_environment)
     if [[ ! -x "$environment/bin/python" || ("$environment" == "$here/.venv" && ! -x "$environment/bin/pip") ]]; then
-        local python
+        local python clear=""
         python=$(find_python)
         echo "reproduce.sh: making $environment with $("$python" --version)" >&2
-        "$python" -m venv "$environment"
+        [[ -x "$environment/bin/python" ]] || clear=--clear  # its Python is gone
+        "$python" -m venv ${clear:+"$clear"} "$environment"
     fi
     "$environment/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$environment has Python older than 3.11; leave it (deactivate) or delete it and start again"

@@ -1,6 +1,5 @@
 """Options and fixtures of the benchmarks; `pytest benchmarks/ --benchmark-only` runs them all."""
 
-import platform
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from paradigms import FULL, REDUCED, Scale
 from timing import Measure, affordable, seconds_of, synchronised
 
+from lamd.base.origin import device_name
 from lamd.flops import Cost
 
 _RUN = pytest.StashKey[list[dict]]()
@@ -160,8 +160,9 @@ def _on_gpu() -> bool:
 
 def _where(config: pytest.Config) -> dict[str, str]:
     full = config.getoption("--full-scale") and torch.cuda.is_available()
+    cpu = f"{device_name('cpu')}, {torch.get_num_threads()} threads"
     return {
         "scale": "full" if config.getoption("--full-scale") else "reduced",
-        "device": torch.cuda.get_device_name() if full else platform.machine(),
+        "device": device_name("cuda") if full else cpu,
         "torch": torch.__version__,
     }

@@ -12,8 +12,13 @@ from lamd.flops import count
 from lamd.forecast.probe import check_lpips
 from lamd.forecast.step import noise_stage
 from lamd.losses import diffusion_loss
-from lamd.models.baselines import PixelDiffusion
-from lamd.paradigms.untrained import SCHEDULE, build_autoencoder, build_dmg, build_mcd_vae
+from lamd.paradigms.untrained import (
+    SCHEDULE,
+    build_autoencoder,
+    build_denoiser,
+    build_dmg,
+    build_mcd_vae,
+)
 from lamd.training.engine import StepTimer
 
 AUTOENCODERS = {"mcd-vae": build_mcd_vae, "video-autoencoder": build_autoencoder}
@@ -47,7 +52,7 @@ def test_denoiser_training_step(measure: Measure, scale: Scale, network: str):
         z = torch.randn(BATCH, 3, size // 4, size // 4)
         y = torch.randn(BATCH, scale.widths.image_channels[-1], size // 4, size // 4)
     else:
-        model = PixelDiffusion(scale.widths, channels=3, conv3d="factorised")
+        _, model = build_denoiser("pixel-factorised", scale.widths)
         z, y = torch.randn(BATCH, frames, 3, size, size), torch.randn(BATCH, 3, size, size)
     eps = torch.randn_like(z)
     measure(_step(model, lambda: diffusion_loss(model, SCHEDULE, z, t, eps, y)), clips=BATCH)

@@ -341,6 +341,27 @@ def test_another_process_trains_along_or_waits(tmp_path, monkeypatch, collective
     assert started.call_count == len(folders)
 
 
+def test_a_process_of_a_launch_does_not_train_along_with_another_driver(tmp_path, monkeypatch):
+    store, folders, started = Store(tmp_path), [], threading.Event()
+
+    def build(folder, inputs):
+        folders.append(folder)
+        started.set()
+        time.sleep(0.5)
+
+    one, alone = cell("vae", build, collective=True), Runner(store, "cpu")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    other = Runner(store, "cpu")
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.delenv("MASTER_PORT", raising=False)
+        made = pool.submit(alone.run, one)
+        assert started.wait(10)
+        monkeypatch.setenv("MASTER_PORT", "29500")
+        assert other.run(one) == made.result(timeout=10) == store.folder(one)
+    assert len(folders) == 1
+
+
 def test_another_process_ends_with_the_failure_of_the_first(tmp_path, monkeypatch):
     first = Runner(Store(tmp_path), "cpu")
     bad = cell("vae", writer(fail=LamdError("disk is full")))

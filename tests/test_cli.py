@@ -2,7 +2,6 @@
 
 import errno
 import multiprocessing.synchronize
-import os
 import resource
 import subprocess
 import sys
@@ -201,52 +200,6 @@ def test_doctor_names_broken_weights_and_a_folder_that_cannot_be_written(monkeyp
     assert list(broken) == ["weights lpips-alexnet", "disk for runs", "disk for cache"]
     assert broken["weights lpips-alexnet"].startswith(f"{path}: wrong hash; delete it")
     assert broken["disk for runs"].endswith("which cannot be written")
-
-
-INSTALLED = (Path(sys.prefix) / ".lamd-installed-test").is_file()
-
-
-@pytest.mark.skipif(not INSTALLED, reason="this environment was not made by ./reproduce.sh test")
-@pytest.mark.parametrize(
-    ("arguments", "code", "text"),
-    [
-        (("list",), 0, "table_bair"),
-        ((), 2, "./reproduce.sh TARGET"),
-        (("--help",), 0, "./reproduce.sh TARGET"),
-        (("nosuch",), 2, "lamd: nosuch: no such target"),
-        (("test", "--co", "-q", "tests/test_layers.py"), 0, "test_layers.py"),
-    ],
-)
-def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, code, text):
-    def start_script() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(ROOT / "reproduce.sh"), *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"VIRTUAL_ENV": sys.prefix},
-            capture_output=True,
-            text=True,
-        )
-
-    if arguments == ("list",):
-        start_script()  # the first start in an environment installs
-    start = cpu_seconds_of_children()
-    done = start_script()
-    assert done.returncode == code
-    assert text in done.stdout + done.stderr
-    if arguments == ("list",):
-        assert cpu_seconds_of_children() - start < 2
-
-
-def test_reproduce_sh_names_an_environment_without_pip(tmp_path):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
-    done = subprocess.run(
-        [str(ROOT / "reproduce.sh"), "list"],
-        env=os.environ | {"VIRTUAL_ENV": str(tmp_path / "bare")},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"{tmp_path / 'bare'} has no pip; run " in done.stderr
 
 
 def test_no_temporary_folder_is_one_line(lamd, monkeypatch):

@@ -7,6 +7,7 @@ raise the kind in `CODE_VERSIONS`. Then write the hashes again:
 """
 
 import ast
+import functools
 import hashlib
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ class _Stripped(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+@functools.cache
 def modules_of(kind: str) -> list[str]:
     """Return the modules that a kind's roots are or import, neutral ones left out."""
     todo = [m for root in ROOTS[kind] for m in MODULES if m == root or m.startswith(f"{root}.")]

@@ -267,3 +267,12 @@ def test_registered_kind_is_loaded(folder, monkeypatch):
     with pytest.raises(LamdError, match="kind note trains nothing"):
         load_experiment(str(path), "quick")
     assert describe_target(path) == ("a", ("quick",))
+
+
+def test_an_installed_package_reads_its_own_experiments(tmp_path, monkeypatch):
+    module = tmp_path / "lamd" / "config" / "loading.py"
+    monkeypatch.setattr("lamd.config.loading.__file__", str(module))
+    (tmp_path / "experiments").mkdir()  # of a checkout, or of any other package
+    assert experiments_dir() == tmp_path / "experiments"
+    (tmp_path / "lamd" / "_experiments").mkdir(parents=True)
+    assert experiments_dir() == tmp_path / "lamd" / "_experiments"

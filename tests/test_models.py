@@ -7,10 +7,13 @@ import torch
 from small import small_dmg, small_unet3d, small_vae, wake
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from lamd.config import GANConfig, load_target
 from lamd.models.baselines import build_denoiser
 from lamd.models.discriminator import VideoDiscriminator
+from lamd.models.dmg import build_dmg
 from lamd.models.mcd_vae import LatentNorm, Posterior
 from lamd.nn import (
     Attention,
@@ -331,17 +334,39 @@ def test_gradient_reaches_every_parameter():
         assert silent == []
 
 
-def test_latent_diffusion_widths_give_the_counted_336_million():
-    # Independent count of the public latent-diffusion UNet at these widths: 335.9 M.
-    target = load_target("table_bair", "paper")
-    from lamd.models.dmg import build_dmg
+def test_dmg_has_the_parameters_and_flops_of_the_unet_of_diffusers():
+    from diffusers import UNet2DConditionModel
 
+    target = load_target("table_bair", "paper")
+    config, channels = target.dmg, [target.dmg.base_channels * m for m in (1, 2, 3, 4)]
+    assert list(config.channel_multipliers) == [1, 2, 3, 4]
+    levels = [2**level in config.attention_factors for level in range(4)]
     with torch.device("meta"):
-        dmg = build_dmg(target)
-    unet = sum(p.numel() for p in dmg.parameters()) - sum(
-        p.numel() for p in dmg.tokens.parameters()
-    )
-    assert unet == pytest.approx(335.9e6, rel=2e-4)
+        ours = build_dmg(target).eval()
+        theirs = UNet2DConditionModel(
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=channels,
+            layers_per_block=config.num_res_blocks,
+            down_block_types=["CrossAttnDownBlock2D" if at else "DownBlock2D" for at in levels],
+            up_block_types=["CrossAttnUpBlock2D" if at else "UpBlock2D" for at in levels[::-1]],
+            cross_attention_dim=config.context_channels,
+            attention_head_dim=[c // config.head_channels for c in channels],
+        ).eval()
+        z, t = torch.randn(1, 3, 16, 16), torch.full((1,), 500)
+        tokens = ours.tokens(torch.randn(1, target.vae.image_channels[-1], 16, 16))
+        runs = (
+            lambda: ours.predict(z, t, ours.contexts(tokens, z.shape[-2:])),
+            lambda: theirs(z, t, tokens).sample,
+        )
+        flops = []
+        for run in runs:
+            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                run()
+            flops.append(counter.get_total_flops())
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (ours, theirs)]
+    assert sizes[0] - sum(p.numel() for p in ours.tokens.parameters()) == sizes[1]
+    assert flops[0] == flops[1]
 
 
 def test_the_discriminator_scores_patches():

@@ -13,11 +13,13 @@ from tiny import TinyVideos, table_cells, tiny_target
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import load_target
+from lamd.diffusion import num_passes
 from lamd.flops import Cost
 from lamd.forecast import predict, probe, step, work
 from lamd.forecast.predict import CellCost, accuracy, forecast, forecast_table
 from lamd.forecast.probe import time_unit
 from lamd.forecast.work import Unit, Work, work_of
+from lamd.models.dmg import DMG
 from lamd.paradigms import costs
 from lamd.paradigms.budget import row_budget
 from lamd.pipeline.cell import Cell, Step
@@ -301,11 +303,36 @@ def test_a_unit_takes_time(kind, subject):
     assert 0 <= time_unit(Unit(kind, subject, shape), tiny_target(), "cpu") < 30
 
 
-def test_a_guided_run_takes_time_for_the_passes_that_guide():
-    guided = '{"scale": 3.0, "snapshot": 2, "steps": [0, 99]}'
+@pytest.fixture
+def virtual(monkeypatch):
+    """Replace the clock of the probe; the caller moves it."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(probe, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+def test_a_further_unit_takes_what_it_adds(virtual):
+    def run(count: int) -> None:
+        virtual.now += 5 + 3 * count
+
+    assert probe._timed(run, "cpu", further=4) == (8, 3)
+
+
+@pytest.mark.parametrize("steps", ["[0, 99]", "[30, 70]"])
+def test_a_guided_run_takes_time_for_the_passes_that_guide(monkeypatch, virtual, steps):
+    guided = f'{{"scale": 3.0, "snapshot": 2, "steps": {steps}}}'
     target = tiny_target("train_dmg.ema_snapshots=8", f"sampler.autoguidance={guided}")
-    unit = Unit("sampling", "latent_motion", (2, 4, 16))
-    assert 0 < time_unit(unit, target, "cpu") < 30
+    predict_eps = DMG.predict
+
+    def predict_a_second(self, *inputs):
+        virtual.now += 1
+        return predict_eps(self, *inputs)
+
+    monkeypatch.setattr(DMG, "predict", predict_a_second)
+    unit = Unit("sampling", "latent_motion", (1, 4, 16))
+    expected = num_passes(target.sampler, target.dmg.num_train_steps)
+    assert target.sampler.num_steps < expected
+    assert time_unit(unit, target, "cpu") == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -374,8 +401,28 @@ def test_show_imports_torch_for_rows_of_equal_flops_alone(rows, expected):
     assert done.stdout.splitlines()[-1] == expected
 
 
+def test_units_behind_the_limit_are_not_timed(monkeypatch, virtual):
+    def take_six_seconds(unit, target, device):
+        virtual.now += 6
+        return 6.0
+
+    sent = []
+    monkeypatch.setattr(probe, "time_unit", take_six_seconds)
+    monkeypatch.setattr(probe, "leave_with_parent", lambda: None)
+    units = [(Unit("step", name, (4, 16)), tiny_target()) for name in ("vae", "dmg", "pixel")]
+    probe._work(units, "cpu", 10, SimpleNamespace(send=sent.append))
+    assert sent == [6.0, 6.0]
+
+
 @pytest.mark.slow
-def test_a_real_probe_ends_in_time_and_times_all_but_what_it_cannot(store):
+def test_a_real_probe_names_the_units_that_it_did_not_reach():
+    units = [Unit("step", name, (4, 16)) for name in ("vae", "dmg")]
+    times = probe.probe(dict.fromkeys(units, tiny_target()), "cpu", 0)
+    assert times == dict.fromkeys(units, "not reached in 0 s")
+
+
+@pytest.mark.slow
+def test_a_real_probe_times_all_but_what_it_cannot(store):
     target = tiny_target(ROWS)
     found = works(target, store)
     wanted = {unit: target for work in found.values() for unit, _ in work.units}

@@ -87,9 +87,9 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
     results = read_results(outcome.folder / "record.json")
     assert not results.missing
     assert {source.data for source in results.sources.values()} == {"stand-in"}
-    for metric in ("action_precision", "referring_expression_precision", "action_recall"):
-        for row in ("copy_first_frame", "real_test", "reconstruction", "lamd", "permuted_prompts"):
-            assert 0 <= find(results, row, metric).value <= 1
+    rows = ("copy_first_frame", "real_test", "reconstruction", "lamd", "permuted_prompts")
+    scored = {value.row for value in results.values if value.metric == "action_precision"}
+    assert scored == set(rows)
     assert find(results, "real_test", "psnr") is None
     # the same noise under other texts is another clip
     assert find(results, "lamd", "psnr").value != find(results, "permuted_prompts", "psnr").value
@@ -112,8 +112,13 @@ def test_every_row_of_a_text_table_is_scored(place, capsys):
             )  # fmt: skip
         return done.value.code
 
-    assert generate("the cone is picked up and containing the snitch.") == 0
-    assert np.load(place / "clip.npy").shape[0] == 1
+    clips = []
+    for prompt in ("the cone is picked up and containing the snitch.", "the snitch is rotating."):
+        assert generate(prompt) == 0
+        clips.append(np.load(place / "clip.npy"))
+    assert clips[0].shape[0] == 1
+    assert np.array_equal(clips[0][:, 0], clips[1][:, 0])
+    assert not np.array_equal(*clips)  # the noise is the same
     assert generate("the teapot is rotating.") == 2
     assert "unknown word 'teapot'" in capsys.readouterr().err
 
@@ -140,9 +145,7 @@ def test_a_class_table_compares_class_by_class(place):
     outcome = reproduce(place, "table_mug", MUG)
     results = read_results(outcome.folder / "record.json")
     assert not results.missing
-    for row in ("lamd", "permuted_prompts"):
-        assert find(results, row, "cfvd").value > 0
-        assert find(results, row, "cfvd_spread").value >= 0
+    assert find(results, "lamd", "cfvd_spread").value > 0
     assert find(results, "lamd", "cfvd").value != find(results, "permuted_prompts", "cfvd").value
 
 

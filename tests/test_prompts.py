@@ -171,6 +171,17 @@ def test_a_captioner_learns_what_two_captions_say(tmp_path):
     assert [caption.replace(" .", ".") for caption in captions] == list(CAPTIONS)
 
 
+def test_a_stopped_captioner_ends_with_the_same_bits(tmp_path):
+    for folder, stops in ((tmp_path / "whole", [None]), (tmp_path / "parts", [2, None])):
+        for stop in stops:
+            train(
+                "captioner", prompted_target(), ToldVideos(), folder, run_id="c", device="cpu",
+                max_steps=stop,
+            )  # fmt: skip
+    whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
 def test_slices_weigh_as_much_as_the_tokens_in_their_captions():
     stage = CaptionerStage(prompted_target(), ToldVideos())
     rows = np.arange(4)

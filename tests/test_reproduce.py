@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import lamd
 from lamd import cli
 from lamd.base.errors import LamdError
 from lamd.config import experiments_dir, load_target
@@ -389,12 +391,34 @@ def test_figures_and_reconstruction_table_retrain_nothing(copy, tmp_path):
 
 
 def test_generate_rolls_out(place, tmp_path, capsys):
-    out = tmp_path / "long.npy"
-    with pytest.raises(SystemExit) as done:
-        cli.main(command(place, "generate", "--out", str(out), "--count", "2", "--rollout", "3"))
-    assert not done.value.code
-    assert np.load(out).shape[:2] == (2, 16 + 2 * 15)
+    clips = []
+    for more in ((), ("--rollout", "3")):
+        out = tmp_path / f"clips{len(clips)}.npy"
+        with pytest.raises(SystemExit) as done:
+            cli.main(command(place, "generate", "--out", str(out), "--count", "2", *more))
+        assert not done.value.code
+        clips.append(np.load(out))
+    short, long = clips
+    assert long.shape[:2] == (2, 16 + 2 * 15)
+    assert np.array_equal(long[:, :16], short)
+    assert not np.array_equal(long[:, 16:31], short[:, 1:])
     assert "at the seams" in capsys.readouterr().out
+
+
+def test_the_python_of_the_docs_generates_clips(place, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    for kind in ("vae", "dmg"):
+        (folder,) = (place / "runs" / "cells").glob(f"{kind}-*")
+        code = code.replace(f"{kind}-KEY", folder.name)
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(lamd, "load_target", partial(load_target, overrides=TINY))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    np.save("first_frames.npy", frames)
+    names: dict = {}
+    exec(code, names)
+    assert names["clips"].shape == (2, 16, 32, 32, 3)
+    assert np.array_equal(names["clips"][:, 0], frames)
 
 
 def test_generate_keeps_the_given_frame_and_depends_on_its_key_only(place, tmp_path):

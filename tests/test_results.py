@@ -490,6 +490,15 @@ def test_results_command_prints_and_writes_values_of_all_kinds(tmp_path, capsys)
     assert ended.value.code == 2 and not csv.exists()
 
 
+def test_results_command_reads_the_folder_results_by_default(tmp_path, monkeypatch, capsys):
+    write_folder(tmp_path / "results" / "toy" / "quick", make_results(), {})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["results"])
+    assert not ended.value.code
+    assert "123.456" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("axis", ["dmg.channel_multipliers", "dmg.condition"])
 @pytest.mark.parametrize("name", ["curves", "tradeoff"])
 def test_sweep_over_lists_and_words_is_drawn(axis, name):

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 from tiny import HERE, TinyVideos, tiny_target, train_both
 
-from lamd.base import processes
 from lamd.base.errors import LamdError
 from lamd.base.rng import torch_generator
 from lamd.config import TrainConfig
@@ -711,10 +710,6 @@ def test_the_optimiser_has_the_configs_settings():
     moments = [state["exp_avg"] for state in timer._run.optimizers[0].state.values()]
     clipped = sum(moment.square().sum() for moment in moments).sqrt() / (1 - 0.6)
     assert clipped == pytest.approx(1e-6, rel=1e-2)
-
-
-def test_limits_of_time_are_those_of_the_docs():
-    assert (engine.SAVED_SECONDS, processes.WAIT_LIMIT, processes._SAID) == (1800, 1800, 60)
 
 
 def test_half_an_hour_without_a_checkpoint_is_the_most(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import fcntl
 import multiprocessing
 import os
 import re
+import socket
 import tempfile
 import threading
 import time
@@ -21,6 +22,7 @@ from lamd.base.terminal import say
 
 WAIT_LIMIT = 1800.0  # seconds without progress after which a process of a launch ends
 _SAID, _POLL, _BEAT = 60.0, 0.2, 30.0  # seconds
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -30,6 +32,15 @@ def rank_and_world() -> tuple[int, int]:
     if rank >= world:
         raise LamdError(f"RANK {rank}: WORLD_SIZE is {world}; unset both, or start with accelerate")
     return rank, world
+
+
+def launch_id() -> str | None:
+    """Return what the processes of one launch share and no other launch has; None outside."""
+    address, port = (os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT"))
+    if not address or not port:
+        return None
+    host = socket.gethostname() if address in _LOOPBACK else address
+    return f"{host}:{port}"
 
 
 def available_memory() -> int:

@@ -39,10 +39,10 @@ KINDS: dict[str, type[AnyTarget]] = {
 
 
 def experiments_dir() -> Path:
-    """Return the folder of the YAMLs: `experiments/` of a checkout, else the wheel's copy."""
+    """Return the folder of the YAMLs: the wheel's copy, or `experiments/` of a checkout."""
     package = Path(__file__).resolve().parent.parent
-    checkout = package.parent / "experiments"
-    return checkout if checkout.is_dir() else package / "_experiments"
+    copy = package / "_experiments"  # first: next to an installed package, the name is anyone's
+    return copy if copy.is_dir() else package.parent / "experiments"
 
 
 def list_targets(folder: Path | None = None) -> list[Path]:

@@ -45,7 +45,7 @@ def build_paradigm(name: Name, widths: WidthsConfig) -> Callable[..., Parts]:
     denoiser, and `denoise`, a sampling run of `num_steps`. Weights and inputs are on torch's
     default device and random: no time depends on their values.
     """
-    kind, network = _denoiser(name, widths)
+    kind, network = build_denoiser(name, widths)
 
     def parts_at(*, batch: int, frames: int, size: int, num_steps: int) -> Parts:
         autoencoder: Any = None
@@ -71,12 +71,13 @@ def build_paradigm(name: Name, widths: WidthsConfig) -> Callable[..., Parts]:
     return parts_at
 
 
-def _denoiser(name: Name, widths: WidthsConfig) -> tuple[type[Paradigm], UNet]:
+def build_denoiser(name: Name, widths: WidthsConfig) -> tuple[type[Paradigm], UNet]:
+    """Build the denoiser of a paradigm, in pixel space with scales down to those of latents."""
     space, _, conv3d = name.rpartition("-")
     if name == "latent-motion":
         return LatentMotion, build_dmg(widths)
     if space == "pixel":
-        deeper = SPATIAL_DOWNSAMPLING.bit_length() - 1  # scales down to those of the latents
+        deeper = SPATIAL_DOWNSAMPLING.bit_length() - 1
         widths = WidthsConfig.model_validate(
             widths.model_dump()
             | {

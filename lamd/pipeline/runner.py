@@ -12,8 +12,16 @@ from pathlib import Path
 
 from lamd.base import origin
 from lamd.base.errors import LamdError, is_out_of_memory
-from lamd.base.files import check_own, is_full, open_unlinked, replace_file, sync
-from lamd.base.processes import modified, rank_and_world, wait_until
+from lamd.base.files import (
+    check_own,
+    is_full,
+    open_unlinked,
+    parse_json,
+    read_file,
+    replace_file,
+    sync,
+)
+from lamd.base.processes import launch_id, modified, rank_and_world, wait_until
 from lamd.base.terminal import printable
 from lamd.pipeline.cell import Cell
 from lamd.pipeline.store import FAILED, PARTIAL, CellFailed, Store, describe
@@ -81,7 +89,7 @@ class Runner:
                 for stale in partial.rglob(".*.tmp"):  # of a killed run
                     stale.unlink()
                 self.store.folder(cell, FAILED).unlink(missing_ok=True)
-                process = {"host": socket.gethostname(), "pid": os.getpid()}
+                process = {"host": socket.gethostname(), "pid": os.getpid(), "launch": launch_id()}
                 process |= {"time": round(time.time(), 3)} | self._origin().model_dump(
                     exclude={"path"}
                 )
@@ -128,7 +136,7 @@ class Runner:
             return self.store.is_complete(cell)
 
         def can_join() -> bool:
-            return is_complete() or (cell.collective and partial.is_dir())
+            return is_complete() or (cell.collective and _is_of_this_launch(partial))
 
         for ready in (can_join, is_complete):
             wait_until(ready, cell.name, progress=lambda: modified(lock))
@@ -168,3 +176,13 @@ class Runner:
                 self.store.record_failure(cell, failure)
         self.say(f"{cell.name}: FAILED, {reason}")
         return failure
+
+
+def _is_of_this_launch(partial: Path) -> bool:
+    """Return whether a process of this launch is at work there, and not another driver."""
+    path, fix = partial / ATTEMPTS, f"delete {partial}"
+    try:
+        *_, last = read_file(path, fix).splitlines() or [b""]
+        return parse_json(last, dict, path, fix).get("launch") == launch_id()
+    except LamdError:  # not yet begun, or half a line
+        return False

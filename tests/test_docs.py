@@ -11,6 +11,7 @@ import typer
 
 from lamd import cli
 from lamd.config import load_target
+from lamd.forecast.step import count_step
 from lamd.report.results import read_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,3 +124,25 @@ def test_documented_commands_exist(page):
             sets += [f"rows=[{value}]" for option, value in pairs if option == "--rows"]
             if page.stem != "extending":
                 load_target(target, dict(pairs).get("--profile", "quick"), sets)
+
+
+STAGES = {"MCD-VAE": "vae", "DMG": "dmg", "pixel space": "pixel"}
+MEMORY = re.findall(
+    r"^\| (BAIR|Landscape|MUG), ([^|]+) \| ([\d.]+) \| ([\d.]+) \|$",
+    (ROOT / "docs" / "baselines-and-cost.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("table", "network", "plain", "checkpointed"), MEMORY)
+def test_memory_of_a_paper_step_is_as_documented(table, network, plain, checkpointed):
+    stage = STAGES[network]
+    for switch, written in (("false", plain), ("true", checkpointed)):
+        options = [f"runtime.gradient_checkpointing={switch}"]
+        target = load_target(f"table_{table.lower()}", "paper", options)
+        counted = count_step(target, stage, stage == "vae").memory
+        assert counted / 1e9 == pytest.approx(float(written), abs=0.055)
+
+
+def test_the_table_of_memory_is_found():
+    assert len(MEMORY) == 6

@@ -160,7 +160,10 @@ def test_compile_denoiser_keeps_code_where_no_one_else_can_write(monkeypatch, tm
 
 
 @pytest.mark.slow
-def test_compiled_samples_are_the_same_within_the_tolerance():
+def test_compiled_samples_are_the_same_within_the_tolerance(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMD_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     vae, dmg = small_vae().eval(), small_dmg("both").eval()
     wake(vae), wake(dmg)
     sampler = SamplerConfig(name="dpmpp_2m", num_steps=4, seed=0)
@@ -176,6 +179,7 @@ def test_compiled_samples_are_the_same_within_the_tolerance():
     compile_denoiser(dmg)
     ours = run()
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    assert list((tmp_path / "compiled").rglob("*.so"))
     for compiled, expected in zip(ours, eager, strict=True):
         assert torch.allclose(compiled, expected, atol=1e-4, rtol=1e-4)
 

@@ -42,7 +42,11 @@ from lamd.training import encode_latents, load_model, load_paradigm, train
 from lamd.training.stages import training_windows
 
 ROWS = ("pixel_clips", "pixel_flops", "latent_video_clips", "latent_video_flops")
-TABLES = [(name, p) for name in ("table_bair", "table_landscape") for p in PROFILES]
+TABLES = [
+    pytest.param(name, profile, marks=[pytest.mark.slow] if profile == "standard" else [])
+    for name in ("table_bair", "table_landscape")
+    for profile in PROFILES
+]
 
 
 def with_rows(target: Target, *rows: str) -> Target:
@@ -280,6 +284,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_with_the_same_bits(trained, tmp_path):
     target = tiny_target()
     for parent in ("vae", "latents"):

@@ -45,7 +45,7 @@ def scene_of(numbers):
     return {"objects": objects, "movements": movements}
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.binary(min_size=7, max_size=8 * 7), st.integers(0, 2**32))
 def test_captions_survive_the_round_trip(numbers, seed):
     scene = scene_of(numbers)

@@ -93,16 +93,21 @@ def modules_of(kind: str) -> list[str]:
         neutral = unit(module) in NEUTRAL and module not in DECISIVE
         if module not in modules and not neutral:
             modules.add(module)
-            todo += imports(MODULES[module], set(MODULES))
+            todo += imports(MODULES[module], frozenset(MODULES))
     return sorted(modules | {*ALONE.get(kind, ())})
+
+
+@functools.cache
+def stripped(source: str) -> bytes:
+    """Return what of a module's source can move a number."""
+    return ast.dump(_Stripped().visit(ast.parse(source))).encode()
 
 
 def code_hash(kind: str) -> str:
     """Return 12 hex digits over the stripped code of a kind's modules."""
     digest = hashlib.sha256()
     for module in modules_of(kind):
-        tree = _Stripped().visit(ast.parse(MODULES[module].read_text(encoding="utf-8")))
-        digest.update(ast.dump(tree).encode())
+        digest.update(stripped(MODULES[module].read_text(encoding="utf-8")))
     return digest.hexdigest()[:12]
 
 

@@ -134,7 +134,10 @@ MEMORY = re.findall(
 )
 
 
-@pytest.mark.parametrize(("table", "network", "plain", "checkpointed"), MEMORY)
+@pytest.mark.parametrize(
+    ("table", "network", "plain", "checkpointed"),
+    [pytest.param(*row, marks=[] if row[0] == "BAIR" else [pytest.mark.slow]) for row in MEMORY],
+)
 def test_memory_of_a_paper_step_is_as_documented(table, network, plain, checkpointed):
     stage = STAGES[network]
     for switch, written in (("false", plain), ("true", checkpointed)):

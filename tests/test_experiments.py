@@ -37,15 +37,27 @@ KIND_OF = {path.stem: load_target(path.stem, "quick").kind for path in list_targ
 CASES = [
     (name, profile) for name, kind in KIND_OF.items() if kind == "table" for profile in PROFILES
 ]
-SWEEPS = [
-    (name, profile) for name, kind in KIND_OF.items() if kind == "sweep" for profile in PROFILES
-]
-DERIVED = [
-    (name, profile)
-    for name, kind in KIND_OF.items()
-    if kind in ("figure", "reconstruction_table", "quality")
-    for profile in PROFILES
-]
+
+
+LARGE = {"fig_quality_vs_cost", "ablation_width_latent_video"}
+
+
+def cases(*kinds: str) -> list:
+    """Return all targets of some kinds in all profiles, the costliest in the slow tier."""
+    return [
+        pytest.param(
+            name,
+            profile,
+            id=f"{name}-{profile}",
+            marks=[pytest.mark.slow] if profile == "standard" or name in LARGE else [],
+        )
+        for name, kind in KIND_OF.items()
+        if kind in kinds
+        for profile in PROFILES
+    ]
+
+
+SWEEPS, DERIVED = cases("sweep"), cases("figure", "reconstruction_table", "quality")
 HASHES = Path(__file__).parent / "golden" / "config_hashes.txt"
 
 
@@ -65,10 +77,10 @@ def target(request):
 
 def test_list_targets_has_tables_and_figures():
     assert {name for name, _ in CASES} >= {"table_bair", "table_landscape"}
-    assert len({name for name, _ in DERIVED}) >= 9
+    assert len(DERIVED) >= 9 * len(PROFILES)
 
 
-@pytest.mark.parametrize(("name", "profile"), DERIVED, ids=["-".join(case) for case in DERIVED])
+@pytest.mark.parametrize(("name", "profile"), DERIVED)
 def test_derived_target_adds_no_training(name, profile):
     for source, cells in planned(name, profile).cells().items():
         table = TablePlan(load_target(source, profile), "cpu")
@@ -78,7 +90,7 @@ def test_derived_target_adds_no_training(name, profile):
         assert cells[-1].kind in ("figure", "values", "latency")
 
 
-@pytest.mark.parametrize(("name", "profile"), SWEEPS, ids=["-".join(case) for case in SWEEPS])
+@pytest.mark.parametrize(("name", "profile"), SWEEPS)
 def test_every_point_of_a_sweep_builds_and_differs(name, profile):
     sweep, graph = load_target(name, profile), planned(name, profile)
     assert len(graph.plans) == len(sweep.points) >= 3

@@ -81,6 +81,7 @@ def test_extensions_run_from_end_to_end(folder):
     assert (census.folder / "census.md").read_text(encoding="utf-8") == "toy: 4 clips"
 
 
+@pytest.mark.slow
 def test_probe_imports_extensions(folder, monkeypatch):
     monkeypatch.setenv("LAMD_EXTENSIONS", ",".join(recipes()))
     with registered(folder):

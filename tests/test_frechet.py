@@ -181,8 +181,9 @@ def limit(a, b):
     return frechet._extrapolate(a, b, influence(a, b), clusters, generator, frechet._REPEATS)
 
 
-@pytest.mark.parametrize("draw_pair", [shared, replaced])
-@pytest.mark.parametrize("share", [0, 0.8, 0.95])
+@pytest.mark.parametrize(
+    ("draw_pair", "share"), [(shared, 0), (shared, 0.8), (shared, 0.95), (replaced, 0.95)]
+)
 def test_extrapolation_of_equal_distributions_is_near_zero(draw_pair, share):
     a, b = draw_pair(256, share, 0)
     assert fvd(a, b, ONE_EACH).extrapolated is None  # too few to be given

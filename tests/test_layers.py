@@ -1,6 +1,7 @@
 """The import direction of the package, read from the source; imports inside functions count."""
 
 import ast
+import functools
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -53,7 +54,8 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
-def imports(path: Path, known: set[str]) -> set[str]:
+@functools.cache
+def imports(path: Path, known: frozenset[str]) -> set[str]:
     """Return the modules among `known` that a file imports, in functions too; types aside."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
@@ -79,7 +81,7 @@ def imports(path: Path, known: set[str]) -> set[str]:
 def circle(package: Path) -> list[str]:
     """Return the modules of one import circle, [] when there is none."""
     known = modules(package)
-    graph = {name: imports(path, set(known)) - {name} for name, path in known.items()}
+    graph = {name: imports(path, frozenset(known)) - {name} for name, path in known.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -103,7 +105,7 @@ def test_every_module_has_a_layer():
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_down(module):
     user = unit(module)
-    for name in imports(MODULES[module], set(MODULES)):
+    for name in imports(MODULES[module], frozenset(MODULES)):
         used = unit(name)
         down = LAYER_OF[used] < LAYER_OF[user] or used == user or (user, used) in NEIGHBOURS
         assert down, f"{module} imports {name}, which is not below it"

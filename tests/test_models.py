@@ -515,6 +515,7 @@ def test_dmg_compiles_without_graph_breaks():
     same_when_compiled(dmg, z_t, torch.tensor([3, 700]), torch.randn(2, 16, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv3d", ["full", "factorised"])
 def test_unet3d_compiles_without_graph_breaks(conv3d):
     unet = small_unet3d(conv3d).eval()
@@ -523,6 +524,7 @@ def test_unet3d_compiles_without_graph_breaks(conv3d):
     same_when_compiled(unet, z_t, torch.tensor([3, 700]), y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

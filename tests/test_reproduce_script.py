@@ -36,7 +36,7 @@ INSTALLED = (Path(sys.prefix) / ".lamd-installed-test").is_file()
         ((), 2, "./reproduce.sh TARGET"),
         (("--help",), 0, "./reproduce.sh TARGET"),
         (("nosuch",), 2, "lamd: nosuch: no such target"),
-        (("test", "--co", "-q", "tests/test_layers.py"), 0, "test_layers.py"),
+        (("test", "--co", "-q", "-n", "0", "tests/test_layers.py"), 0, "test_layers.py"),
     ],
 )
 def test_reproduce_sh_works_anywhere_and_keeps_exit_codes(tmp_path, arguments, code, text):

@@ -72,6 +72,7 @@ def test_layout_is_the_real_one(root):
     assert not list(root.rglob(".*.tmp")) and not list(root.glob(".*.partial"))
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
     LANDSCAPE.simulate(tmp_path, **REQUEST, num_workers=2)
     assert hashes(tmp_path) == hashes(root)

@@ -212,13 +212,13 @@ def test_planning_time_is_linear_in_the_points(write):
         path = write(sweep=grid(count), figure={"name": "curves", "columns": [PSNR]})
         plan(path)
         times = []
-        for _ in range(3):
+        for _ in range(2):
             started = time.process_time()
             assert len(plan(path).cells()) == count
             times.append(time.process_time() - started)
         return min(times)
 
-    few, _, many = map(seconds, (50, 100, 200))
+    few, many = map(seconds, (50, 200))
     assert many < 5
     assert many / few < 6
 

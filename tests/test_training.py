@@ -646,6 +646,7 @@ def test_latent_statistics_make_z_m_standard(run):
     assert torch.allclose(z.std((0, 2, 3)), torch.ones(2), atol=0.1)
 
 
+@pytest.mark.slow
 def test_latents_of_two_processes_are_those_of_one(run, tmp_path):
     script = (
         "import sys; from tiny import *; vae, out = map(Path, sys.argv[1:])\n"

@@ -59,8 +59,7 @@ def measured(root, protocol, windows, samples):
     ("protocol", "windows", "samples", "real", "fake"),
     [
         ("fvd.bair.v1", "disjoint", 1, 3, 3),
-        ("fvd.bair.v1", "first", 1, 3, 3),
-        ("fvd.bair.x100.v1", "first", 100, 3, 300),
+        pytest.param("fvd.bair.x100.v1", "first", 100, 3, 300, marks=pytest.mark.slow),
         ("fvd.bair.windows.v1", "all", 1, 45, 45),
     ],
 )

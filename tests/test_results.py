@@ -425,18 +425,31 @@ def test_committed_results_regenerate_from_their_record(path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "left_out", "words"),
     [
-        ("ablation_decoder", "; bars: 95 % interval over clips; lower panels: change from compose"),
-        ("ablation_sampler", "; small dots: seeds; bars: 95 % interval over seeds; lower panels"),
-        ("ablation_normalisation", "; bars: 95 % interval over clips; normalisation: "),
+        (
+            "ablation_decoder",
+            {},
+            "; bars: 95 % interval over clips; lower panels: change from compose",
+        ),
+        (
+            "ablation_sampler",
+            {},
+            "; small dots: seeds; bars: 95 % interval over seeds; lower panels",
+        ),
+        (
+            "ablation_normalisation",
+            {"differences": ()},
+            "; bars: 95 % interval over clips; normalisation: ",
+        ),
     ],
 )
-def test_a_sweeps_figure_says_what_dots_and_bars_are(name, words, monkeypatch):
+def test_a_sweeps_figure_says_what_dots_and_bars_are(name, left_out, words, monkeypatch):
     captions, canvas = [], plots.canvas
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # slow
     monkeypatch.setattr(plots, "canvas", lambda *args: captions.append(args[2]) or canvas(*args))
-    sweep.render_sweep(read_results(RECORDS / name / "quick" / "record.json"))
+    results = read_results(RECORDS / name / "quick" / "record.json")
+    sweep.render_sweep(results.model_copy(update=left_out))
     assert f"profile quick{words}" in captions[-1]
     assert ("seeds" in captions[-1]) == ("seeds" in words)
     assert all("; no intervals" in caption for caption in captions[:-1])  # diagnostics

@@ -77,7 +77,7 @@ main() {
         local python clear=""
         python=$(find_python)
         echo "reproduce.sh: making $environment with $("$python" --version)" >&2
-        [[ -x "$environment/bin/python" ]] || clear=--clear  # its Python is gone
+        [[ -x "$environment/bin/python" ]] || clear=--clear  # venv keeps a dangling link
         "$python" -m venv ${clear:+"$clear"} "$environment"
     fi
     "$environment/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||

@@ -126,6 +126,18 @@ def test_batches_of_two_processes_give_the_bytes_of_one(tmp_path, in_processes):
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
+def test_a_process_that_works_alone_writes_all_batches(tmp_path, in_processes):
+    rows, array = np.arange(10).reshape(5, 2), tmp_path / "rows.npy"
+
+    def fill(rank: int) -> None:
+        if rank == 0:
+            make = rows.__getitem__
+            assert fill_batches(array, rows.shape, int, 2, make, "rows", collective=False)
+
+    in_processes(2, fill)
+    np.testing.assert_array_equal(np.load(array), rows)
+
+
 def test_batches_of_a_cell_that_others_completed_are_none(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -125,6 +125,8 @@ def test_a_stopped_cell_goes_on_in_its_folder(runner):
     def build(folder, inputs):
         if not (folder / "half").exists():
             (folder / "half").write_text("1")
+            (folder / ".half.npy.1.tmp").touch()
+            (folder / "raw" / ".sim00000_1.tmp").mkdir(parents=True)  # as a simulator leaves it
             raise KeyboardInterrupt
         (folder / "out").write_text("2")
 
@@ -135,6 +137,7 @@ def test_a_stopped_cell_goes_on_in_its_folder(runner):
     assert not runner.store.is_complete(one)
     folder = runner.run(one)
     assert (folder / "half").exists()
+    assert not (folder / ".half.npy.1.tmp").exists()
     assert runner.store.info(one).resumed
     assert runner.store.state(one) == "cached"
 

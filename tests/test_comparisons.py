@@ -91,3 +91,10 @@ def test_a_sweep_over_seeds_alone_compares_its_rows_with_lamd():
     for here, there, reference in compared.calls:
         assert [(source, point) for source, _, point in here] == [(p, p) for p in plan.plans]
         assert there == [(p, "lamd", p) for p in plan.plans] and reference == "lamd"
+
+
+def test_rows_on_other_test_clips_are_not_compared():
+    own, compared = "sweep={data.simulation_seed: [0, 1, 2]}", Compared()
+    config = load_target("seeds_bair", "quick", [own])
+    sweep._compare(config, KINDS["sweep"].plan(config, "cpu"), compared)
+    assert not compared.calls

@@ -173,6 +173,11 @@ def test_read_image_is_made_square_as_training_frames_are(tmp_path):
     assert cut.shape == (16, 16, 3)
     assert cut.dtype == np.uint8
     assert (cut[:, 2:-2] == 200).all()
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(frame).save(tmp_path / "frame.png")
+    averaged = BAIR.read_image(tmp_path / "frame.png", 32, camera="image_aux1")
+    blocks = frame.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(averaged - blocks).max() <= 0.5
     resized = LANDSCAPE.read_image(tmp_path / "wide.png", 16)
     assert resized.shape == (16, 16, 3)
     assert resized[:, 0].max() < 20

@@ -326,6 +326,8 @@ def test_choose_folder_is_the_folder_of_target_and_profile(tmp_path):
     write_folder(tmp_path / "table_x" / "quick", make_results(), {})
     assert placed(tmp_path) == ("table_x/quick", None)
     assert placed(tmp_path, profile="standard") == ("table_x/standard", None)
+    same = {"overrides": ("runtime.gradient_checkpointing=true",)}
+    assert placed(tmp_path, **same) == ("table_x/quick", None)
 
 
 @pytest.mark.parametrize(
@@ -336,6 +338,7 @@ def test_choose_folder_is_the_folder_of_target_and_profile(tmp_path):
          "it lacks only 0 values; these results lack 1"),
         ({"overrides": ("a=1",)}, {}, "its overrides are a=1"),
         ({}, {"overrides": ("a=1",)}, "its overrides are none"),
+        ({"overrides": ("a=1",)}, {"overrides": ("a=2", "runtime.threads=1")}, "its overrides are"),
     ],
 )  # fmt: skip
 def test_choose_folder_keeps_what_a_record_has_more(tmp_path, kept, new, reason):
@@ -501,6 +504,14 @@ def test_results_command_prints_and_writes_values_of_all_kinds(tmp_path, capsys)
     with pytest.raises(SystemExit) as ended:
         cli.main(["results", str(folders[0]), "--csv", str(csv), "--parquet", str(tmp_path)])
     assert ended.value.code == 2 and not csv.exists()
+
+
+def test_results_command_takes_a_record_without_values(tmp_path, capsys):
+    write_folder(tmp_path, make_results(values=(), missing=(), rows=()), {})
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["results", str(tmp_path)])
+    assert not ended.value.code
+    assert "Empty DataFrame" in capsys.readouterr().out
 
 
 def test_results_command_reads_the_folder_results_by_default(tmp_path, monkeypatch, capsys):

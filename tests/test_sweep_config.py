@@ -109,8 +109,10 @@ def test_rows_are_no_axis(write):
 
 def test_a_list_names_its_own_points(write):
     grid = [{"vae.motion_channels": 4, "loss.kl_weight": 1e-5},
-            {"vae.motion_channels": 3, "loss.kl_weight": 1e-2}]  # fmt: skip
-    targets = load_target(write(sweep=grid), "quick").targets()
+            {"loss.kl_weight": 1e-2, "vae.motion_channels": 3}]  # fmt: skip
+    config = load_target(write(sweep=grid), "quick")
+    assert [[*point] for point in config.points] == [[*grid[0]]] * 2
+    targets = config.targets()
     assert [(t.vae.motion_channels, t.loss.kl_weight) for t in targets.values()] == [
         (4, 1e-5), (3, 1e-2)]  # fmt: skip
 

@@ -12,6 +12,7 @@ from tfrecord.writer import TFRecordWriter
 from lamd.base.errors import LamdError
 from lamd.data.bair.tfrecord import (
     RecordError,
+    RecordSpan,
     encode_example,
     index_records,
     masked_crc,
@@ -147,6 +148,12 @@ def test_file_that_shrinks_after_indexing(path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(RecordError, match="become shorter"):
         read_record(path, spans[-1])
+
+
+def test_a_file_that_cannot_be_read_is_not_a_broken_record(tmp_path):
+    with pytest.raises(LamdError, match=f"{tmp_path}: cannot be read") as error:
+        read_record(tmp_path, RecordSpan(0, 1))
+    assert not isinstance(error.value, RecordError)
 
 
 def test_empty_and_missing_files(tmp_path):

@@ -180,46 +180,64 @@ def test_reordered_clips_move_wrongly_and_keep_their_frames(tmp_path):
         assert sorted(f.tobytes() for f in clip) == sorted(f.tobytes() for f in real)
 
 
-def test_rows_without_a_clip_for_each_real_one_have_no_difference(tmp_path):
+@pytest.fixture
+def collector(tmp_path) -> Collector:
+    """A collector of rows measured on six test clips."""
     write_keys(tmp_path, 6)
     store = SimpleNamespace(finished=lambda cell: tmp_path)
-    collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+    return Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+
+
+def measure_row(
+    collector: Collector, row: str, numbers: np.ndarray, *, point: str = "", metric: str = "psnr",
+    cell: str = "", n_fake: int = 6,
+) -> None:  # fmt: skip
+    where = {"source": "bair", "row": row, "point": point, "metric": metric}
+    collector.numbers[*where.values()] = numbers
+    cells = (cell or f"{row}{point}",)
+    collector.values.append(Value(**where, value=2.5, n_fake=n_fake, cells=cells))
+
+
+def compare_rows(collector: Collector, row: str, reference: str, points: str = "") -> None:
+    sides = ([("bair", name, point) for point in points or [""]] for name in (row, reference))
+    collector.compare(SimpleNamespace(test=None), *sides, reference)
+
+
+def test_rows_without_a_clip_for_each_real_one_have_no_difference(collector):
     rows = {"lamd": np.arange(12.0), "real_train": np.arange(4.0), "reconstruction": np.ones(6)}
     for row, numbers in rows.items():
-        collector.numbers["bair", row, "", "smoothness"] = numbers
+        measure_row(collector, row, numbers)
     for row in ("real_train", "reconstruction", "missing"):
-        collector.compare(
-            SimpleNamespace(test=None), [("bair", row, "")], [("bair", "lamd", "")], "lamd"
-        )
+        compare_rows(collector, row, "lamd")
     (entry,) = collector.differences
     assert (entry.row, entry.value) == ("reconstruction", 1 - 5.5)
     assert entry.low < entry.value < entry.high
 
 
-def test_fvd_of_other_numbers_of_clips_has_no_difference(tmp_path):
-    write_keys(tmp_path, 6)
-    store = SimpleNamespace(finished=lambda cell: tmp_path)
-    collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+def test_fvd_of_other_numbers_of_clips_has_no_difference(collector):
     for row, n_fake in (("lamd", 600), ("reconstruction", 6)):
         for metric in ("fvd", "kvd", "psnr"):
-            where = {"source": "bair", "row": row, "point": "", "metric": metric}
-            collector.numbers[*where.values()] = np.arange(6.0)
-            collector.values.append(Value(**where, value=2.5, n_fake=n_fake))
-    sides = ([("bair", row, "")] for row in ("reconstruction", "lamd"))
-    collector.compare(SimpleNamespace(test=None), *sides, "lamd")
+            measure_row(collector, row, np.arange(6.0), metric=metric, n_fake=n_fake)
+    compare_rows(collector, "reconstruction", "lamd")
     assert [entry.metric for entry in collector.differences] == ["kvd", "psnr"]
 
 
-def test_a_difference_is_between_the_seeds_that_both_sides_measured(tmp_path):
-    write_keys(tmp_path, 6)
-    store = SimpleNamespace(finished=lambda cell: tmp_path)
-    collector = Collector(None, SimpleNamespace(plans={}), store, "quick", (), {})
+def test_a_difference_is_between_the_seeds_that_both_sides_measured(collector):
     for seed, row, value in (("0", "a", 1.0), ("1", "a", 2.0), ("1", "b", 5.0), ("2", "b", 9.0)):
-        collector.numbers["bair", row, seed, "psnr"] = np.arange(6) + value
-    sides = ([("bair", row, seed) for seed in "012"] for row in ("a", "b"))
-    collector.compare(SimpleNamespace(test=None), *sides, "b")
+        measure_row(collector, row, np.arange(6) + value, point=seed)
+    compare_rows(collector, "a", "b", "012")
     (entry,) = collector.differences
-    assert (entry.row, entry.point, entry.value) == ("a", "0", 2.0 - 5.0)
+    assert (entry.row, entry.point, entry.num_seeds) == ("a", "1", 1)
+    assert entry.value == 2.0 - 5.0
+
+
+def test_a_row_that_an_axis_does_not_change_has_no_difference(collector):
+    for row, cell in (("a", "shared"), ("b", "shared"), ("c", "other")):
+        measure_row(collector, row, np.arange(6.0), cell=cell)
+    compare_rows(collector, "a", "b")
+    assert not collector.differences
+    compare_rows(collector, "a", "c")
+    assert [entry.value for entry in collector.differences] == [0.0]
 
 
 def test_intervals_of_metrics_clip_by_clip_draw_a_video_and_its_samples_together():

@@ -3,8 +3,8 @@
     <name>.npy   the rows
     done.npy     bool (N,), the rows that are written
 
-Both are in the cell's folder. Rank r of W processes takes the batches r, r + W, ...; memory is that
-of one batch, whatever N.
+Both are in the cell's folder. Of a collective cell, rank r of W processes takes the batches r,
+r + W, ...; memory is that of one batch, whatever N.
 """
 
 import fcntl
@@ -27,15 +27,23 @@ Rows = Callable[[slice], np.ndarray]  # the rows of a batch
 
 
 def fill_batches(
-    array: Path, shape: tuple[int, ...], dtype: Any, batch_size: int, make: Rows, label: str
+    array: Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    batch_size: int,
+    make: Rows,
+    label: str,
+    *,
+    collective: bool = True,
 ) -> bool:
     """Write the batches of `array`, (N, ...), that are still missing, with a bar named `label`.
 
     Return whether this is the first process; it waits until all rows are written, so that it
-    alone completes the cell. LamdError when the other processes write no row for long, or the
-    arrays of a killed run are damaged.
+    alone completes the cell. Unless `collective`, no other process of the launch takes part.
+    LamdError when the other processes write no row for long, or the arrays of a killed run are
+    damaged.
     """
-    done, (rank, _) = array.with_name(DONE), rank_and_world()
+    done, (rank, world) = array.with_name(DONE), rank_and_world() if collective else (0, 1)
     if rank:
         wait_until(lambda: done.exists() or not array.parent.is_dir(), f"the first of {label}")
     elif not done.exists():
@@ -46,7 +54,7 @@ def fill_batches(
         for path, kind, wanted in ((array, dtype, shape), (done, np.bool_, shape[:1])):
             if load_array(path, kind, len(wanted), FIX, mapped=True).shape != wanted:
                 raise LamdError(f"{path}: not of shape {wanted}; {FIX}")
-    for at in track(pending(done, batch_size), label):
+    for at in track(_pending(done, batch_size, rank, world), label):
         _write(array, at, make(at))
         _write(done, at, np.ones(at.stop - at.start, bool))  # once the rows are on the disk
     if rank:
@@ -59,10 +67,10 @@ def fill_batches(
     return True
 
 
-def pending(done: Path, batch_size: int) -> list[slice]:
+def _pending(done: Path, batch_size: int, rank: int, world: int) -> list[slice]:
     """Return this process's unfinished batches; none once the others completed the cell."""
     try:
-        written, (rank, world) = _read(done), rank_and_world()
+        written = _read(done)
     except FileNotFoundError:
         return []
     starts = range(rank * batch_size, len(written), world * batch_size)

@@ -37,7 +37,7 @@ class CurvesFigure(Strict):
 
 
 class TradeoffFigure(Strict):
-    """Two columns against each other, one curve per value of the first axis, and a map of each."""
+    """y over each axis, one curve per value of the other, and a map of x and of y."""
 
     name: Literal["tradeoff"]
     x: Column
@@ -139,9 +139,9 @@ def expand(grid: Any, sweep: Tree) -> tuple[tuple[Point, ...], dict[str, Point]]
         points = tuple(dict(ChainMap(*steps[::-1])) for steps in itertools.product(*sides))
     elif isinstance(grid, list) and grid and all(isinstance(p, dict) and p for p in grid):
         _limit(len(grid), at)
-        points = tuple({str(key): value for key, value in point.items()} for point in grid)
-        if any(point.keys() != points[0].keys() for point in points):
+        if any(point.keys() != grid[0].keys() for point in grid):
             raise LamdError(f"{at}: sweep: each point names the same keys; add the missing ones")
+        points = tuple({str(key): point[key] for key in grid[0]} for point in grid)
     else:
         raise LamdError(f"{at}: sweep: needs axes (key: values) or a list of points; add one")
     ((name, count),) = Counter(map(point_name, points)).most_common(1)

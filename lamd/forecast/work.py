@@ -32,11 +32,11 @@ from lamd.pipeline.graph import DIAGNOSED_CLIPS
 from lamd.pipeline.steps.clips import CAPTIONS_BATCH
 from lamd.pipeline.steps.data import open_split
 from lamd.pipeline.store import Store
+from lamd.training.latents import encoding_batch_size
 from lamd.training.networks import NETWORKS
 
 _METRICS = ("psnr", "ssim", *(f"lpips-{backbone}" for backbone in BACKBONES))
 _FLOAT = 4  # bytes
-_ENCODED = 16  # clips in a batch of `training.latents`
 
 
 class Unit(NamedTuple):
@@ -201,7 +201,8 @@ def _latents(cell: Cell, target: Target, frames: Frames) -> Work:
     with torch.device("meta"):
         model: Any = NETWORKS[stage].build(target, None)
     encoder = costs(target, AUTOENCODERS[stage])["posterior"]
-    unit = _inference("encoding", stage, target, encoder, min(_ENCODED, max(1, number)))
+    batch = min(encoding_batch_size(target.train_vae), max(1, number))
+    unit = _inference("encoding", stage, target, encoder, batch)
     return Work([(unit, number)], number * (2 * _FLOAT * math.prod(model.latent_shape) + 16))
 
 
@@ -211,7 +212,7 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
     if "generated" in cell.config:
         units = [(sampling(target, cell.row, cell.step.options["paradigm"], batch), number)]
     elif "reconstruction" in cell.config:
-        units = [(_reconstruction(target, batch, cell.step.options["paradigm"]), number)]
+        units = [(_reconstruction(target, number, cell.step.options["paradigm"]), number)]
     elif "simulated" in cell.config:
         videos = len(frames["test"]) * target.evaluate.samples_per_clip
         units = [(_simulation(target), videos)]
@@ -219,16 +220,17 @@ def _clips(cell: Cell, target: Target, frames: Frames) -> Work:
     return Work(units, number * stored * 3 * target.data.size**2)
 
 
-def _reconstruction(target: Target, batch: int, paradigm: str) -> Unit:
+def _reconstruction(target: Target, number: int, paradigm: str) -> Unit:
+    batch = min(target.runtime.decoded_at_once, max(1, number))
     stage, clip = PARADIGMS[paradigm].autoencoder_stage, costs(target, paradigm)["autoencoder"]
     assert stage is not None, "pixel space reconstructs nothing"
     return _inference("reconstruction", stage, target, clip, batch)
 
 
 def _diagnostics(cell: Cell, target: Target, frames: Frames) -> Work:
-    number, batch = _num_clips(cell, target, frames, DIAGNOSED_CLIPS)
+    number, _ = _num_clips(cell, target, frames, DIAGNOSED_CLIPS)
     # swapped and still; the second E_M serves both
-    return Work([(_reconstruction(target, batch, "latent_motion"), 2 * number)])
+    return Work([(_reconstruction(target, number, "latent_motion"), 2 * number)])
 
 
 def _captions(cell: Cell, target: Target, frames: Frames) -> Work:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lamd.base.errors import LamdError
 from lamd.config import Baseline, Target, TrainConfig, split_row
-from lamd.config.training import BatchConfig
+from lamd.config.training import BatchConfig, LossConfig
 from lamd.data.dataset import DATASETS
 
 ACCOUNT = (
@@ -88,20 +88,41 @@ def autoencoder_phases(target: Target) -> list[Phase]:
     """Return the parts of an autoencoder's training whose steps cost the same, in their order."""
     train, gan, small = target.train_vae, target.loss.gan, target.train_vae.small_clips
     whole, total = target.data.size, train.num_steps
-    # Below a budget factor of 1, stage I of latent video may end before either begins or ends.
-    alone = total if gan is None else min(gan.start_step, total)
-    first, size = (0, whole) if small is None else (min(small.num_steps, alone), small.size)
+    alone = total if gan is None else gan.start_step
+    first, size = (0, whole) if small is None else (small.num_steps, small.size)
     parts = (first, size, False), (alone - first, whole, False), (total - alone, whole, True)
     return [Phase(steps, target.at_size(at), judged) for steps, at, judged in parts if steps]
 
 
 def first_stage(target: Target, paradigm: str) -> Target:
-    """Return the target as stage I of a paradigm trains it: for `budget_factor` times as long."""
+    """Return the target as stage I of a paradigm trains it: for `budget_factor` times as long.
+
+    In a shorter training, all that begins or ends at a step keeps its share of the steps.
+    """
     if paradigm != "latent_video" or target.baselines is None:
         return target
-    steps = max(1, round(target.baselines.budget_factor * target.train_vae.num_steps))
-    longer = target.train_vae.model_copy(update={"num_steps": steps})
-    return target.model_copy(update={"train_vae": longer})
+    dump = target.model_dump(include={"train_vae", "loss"})
+    train, gan, whole = dump["train_vae"], dump["loss"]["gan"], target.train_vae.num_steps
+    train["num_steps"] = steps = max(1, round(target.baselines.budget_factor * whole))
+    if steps < whole:
+        small = train.get("small_clips")
+        parts = (
+            (train, "warmup_steps"),
+            (small, "num_steps"),
+            (gan, "start_step"),
+            (gan, "ramp_steps"),
+        )
+        for options, key in parts:
+            if options is not None:
+                options[key] = options[key] * steps // whole
+        train["validate_every"] = min(train["validate_every"], steps)
+        if small is not None and not small["num_steps"]:
+            train["small_clips"] = None
+    changes = {
+        "train_vae": TrainConfig.model_validate(train),
+        "loss": LossConfig.model_validate(dump["loss"]),
+    }
+    return target.model_copy(update=changes)
 
 
 def _lamd_flops(target: Target) -> int:

@@ -215,6 +215,7 @@ class TablePlan:
             autoencoder = dump["baselines"]["latent_video"]["autoencoder"]
             longer = first_stage(target, "latent_video")
             own = {"train": longer.train_vae.identity(), "autoencoder": autoencoder}
+            own["loss"] = longer.loss.model_dump(mode="json")
             train("video_vae", first | own, trains=longer)
         for row in filter(is_baseline, target.rows):
             options, (name, budget), parents = row_training(target, row), split_row(row), None

@@ -108,7 +108,13 @@ def _another_future(plan: "TablePlan") -> Cell:
 
 
 def _of_test(
-    plan: "TablePlan", row: str, config: dict[str, Any], function: str, **options: Any
+    plan: "TablePlan",
+    row: str,
+    config: dict[str, Any],
+    function: str,
+    *,
+    collective: bool = False,
+    **options: Any,
 ) -> Cell:
     """Plan clips made of the test clips alone."""
     return Cell(
@@ -117,6 +123,7 @@ def _of_test(
         config=config,
         parents={"test": plan.test},
         step=step_of(f"clips:{function}", **options),
+        collective=collective,
     )
 
 
@@ -130,9 +137,10 @@ _REORDERED = {
 
 def _reordered_row(row: str) -> Row:
     label, how = _REORDERED[row]
+    options: dict[str, Any] = {"order": row, "collective": True}
     return Row(
         name=row,
-        clips=lambda plan: _of_test(plan, row, {"real frames": row}, "reordered_clips", order=row),
+        clips=lambda plan: _of_test(plan, row, {"real frames": row}, "reordered_clips", **options),
         label=lambda _: f"{label} (real clips)",
         description=lambda _: f"the real test clips, {how}",
     )

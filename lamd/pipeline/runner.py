@@ -87,7 +87,8 @@ class Runner:
                     partial.mkdir()
                 check_own(partial)
                 for stale in partial.rglob(".*.tmp"):  # of a killed run
-                    stale.unlink()
+                    if stale.is_file():  # a simulator deletes its own folders
+                        stale.unlink()
                 self.store.folder(cell, FAILED).unlink(missing_ok=True)
                 process = {"host": socket.gethostname(), "pid": os.getpid(), "launch": launch_id()}
                 process |= {"time": round(time.time(), 3)} | self._origin().model_dump(

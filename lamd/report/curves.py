@@ -43,8 +43,9 @@ def _changed(results: Results, summary: Summaries, columns: Iterable[Column]) ->
     """Return the changes from the first position, paired by clip, else by seed, where known."""
     if not summary.axes:  # differences are between rows
         return {}
-    at = {name: position for position, names in summary.points.items() for name in names}
-    stated = {(at[e.point], e.row, e.metric): e.model_dump() for e in results.differences}
+    stated = {
+        (summary.position[e.point], e.row, e.metric): e.model_dump() for e in results.differences
+    }
     panels: Panels = {}
     for column, position in product(columns, summary.points):
         line = stated.get((position, column.row, column.metric))

@@ -39,7 +39,7 @@ def _reason_to_keep(record: Path, results: Results) -> str | None:
             return f"its {name} is real data"
         if before.scale == "full" and source.scale != "full":
             return f"its {name} is at full scale"
-    if kept.overrides != results.overrides:
+    if _overrides(kept) != _overrides(results):
         return f"its overrides are {', '.join(kept.overrides) or 'none'}"
     lacking = sorted(_measured(kept) - _measured(results))
     if lacking:
@@ -48,6 +48,11 @@ def _reason_to_keep(record: Path, results: Results) -> str | None:
         lost = len(results.missing)
         return f"it lacks only {len(kept.missing)} values; these results lack {lost}"
     return None
+
+
+def _overrides(results: Results) -> set[str]:
+    """Return the overrides that can change more than last bits."""
+    return {override for override in results.overrides if not override.startswith("runtime.")}
 
 
 def _measured(results: Results) -> set[str]:

@@ -20,6 +20,7 @@ from lamd.report.results import (
     Difference,
     MissingValue,
     Results,
+    Source,
     Value,
     read_results,
 )
@@ -51,8 +52,8 @@ def to_frame(results: Results) -> pd.DataFrame:
             # a note says that the clips are too few: then the limit is a guess
             | ({"extrapolated": None} if value.note else {})
         )
-    columns = None if lines else ["target", "profile", *Value.model_fields]
-    return pd.DataFrame(lines, columns=columns)
+    known = ["target", "profile", *Value.model_fields, *Source.model_fields]
+    return pd.DataFrame(lines, columns=None if lines else known)
 
 
 def load_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
@@ -79,6 +80,7 @@ class Summaries:
     Attributes:
         axes: the config keys of a position's coordinates, `VARIANT` for those of named values.
         points: the names of the points of each position.
+        position: that of each point, by name.
         frame: all values, with `position` and `seeds` as columns.
     """
 
@@ -89,13 +91,14 @@ class Summaries:
         self._missing = results.missing
         self.axes = [key for key in keys if not is_seed(key)]
         self.points: dict[Position, list[str]] = {}
-        positions, seeds = {}, {}
+        self.position: dict[str, Position] = {}
+        seeds = {}
         for name, point in (points or {"": {}}).items():
-            positions[name] = tuple(_hashable(point.get(axis)) for axis in self.axes)
+            self.position[name] = tuple(_hashable(point.get(axis)) for axis in self.axes)
             seeds[name] = tuple(value for key, value in point.items() if is_seed(key))
-            self.points.setdefault(positions[name], []).append(name)
+            self.points.setdefault(self.position[name], []).append(name)
         self.frame = to_frame(results)
-        self.frame["position"] = self.frame["point"].map(positions)
+        self.frame["position"] = self.frame["point"].map(self.position)
         self.frame["seeds"] = self.frame["point"].map(seeds)
         cell = ["position", "row", "metric"]
         distinct = self.frame[self.frame["part"] == ""].drop_duplicates([*cell, "cells"])

@@ -27,10 +27,13 @@ XY = tuple[int, int]  # pixels from the left and from the top
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
-def comparison_grid(columns: Mapping[str, np.ndarray], caption: str) -> np.ndarray:
+def comparison_grid(
+    columns: Mapping[str, np.ndarray], caption: str, *, given: bool = False
+) -> np.ndarray:
     """Lay clips out: one column per set, one row per clip, labels above, caption and frame below.
 
     Sets are uint8 (N, L, H, W, 3), all of one shape; returns uint8 (L, H', W', 3), H' and W' even.
+    `given` says that all sets begin with the given frame, none with a decoded one.
     """
     sets = np.stack(list(columns.values()))
     tiles = rearrange(_enlarged(sets), "s n l h w c -> l (n h) (s w) c")
@@ -41,7 +44,7 @@ def comparison_grid(columns: Mapping[str, np.ndarray], caption: str) -> np.ndarr
     words, bottom, frames = textwrap.fill(caption, width // LETTER), top + height, []
     for number, frame in enumerate(tiles):
         texts = {(PAD + j * across, 2): label for j, label in enumerate(labels)}
-        texts[PAD, bottom] = f"frame {number}{' (given)' * (number == 0)}"
+        texts[PAD, bottom] = f"frame {number}{' (given)' * (given and number == 0)}"
         texts[PAD, bottom + LINE - 2] = words
         size = (PAD + width, bottom + LINE * (2 + words.count("\n")))
         frames.append(np.asarray(_picture(size, frame, (PAD, top), texts)))

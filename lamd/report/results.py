@@ -17,6 +17,7 @@ from lamd.config.strict import Many, Name
 from lamd.config.sweep import Column
 
 RECORD = "record.json"
+DIAGNOSED = "diagnostics"  # the row of what a sweep measures on z_m
 _MOST_SOURCES = 10_000
 VerdictKind = Literal[
     "reproduced", "deviates", "undecided", "one seed", "not comparable", "not run"
@@ -89,7 +90,8 @@ class MissingValue(Frozen):
 class Difference(Frozen):
     """A metric less that of the reference, over the same clips and, at a sweep, seeds.
 
-    The reference is another row at the same point, or the same row at another point.
+    The reference is another row at the same point, or the same row at another point. Over several
+    seeds the value is the mean, and `point` that of the first.
     """
 
     source: str
@@ -100,6 +102,7 @@ class Difference(Frozen):
     value: float
     low: float | None = None
     high: float | None = None
+    num_seeds: int | None = None  # None: recorded before this field
 
 
 class PublishedValue(Frozen):

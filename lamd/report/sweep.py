@@ -8,7 +8,7 @@ import pandas as pd
 from lamd.metrics.registry import METRICS
 from lamd.report import curves, wording
 from lamd.report.frame import Position, Summaries
-from lamd.report.results import Column, Results
+from lamd.report.results import DIAGNOSED, Column, Results
 from lamd.report.tables import (
     BLANK,
     Notes,
@@ -22,8 +22,6 @@ from lamd.report.tables import (
     row_files,
     seed_words,
 )
-
-ROW = "diagnostics"
 
 
 class Diagnostic(NamedTuple):
@@ -121,11 +119,7 @@ def sweep_table(results: Results) -> TextTable:
 def _differences(results: Results) -> tuple[str, list[dict[str, str]]]:
     """Return the first position in words, and the differences of the others to it."""
     summary = Summaries(results)
-    at = {
-        name: wording.coordinates(summary.axes, p)
-        for p, names in summary.points.items()
-        for name in names
-    }
+    at = {name: wording.coordinates(summary.axes, p) for name, p in summary.position.items()}
     lines: dict[str, dict[str, str]] = {}
     for entry in results.differences:
         line = lines.setdefault(entry.point, dict(at[entry.point]))
@@ -152,10 +146,10 @@ def _changes(results: Results) -> list[dict[str, str]]:
 
 def _render_diagnostics(results: Results) -> dict[str, bytes]:
     """Return `diagnostics.md` and `diagnostics.png`; nothing when nothing was diagnosed."""
-    if ROW not in {v.row for v in results.values} | {m.row for m in results.missing}:
+    if DIAGNOSED not in {v.row for v in results.values} | {m.row for m in results.missing}:
         return {}
     summary, notes, lines, by_channel = Summaries(results), Notes(), [], []
-    columns = {name: Column(row=ROW, metric=name) for name in DIAGNOSTICS}
+    columns = {name: Column(row=DIAGNOSED, metric=name) for name in DIAGNOSTICS}
     for position in summary.points:
         cells, channels = {}, {}
         for name, entry in DIAGNOSTICS.items():
@@ -173,7 +167,9 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
         wording.measured_heading(results): pd.DataFrame(lines, dtype=str),
         "By channel, in falling order of the KL": pd.DataFrame(by_channel, dtype=str),
     }
-    clips = dict.fromkeys(str(v.n_real) for v in results.values if v.row == ROW and not v.part)
+    clips = dict.fromkeys(
+        str(v.n_real) for v in results.values if v.row == DIAGNOSED and not v.part
+    )
     caption = wording.caption(results, [f"{' or '.join(clips) or 'no'} test clips"])
     explained = [
         *notes.lines(),
@@ -195,7 +191,9 @@ def _render_diagnostics(results: Results) -> dict[str, bytes]:
 def channel_means(summary: Summaries, position: Position, metric: str) -> np.ndarray:
     """Return one value per channel, mean over the seeds; channels in falling order of their KL."""
     table = summary.frame
-    rows = table[(table["position"] == position) & (table["row"] == ROW) & (table["part"] != "")]
+    rows = table[
+        (table["position"] == position) & (table["row"] == DIAGNOSED) & (table["part"] != "")
+    ]
     rows = rows.drop_duplicates(["cells", "part", "metric"])
     ordered = []
     for _, group in rows.groupby("point", sort=False):

@@ -89,7 +89,7 @@ def render_table(
     files = row_files(results) | draw_rows(results)
     if grid:
         words = f"{wording.sources_words(results)}, first test clips, not cherry-picked"
-        files["clips.webp"] = encode_webp(comparison_grid(grid, words))
+        files["clips.webp"] = encode_webp(comparison_grid(grid, words, given=True))
     return files
 
 

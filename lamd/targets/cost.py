@@ -56,7 +56,8 @@ class CostTable:
             seeds={},
             config_hash=config_hash(table),
         )
-        seconds = read_latency(store.finished(latency), (), table.rounds)
+        runs = [f"{p} {f}x{s} denoise" for p in table.paradigms for f, s in table.shapes]
+        seconds = read_latency(store.finished(latency), runs, table.rounds)
         timed = store.outputs(latency, Timing)
         points: dict[str, dict[str, Any]] = {}
         for frames, size in table.shapes:

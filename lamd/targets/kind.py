@@ -166,6 +166,8 @@ class Collector:
     ) -> None:
         """Add the differences between two sets of values in each metric that both have.
 
+        There is none where both are of the same cells.
+
         Args:
             plan: whose test clips all of them were measured on.
             where, reference: source, row and point; of several, such as seeds in one order, the
@@ -173,18 +175,20 @@ class Collector:
             name: of the reference.
         """
         where, reference = [*where], [*reference]
-        source, row, point = where[0]
         measured = {key[:3] for key in self.numbers}  # a seed may have failed
         pairs = [p for p in zip(where, reference, strict=True) if measured.issuperset(p)]
         if not pairs:
             return
+        source, row, point = pairs[0][0]
         sides = [*zip(*pairs, strict=True)]
         spots = [spot for side in sides for spot in side]
         metrics = [key[3] for key in self.numbers if key[:3] == spots[0]]
         metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
-        counts = {(v.source, v.row, v.point, v.metric): v.n_fake for v in self.values}
+        of = {(v.source, v.row, v.point, v.metric): v for v in self.values}
+        if all(of[*a, m].cells == of[*b, m].cells for a, b in pairs for m in metrics):
+            return
         for metric in [m for m in metrics if METRICS[m].from_features and not METRICS[m].unbiased]:
-            if len({counts[*spot, metric] for spot in spots}) > 1:
+            if len({of[*spot, metric].n_fake for spot in spots}) > 1:
                 metrics.remove(metric)
         videos = read_videos(self.store.finished(plan.test)) if metrics else []
         for metric in metrics:
@@ -199,7 +203,7 @@ class Collector:
             self.differences.append(
                 Difference(
                     source=source, row=row, point=point, metric=metric, reference=name,
-                    value=value, low=low, high=high,
+                    value=value, low=low, high=high, num_seeds=len(pairs),
                 )
             )  # fmt: skip
 

@@ -45,7 +45,8 @@ class Quality:
                     protocols = [_protocol(config.sources[source])]
                     collector.add_row(source, row, cell, protocols, point=name)
                     collector.values += _costs(config, source, point, latency, collector)
-                    if any(v.point == name and v.metric == "fvd" for v in collector.values):
+                    at = source, row, name, "fvd"
+                    if any((v.source, v.row, v.point, v.metric) == at for v in collector.values):
                         made.append(point)
             if made:
                 for point in config.points:  # with the reference point of its row

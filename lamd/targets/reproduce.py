@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.files import below, check_folder
+from lamd.base.files import below, check_folder, user_path
 from lamd.base.processes import available_cores, check_locks, locked, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
@@ -59,6 +59,7 @@ def reproduce(
     CellFailed where nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
+    results = user_path(results)
     check_folder(below(results, config.target, profile))
     kind = KINDS[config.kind]
     graph = kind.plan(config, device)
@@ -87,7 +88,8 @@ def reproduce(
 
         files["per_clip.parquet"] = write_per_clip(collector.per_clip)
     # Runs that share cells end together; a folder of finished cells may be read-only.
-    lock = locked(runs / _LOCK, "results") if os.access(runs, os.W_OK) else nullcontext()
+    writable = os.access(store.runs, os.W_OK)
+    lock = locked(store.runs / _LOCK, "results") if writable else nullcontext()
     with lock:
         folder, notice = choose_folder(results, collected)
         paths = write_folder(folder, collected, files)

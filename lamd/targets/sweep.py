@@ -12,11 +12,9 @@ from lamd.pipeline.graph import TablePlan
 from lamd.pipeline.rows import ROWS
 from lamd.pipeline.store import Store
 from lamd.report.published import load_published
-from lamd.report.results import Column, PublishedRow, Results, Value
+from lamd.report.results import DIAGNOSED, Column, PublishedRow, Results, Value
 from lamd.targets.kind import Collector, Graph, choose, columns, plan_tables, register, row_info
 from lamd.targets.table import REFERENCE, published_rows
-
-DIAGNOSTICS = "diagnostics"  # the row of what a sweep measures on z_m
 
 
 class SweepKind:
@@ -54,7 +52,7 @@ class SweepKind:
                 judged = None if config.axes else published.get(row)
                 collector.add_row(point, row, cell, plan.row_protocols(row), judged, point)
             for cell in graph.extra.get(point, ()):
-                if not collector.is_lost(point, DIAGNOSTICS, cell, point):
+                if not collector.is_lost(point, DIAGNOSED, cell, point):
                     collector.values += _diagnostics(point, cell, collector)
         _compare(config, graph, collector)
         return collector.results(
@@ -74,10 +72,13 @@ class SweepKind:
 def _compare(config: Sweep, graph: Graph, collector: Collector) -> None:
     """Compare each position with the first one, the mean over its seeds on the same clips.
 
-    Over seeds alone, compare the rows as a table does.
+    Over seeds alone, compare the rows as a table does. Where the test clips differ, as those of
+    several simulation seeds do, nothing is compared.
     """
     if not config.axes:
         plan = next(iter(graph.plans.values()))
+        if len({own.test.plan_hash for own in graph.plans.values()}) > 1:
+            return
         for row in plan.values:
             here, there = ([(p, name, p) for p in graph.plans] for name in (row, REFERENCE))
             if row != REFERENCE and ROWS[row].paired:
@@ -137,7 +138,7 @@ def published_of_sweep(config: Sweep) -> dict[str, PublishedRow]:
 
 def _diagnostics(point: str, cell: Cell, collector: Collector) -> list[Value]:
     outputs = collector.store.outputs(cell, Diagnostics)
-    where: dict[str, Any] = {"source": point, "row": DIAGNOSTICS, "point": point}
+    where: dict[str, Any] = {"source": point, "row": DIAGNOSED, "point": point}
     where["cells"] = collector.keys(cell)
     numbers = outputs.values | {"probe_strength": outputs.probe_strength}
     return [

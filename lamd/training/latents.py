@@ -74,7 +74,7 @@ def encode_latents(
         return torch.stack([q.mean, q.logvar], dim=1).cpu().numpy()
 
     posterior, shape = folder / "posterior.npy", (len(windows), 2, *vae.latent_shape)
-    size = _batch_size(target.train_vae)
+    size = encoding_batch_size(target.train_vae)
     if fill_batches(posterior, shape, np.float32, size, encode, "latents"):
         np.save(folder / "windows.npy", windows, allow_pickle=False)
         sync(folder / "windows.npy")
@@ -112,7 +112,7 @@ def latent_statistics(
     count = min(num_windows, STATISTICS_WINDOWS)
     chosen = np.linspace(0, num_windows - 1, count).astype(np.int64)
     total = squares = torch.zeros_like(vae.latent_mean, dtype=torch.float64)
-    n, size = 0, _batch_size(train)
+    n, size = 0, encoding_batch_size(train)
     for first in range(0, count, size):
         posterior = _posterior(vae, read(chosen[first : first + size]))
         generator = torch_generator(train.seed, "statistics", first)
@@ -125,7 +125,8 @@ def latent_statistics(
     return mean.float(), (squares / n - mean.square()).sqrt().float()
 
 
-def _batch_size(train: TrainConfig) -> int:
+def encoding_batch_size(train: TrainConfig) -> int:
+    """Return how many clips an autoencoder, trained as `train` says, encodes at once."""
     return min(_BATCH, train.micro_batch_size or _BATCH)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from lamd.base.errors import LamdError
 from lamd.base.files import natural_key
@@ -145,11 +146,18 @@ class BairDecoder(Decoder):
 
     def __call__(self, video: BairVideo) -> np.ndarray:
         """Return the frames; RecordError when the record is broken or a frame is missing."""
-        frames = read_trajectory(video.path, video.span, [self.camera])[self.camera]
+        return self._averaged(read_trajectory(video.path, video.span, [self.camera])[self.camera])
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """Make an RGB image square: its centre at 64x64, averaged as the frames are."""
+        whole = ImageOps.fit(image, (FULL_SIZE, FULL_SIZE), Image.Resampling.LANCZOS)
+        return Image.fromarray(self._averaged(np.asarray(whole)[None])[0])
+
+    def _averaged(self, frames: np.ndarray) -> np.ndarray:
         factor = FULL_SIZE // self.size
         if factor == 1:
             return frames
-        blocks = frames.reshape(NUM_FRAMES, self.size, factor, self.size, factor, 3)
+        blocks = frames.reshape(len(frames), self.size, factor, self.size, factor, 3)
         total = blocks.sum(axis=(2, 4), dtype=np.uint32)
         return ((total + factor**2 // 2) // factor**2).astype(np.uint8)
 

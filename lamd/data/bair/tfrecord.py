@@ -170,10 +170,16 @@ def _read_header(stream: BinaryIO, offset: int, size: int) -> tuple[int, str]:
 
 
 def read_record(path: Path, span: RecordSpan) -> bytes:
-    """Read one record's data; RecordError when its checksum fails or the file became shorter."""
-    with path.open("rb") as stream:
-        stream.seek(span.offset + _HEADER_BYTES)
-        data, crc = stream.read(span.length), stream.read(_CRC_BYTES)
+    """Read one record's data; RecordError when its checksum fails or the file became shorter.
+
+    LamdError where the file cannot be read, which says nothing about the record.
+    """
+    try:
+        with path.open("rb") as stream:
+            stream.seek(span.offset + _HEADER_BYTES)
+            data, crc = stream.read(span.length), stream.read(_CRC_BYTES)
+    except OSError as error:
+        raise LamdError(f"{path}: cannot be read ({error.strerror}); check its disk") from None
     if len(crc) < _CRC_BYTES:
         raise RecordError(path, span.offset, "truncated data (the file has become shorter)")
     if crc != masked_crc(data):

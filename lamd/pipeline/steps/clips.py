@@ -70,7 +70,8 @@ def future_clips(folder: Path, inputs: Folders, target: Target, samples: Sequenc
         return np.stack([read_one(number) for number in range(at.start, at.stop)])
 
     names = [f"{key}#{s}" for key in keys for s in samples]
-    outputs = _write(folder, names, real.shape[1:], _REAL_BATCH, read, "other futures")
+    shape, label = real.shape[1:], "other futures"
+    outputs = _write(folder, names, shape, _REAL_BATCH, read, label, collective=False)
     for s in samples:
         delete_folder(folder / f"future{s}")
     return outputs
@@ -225,11 +226,18 @@ def write_captions(folder: Path, inputs: Folders, device: str) -> dict:
 
 
 def _write(
-    folder: Path, keys: list[str], shape: tuple[int, ...], batch_size: int, make: Rows, label: str
+    folder: Path,
+    keys: list[str],
+    shape: tuple[int, ...],
+    batch_size: int,
+    make: Rows,
+    label: str,
+    *,
+    collective: bool = True,
 ) -> dict:
     """Write clips of `shape` (L, H, W, 3); only the first process states them."""
     array, shape = folder / contents.CLIPS, (len(keys), *shape)
-    is_first = fill_batches(array, shape, np.uint8, batch_size, make, label)
+    is_first = fill_batches(array, shape, np.uint8, batch_size, make, label, collective=collective)
     return _write_keys(folder, keys) if is_first else {}
 
 

@@ -67,6 +67,7 @@ def bomb(levels=9, width=9):
         ("a: &a {b: *a}", "16 levels"),
         ("? [x]\n: 1", "a key that is no text"),
         ("a: " + "[" * 17 + "]" * 17, "16 levels"),
+        ("a: " + "[" * 700 + "]" * 700, "not valid YAML"),
         ("a: " + "[" * 5000 + "]" * 5000, "not valid YAML"),
         ("a: 0x" + "f" * 9000, "a number of more than 64 characters"),
         ("a: 1" + ":59" * 9000, "a number of more than 64 characters"),

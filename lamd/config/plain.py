@@ -18,10 +18,10 @@ def compose(text: str) -> yaml.Node | None:
     """Parse YAML, None if empty; yaml.YAMLError on bad syntax or values too many, deep or long."""
     try:
         node = yaml.compose(text, Loader=_LOADER)
-    except RecursionError:  # of PyYAML without libyaml
+        if node is not None:
+            _measure(node, {})
+    except RecursionError:  # PyYAML 6.0.4 refuses such text by itself
         raise yaml.MarkedYAMLError(problem=_TOO_DEEP) from None
-    if node is not None:
-        _measure(node, {})
     return node
 
 

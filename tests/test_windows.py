@@ -127,7 +127,8 @@ def test_needs_of_metrics_and_rows_are_checked_before_any_training(overrides, wo
 
 
 def test_overrides_of_a_run_at_full_scale_depart_from_its_profile():
-    overrides = ("train_vae.num_steps=9", "evaluate.grid_clips=2", "rows=[lamd]")
+    harmless = ("evaluate.grid_clips=2", "rows=[lamd]", "title=x", "train_vae.seed=1")
+    overrides = ("train_vae.num_steps=9", *harmless)
     full = tiny_target("scale=full")
     assert list(_changes(full, "", overrides)) == ["changed by --set train_vae.num_steps=9"]
     assert list(_changes(tiny_target(), "", overrides)) == []

@@ -10,6 +10,7 @@ import numpy as np
 from lamd.base.errors import LamdError
 from lamd.config import KINDS as CONFIG_KINDS
 from lamd.config import AnyTarget, Target, closest, config_hash
+from lamd.config.sweep import is_seed
 from lamd.config.training import BOOKKEEPING
 from lamd.data.dataset import DATASETS
 from lamd.metrics.protocols import PROTOCOLS
@@ -37,7 +38,10 @@ from lamd.report.wording import capitalized, data_words
 Place = tuple[str, str, str]  # source, row and point of values
 Config = TypeVar("Config", bound=AnyTarget, contravariant=True)
 T = TypeVar("T")
-_HARMLESS = {"rows", "evaluate", "runtime", "sources", "series", "figure"}  # keys; no training
+# keys of no training
+_HARMLESS = {
+    "title", "rows", "evaluate", "runtime", "sources", "series", "figure", "diagnostics",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,7 +343,9 @@ def _changes(target: Target, own: str, overrides: Sequence[str]) -> Iterator[str
         if keys[0] == "sources" and keys[1:]:
             _, name, *keys = keys
             keys = keys if name in (own, target.target) else []
-        if keys and keys[0] not in _HARMLESS and keys[-1] not in BOOKKEEPING:
+        if not keys or keys[0] in _HARMLESS or keys[-1] in BOOKKEEPING:
+            continue
+        if not is_seed(".".join(keys)):
             yield f"changed by --set {override}"
 
 

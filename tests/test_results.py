@@ -417,7 +417,7 @@ def text_files(results: Results) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: "-".join(path.parts[-3:-1]))
 def test_committed_results_regenerate_from_their_record(path, monkeypatch):
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # slow
+    monkeypatch.setattr(plots, "save", lambda figure: b"")  # slow
     results = read_results(path)
     assert path.read_text(encoding="utf-8") == results.to_json()
     assert path.parent.parts[-2:] == (results.target, results.profile)
@@ -449,7 +449,7 @@ def test_committed_results_regenerate_from_their_record(path, monkeypatch):
 )
 def test_a_sweeps_figure_says_what_dots_and_bars_are(name, left_out, words, monkeypatch):
     captions, canvas = [], plots.canvas
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # slow
+    monkeypatch.setattr(plots, "save", lambda figure: b"")  # slow
     monkeypatch.setattr(plots, "canvas", lambda *args: captions.append(args[2]) or canvas(*args))
     results = read_results(RECORDS / name / "quick" / "record.json")
     sweep.render_sweep(results.model_copy(update=left_out))

@@ -497,6 +497,8 @@ def test_comparison_grid_shows_the_clips():
     assert grid.shape[1] % 2 == grid.shape[2] % 2 == 0
     assert (grid[0, 30, 10] == (255, 0, 0)).all()
     assert (grid[0, 30, 142] == (0, 255, 255)).all()
+    given = media.comparison_grid({"real": red, "fake": 255 - red}, "caption", given=True)
+    assert [(a != b).any() for a, b in zip(grid, given, strict=True)] == [True, False, False, False]
     with pytest.raises(ValueError, match="same shape"):
         media.comparison_grid({"a": clips(1), "b": clips(2)}, "")
 

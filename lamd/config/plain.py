@@ -20,7 +20,7 @@ def compose(text: str) -> yaml.Node | None:
         node = yaml.compose(text, Loader=_LOADER)
         if node is not None:
             _measure(node, {})
-    except RecursionError:  # PyYAML 6.0.4 refuses such text by itself
+    except RecursionError:  # of `_measure`, or of PyYAML; 6.0.4 refuses such text itself
         raise yaml.MarkedYAMLError(problem=_TOO_DEEP) from None
     return node
 

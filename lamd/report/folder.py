@@ -50,9 +50,13 @@ def _reason_to_keep(record: Path, results: Results) -> str | None:
     return None
 
 
-def _overrides(results: Results) -> set[str]:
-    """Return the overrides that can change more than last bits."""
-    return {override for override in results.overrides if not override.startswith("runtime.")}
+def _overrides(results: Results) -> dict[str, str]:
+    """Return the overrides that can change more than last bits, by key."""
+    values = {}
+    for key, _, value in (override.partition("=") for override in results.overrides):
+        if "runtime" not in key.split(".")[:3:2]:  # nor `sources.<target>.runtime`
+            values[key] = value
+    return values
 
 
 def _measured(results: Results) -> set[str]:

@@ -187,9 +187,11 @@ class Collector:
         sides = [*zip(*pairs, strict=True)]
         spots = [spot for side in sides for spot in side]
         metrics = [key[3] for key in self.numbers if key[:3] == spots[0]]
-        metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
         of = {(v.source, v.row, v.point, v.metric): v for v in self.values}
-        if all(of[*a, m].cells == of[*b, m].cells for a, b in pairs for m in metrics):
+        metrics = [m for m in metrics if all((*spot, m) in of for spot in spots)]
+        metrics = [m for m in metrics if all((*spot, m) in self.numbers for spot in spots)]
+        cells = {tuple(of[*spot, m].cells for spot in pair) for pair in pairs for m in metrics}
+        if all(a == b for a, b in cells):
             return
         for metric in [m for m in metrics if METRICS[m].from_features and not METRICS[m].unbiased]:
             if len({of[*spot, metric].n_fake for spot in spots}) > 1:
@@ -207,7 +209,7 @@ class Collector:
             self.differences.append(
                 Difference(
                     source=source, row=row, point=point, metric=metric, reference=name,
-                    value=value, low=low, high=high, num_seeds=len(pairs),
+                    value=value, low=low, high=high, num_seeds=len(cells),
                 )
             )  # fmt: skip
 

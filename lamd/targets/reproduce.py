@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lamd import weights
 from lamd.base.errors import LamdError
-from lamd.base.files import below, check_folder, user_path
+from lamd.base.files import below, check_folder
 from lamd.base.processes import available_cores, check_locks, locked, rank_and_world
 from lamd.config import ROW_RULES, AnyTarget, Sweep, load_experiment, load_target
 from lamd.data.dataset import DATASETS
@@ -59,7 +59,7 @@ def reproduce(
     CellFailed where nothing at all could be made.
     """
     config = load_target(name, profile, overrides)
-    results = user_path(results)
+    results = Path(os.path.expanduser(results))  # printed relative, as it was given
     check_folder(below(results, config.target, profile))
     kind = KINDS[config.kind]
     graph = kind.plan(config, device)
